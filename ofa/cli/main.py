@@ -1,0 +1,77 @@
+"""`ofa VERB ...`: dispatch, exit codes and output. No heavy import before a verb is known.
+
+A verb is a module `ofa.cli.VERB` with `EXAMPLE` (shown in its help), `add_arguments(parser)` and `run(args)`, which prints for
+people and returns what `--json` prints for machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+
+from ofa.errors import UserError
+
+VERBS = {
+    "train": "train a supernet by progressive shrinking; the same command resumes",
+    "evaluate": "accuracy of subnets of a trained run on held-out data",
+    "predictor": "measure a sample of subnets, fit and report the accuracy predictor",
+    "query": "the best subnet under a platform's limits, ready to use",
+    "pareto": "draw accuracy against energy or latency",
+    "platforms": "list platforms, or show one with its provenance",
+    "profile": "measure this machine as a platform",
+    "data": "put a data set where the recipes look for it",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code: 0, or 2 for a user's mistake, 130 when interrupted."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser()
+    verb = next((word for word in argv if not word.startswith("-")), None)
+    if verb not in VERBS:
+        parser.parse_args(argv)
+        parser.print_help()
+        return 2
+    module = importlib.import_module(f"ofa.cli.{verb}")
+    command = argparse.ArgumentParser(
+        prog=f"ofa {verb}",
+        description=module.__doc__,
+        epilog=f"example:\n  {module.EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object for machines, nothing else")
+    module.add_arguments(command)
+    args = command.parse_args([word for i, word in enumerate(argv) if i != argv.index(verb)])
+    try:
+        result = module.run(args)
+        if args.json:
+            print(json.dumps(result))
+    except UserError as error:
+        print(f"ofa {verb}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"ofa {verb}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader went away (`ofa ... | head`): not an error
+        return 0
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    width = max(map(len, VERBS))
+    lines = "\n".join(f"  {verb:{width}}  {text}" for verb, text in VERBS.items())
+    return argparse.ArgumentParser(
+        prog="ofa",
+        usage="ofa VERB ... (ofa VERB --help shows its options and an example)",
+        description=f"Once-for-all networks: train once, query a subnet for any device.\n\nverbs:\n{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""YAML into frozen dataclasses: types come from the annotations, every mistake names its line.
+
+The loader keeps the line of each mapping, so a message reads `recipes/mine.yaml:12: phases[1]: unknown key 'epoch';
+known keys are ...`. Types are decided by the dataclass, not by YAML (PyYAML reads `3e-5` as a string).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import yaml
+
+from ofa.errors import UserError
+
+T = TypeVar("T")
+
+
+class Mapping(dict[str, Any]):
+    """A YAML mapping that remembers the line it starts on and the line of each key (1-based)."""
+
+    line: int = 0
+    key_lines: dict[str, int]
+
+
+class _Loader(yaml.SafeLoader):
+    pass
+
+
+def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> Mapping:
+    loader.flatten_mapping(node)
+    mapping = Mapping()
+    mapping.line = node.start_mark.line + 1
+    mapping.key_lines = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        line = key_node.start_mark.line + 1
+        if key in mapping:
+            raise UserError(f"{node.start_mark.name}:{line}: key {key!r} is given twice")
+        mapping[key] = loader.construct_object(value_node, deep=True)  # type: ignore[no-untyped-call]
+        mapping.key_lines[str(key)] = line
+    return mapping
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
+
+
+def load_yaml(path: str | Path) -> Mapping:
+    """Read a YAML file whose top level is a mapping; raises `UserError` naming file and line."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    try:
+        loader = _Loader(text)
+        loader.name = str(path)
+        data = loader.get_single_data()  # type: ignore[no-untyped-call]
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(data, Mapping):
+        raise UserError(f"{path}: expected a mapping of keys, got {type(data).__name__}")
+    return data
+
+
+def build(cls: type[T], data: Any, place: str) -> T:
+    """A dataclass instance from parsed YAML.
+
+    Args:
+        cls: a dataclass; field types may be scalars, tuples, optionals, unions of scalars and dataclasses.
+        data: the parsed value.
+        place: where it came from, for messages (`file: phases[0]`).
+
+    Raises:
+        UserError: unknown or missing keys, wrong types, or what the dataclass's own checks refuse.
+    """
+    if not isinstance(data, dict):
+        raise UserError(f"{place}: expected a mapping of keys, got {data!r}")
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
+    for key in data:
+        if key not in fields:
+            known = ", ".join(sorted(fields))
+            raise UserError(f"{_at(place, data, key)}: unknown key {key!r}; known keys are {known}")
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for name, field in fields.items():
+        if name in data:
+            values[name] = _convert(hints[name], data[name], f"{_at(place, data, name)}: {name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise UserError(f"{_at(place, data)}: key {name!r} is missing")
+    try:
+        return cls(**values)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{_at(place, data)}: {error}") from None
+
+
+def _at(place: str, data: dict[str, Any], key: str | None = None) -> str:
+    """`file: path` with the line after the file name, where the mapping knows it."""
+    line = getattr(data, "line", 0)
+    if key is not None:
+        line = getattr(data, "key_lines", {}).get(key, line)
+    if not line:
+        return place
+    file, colon, rest = place.partition(": ")
+    return f"{file.split(':')[0]}:{line}{colon}{rest}"
+
+
+def _convert(hint: Any, value: Any, place: str) -> Any:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return _convert_union(get_args(hint), value, place)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"{place}: expected a list, got {value!r}")
+        item = get_args(hint)[0]
+        return tuple(_convert(item, entry, f"{place}[{i}]") for i, entry in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise UserError(f"{place}: expected a mapping of keys, got {value!r}")
+        return {key: _convert(get_args(hint)[1], entry, f"{place}.{key}") for key, entry in value.items()}
+    if dataclasses.is_dataclass(hint):
+        return build(typing.cast("type[Any]", hint), value, place)
+    return _convert_scalar(hint, value, place)
+
+
+def _convert_union(options: tuple[Any, ...], value: Any, place: str) -> Any:
+    if value is None and type(None) in options:
+        return None
+    options = tuple(option for option in options if option is not type(None))
+    for option in options[:-1]:
+        try:
+            return _convert(option, value, place)
+        except UserError:
+            continue
+    return _convert(options[-1], value, place)
+
+
+def _convert_scalar(hint: Any, value: Any, place: str) -> Any:
+    if hint is Any:
+        return value
+    if hint is float:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise UserError(f"{place}: expected a number, got {value!r}")
+        try:
+            return float(value)
+        except ValueError:
+            raise UserError(f"{place}: expected a number, got {value!r}") from None
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        name = {"int": "whole number", "str": "text", "bool": "true or false"}.get(hint.__name__, hint.__name__)
+        raise UserError(f"{place}: expected a {name}, got {value!r}")
+    return value
+
+
+def to_plain(value: Any) -> Any:
+    """A dataclass as plain lists, dicts and scalars: what JSON and YAML can hold."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: to_plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(entry) for entry in value]
+    return value

@@ -1,0 +1,352 @@
+"""The search space: everything elastic, frozen, and its genes.
+
+Genes are a subnet as a row of small integers. Their order is: resolution, stem width, stem hidden width, stem depth, then
+per stage its width, its depth, and per block its kernel and its expand ratio. A gene is an index into the sorted choices.
+Genes of blocks beyond a stage's depth are 0, so equal subnets have equal rows. numpy only: no torch here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ofa import resources, schema
+from ofa.errors import UserError
+from ofa.subnet import Block, Stage, Stem, Subnet
+
+Genes = npt.NDArray[np.int8]
+ACTIVATIONS = ("none", "relu", "relu6", "h_swish", "swish")
+BLOCKS = ("mbconv", "bottleneck")
+
+
+def make_divisible(value: float, divisor: int = 8) -> int:
+    """Round to a multiple of `divisor`, never below 90% of `value` (MobileNetV2's rule, used by the published spaces)."""
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded if rounded >= 0.9 * value else rounded + divisor
+
+
+@dataclass(frozen=True, kw_only=True)
+class StemSpace:
+    """The choices before the stages."""
+
+    widths: tuple[int, ...]
+    """Output channels."""
+    hidden_widths: tuple[int, ...] = ()
+    """Nominal channels of the inner convolutions of a deep stem, rounded to a multiple of 8; empty for a single one."""
+    depths: tuple[int, ...] = (1,)
+    """Number of convolutions: 1, or 2 and 3 (ResNet-D's stem, of which the middle one is residual)."""
+    kernel: int = 3
+    stride: int = 2
+    activation: str = "relu"
+    pool: bool = False
+    """A 3x3 max pool of stride 2 at the end."""
+
+    def __post_init__(self) -> None:
+        _check_choices("widths", self.widths)
+        _check_choices("depths", self.depths)
+        _check_kernel(self.kernel)
+        _check_activation(self.activation)
+        if self.stride not in (1, 2):
+            raise ValueError(f"stride is {self.stride}; allowed are 1 and 2")
+        if self.depths == (1,):
+            if self.hidden_widths:
+                raise ValueError("hidden_widths are given but the stem has one convolution; depths must be 2 or 3")
+        elif set(self.depths) <= {2, 3}:
+            _check_choices("hidden_widths", self.hidden_widths)
+        else:
+            raise ValueError(f"depths are {list(self.depths)}; allowed are [1], or values out of 2 and 3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSpace:
+    """The choices of one stage."""
+
+    widths: tuple[int, ...]
+    """Output channels of its blocks."""
+    depths: tuple[int, ...]
+    """Number of blocks."""
+    kernels: tuple[int, ...]
+    expands: tuple[float, ...]
+    """Hidden channels over input channels (mbconv) or over output channels (bottleneck). A stage whose only expand ratio is
+    1 has no expansion convolution."""
+    stride: int = 1
+    """Stride of the first block."""
+    activation: str = "relu"
+    se: bool = False
+    """Squeeze-and-excitation after the depthwise convolution (mbconv only)."""
+
+    def __post_init__(self) -> None:
+        for name in ("widths", "depths", "kernels", "expands"):
+            _check_choices(name, getattr(self, name))
+        for kernel in self.kernels:
+            _check_kernel(kernel)
+        _check_activation(self.activation)
+        if self.stride not in (1, 2):
+            raise ValueError(f"stride is {self.stride}; allowed are 1 and 2")
+
+    @property
+    def expands_channels(self) -> bool:
+        """Whether its mbconv blocks start with an expansion convolution."""
+        return self.expands != (1.0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSpace:
+    """What comes after the stages."""
+
+    width: int | None = None
+    """Channels of a 1x1 convolution with batch norm before the average pool; none if absent."""
+    features: int | None = None
+    """Channels of a 1x1 convolution without norm after the average pool; none if absent."""
+    activation: str = "relu"
+    dropout: float = 0.0
+    """Before the classifier, in training."""
+
+    def __post_init__(self) -> None:
+        _check_activation(self.activation)
+        for name in ("width", "features"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; must be at least 0 and below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """Everything elastic about a network family; see `docs/spaces.md` for the YAML."""
+
+    name: str
+    block: str
+    """`mbconv` (MobileNetV2, V3) or `bottleneck` (ResNet)."""
+    stem: StemSpace
+    stages: tuple[StageSpace, ...]
+    head: HeadSpace
+    resolutions: tuple[int, ...]
+    """Sides of the square input, in pixels."""
+    in_channels: int = 3
+    classes: int = 1000
+    kernel_transforms: bool = True
+    """Learned matrices between kernel sizes (OFA, section 3.3); without, a smaller kernel is the centre of a larger one."""
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if self.block not in BLOCKS:
+            raise ValueError(f"block is {self.block!r}; allowed are {', '.join(BLOCKS)}")
+        if not self.stages:
+            raise ValueError("stages is empty; a space needs at least one stage")
+        _check_choices("resolutions", self.resolutions)
+        for name in ("in_channels", "classes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; must be at least 1")
+        if self.resolutions[0] < self.total_stride:
+            raise ValueError(
+                f"resolution {self.resolutions[0]} is too small for a total stride of {self.total_stride}; "
+                f"resolutions must be at least {self.total_stride}"
+            )
+        if self.block == "bottleneck":
+            for i, stage in enumerate(self.stages):
+                if stage.se:
+                    raise ValueError(f"stages[{i}]: se is for mbconv blocks, but this space has bottleneck blocks")
+
+    # -- derived facts -------------------------------------------------------------------------------------------------
+
+    @property
+    def total_stride(self) -> int:
+        """Input pixels per pixel of the last feature map, along one side."""
+        return self.stem.stride * (2 if self.stem.pool else 1) * prod(stage.stride for stage in self.stages)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of everything that gives genes and weights their meaning; names and descriptions do not count."""
+        facts = schema.to_plain(self)
+        del facts["name"], facts["description"]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    @cached_property
+    def genes(self) -> tuple[Gene, ...]:
+        """The columns of a gene matrix."""
+        genes = [
+            Gene("resolution", self.resolutions),
+            Gene("stem.width", self.stem.widths),
+            Gene("stem.hidden", self.stem.hidden_widths or (0,)),
+            Gene("stem.depth", self.stem.depths),
+        ]
+        for s, stage in enumerate(self.stages):
+            genes += [Gene(f"stages[{s}].width", stage.widths, s), Gene(f"stages[{s}].depth", stage.depths, s)]
+            for b in range(stage.depths[-1]):
+                place = f"stages[{s}].blocks[{b}]"
+                genes += [Gene(f"{place}.kernel", stage.kernels, s, b), Gene(f"{place}.expand", stage.expands, s, b)]
+        return tuple(genes)
+
+    @cached_property
+    def levels(self) -> npt.NDArray[np.int64]:
+        """Number of choices of each gene, int64[genes]."""
+        return np.array([len(gene.choices) for gene in self.genes])
+
+    @cached_property
+    def stage_columns(self) -> tuple[slice, ...]:
+        """The columns of each stage: width, depth, then kernel and expand of each block."""
+        columns, start = [], 4
+        for stage in self.stages:
+            stop = start + 2 + 2 * stage.depths[-1]
+            columns.append(slice(start, stop))
+            start = stop
+        return tuple(columns)
+
+    def count(self) -> int:
+        """Number of distinct subnets, exactly."""
+        total = len(self.resolutions) * len(self.stem.widths)
+        total *= max(1, len(self.stem.hidden_widths)) * len(self.stem.depths)
+        for stage in self.stages:
+            per_block = len(stage.kernels) * len(stage.expands)
+            total *= len(stage.widths) * sum(per_block**depth for depth in stage.depths)
+        return total
+
+    # -- genes ---------------------------------------------------------------------------------------------------------
+
+    def sample(self, n: int, rng: np.random.Generator) -> Genes:
+        """`n` random subnets, every choice uniform as in OFA; int8[n, genes], canonical."""
+        return self.canonical(rng.integers(0, self.levels, size=(n, len(self.levels)), dtype=np.int8))
+
+    def canonical(self, genes: npt.ArrayLike) -> Genes:
+        """A copy in which the genes of absent blocks are 0."""
+        genes = np.array(genes, dtype=np.int8, ndmin=2)
+        for stage, columns in zip(self.stages, self.stage_columns, strict=True):
+            depths = np.asarray(stage.depths)[genes[:, columns.start + 1]]
+            absent = np.arange(stage.depths[-1]) >= depths[:, None]  # [n, blocks]
+            genes[:, columns.start + 2 : columns.stop][np.repeat(absent, 2, axis=1)] = 0
+        return genes
+
+    def encode(self, subnets: Sequence[Subnet] | Subnet) -> Genes:
+        """Subnets to int8[n, genes]; raises `UserError` naming the first choice that is not in the space."""
+        subnets = [subnets] if isinstance(subnets, Subnet) else list(subnets)
+        return np.array([self._encode_one(subnet) for subnet in subnets], dtype=np.int8).reshape(-1, len(self.genes))
+
+    def _encode_one(self, subnet: Subnet) -> list[int]:
+        if len(subnet.stages) != len(self.stages):
+            raise UserError(f"{self.name}: the subnet has {len(subnet.stages)} stages; the space has {len(self.stages)}")
+        stem = subnet.stem
+        row = [
+            self._index("resolution", self.resolutions, subnet.resolution),
+            self._index("stem.width", self.stem.widths, stem.width),
+            self._index("stem.hidden", self.stem.hidden_widths, stem.hidden) if self.stem.hidden_widths else 0,
+            self._index("stem.depth", self.stem.depths, stem.depth),
+        ]
+        for s, (choice, stage) in enumerate(zip(subnet.stages, self.stages, strict=True)):
+            row += [
+                self._index(f"stages[{s}].width", stage.widths, choice.width),
+                self._index(f"stages[{s}].depth", stage.depths, len(choice.blocks)),
+            ]
+            for b, block in enumerate(choice.blocks):
+                row += [
+                    self._index(f"stages[{s}].blocks[{b}].kernel", stage.kernels, block.kernel),
+                    self._index(f"stages[{s}].blocks[{b}].expand", stage.expands, block.expand),
+                ]
+            row += [0] * (2 * (stage.depths[-1] - len(choice.blocks)))
+        return row
+
+    def _index(self, place: str, choices: tuple[Any, ...], value: Any) -> int:
+        try:
+            return choices.index(value)
+        except ValueError:
+            raise UserError(f"{self.name}: {place} is {value!r}; allowed are {list(choices)}") from None
+
+    def decode(self, genes: npt.ArrayLike) -> list[Subnet]:
+        """int8[n, genes] (or one row) to subnets; raises `UserError` on a wrong shape or a value out of range."""
+        genes = np.array(genes, ndmin=2)
+        if genes.ndim != 2 or genes.shape[1] != len(self.genes):
+            raise UserError(f"{self.name}: genes have shape {genes.shape}; expected (n, {len(self.genes)})")
+        wrong = np.argwhere((genes < 0) | (genes >= self.levels))
+        if len(wrong):
+            row, column = wrong[0]
+            gene = self.genes[column]
+            raise UserError(
+                f"{self.name}: row {row}: gene {gene.name} is {genes[row, column]}; allowed are 0 to {len(gene.choices) - 1}"
+            )
+        return [self._decode_one(row) for row in genes.tolist()]
+
+    def _decode_one(self, row: list[int]) -> Subnet:
+        hidden = self.stem.hidden_widths[row[2]] if self.stem.hidden_widths else None
+        stages = []
+        for stage, columns in zip(self.stages, self.stage_columns, strict=True):
+            width, depth, *blocks = row[columns]
+            pairs = zip(blocks[::2], blocks[1::2], strict=True)
+            chosen = [Block(stage.kernels[kernel], stage.expands[expand]) for kernel, expand in pairs]
+            stages.append(Stage(stage.widths[width], tuple(chosen[: stage.depths[depth]])))
+        stem = Stem(self.stem.widths[row[1]], self.stem.depths[row[3]], hidden)
+        return Subnet(self.resolutions[row[0]], stem, tuple(stages))
+
+    def largest(self) -> Subnet:
+        """Every choice at its maximum."""
+        return self.decode(self.levels - 1)[0]
+
+    def smallest(self) -> Subnet:
+        """Every choice at its minimum."""
+        return self.decode(np.zeros(len(self.levels)))[0]
+
+    def restrict(
+        self,
+        *,
+        kernels: Sequence[int] | None = None,
+        depths: Sequence[int] | None = None,
+        expands: Sequence[float] | None = None,
+        widths: int | None = None,
+        resolutions: Sequence[int] | None = None,
+    ) -> SearchSpace:
+        """A part of this space; see `ofa.subspace.restrict`."""
+        from ofa.subspace import restrict
+
+        return restrict(self, kernels=kernels, depths=depths, expands=expands, widths=widths, resolutions=resolutions)
+
+    def with_data(self, *, in_channels: int | None = None, classes: int | None = None) -> SearchSpace:
+        """The same space for other images or labels."""
+        return replace(self, in_channels=in_channels or self.in_channels, classes=classes or self.classes)
+
+
+@dataclass(frozen=True, slots=True)
+class Gene:
+    """A column of a gene matrix: its name, its choices in order, and the stage and block it belongs to."""
+
+    name: str
+    choices: tuple[Any, ...]
+    stage: int | None = field(default=None)
+    block: int | None = field(default=None)
+
+
+def load_space(name_or_path: str | Path) -> SearchSpace:
+    """A space that ships (`mbv3-w1.2`, ...) by name, or one from a YAML file.
+
+    Raises:
+        UserError: the file is missing or wrong, or the name is unknown; the message lists what is known.
+    """
+    path = resources.find("spaces", name_or_path, what="space")
+    return schema.build(SearchSpace, schema.load_yaml(path), str(path))
+
+
+def _check_choices(name: str, choices: Sequence[float]) -> None:
+    if not choices:
+        raise ValueError(f"{name} is empty; at least one choice is needed")
+    if list(choices) != sorted(set(choices)):
+        raise ValueError(f"{name} are {list(choices)}; choices must be ascending and distinct")
+    if choices[0] <= 0:
+        raise ValueError(f"{name} has {choices[0]}; choices must be positive")
+
+
+def _check_kernel(kernel: int) -> None:
+    if kernel % 2 == 0:
+        raise ValueError(f"kernel {kernel} is even; kernels must be odd")
+
+
+def _check_activation(activation: str) -> None:
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation is {activation!r}; allowed are {', '.join(ACTIVATIONS)}")
