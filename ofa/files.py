@@ -1,0 +1,90 @@
+"""Files that are either whole or not there: atomic writes, JSON, digests."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ofa.errors import UserError
+
+
+def atomic_write(path: str | Path, content: bytes | str) -> None:
+    """Write a file so that a reader (or a crash) sees the old content or the new, never a part.
+
+    A temporary file in the same folder is written, synchronised to disk and renamed over `path`; then the folder itself is
+    synchronised, so that the rename survives a power cut. The folder is created when it does not exist. Text is UTF-8.
+
+    Raises:
+        UserError: the folder or file cannot be written (permissions, full disk, a folder of that name).
+    """
+    path = Path(path)
+    data = content.encode() if isinstance(content, str) else content
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), _mode_of_new_files())
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        temporary = None
+        _synchronise_folder(path.parent)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def write_json(path: str | Path, data: Any) -> None:
+    """`data` as indented JSON, atomically; NaN and infinities are refused (`ValueError`), for JSON has none."""
+    atomic_write(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """The content of a JSON file; raises `UserError` when it is missing, unreadable or not JSON."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}: not valid JSON: {error.msg}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 digest of a file's content, hexadecimal; raises `UserError` when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+
+
+def _mode_of_new_files() -> int:
+    """Permissions an ordinary `open` would give (`mkstemp` is private by design; a run directory is not)."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _synchronise_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return  # elsewhere a folder cannot be opened for synchronising
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
