@@ -1,0 +1,107 @@
+"""What the subnets of a space cost on a platform, for whole gene matrices at once. No torch here."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from latency_tables import memory
+from latency_tables.factors import Factors, ShapeGrid
+from latency_tables.platform import Platform
+from ofa import shapes
+from ofa.errors import UserError
+from ofa.shapes import BlockShape
+from ofa.space import SearchSpace
+
+Floats = npt.NDArray[np.float64]
+
+METRICS = ("latency_ms", "energy_mj", "memory_kb", "weights_kb", "macs_m", "params_m")
+
+
+class Costs:
+    """Costs of a space's subnets; every method takes genes, integers [n, genes] or one row, and returns float64[n].
+
+    Cost factors are built when a metric is first asked for. Raises `UserError` where the platform does not know a metric or a
+    block, and on genes of a wrong shape or out of range.
+    """
+
+    def __init__(self, platform: Platform, space: SearchSpace) -> None:
+        self.platform = platform
+        self.space = space
+        self._factors: dict[str, Factors] = {}
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What this platform knows, out of `METRICS`."""
+        return tuple(metric for metric in METRICS if metric != "energy_mj" or self.platform.energy is not None)
+
+    def of(self, metric: str, genes: npt.ArrayLike) -> Floats:
+        """One of `metrics` by name."""
+        return self.factors(metric)(genes)
+
+    def latency_ms(self, genes: npt.ArrayLike) -> Floats:
+        """Time of one inference of the platform's batch, in ms."""
+        return self.of("latency_ms", genes)
+
+    def energy_mj(self, genes: npt.ArrayLike) -> Floats:
+        """Energy of the inference of one image, in mJ."""
+        return self.of("energy_mj", genes)
+
+    def memory_kb(self, genes: npt.ArrayLike) -> Floats:
+        """Peak activation memory for one image, in kB of 1024 bytes; see `latency_tables.memory` for the rules."""
+        return self.of("memory_kb", genes)
+
+    def weights_kb(self, genes: npt.ArrayLike) -> Floats:
+        """Storage of weights and biases at the platform's precision, batch norm folded, in kB of 1024 bytes."""
+        return self.of("weights_kb", genes)
+
+    def macs_m(self, genes: npt.ArrayLike) -> Floats:
+        """Multiply-accumulates of one image, in millions."""
+        return self.of("macs_m", genes)
+
+    def params_m(self, genes: npt.ArrayLike) -> Floats:
+        """Parameters, batch norm's scale and shift included, in millions."""
+        return self.of("params_m", genes)
+
+    def factors(self, metric: str) -> Factors:
+        """The cost factors of a metric: arrays over the few genes that each of its terms depends on."""
+        if metric not in self._factors:
+            self._factors[metric] = self._build(metric)
+        return self._factors[metric]
+
+    def block(self, metric: str, shape: BlockShape) -> float:
+        """What one block contributes to a metric."""
+        platform = self.platform
+        match metric:
+            case "latency_ms":
+                return platform.block_ms(shape)
+            case "energy_mj":
+                return platform.block_mj(shape)
+            case "memory_kb":
+                return memory.peak_kb(shape, platform.precision)
+            case "weights_kb":
+                return memory.weights_kb(shape, platform.precision)
+            case "macs_m":
+                return shapes.macs(shape.ops) / 1e6
+            case "params_m":
+                return shapes.params(shape.ops) / 1e6
+        raise UserError(f"unknown metric {metric!r}; known are {', '.join(METRICS)}")
+
+    def constant(self, metric: str) -> float:
+        """What a network's metric has besides its blocks."""
+        match metric:
+            case "latency_ms":
+                return self.platform.network_ms
+            case "energy_mj":
+                return self.platform.network_mj
+        return 0.0
+
+    @cached_property
+    def _grid(self) -> ShapeGrid:
+        return ShapeGrid.of(self.space)
+
+    def _build(self, metric: str) -> Factors:
+        reduce = np.maximum if metric == "memory_kb" else np.add
+        return self._grid.map(lambda shape: self.block(metric, shape), reduce, self.constant(metric))

@@ -1,0 +1,142 @@
+"""Cost of any block from its operations: compute, memory traffic and overhead, with coefficients per kind of operation.
+
+Linear in its coefficients when terms are summed, so a calibration can fit them by non-negative least squares; with `combine:
+max` it is a roofline (Williams et al., 2009): an operation takes the longer of computing and moving data. No torch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from math import isfinite
+from typing import TypeVar
+
+from latency_tables.memory import BYTES
+from latency_tables.ops import OP_KINDS, fuse
+from ofa.errors import UserError
+from ofa.shapes import BlockShape
+
+COMBINE = ("sum", "max")
+Coefficients = TypeVar("Coefficients")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpTime:
+    """What one kind of operation takes; 1 MMAC is 1e6 multiply-accumulates, 1 MB is 1e6 bytes."""
+
+    ms_per_mmac: float = 0.0
+    ms_per_weight_mb: float = 0.0
+    ms_per_activation_mb: float = 0.0
+    """Of feature maps read and written."""
+    overhead_ms: float = 0.0
+    """Of starting one operation, whatever its size."""
+
+    def __post_init__(self) -> None:
+        check_not_negative(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpEnergy:
+    """What one kind of operation costs; picojoules (1e-12 J)."""
+
+    pj_per_mac: float = 0.0
+    pj_per_weight_byte: float = 0.0
+    pj_per_activation_byte: float = 0.0
+    """Of feature maps read and written."""
+    pj_per_output: float = 0.0
+    """Per element written: requantisation, or an analog array's conversion."""
+
+    def __post_init__(self) -> None:
+        check_not_negative(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyModel:
+    """Latency of any block; `ops` maps `default` or a kind (see `latency_tables.ops.OP_KINDS`) to its coefficients."""
+
+    ops: dict[str, OpTime]
+    combine: str = "sum"
+    """Of an operation's compute and traffic: `sum`, or `max` where the device overlaps them."""
+    network_ms: float = 0.0
+    """Of one inference beside its operations."""
+    fuse_add: bool = True
+    """Whether the runtime computes a residual sum inside the convolution before it."""
+
+    def __post_init__(self) -> None:
+        check_not_negative(self)
+        _check_kinds(self.ops)
+        if self.combine not in COMBINE:
+            raise ValueError(f"combine is {self.combine!r}; allowed are {', '.join(COMBINE)}")
+
+    def block_ms(self, block: BlockShape, precision: str, batch: int) -> float:
+        """Latency of a block for one batch, in ms."""
+        megabytes = BYTES[precision] * 1e-6
+        total = 0.0
+        for op in fuse(block, self.fuse_add):
+            time = _of_kind(self.ops, op.kind, "latency")
+            compute = time.ms_per_mmac * op.macs * 1e-6 * batch
+            weights = time.ms_per_weight_mb * op.weights * megabytes
+            traffic = weights + time.ms_per_activation_mb * op.activations * megabytes * batch
+            total += time.overhead_ms + (compute + traffic if self.combine == "sum" else max(compute, traffic))
+        return total
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyModel:
+    """Energy of an inference: power x time, or per access plus static power x time; or, with neither, measured per block."""
+
+    source: str
+    """Where its numbers are from: the instrument, or the publication."""
+    power_w: float | None = None
+    """Average power while inferring: energy = power x time."""
+    ops: dict[str, OpEnergy] | None = None
+    """By kind of operation, as in `LatencyModel`."""
+    static_w: float = 0.0
+    """Power besides the operations' energy, for as long as the inference takes."""
+    fuse_add: bool = True
+
+    def __post_init__(self) -> None:
+        check_not_negative(self)
+        if self.power_w is not None and (self.ops is not None or self.static_w):
+            raise ValueError("power_w is given together with ops or static_w; power x time already is all of the energy")
+        if self.power_w == 0:
+            raise ValueError("power_w is 0; must be above 0 (leave the energy out where it is unknown)")
+        if self.ops is not None:
+            _check_kinds(self.ops)
+        elif self.static_w:
+            raise ValueError("static_w is given without ops; give ops, or power_w for all of the power")
+
+    def ops_mj(self, block: BlockShape, precision: str, batch: int) -> float:
+        """Energy of a block's operations for one image of a batch, in mJ; without static power."""
+        assert self.ops is not None
+        width = BYTES[precision]
+        picojoules = 0.0
+        for op in fuse(block, self.fuse_add):
+            energy = _of_kind(self.ops, op.kind, "energy")
+            picojoules += energy.pj_per_mac * op.macs + energy.pj_per_output * op.outputs
+            picojoules += energy.pj_per_activation_byte * op.activations * width
+            picojoules += energy.pj_per_weight_byte * op.weights * width / batch  # weights are read once per batch
+        return picojoules * 1e-9
+
+
+def check_not_negative(instance: object) -> None:
+    """Refuse negative, infinite and NaN numbers in a dataclass's fields; `ValueError` naming the field."""
+    for field in fields(instance):  # type: ignore[arg-type]
+        value = getattr(instance, field.name)
+        if isinstance(value, (int, float)) and not (isfinite(value) and value >= 0):
+            raise ValueError(f"{field.name} is {value}; must be a finite number, at least 0")
+
+
+def _check_kinds(ops: Mapping[str, object]) -> None:
+    if not ops:
+        raise ValueError(f"ops is empty; give default, or {', '.join(OP_KINDS)}")
+    for kind in ops:
+        if kind != "default" and kind not in OP_KINDS:
+            raise ValueError(f"ops: unknown kind {kind!r}; known are default, {', '.join(OP_KINDS)}")
+
+
+def _of_kind(ops: Mapping[str, Coefficients], kind: str, what: str) -> Coefficients:
+    found = ops.get(kind) or ops.get("default")
+    if found is None:
+        raise UserError(f"the {what} model has no coefficients for {kind}; it has {', '.join(ops)}: add {kind} or default")
+    return found

@@ -1,0 +1,172 @@
+"""A platform: a device with its runtime, precision, batch and threads; where its numbers come from and how sure they are.
+
+Latency comes from measured blocks (`table`) or from a model of operations (`latency`); energy from measured blocks, from
+power x time, or from a model of operations. Memory is computed. No torch here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latency_tables.memory import BYTES
+from latency_tables.op_model import EnergyModel, LatencyModel, check_not_negative
+from latency_tables.table import BlockTable, Measurement
+from ofa import schema
+from ofa.errors import UserError
+from ofa.shapes import BlockShape
+from ofa.space import SearchSpace
+
+if TYPE_CHECKING:
+    from latency_tables.costs import Costs
+
+KINDS = ("measured", "calibrated", "modelled")
+_SHIPPED = Path(__file__).resolve().parent / "platforms"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorReport:
+    """How far latencies are from whole networks measured on the device; None where nobody has compared."""
+
+    note: str
+    """In words: what was compared, or what to expect and why."""
+    networks: int = 0
+    """Whole networks compared, none of them used for fitting."""
+    mape: float | None = None
+    """Mean absolute relative error of latency, 0.05 is 5%."""
+    spearman: float | None = None
+    """Rank correlation of predicted and measured latency."""
+
+    def __post_init__(self) -> None:
+        if self.mape is not None and not 0 <= self.mape < float("inf"):
+            raise ValueError(f"mape is {self.mape}; must be a finite number, at least 0")
+        if self.spearman is not None and not -1 <= self.spearman <= 1:
+            raise ValueError(f"spearman is {self.spearman}; must be between -1 and 1")
+        if (self.mape is None) != (self.networks == 0):
+            raise ValueError(f"mape is {self.mape} on {self.networks} networks; give both or neither")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """A device and what subnets cost on it; see `docs/platforms.md` for the YAML."""
+
+    name: str
+    device: str
+    runtime: str
+    precision: str
+    """Of weights and activations; `fp32`, `fp16`, `bf16`, `int16` or `int8`."""
+    batch: int = 1
+    """Images per inference. Latency is of the whole batch; energy and memory are per image."""
+    threads: int | None = None
+    kind: str
+    """Where its latency is from: `measured` on the device, `calibrated` on measurements, or `modelled` without any."""
+    description: str
+    source: str
+    """Where its numbers are from: the instrument, or the publication."""
+    licence: str
+    date: str | None = None
+    """Of the measurement, YYYY-MM-DD."""
+    details: dict[str, str] = field(default_factory=dict)
+    """Provenance besides: processor, versions, settings."""
+    error: ErrorReport
+    latency: LatencyModel | None = None
+    table: BlockTable | None = None
+    energy: EnergyModel | None = None
+
+    def __post_init__(self) -> None:
+        check_not_negative(self)
+        if self.kind not in KINDS:
+            raise ValueError(f"kind is {self.kind!r}; allowed are {', '.join(KINDS)}")
+        if self.precision not in BYTES:
+            raise ValueError(f"precision is {self.precision!r}; allowed are {', '.join(BYTES)}")
+        for name in ("batch", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; must be at least 1")
+        if (self.latency is None) == (self.table is None):
+            raise ValueError("give either latency (a model of operations) or table (measured blocks)")
+        measured_energy = self.table is not None and all(block.energy_mj is not None for block in self.table.blocks)
+        if self.energy is not None and self.energy.power_w is None and self.energy.ops is None and not measured_energy:
+            raise ValueError("energy has neither power_w nor ops, and not every block of the table has energy_mj")
+
+    # -- what a block and a network cost -------------------------------------------------------------------------------
+
+    def block_ms(self, shape: BlockShape) -> float:
+        """What a block adds to a network's latency, in ms per batch; raises `UserError` where it is unknown."""
+        if self.table is not None:
+            return self.table.factor * self._measured(shape).median_ms
+        assert self.latency is not None
+        try:
+            return self.latency.block_ms(shape, self.precision, self.batch)
+        except UserError as error:
+            raise UserError(f"platform {self.name}: {error}") from None
+
+    @property
+    def network_ms(self) -> float:
+        """What a network's latency has besides its blocks, in ms per batch."""
+        if self.table is not None:
+            return self.table.intercept_ms
+        assert self.latency is not None
+        return self.latency.network_ms
+
+    def block_mj(self, shape: BlockShape) -> float:
+        """What a block adds to an inference's energy, in mJ per image; raises `UserError` where it is unknown."""
+        energy = self._known_energy()
+        if energy.power_w is not None:
+            return energy.power_w * self.block_ms(shape) / self.batch
+        if energy.ops is None:
+            measured = self._measured(shape).energy_mj
+            assert measured is not None
+            return measured
+        try:
+            dynamic = energy.ops_mj(shape, self.precision, self.batch)
+        except UserError as error:
+            raise UserError(f"platform {self.name}: {error}") from None
+        return dynamic + (energy.static_w * self.block_ms(shape) / self.batch if energy.static_w else 0.0)
+
+    @property
+    def network_mj(self) -> float:
+        """What an inference's energy has besides its blocks, in mJ per image."""
+        energy = self._known_energy()
+        return (energy.power_w or energy.static_w) * self.network_ms / self.batch
+
+    def costs(self, space: SearchSpace) -> Costs:
+        """Costs of the subnets of a space; see `Costs`."""
+        from latency_tables.costs import Costs
+
+        return Costs(self, space)
+
+    def _measured(self, shape: BlockShape) -> Measurement:
+        assert self.table is not None
+        try:
+            return self.table[shape]
+        except UserError as error:
+            raise UserError(f"platform {self.name}: {error}") from None
+
+    def _known_energy(self) -> EnergyModel:
+        if self.energy is None:
+            raise UserError(
+                f"platform {self.name}: energy is unknown; give its file an energy section (a source, and power_w or ops)"
+            )
+        return self.energy
+
+
+def platform_names() -> list[str]:
+    """Names of the platforms that ship."""
+    return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
+
+
+def load_platform(name_or_path: str | Path) -> Platform:
+    """A platform that ships by name, or one from a YAML file; an existing file wins.
+
+    Raises:
+        UserError: the file is missing or wrong (with its line), or the name is unknown; the message lists what is known.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = _SHIPPED / f"{name_or_path}.yaml"
+        if str(name_or_path) not in platform_names():
+            known = ", ".join(platform_names())
+            raise UserError(f"unknown platform {str(name_or_path)!r}; known are {known}, or give a YAML file")
+    return schema.build(Platform, schema.load_yaml(path), str(path))
