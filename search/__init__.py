@@ -1,0 +1,24 @@
+"""Accuracy predictors, searchers, Pareto fronts and plots: which subnet for which budget. No torch here."""
+
+from search.evolution import Evolution
+from search.predictor import Predictor, load_predictor, save_predictor
+from search.problem import Infeasible, Limit, Problem
+from search.random_search import RandomSearch
+from search.ridge import RidgePredictor, fit
+from search.searcher import Searcher, SearchResult, find_searcher
+
+__all__ = [
+    "Evolution",
+    "Infeasible",
+    "Limit",
+    "Predictor",
+    "Problem",
+    "RandomSearch",
+    "RidgePredictor",
+    "SearchResult",
+    "Searcher",
+    "find_searcher",
+    "fit",
+    "load_predictor",
+    "save_predictor",
+]

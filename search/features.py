@@ -1,0 +1,64 @@
+"""The one map from genes to numbers that accuracy models use.
+
+Every feature depends on one stage and the resolution only, so a model that is linear in them (before its link function) is
+stage-additive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ofa.errors import UserError
+from ofa.space import Genes, SearchSpace
+from search.genes import present
+
+FEATURE_SETS = ("choices", "choices+stages")
+
+
+class FeatureMap:
+    """Features of subnets of a space.
+
+    `choices` is one indicator per gene and choice; those of absent blocks are all 0. `choices+stages` adds per stage the
+    logarithms (returns diminish) of its depth, its summed expand ratios and its summed kernels, alone and times the
+    resolution.
+    """
+
+    def __init__(self, space: SearchSpace, kind: str) -> None:
+        if kind not in FEATURE_SETS:
+            raise UserError(f"features are {kind!r}; known are {', '.join(FEATURE_SETS)}")
+        self.space = space
+        self.kind = kind
+        levels = [np.arange(len(gene.choices)) if len(gene.choices) > 1 else np.arange(0) for gene in space.genes]
+        self._gene = np.repeat(np.arange(len(levels)), [len(level) for level in levels])
+        self._level = np.concatenate(levels).astype(np.int8)
+
+    def __call__(self, genes: Genes) -> npt.NDArray[np.float64]:
+        """int8[n, genes] to float64[n, features]."""
+        used = present(self.space, genes)
+        choices = (genes[:, self._gene] == self._level) & used[:, self._gene]
+        if self.kind == "choices":
+            return np.asarray(choices, dtype=np.float64)
+        return np.concatenate([choices, self._stages(genes, used)], axis=1, dtype=np.float64)
+
+    def _stages(self, genes: Genes, used: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        resolutions = np.log(np.asarray(self.space.resolutions, dtype=np.float64))
+        resolution = (resolutions - resolutions.mean())[genes[:, 0]]
+        columns = []
+        for stage, at in zip(self.space.stages, self.space.stage_columns, strict=True):
+            blocks, in_use = genes[:, at.start + 2 : at.stop], used[:, at.start + 2 : at.stop]
+            totals = []
+            if len(stage.depths) > 1:
+                totals.append(np.log(np.asarray(stage.depths, dtype=np.float64))[genes[:, at.start + 1]])
+            for offset, choices in ((0, stage.kernels), (1, stage.expands)):
+                if len(choices) > 1:
+                    totals.append(_log_sum(choices, blocks[:, offset::2], in_use[:, offset::2]))
+            columns += [column for total in totals for column in (total, total * resolution)]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(genes), 0))
+
+
+def _log_sum(choices: Sequence[float], genes: Genes, used: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Logarithm of a choice summed over the blocks in use, float64[n]."""
+    return np.asarray(np.log((np.asarray(choices, dtype=np.float64)[genes] * used).sum(axis=1)))

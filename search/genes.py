@@ -1,0 +1,152 @@
+"""Rows of genes as a search handles them: which are in use, which are equal, how to vary them inside a part of a space.
+
+Genes here always index the choices of the whole space (`ofa.space`), also when a search is confined to a part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ofa.errors import UserError
+from ofa.space import Genes, SearchSpace
+from ofa.subspace import is_part
+
+Mask = npt.NDArray[np.bool_]
+
+
+def present(space: SearchSpace, genes: Genes) -> Mask:
+    """Which genes mean something, bool[n, genes]: false for the kernel and expand of a block beyond its stage's depth."""
+    mask = np.ones(genes.shape, dtype=np.bool_)
+    for stage, columns in zip(space.stages, space.stage_columns, strict=True):
+        depths = np.asarray(stage.depths)[genes[:, columns.start + 1]]
+        blocks = np.arange(stage.depths[-1]) < depths[:, None]  # [n, blocks]
+        mask[:, columns.start + 2 : columns.stop] = np.repeat(blocks, 2, axis=1)
+    return mask
+
+
+def keys(genes: Genes) -> npt.NDArray[np.uint64]:
+    """A 64-bit hash per row, uint64[n]; canonical rows have equal keys when they are the same subnet.
+
+    A random linear form modulo 2**64: two different rows collide with probability about 2**-62, so a search over a million
+    subnets loses one to a collision less than once in a million runs.
+    """
+    weights = np.random.default_rng(20_191_208).integers(0, 2**64, size=genes.shape[1], dtype=np.uint64) | np.uint64(1)
+    return np.asarray(genes.astype(np.uint64) @ weights, dtype=np.uint64)
+
+
+def distinct(genes: Genes) -> Genes:
+    """The rows without repetition, in order of first appearance; rows must be canonical."""
+    _, first = np.unique(keys(genes), return_index=True)
+    return genes[np.sort(first)]
+
+
+class Domain:
+    """The subnets a search may return, and how to move among them.
+
+    Args:
+        space: the space whose genes are used.
+        part: a part of it (`space.restrict(...)`); the whole space by default.
+
+    Raises:
+        UserError: `part` is no part of `space`.
+    """
+
+    def __init__(self, space: SearchSpace, part: SearchSpace | None = None) -> None:
+        if part is not None and (len(part.stages) != len(space.stages) or not is_part(part, space)):
+            raise UserError(f"{space.name}: the subspace {part.name} has choices that the space does not have")
+        self.space = space
+        self.count = (part or space).count()
+        allowed = [_allowed(whole, inside) for whole, inside in zip(space.genes, _matching(space, part), strict=True)]
+        self.counts = np.array([len(levels) for levels in allowed])
+        self.table = np.zeros((len(allowed), max(self.counts)), dtype=np.int8)
+        for row, levels in zip(self.table, allowed, strict=True):
+            row[: len(levels)] = levels
+        self._columns = np.arange(len(allowed))
+        moves = [(gene, level) for gene, levels in enumerate(allowed) if len(levels) > 1 for level in levels]
+        self._move_gene = np.array([gene for gene, _ in moves], dtype=np.int64)
+        self._move_level = np.array([level for _, level in moves], dtype=np.int8)
+        self._move_grows = np.array([space.genes[gene].name.endswith("depth") for gene, _ in moves], dtype=np.bool_)
+
+    # -- drawing -------------------------------------------------------------------------------------------------------
+
+    def sample(self, n: int, rng: np.random.Generator) -> Genes:
+        """`n` subnets, every choice uniform; int8[n, genes], canonical."""
+        return self.space.canonical(self._levels(rng.random((n, len(self.counts)))))
+
+    def sample_sizes(self, n: int, rng: np.random.Generator) -> Genes:
+        """`n` subnets of all sizes: each row leans, by a random exponent, to small choices or to large ones.
+
+        Uniform choices add up to nets of nearly the same size; a tight or a loose budget needs others.
+        """
+        exponent = np.exp(rng.uniform(-3, 3, size=(n, 1)))
+        return self.space.canonical(self._levels(rng.random((n, len(self.counts))) ** exponent))
+
+    def extremes(self) -> Genes:
+        """The smallest and the largest choices, int8[2, genes]."""
+        ends = np.stack([self.table[:, 0], self.table[self._columns, self.counts - 1]])
+        return self.space.canonical(ends)
+
+    def contains(self, genes: Genes) -> Mask:
+        """Whether each canonical row is one of this domain's subnets, bool[n]."""
+        inside = (genes[:, :, None] == self.table[None]) & (np.arange(self.table.shape[1]) < self.counts[:, None])
+        return np.asarray((inside.any(axis=2) | ~present(self.space, genes)).all(axis=1))
+
+    def _levels(self, quantiles: npt.NDArray[np.float64]) -> Genes:
+        index = np.minimum((quantiles * self.counts).astype(np.int64), self.counts - 1)
+        return np.asarray(self.table[self._columns, index])
+
+    # -- varying -------------------------------------------------------------------------------------------------------
+
+    def cross(self, mothers: Genes, fathers: Genes, rng: np.random.Generator) -> Genes:
+        """Uniform crossover: every gene from either parent; int8[n, genes], canonical.
+
+        A gene that one parent does not use (a block beyond its depth) is drawn at random, not inherited as 0.
+        """
+        choose = rng.random(mothers.shape) < 0.5
+        return self.space.canonical(np.where(choose, self._fill(mothers, rng), self._fill(fathers, rng)))
+
+    def mutate(self, genes: Genes, changes: float, rng: np.random.Generator) -> Genes:
+        """Random reset: on average `changes` genes per row take a new uniform value; int8[n, genes], canonical."""
+        elastic = max(1, int((self.counts > 1).sum()))
+        reset = rng.random(genes.shape) < min(1.0, changes / elastic)
+        fresh = self._levels(rng.random(genes.shape))
+        return self.space.canonical(np.where(reset, fresh, self._fill(genes, rng)))
+
+    def neighbours(self, genes: Genes) -> Genes:
+        """Every subnet that differs in one gene from one of the rows; distinct, without the rows themselves.
+
+        A stage that grows gets blocks of the smallest choices, or of the largest.
+        """
+        if not len(self._move_gene):
+            return genes[:0]
+        low, high = self.table[:, 0], self.table[self._columns, self.counts - 1]
+        used = present(self.space, genes)
+        every = np.ones(len(self._move_gene), dtype=np.bool_)
+        parts = [self._moved(np.where(used, genes, low), every), self._moved(np.where(used, genes, high), self._move_grows)]
+        around = distinct(self.space.canonical(np.concatenate(parts)))
+        return around[~np.isin(keys(around), keys(genes))]
+
+    def _moved(self, genes: Genes, moves: Mask) -> Genes:
+        gene, level = self._move_gene[moves], self._move_level[moves]
+        moved = np.repeat(genes, len(gene), axis=0)
+        moved[np.arange(len(moved)), np.tile(gene, len(genes))] = np.tile(level, len(genes))
+        return moved
+
+    def _fill(self, genes: Genes, rng: np.random.Generator) -> Genes:
+        return np.asarray(np.where(present(self.space, genes), genes, self._levels(rng.random(genes.shape))))
+
+
+def _matching(space: SearchSpace, part: SearchSpace | None) -> list[Sequence[Any] | None]:
+    """Per gene of `space` the choices that `part` leaves open; None for all (or a block that `part` never has)."""
+    if part is None:
+        return [None] * len(space.genes)
+    by_name = {gene.name: gene.choices for gene in part.genes}
+    return [by_name.get(gene.name) for gene in space.genes]
+
+
+def _allowed(gene: Any, choices: Sequence[Any] | None) -> list[int]:
+    return [i for i, choice in enumerate(gene.choices) if choices is None or choice in choices]

@@ -1,0 +1,134 @@
+"""Measured accuracies of subnets: an append-only JSONL that survives a kill and is never measured twice.
+
+Each line holds the genes, the top-1, on how many validation images, and what was measured: the digest of the supernet's
+weights and the fingerprint of its space. The predictor's sample, verified queries and measured fronts share one file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ofa.errors import UserError
+from ofa.space import Genes, SearchSpace
+from search.problem import Floats
+
+Measure = Callable[[Genes], float]
+
+
+@dataclass
+class MeasurementLog:
+    """The measurements of one set of weights on a fixed number of validation images; use `open`."""
+
+    path: Path
+    space: SearchSpace
+    weights: str
+    """Digest of the supernet's weights."""
+    images: int
+    """Validation images per measurement."""
+    known: dict[bytes, float] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, path: str | Path, space: SearchSpace, weights: str, images: int) -> MeasurementLog:
+        """Read what has been measured; a line cut short by a kill is dropped, lines on other numbers of images are kept.
+
+        Raises:
+            UserError: a damaged line, or one measured on another space or other weights.
+        """
+        log = cls(Path(path), space, weights, images)
+        if log.path.exists():
+            log._drop_half_a_line()
+            for number, line in enumerate(log.path.read_text(encoding="utf-8").splitlines(), start=1):
+                log._read(f"{log.path}:{number}", line)
+        return log
+
+    def top1(self, genes: Genes, measure: Measure, progress: Callable[[Genes], Iterable[Genes]] | None = None) -> Floats:
+        """Measured top-1 of canonical rows, float64[n]; what is not known yet is measured and appended, one at a time.
+
+        Args:
+            genes: int8[n, genes].
+            measure: top-1 of one row of genes.
+            progress: wraps the rows that have to be measured (a progress bar).
+        """
+        new = [row for row in genes if row.tobytes() not in self.known]
+        rows = np.array(new, dtype=np.int8).reshape(-1, genes.shape[1])
+        for row in progress(rows) if progress and len(rows) else rows:
+            if row.tobytes() not in self.known:  # the same row may be asked for twice
+                self._append(row, measure(row))
+        return np.array([self.known[row.tobytes()] for row in genes], dtype=np.float64)
+
+    def has(self, genes: Genes) -> list[bool]:
+        """Which rows have been measured."""
+        return [row.tobytes() in self.known for row in genes]
+
+    def _append(self, row: Genes, top1: float) -> None:
+        entry = {
+            "genes": row.tolist(),
+            "top1": top1,
+            "images": self.images,
+            "split": "validation",
+            "space": self.space.fingerprint,
+            "weights": self.weights,
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.known[row.tobytes()] = top1
+
+    def _drop_half_a_line(self) -> None:
+        content = self.path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            with open(self.path, "r+b") as file:
+                file.truncate(content.rfind(b"\n") + 1)
+
+    def _read(self, place: str, line: str) -> None:
+        try:
+            entry = json.loads(line)
+            genes, top1, images = entry["genes"], float(entry["top1"]), entry["images"]
+            space, weights = entry["space"], entry["weights"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{place}: not a measurement ({error}); remove the line to measure that subnet again") from None
+        if space != self.space.fingerprint:
+            raise UserError(
+                f"{place}: measured on a space with fingerprint {space}; {self.space.name} has {self.space.fingerprint}"
+            )
+        if weights != self.weights:
+            raise UserError(
+                f"{place}: measured on weights {weights}; the run has {self.weights} now; "
+                "move the file away to measure again"
+            )
+        if not 0 <= top1 <= 1:
+            raise UserError(f"{place}: top1 is {top1}; must be between 0 and 1")
+        self.space.decode(genes)
+        if images == self.images:
+            self.known[np.array(genes, dtype=np.int8).tobytes()] = top1
+
+
+def sample_plan(space: SearchSpace, samples: int, rng: np.random.Generator) -> Genes:
+    """The subnets to measure: the largest, the smallest, then distinct random ones; a longer plan starts like a shorter one.
+
+    Raises:
+        UserError: fewer than 2 samples, or more than the space has subnets.
+    """
+    if samples < 2:
+        raise UserError(f"samples is {samples}; must be at least 2")
+    if samples > space.count():
+        raise UserError(f"samples is {samples}, but {space.name} has only {space.count()} subnets")
+    plan: dict[bytes, Sequence[int]] = {}
+    for row in space.encode([space.largest(), space.smallest()]):
+        plan[row.tobytes()] = row
+    for _ in range(1000):
+        for row in space.sample(256, rng):
+            plan.setdefault(row.tobytes(), row)
+        if len(plan) >= samples:
+            break
+    else:
+        raise UserError(f"{space.name}: only {len(plan)} distinct subnets in 256,000 random ones; samples is {samples}")
+    return np.array(list(plan.values()), dtype=np.int8)[:samples]

@@ -1,0 +1,137 @@
+"""What is searched for: the most accurate subnet of a space under limits on what it costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ofa.errors import UserError
+from ofa.space import Genes, SearchSpace
+from search.genes import Domain
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A cost, and how people speak of it."""
+
+    label: str
+    """Name for axes and tables."""
+    unit: str
+    under: str
+    """Completes "no subnet of SPACE ..."."""
+    cheapest: str
+    """Completes "; the ... VALUE"."""
+    on_platform: bool
+    """Whether the value depends on the platform."""
+
+
+METRICS: dict[str, Metric] = {
+    "latency_ms": Metric("Latency", "ms", "runs under", "fastest takes", True),
+    "energy_mj": Metric("Energy per inference", "mJ", "uses under", "most frugal uses", True),
+    "memory_kb": Metric("Peak memory", "kB", "fits in", "smallest needs", True),
+    "params_m": Metric("Parameters", "M parameters", "has under", "smallest has", False),
+    "macs_m": Metric("Multiply-accumulates", "M MACs", "takes under", "lightest takes", False),
+}
+
+
+class Costs(Protocol):
+    """What subnets cost on a platform; each method maps int8[n, genes] to float64[n]. `latency_tables` has the real ones."""
+
+    def latency_ms(self, genes: Genes) -> Floats:
+        """Milliseconds per inference."""
+
+    def energy_mj(self, genes: Genes) -> Floats:
+        """Millijoules per inference."""
+
+    def memory_kb(self, genes: Genes) -> Floats:
+        """Peak memory, kB."""
+
+    def params_m(self, genes: Genes) -> Floats:
+        """Millions of parameters."""
+
+    def macs_m(self, genes: Genes) -> Floats:
+        """Millions of multiply-accumulates per image."""
+
+
+class AccuracyModel(Protocol):
+    """The part of a predictor that a search needs."""
+
+    def top1(self, genes: Genes) -> Floats:
+        """Top-1 accuracy, float64[n] in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """An upper bound: `metric` on `platform` must be at most `bound`."""
+
+    metric: str
+    bound: float
+    platform: str
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise UserError(f"limit on {self.metric!r}; known metrics are {', '.join(METRICS)}")
+        if not (math.isfinite(self.bound) and self.bound > 0):
+            raise UserError(f"limit {self.metric} is {self.bound:g}; must be a positive number")
+
+    def __str__(self) -> str:
+        metric = METRICS[self.metric]
+        place = f" on {self.platform}" if metric.on_platform else ""
+        return f"{metric.label.lower()} of at most {number(self.bound)} {metric.unit}{place}"
+
+
+class Infeasible(UserError):  # noqa: N818 - a finding, not a failure of the program
+    """No subnet meets the limits; the message names the cheapest attainable value of each violated one.
+
+    `attainable` maps each violated limit to that value (to the closest subnet's value where every limit can be met alone).
+    """
+
+    def __init__(self, message: str, attainable: Mapping[Limit, float]) -> None:
+        super().__init__(message)
+        self.attainable = dict(attainable)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """The question a searcher answers. Searchers use its methods only, so more objectives and platforms fit behind it."""
+
+    space: SearchSpace
+    predictor: AccuracyModel
+    costs: Mapping[str, Costs]
+    """Costs by the platform's name."""
+    limits: Sequence[Limit] = ()
+    part: SearchSpace | None = None
+    """Only subnets of this part of the space (`space.restrict(...)`)."""
+    domain: Domain = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for limit in self.limits:
+            if limit.platform not in self.costs:
+                raise UserError(f"limit on platform {limit.platform!r}; the problem has {', '.join(self.costs)}")
+        object.__setattr__(self, "domain", Domain(self.space, self.part))
+
+    def top1(self, genes: Genes) -> Floats:
+        """Predicted top-1 accuracy, float64[n]."""
+        return self.predictor.top1(genes)
+
+    def cost(self, metric: str, platform: str, genes: Genes) -> Floats:
+        """One cost, float64[n]; raises `UserError` for a metric the platform does not know."""
+        return np.asarray(getattr(self.costs[platform], metric)(genes), dtype=np.float64)
+
+    def use(self, genes: Genes) -> Floats:
+        """How much of each limit is used, float64[n, limits]: at most 1 where it is met."""
+        columns = [self.cost(limit.metric, limit.platform, genes) / limit.bound for limit in self.limits]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(genes), 0))
+
+
+def number(value: float) -> str:
+    """A value for people: four significant digits at most, no trailing zeros, but one decimal for whole small numbers."""
+    text = f"{value:.4g}"
+    return f"{value:.1f}" if "." not in text and "e" not in text and abs(value) < 100 else text
