@@ -36,11 +36,11 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> Mapping:
     mapping.line = node.start_mark.line + 1
     mapping.key_lines = {}
     for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node, deep=True)
         line = key_node.start_mark.line + 1
         if key in mapping:
             raise UserError(f"{node.start_mark.name}:{line}: key {key!r} is given twice")
-        mapping[key] = loader.construct_object(value_node, deep=True)  # type: ignore[no-untyped-call]
+        mapping[key] = loader.construct_object(value_node, deep=True)
         mapping.key_lines[str(key)] = line
     return mapping
 
@@ -60,7 +60,7 @@ def load_yaml(path: str | Path) -> Mapping:
     try:
         loader = _Loader(text)
         loader.name = str(path)
-        data = loader.get_single_data()  # type: ignore[no-untyped-call]
+        data = loader.get_single_data()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

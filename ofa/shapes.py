@@ -1,8 +1,8 @@
 """The one traversal of a subnet: from a choice to the shapes of its operations.
 
-Everything that costs something reads these shapes: operations, parameters, memory, latency tables, profiling; and plain
-modules are built from them. A `BlockShape` is what runs as one piece (and what a latency table measures); an `OpShape` is one
-operation of it. Both are frozen and hashable: they are the keys of tables. No torch here.
+Everything that costs something reads these shapes: operations, parameters, memory, latency tables, profiling; and
+plain modules are built from them. A `BlockShape` is what runs as one piece (and what a latency table measures); an `OpShape`
+is one operation of it. Both are frozen and hashable: they are the keys of tables. No torch here.
 """
 
 from __future__ import annotations

@@ -137,6 +137,8 @@ class SearchSpace:
     classes: int = 1000
     kernel_transforms: bool = True
     """Learned matrices between kernel sizes (OFA, section 3.3); without, a smaller kernel is the centre of a larger one."""
+    norm_eps: float = 1e-5
+    """Added to the variance by every batch norm (the published ProxylessNAS has 1e-3)."""
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -145,6 +147,8 @@ class SearchSpace:
         if not self.stages:
             raise ValueError("stages is empty; a space needs at least one stage")
         _check_choices("resolutions", self.resolutions)
+        if self.norm_eps <= 0:
+            raise ValueError(f"norm_eps is {self.norm_eps}; must be positive")
         for name in ("in_channels", "classes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; must be at least 1")

@@ -45,8 +45,8 @@ def restrict(
         _check(space, name, wanted, known)
         for i, stage in enumerate(stages):
             choices = getattr(stage, name)
-            kept = tuple(choice for choice in choices if choice in wanted or choice == choices[-1])
-            stages[i] = replace(stage, **{name: kept})
+            kept: Any = {name: tuple(choice for choice in choices if choice in wanted or choice == choices[-1])}
+            stages[i] = replace(stage, **kept)
     stem = space.stem
     if widths is not None:
         if widths < 1:
@@ -65,10 +65,10 @@ def restrict(
 
 def largest_only(space: SearchSpace) -> SearchSpace:
     """The space whose only network is the largest, at every resolution."""
-    stages = tuple(
-        replace(stage, **{name: getattr(stage, name)[-1:] for name in ("kernels", "depths", "expands", "widths")})
-        for stage in space.stages
-    )
+    last: Any = [
+        {name: getattr(stage, name)[-1:] for name in ("kernels", "depths", "expands", "widths")} for stage in space.stages
+    ]
+    stages = tuple(replace(stage, **choices) for stage, choices in zip(space.stages, last, strict=True))
     stem = replace(
         space.stem,
         widths=space.stem.widths[-1:],

@@ -1,0 +1,72 @@
+"""Batch-norm statistics of one subnet, measured on a few batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ofa.errors import UserError
+
+
+@torch.no_grad()
+def recalibrate_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Replace a plain module's batch-norm statistics by those of `batches`, in place; nothing else changes.
+
+    Every layer normalises with the current batch's mean and biased variance while their averages over batches (weighted by
+    batch size, as in the published package) are collected. On an exception the module is left as it was.
+
+    Args:
+        module: a plain network, as `extract` returns it.
+        batches: images, float32[batch, channels, height, width] each.
+
+    Raises:
+        UserError: no batches.
+    """
+    norms = [child for child in module.modules() if isinstance(child, nn.BatchNorm2d)]
+    saved = [(norm, _mean(norm).clone(), _var(norm).clone()) for norm in norms]
+    sums = {norm: (torch.zeros_like(_mean(norm)), torch.zeros_like(_var(norm))) for norm in norms}
+    modes = {child: child.training for child in module.modules()}
+
+    def use_batch_statistics(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(norm, nn.BatchNorm2d)
+        x_BCHW = inputs[0]
+        var, mean = torch.var_mean(x_BCHW, (0, 2, 3), correction=0)
+        for running, total, value in zip((_mean(norm), _var(norm)), sums[norm], (mean, var), strict=True):
+            running.copy_(value)
+            total.add_(value, alpha=len(x_BCHW))
+
+    hooks = [norm.register_forward_pre_hook(use_batch_statistics) for norm in norms]
+    images = 0
+    done = False
+    try:
+        module.eval()  # a layer then normalises with what its hook has just put there
+        for batch in batches:
+            module(batch)
+            images += len(batch)
+        if images == 0:
+            raise UserError("batch-norm recalibration got no images; give at least one batch")
+        for norm, (mean, var) in sums.items():
+            _mean(norm).copy_(mean / images)
+            _var(norm).copy_(var / images)
+        done = True
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for child, training in modes.items():
+            child.training = training
+        if not done:
+            for norm, mean, var in saved:
+                _mean(norm).copy_(mean)
+                _var(norm).copy_(var)
+
+
+def _mean(norm: nn.BatchNorm2d) -> Tensor:
+    assert norm.running_mean is not None
+    return norm.running_mean
+
+
+def _var(norm: nn.BatchNorm2d) -> Tensor:
+    assert norm.running_var is not None
+    return norm.running_var

@@ -1,0 +1,222 @@
+"""Plain modules: a subnet without elasticity, built from the shapes that `walk_blocks` yields.
+
+Names are those of the supernet (`stages.0.1.expand.conv.weight`), so extraction copies module by module. Tensor shapes:
+B batch, C channels, H and W height and width.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ofa.shapes import BlockShape, OpShape, walk_blocks
+from ofa.space import SearchSpace
+from ofa.subnet import Subnet
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "none": nn.Identity,
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "h_swish": nn.Hardswish,
+    "swish": nn.SiLU,
+    "h_sigmoid": nn.Hardsigmoid,
+}
+
+
+def activation(name: str) -> nn.Module:
+    """The activation `name` of a space, working in place."""
+    return nn.Identity() if name == "none" else ACTIVATIONS[name](inplace=True)
+
+
+class ConvNorm(nn.Module):
+    """Convolution, batch norm, activation."""
+
+    def __init__(self, op: OpShape) -> None:
+        super().__init__()
+        self.conv = plain_conv(op)
+        self.norm = nn.BatchNorm2d(op.out_channels)
+        self.activation = activation(op.activation)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """B x in x H x W to B x out x H/stride x W/stride."""
+        x: Tensor = self.activation(self.norm(self.conv(x_BCHW)))
+        return x
+
+
+class SqueezeExcite(nn.Module):
+    """Channels scaled by a gate of their averages (Hu et al., 2018; hard sigmoid as in MobileNetV3)."""
+
+    def __init__(self, reduce: OpShape, expand: OpShape) -> None:
+        super().__init__()
+        self.reduce, self.expand = plain_conv(reduce), plain_conv(expand)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Shape is kept."""
+        gate_BC11 = x_BCHW.mean((2, 3), keepdim=True)
+        gate_BC11 = F.hardsigmoid(self.expand(F.relu(self.reduce(gate_BC11))))
+        return x_BCHW * gate_BC11
+
+
+class MBConv(nn.Module):
+    """Inverted bottleneck (Sandler et al., 2018)."""
+
+    def __init__(self, shape: BlockShape) -> None:
+        super().__init__()
+        convs = [op for op in shape.main if op.kind == "conv"]
+        self.residual = shape.residual
+        self.expand = ConvNorm(convs.pop(0)) if convs[0].groups == 1 else nn.Identity()
+        self.depthwise = ConvNorm(convs.pop(0))
+        self.se = SqueezeExcite(convs.pop(0), convs.pop(0)) if len(convs) == 3 else nn.Identity()
+        self.project = ConvNorm(convs.pop(0))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """B x in x H x W to B x out x H/stride x W/stride."""
+        out: Tensor = self.project(self.se(self.depthwise(self.expand(x_BCHW))))
+        return out + x_BCHW if self.residual else out
+
+
+class Bottleneck(nn.Module):
+    """ResNet bottleneck with an average-pooled shortcut where shapes differ (He et al., 2018, ResNet-D)."""
+
+    def __init__(self, shape: BlockShape) -> None:
+        super().__init__()
+        reduce, middle, project, add = shape.main
+        self.reduce, self.middle, self.project = ConvNorm(reduce), ConvNorm(middle), ConvNorm(project)
+        self.shortcut = ConvNorm(shape.shortcut[-1]) if shape.shortcut else nn.Identity()
+        self.stride = middle.stride
+        self.activation = activation(add.activation)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """B x in x H x W to B x out x H/stride x W/stride."""
+        out = self.project(self.middle(self.reduce(x_BCHW)))
+        y: Tensor = self.activation(out + self.shortcut(downsample(x_BCHW, self.stride)))
+        return y
+
+
+class Stem(nn.Module):
+    """One convolution, or two or three of which the middle one of three is residual; optionally a max pool."""
+
+    def __init__(self, shape: BlockShape) -> None:
+        super().__init__()
+        first, *rest = (op for op in shape.main if op.kind == "conv")
+        self.first = ConvNorm(first)
+        self.middle = ConvNorm(rest[0]) if len(rest) == 2 else None
+        self.last = ConvNorm(rest[-1]) if rest else None
+        self.pool = shape.main[-1].kind == "max_pool"
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Images to B x width x H/stride x W/stride."""
+        x: Tensor = self.first(x_BCHW)
+        if self.middle is not None:
+            x = x + self.middle(x)
+        if self.last is not None:
+            x = self.last(x)
+        return F.max_pool2d(x, 3, 2, 1) if self.pool else x
+
+
+class Head(nn.Module):
+    """Convolution, average pool, features, classifier; the first and third are optional."""
+
+    def __init__(self, shape: BlockShape, dropout: float = 0.0) -> None:
+        super().__init__()
+        kinds = [op.kind for op in shape.main]
+        before, after = shape.main[: kinds.index("global_pool")], shape.main[kinds.index("global_pool") + 1 :]
+        self.conv = ConvNorm(before[0]) if before else nn.Identity()
+        self.features = (
+            nn.Sequential(plain_conv(after[0]), activation(after[0].activation)) if len(after) == 2 else nn.Identity()
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(after[-1].in_channels, after[-1].out_channels)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """B x in x H x W to B x classes."""
+        x = self.conv(x_BCHW).mean((2, 3), keepdim=True)
+        logits: Tensor = self.classifier(self.dropout(self.features(x).flatten(1)))
+        return logits
+
+
+class Net(nn.Module):
+    """A subnet as a plain network: images, float32[B, channels, H, W], to logits, float32[B, classes]."""
+
+    def __init__(self, space: SearchSpace, subnet: Subnet) -> None:
+        super().__init__()
+        shapes = walk_blocks(space, subnet)
+        self.stem = Stem(next(shapes))
+        self.stages = nn.ModuleList(
+            nn.Sequential(*map(_stage_block, islice(shapes, len(stage.blocks)))) for stage in subnet.stages
+        )
+        self.head = Head(next(shapes), space.head.dropout)
+        set_norm_eps(self, space.norm_eps)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of a batch of images."""
+        x = self.stem(images)
+        for stage in self.stages:
+            x = stage(x)
+        logits: Tensor = self.head(x)
+        return logits
+
+
+def build_net(space: SearchSpace, subnet: Subnet, generator: torch.Generator | None = None) -> Net:
+    """A subnet with fresh weights, drawn from `generator` (torch's own if none)."""
+    net = empty_net(space, subnet)
+    initialise(net, generator)
+    return net
+
+
+def empty_net(space: SearchSpace, subnet: Subnet) -> Net:
+    """A subnet whose weights are allocated but not set; uses no random numbers."""
+    with torch.device("meta"):
+        net = Net(space, subnet)
+    return net.to_empty(device="cpu")
+
+
+def build_block(shape: BlockShape, generator: torch.Generator | None = None) -> nn.Module:
+    """One piece of a subnet with fresh weights, for measuring it alone."""
+    kinds: dict[str, type[nn.Module]] = {"stem": Stem, "mbconv": MBConv, "bottleneck": Bottleneck, "head": Head}
+    block = kinds[shape.kind](shape)
+    initialise(block, generator)
+    return block
+
+
+def initialise(module: nn.Module, generator: torch.Generator | None = None) -> None:
+    """He initialisation (fan out) of convolutions, unit batch norms, a small classifier, identity kernel transforms."""
+    for child in module.modules():
+        if isinstance(child, nn.Conv2d):
+            fan_out = child.kernel_size[0] * child.kernel_size[1] * child.out_channels // child.groups
+            nn.init.normal_(child.weight, 0.0, (2.0 / fan_out) ** 0.5, generator=generator)
+            if child.bias is not None:
+                nn.init.zeros_(child.bias)
+        elif isinstance(child, nn.Linear):
+            bound = child.in_features**-0.5
+            nn.init.uniform_(child.weight, -bound, bound, generator=generator)
+            nn.init.zeros_(child.bias)
+        elif isinstance(child, nn.BatchNorm2d):
+            child.reset_parameters()
+    for name, parameter in module.named_parameters():
+        if ".transform_" in f".{name}":
+            nn.init.eye_(parameter)
+
+
+def set_norm_eps(module: nn.Module, eps: float) -> None:
+    """Give every batch norm the space's epsilon."""
+    for child in module.modules():
+        if isinstance(child, nn.BatchNorm2d):
+            child.eps = eps
+
+
+def plain_conv(op: OpShape) -> nn.Conv2d:
+    """The convolution of an op; `kernel // 2` pixels of padding."""
+    return nn.Conv2d(op.in_channels, op.out_channels, op.kernel, op.stride, op.kernel // 2, groups=op.groups, bias=op.bias)
+
+
+def downsample(x_BCHW: Tensor, stride: int) -> Tensor:
+    """Average pool of a shortcut: B x C x H x W to B x C x H/stride x W/stride, rounded up."""
+    return F.avg_pool2d(x_BCHW, stride, stride, ceil_mode=True) if stride > 1 else x_BCHW
+
+
+def _stage_block(shape: BlockShape) -> nn.Module:
+    return Bottleneck(shape) if shape.kind == "bottleneck" else MBConv(shape)
