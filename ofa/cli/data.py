@@ -1,0 +1,124 @@
+"""Put a data set where the recipes look for it: `data/` here, or the folder in OFA_DATA.
+
+Fashion-MNIST comes from a path given, else from Debian's package dataset-fashion-mnist (installed when root on Debian), else
+from its official address. Each file is checked by digest. Nothing else in this project touches the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ofa.errors import UserError
+
+EXAMPLE = "ofa data fashion-mnist"
+DATASETS = ("fashion-mnist",)
+DEBIAN_PACKAGE = "dataset-fashion-mnist"
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+ADDRESSES = (
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
+)
+TIMEOUT_S = 60
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the options of `ofa data`."""
+    parser.add_argument("dataset", choices=DATASETS)
+    parser.add_argument("--from", dest="source", type=Path, metavar="PATH", help="a folder with the four idx .gz files")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Install the data set unless it is there already; returns its folder and where it came from."""
+    from ofa import fashion_mnist
+    from ofa.datasets import data_root
+
+    folder = data_root() / args.dataset
+    source = "already there"
+    if args.source is not None:
+        source = _install(folder, args.source)
+    elif not _is_complete(folder):
+        source = _first_that_works(folder)
+    digests = dict(fashion_mnist.FILES)
+    if not args.json:
+        print(f"{folder}: {len(digests)} files, digests as published ({source})")
+    return {"dataset": args.dataset, "folder": str(folder), "source": source, "sha256_of_content": digests}
+
+
+def _is_complete(folder: Path) -> bool:
+    from ofa import fashion_mnist
+
+    try:
+        for name in fashion_mnist.FILES:
+            fashion_mnist.checked_content(folder / name)
+    except UserError:
+        return False
+    return True
+
+
+def _install(folder: Path, source: Path) -> str:
+    """Copy the four files out of a folder, after checking all of them."""
+    from ofa import fashion_mnist, files
+
+    if not source.is_dir():
+        raise UserError(f"{source}: no such folder; expected one with {', '.join(fashion_mnist.FILES)}")
+    for name in fashion_mnist.FILES:
+        if not (source / name).is_file():
+            raise UserError(f"{source / name}: no such file")
+        fashion_mnist.checked_content(source / name)
+    for name in fashion_mnist.FILES:
+        files.atomic_write(folder / name, (source / name).read_bytes())
+    return str(source)
+
+
+def _first_that_works(folder: Path) -> str:
+    failures = []
+    attempts: list[Callable[[Path], str]] = [_from_debian, *(_downloader(address) for address in ADDRESSES)]
+    for attempt in attempts:
+        try:
+            return attempt(folder)
+        except UserError as error:
+            failures.append(str(error))
+    raise UserError(f"fashion-mnist could not be had: {'; '.join(failures)}; give a folder with --from PATH")
+
+
+def _from_debian(folder: Path) -> str:
+    if not DEBIAN_FOLDER.is_dir():
+        if shutil.which("apt-get") is None or os.geteuid() != 0:
+            raise UserError(f"no {DEBIAN_FOLDER}, and this is not root on Debian")
+        print(f"installing Debian's package {DEBIAN_PACKAGE} ...", file=sys.stderr)
+        for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", DEBIAN_PACKAGE]):
+            environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+                raise UserError(f"{' '.join(command)}: exit code {done.returncode}: {last}")
+    _install(folder, DEBIAN_FOLDER)
+    return f"Debian package {DEBIAN_PACKAGE}"
+
+
+def _downloader(address: str) -> Callable[[Path], str]:
+    def download(folder: Path) -> str:
+        from ofa import fashion_mnist
+
+        with tempfile.TemporaryDirectory() as temporary:
+            for name in fashion_mnist.FILES:
+                print(f"downloading {address}/{name} ...", file=sys.stderr)
+                try:
+                    with urllib.request.urlopen(f"{address}/{name}", timeout=TIMEOUT_S) as answer:
+                        (Path(temporary) / name).write_bytes(answer.read())
+                except (urllib.error.URLError, TimeoutError, OSError) as error:
+                    raise UserError(f"{address}: {error}") from None
+            _install(folder, Path(temporary))
+        return address
+
+    return download
