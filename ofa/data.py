@@ -195,13 +195,13 @@ def load_data(config: DataConfig, root: str | Path | None = None, *, channels: i
     splits = make_splits(parts, channels, workers, int(config.memory_limit_mb * 1e6))
     if config.augment.crop_padding and isinstance(splits["train"], FileSplit):
         raise UserError(
-            f"data {config.source}: crop_padding needs images of one size, at most memory_limit_mb ({config.memory_limit_mb:g}); "
-            "use random_resized_crop for this folder"
+            f"data {config.source}: crop_padding needs images of one size, together below memory_limit_mb "
+            f"({config.memory_limit_mb:g}); use random_resized_crop for this folder"
         )
     given = config.normalise
     if given is not None and len(given.mean) != splits["train"].channels:
         raise UserError(
-            f"data {config.source}: normalise has {len(given.mean)} values per list, images have {splits['train'].channels} channels"
+            f"data {config.source}: normalise has {len(given.mean)} means, images have {splits['train'].channels} channels"
         )
     mean, std = splits["train"].statistics() if given is None else (given.mean, given.std)
     if 0 in std:

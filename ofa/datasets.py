@@ -63,7 +63,7 @@ def read_source(source: str, root: Path) -> Source:
     """Read a data set by the recipe's `source`.
 
     Args:
-        source: `fashion-mnist`; a folder `train/CLASS/*.jpg` with `val/` or `test/` beside it; an `.npz`; a folder of `.npy`.
+        source: `fashion-mnist`; a folder `train/CLASS/*.jpg` with `val/` or `test/` too; an `.npz`; a folder of `.npy`.
             A relative path is looked for in the current directory, then below `root`.
         root: the data root, where `ofa data` puts data sets.
 

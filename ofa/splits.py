@@ -61,7 +61,7 @@ class Split:
     def squares(
         self, plans: Sequence[Plan], config: DataConfig, varied: AugmentConfig | None, device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Per plan: images [batch, channels, side, side] in 0..255, uint8 or float32, of any side; and labels int64[batch]."""
+        """Per plan: images [batch, channels, side, side] in 0..255, uint8 or float32, any side; and labels int64[batch]."""
         raise NotImplementedError
 
     def statistics(self) -> Statistics:
