@@ -20,11 +20,16 @@ Floats = npt.NDArray[np.float64]
 METRICS = ("latency_ms", "energy_mj", "memory_kb", "weights_kb", "macs_m", "params_m")
 
 
+def metrics_of(platform: Platform) -> tuple[str, ...]:
+    """What a platform knows, out of `METRICS`."""
+    return tuple(metric for metric in METRICS if metric != "energy_mj" or platform.energy is not None)
+
+
 class Costs:
     """Costs of a space's subnets; every method takes genes, integers [n, genes] or one row, and returns float64[n].
 
-    Cost factors are built when a metric is first asked for. Raises `UserError` where the platform does not know a metric or a
-    block, and on genes of a wrong shape or out of range.
+    Cost factors are built when a metric is first asked for. Raises `UserError` where the platform does not know a metric or
+    a block, and on genes of a wrong shape or out of range.
     """
 
     def __init__(self, platform: Platform, space: SearchSpace) -> None:
@@ -35,7 +40,7 @@ class Costs:
     @property
     def metrics(self) -> tuple[str, ...]:
         """What this platform knows, out of `METRICS`."""
-        return tuple(metric for metric in METRICS if metric != "energy_mj" or self.platform.energy is not None)
+        return metrics_of(self.platform)
 
     def of(self, metric: str, genes: npt.ArrayLike) -> Floats:
         """One of `metrics` by name."""

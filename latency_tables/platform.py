@@ -6,14 +6,16 @@ power x time, or from a model of operations. Memory is computed. No torch here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from latency_tables.memory import BYTES
 from latency_tables.op_model import EnergyModel, LatencyModel, check_not_negative
 from latency_tables.table import BlockTable, Measurement
-from ofa import schema
+from ofa import files, schema
 from ofa.errors import UserError
 from ofa.shapes import BlockShape
 from ofa.space import SearchSpace
@@ -170,3 +172,31 @@ def load_platform(name_or_path: str | Path) -> Platform:
             known = ", ".join(platform_names())
             raise UserError(f"unknown platform {str(name_or_path)!r}; known are {known}, or give a YAML file")
     return schema.build(Platform, schema.load_yaml(path), str(path))
+
+
+def save_platform(platform: Platform, path: str | Path) -> None:
+    """Write a platform as YAML that `load_platform` reads back as an equal one; atomic, measured blocks one per line."""
+    data = _plain(platform)
+    blocks = data["table"].pop("blocks") if "table" in data else []
+    text = yaml.safe_dump(data, sort_keys=False, width=120, allow_unicode=True)
+    if blocks:
+        lines = (yaml.safe_dump(block, sort_keys=False, default_flow_style=True, width=10**6) for block in blocks)
+        # `table` need not be the last section, so its blocks follow its own line.
+        text = text.replace("\ntable:\n", "\ntable:\n  blocks:\n" + "".join(f"    - {line}" for line in lines))
+    files.atomic_write(path, text)
+
+
+def _plain(value: Any) -> Any:
+    """A dataclass as dicts, lists and scalars, without fields that hold their default."""
+    if is_dataclass(value) and not isinstance(value, type):
+        kept = {item.name: getattr(value, item.name) for item in fields(value)}
+        return {item.name: _plain(kept[item.name]) for item in fields(value) if kept[item.name] != _default(item)}
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value
+
+
+def _default(item: Field[Any]) -> Any:
+    return item.default if item.default_factory is MISSING else item.default_factory()
