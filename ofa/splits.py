@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -51,22 +52,22 @@ class Plan:
         return generator(*self.seed, use)
 
 
-class Split:
+class Split(ABC):
     """Labels in a fixed order, and a way to squares of the images."""
 
     labels: npt.NDArray[np.int64]
     channels: int
     side: int | None
 
+    @abstractmethod
     def squares(
         self, plans: Sequence[Plan], config: DataConfig, varied: AugmentConfig | None, device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Per plan: images [batch, channels, side, side] in 0..255, uint8 or float32, any side; and labels int64[batch]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def statistics(self) -> Statistics:
         """Mean and deviation per channel of values in [0, 1]."""
-        raise NotImplementedError
 
 
 class MemorySplit(Split):

@@ -1,0 +1,34 @@
+# make demo   train, query and plot on real images (under 15 minutes on two cores after the installs)
+# make test   the whole suite
+# Both create .venv first. PYTHON=python3.12 chooses the interpreter (3.11 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+DEMO := runs/demo
+
+.PHONY: demo test clean
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+demo: $(STAMP)
+	$(BIN)/ofa data fashion-mnist
+	$(BIN)/ofa train configs/demo.yaml --run $(DEMO)
+	$(BIN)/ofa predictor $(DEMO)
+	$(BIN)/ofa profile --space $(DEMO)/space.yaml --out $(DEMO)/this-machine.yaml
+	$(BIN)/ofa query $(DEMO) --platform $(DEMO)/this-machine.yaml --macs-m 0.5 --out $(DEMO)/queries/small
+	$(BIN)/ofa query $(DEMO) --platform $(DEMO)/this-machine.yaml --macs-m 1.5 --out $(DEMO)/queries/medium
+	$(BIN)/ofa query $(DEMO) --platform $(DEMO)/this-machine.yaml --macs-m 4 --out $(DEMO)/queries/large
+	$(BIN)/ofa pareto $(DEMO) --platform $(DEMO)/this-machine.yaml --out $(DEMO)/front.png
+
+# The stamp is written last: an install that was broken off is repeated.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=..." if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,images,tensorboard]'
+	touch $@
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
