@@ -71,9 +71,10 @@ class ShapeGrid:
         def values(shapes: Shapes) -> Floats:
             return np.array([cost(shape) for shape in shapes.flat], dtype=np.float64).reshape(shapes.shape)
 
-        later = tuple(None if shapes is None else values(shapes) for shapes in self.later)
+        stem = values(self.stem)
         first = tuple(values(shapes) for shapes in self.first)
-        return Factors(self.space, values(self.stem), first, later, values(self.head), reduce, constant)
+        later = tuple(None if shapes is None else values(shapes) for shapes in self.later)
+        return Factors(self.space, stem, first, later, values(self.head), reduce, constant)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,6 @@
 """Measure this machine: every distinct block of a space, and whole networks to check and correct their sum.
 
-Blocks and networks are visited in random order, round after round, so a drift of the machine (clock, temperature, other
-processes) touches all of them alike. Torch is imported when measuring starts.
+What is timed, and how, is in `latency_tables.measure`. Torch is imported when measuring starts.
 """
 
 from __future__ import annotations
@@ -9,16 +8,15 @@ from __future__ import annotations
 import datetime
 import os
 import platform as machine
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from latency_tables.factors import ShapeGrid
+from latency_tables.measure import block_calls, measure, network_calls
 from latency_tables.op_model import EnergyModel, OpEnergy
 from latency_tables.platform import ErrorReport, Platform
 from latency_tables.table import BlockTable, Measurement, op_to_list
@@ -28,13 +26,8 @@ from ofa.shapes import BlockShape, walk_blocks
 from ofa.space import SearchSpace
 from ofa.subnet import Subnet
 
-if TYPE_CHECKING:
-    import torch
-
 Floats = npt.NDArray[np.float64]
 
-RUNS_PER_VISIT = 5
-"""Timed runs after one untimed run, each time a block's turn comes."""
 ACCEPTED_MAPE = 0.10
 """A profile whose held-out error is larger says so in its file."""
 
@@ -44,7 +37,7 @@ class Settings:
     """How to measure."""
 
     runs: int = 50
-    """Timed runs of each block and network, at least; rounded up to a multiple of `RUNS_PER_VISIT`."""
+    """Timed runs of each block and network, at least; rounded up to a multiple of 5, the runs of one visit."""
     threads: int | None = None
     """Of torch; as many as torch takes by itself if None."""
     batch: int = 1
@@ -85,7 +78,10 @@ def profile(space: SearchSpace, name: str, settings: Settings, rng: np.random.Ge
         settings = replace(settings, threads=torch.get_num_threads())
         shapes = ShapeGrid.of(space).distinct()
         subnets = space.decode(space.sample(settings.fit_networks + settings.test_networks, rng))
-        calls = [*_block_calls(shapes, settings, rng), *_network_calls(space, subnets, settings, rng)]
+        calls = [
+            *block_calls(shapes, settings.batch, settings.channels_last, rng),
+            *network_calls(space, subnets, settings.batch, settings.channels_last, rng),
+        ]
         meter = EnergyMeter("cpu")
         meter.start()
         times_ms = measure(calls, settings.runs, rng, progress)
@@ -93,35 +89,6 @@ def profile(space: SearchSpace, name: str, settings: Settings, rng: np.random.Ge
     finally:
         torch.set_num_threads(threads_before)
     return _platform(space, name, settings, shapes, subnets, times_ms, reading)
-
-
-def measure(calls: Sequence[Callable[[], Any]], runs: int, rng: np.random.Generator, progress: bool = False) -> Floats:
-    """Times of each call, float64[calls, runs] in ms: every round visits all in random order, each visit warmed by one run."""
-    import torch
-    from tqdm import tqdm
-
-    rounds = -(-runs // RUNS_PER_VISIT)
-    times_ms = np.empty((len(calls), rounds * RUNS_PER_VISIT))
-    with torch.inference_mode(), tqdm(total=(rounds + 1) * len(calls), unit="block", disable=not progress) as bar:
-        for call in calls:  # warm-up: allocations, and the choice of kernels, happen here
-            call()
-            bar.update()
-        for turn in range(rounds):
-            bar.set_description(f"round {turn + 1}/{rounds}")
-            for i in rng.permutation(len(calls)):
-                times_ms[i, turn * RUNS_PER_VISIT : (turn + 1) * RUNS_PER_VISIT] = _visit(calls[i])
-                bar.update()
-    return times_ms
-
-
-def _visit(call: Callable[[], Any]) -> list[float]:
-    call()
-    times_ms = []
-    for _ in range(RUNS_PER_VISIT):
-        start = time.perf_counter_ns()
-        call()
-        times_ms.append((time.perf_counter_ns() - start) * 1e-6)
-    return times_ms
 
 
 def correction(sums_ms: Floats, whole_ms: Floats) -> tuple[float, float]:
@@ -134,72 +101,6 @@ def correction(sums_ms: Floats, whole_ms: Floats) -> tuple[float, float]:
     columns = np.stack([1 / whole_ms, sums_ms / whole_ms], axis=1)
     intercept, factor = np.linalg.lstsq(columns, np.ones(len(sums_ms)), rcond=None)[0]
     return float(intercept), float(factor)
-
-
-# -- what is run -----------------------------------------------------------------------------------------------------------
-
-
-def _block_calls(shapes: Iterable[BlockShape], settings: Settings, rng: np.random.Generator) -> list[Callable[[], Any]]:
-    """One call per block. Blocks that differ in size alone share their weights, blocks with equal inputs share those."""
-    import torch
-
-    from ofa.static import build_block
-
-    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    modules: dict[BlockShape, torch.nn.Module] = {}
-    inputs: dict[tuple[int, int], torch.Tensor] = {}
-    calls: list[Callable[[], Any]] = []
-    for shape in shapes:
-        sizeless = _without_sizes(shape)
-        if sizeless not in modules:
-            modules[sizeless] = _ready(build_block(shape, generator), settings)
-        channels, size = shape.main[0].in_channels, shape.main[0].in_size
-        if (channels, size) not in inputs:
-            inputs[channels, size] = _images(channels, size, settings, generator)
-        calls.append(_call(modules[sizeless], inputs[channels, size]))
-    return calls
-
-
-def _network_calls(
-    space: SearchSpace, subnets: Iterable[Subnet], settings: Settings, rng: np.random.Generator
-) -> list[Callable[[], Any]]:
-    import torch
-
-    from ofa.static import build_net
-
-    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    return [
-        _call(
-            _ready(build_net(space, subnet, generator), settings),
-            _images(space.in_channels, subnet.resolution, settings, generator),
-        )
-        for subnet in subnets
-    ]
-
-
-def _call(module: torch.nn.Module, images: torch.Tensor) -> Callable[[], Any]:
-    return lambda: module(images)
-
-
-def _ready(module: torch.nn.Module, settings: Settings) -> torch.nn.Module:
-    import torch
-
-    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-    return module.eval().to(memory_format=layout)  # type: ignore[call-overload, no-any-return]
-
-
-def _images(channels: int, size: int, settings: Settings, generator: torch.Generator) -> torch.Tensor:
-    import torch
-
-    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-    return torch.randn(settings.batch, channels, size, size, generator=generator).to(memory_format=layout)
-
-
-def _without_sizes(shape: BlockShape) -> BlockShape:
-    def clear(ops: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(replace(op, in_size=0, out_size=0) for op in ops)
-
-    return replace(shape, main=clear(shape.main), shortcut=clear(shape.shortcut))
 
 
 # -- what it becomes -------------------------------------------------------------------------------------------------------
@@ -293,8 +194,8 @@ def _energy(settings: Settings, reading: EnergyReading) -> EnergyModel:
     coefficients = OpEnergy(pj_per_mac=4.6, pj_per_weight_byte=244.0, pj_per_activation_byte=12.5)
     source = (
         "modelled, a lower bound: arithmetic and memory accesses of Horowitz, ISSCC 2014, 45 nm (fp32 multiply-add 4.6 pJ, "
-        "weights from DRAM 1950 pJ and feature maps from SRAM 100 pJ per 64 bits), without instructions, leakage and idle power; "
-        f"{reading.source}. Measure again with --power-w WATTS for power x time"
+        "weights from DRAM 1950 pJ and feature maps from SRAM 100 pJ per 64 bits), without instructions, leakage and idle "
+        f"power; {reading.source}. Measure again with --power-w WATTS for power x time"
     )
     return EnergyModel(source=source, ops={"default": coefficients})
 

@@ -1,0 +1,289 @@
+"""Every platform that ships behaves alike; files round-trip; mistakes are named with their place."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latency_tables import Platform, load_platform, platform_names, save_platform
+from latency_tables.factors import ShapeGrid
+from latency_tables.op_model import EnergyModel
+from latency_tables.platform import ErrorReport
+from latency_tables.table import BlockTable, Measurement, describe, op_from_list, op_to_list
+from ofa.cli.main import main
+from ofa.errors import UserError
+from ofa.shapes import OpShape
+from ofa.space import SearchSpace, load_space
+
+MINIMAL = """\
+name: mine
+device: a device
+runtime: a runtime
+precision: fp32
+kind: modelled
+description: a test
+source: made up
+licence: MIT
+error: {note: made up}
+latency: {ops: {default: {ms_per_mmac: 1}}}
+"""
+
+
+def measured(space: SearchSpace, energy: EnergyModel | None = None, **changes: object) -> Platform:
+    """A platform with a table of made-up times, different for every block."""
+    blocks = []
+    for i, shape in enumerate(ShapeGrid.of(space).distinct()):
+        main, shortcut = (tuple(tuple(op_to_list(op)) for op in ops) for ops in (shape.main, shape.shortcut))
+        ms = 0.1 + i * 0.013
+        facts: dict[str, object] = {"kind": shape.kind, "residual": shape.residual, "p10_ms": 0.9 * ms, "p90_ms": 1.2 * ms}
+        facts |= {"main": main, "shortcut": shortcut, "median_ms": ms, "count": 50, **changes}
+        blocks.append(Measurement(**facts))  # type: ignore[arg-type]
+    table = BlockTable(space=space.name, fingerprint=space.fingerprint, blocks=tuple(blocks), intercept_ms=-0.2, factor=1.5)
+    return Platform(
+        name="made-up",
+        device="none",
+        runtime="none",
+        precision="fp32",
+        kind="measured",
+        description="a test",
+        source="made up",
+        licence="MIT",
+        details={"clock": "none: a test's"},
+        error=ErrorReport(note="made up", networks=4, mape=0.05, spearman=0.9),
+        table=table,
+        energy=energy,
+    )
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+# -- conformance -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", platform_names())
+def test_a_shipped_platform_is_complete_and_says_where_it_is_from(name: str, tmp_path: Path) -> None:
+    platform = load_platform(name)
+    assert platform.name == name
+    for text in (platform.device, platform.runtime, platform.description, platform.source, platform.licence):
+        assert text
+    assert platform.error.note
+    assert platform.kind == "modelled" or platform.error.mape is not None
+    space = load_space(platform.table.space if platform.table else "mbv3-w1.2")
+    costs = platform.costs(space)
+    genes = np.stack([0 * space.levels, space.levels - 1])  # smallest and largest
+    for metric in costs.metrics:
+        small, large = costs.of(metric, genes)
+        assert 0 < small < large, metric
+    save_platform(platform, tmp_path / "copy.yaml")
+    assert load_platform(tmp_path / "copy.yaml") == platform
+
+
+@pytest.mark.parametrize("name", platform_names())
+def test_a_shipped_model_knows_every_shipped_space(name: str) -> None:
+    platform = load_platform(name)
+    if platform.table is not None:
+        with pytest.raises(UserError, match="was not measured"):
+            platform.costs(load_space("resnet50")).latency_ms(np.zeros((1, 1)))
+        return
+    for space in map(load_space, ("fmnist", "mbv3-w1.0", "proxyless-w1.3", "resnet50")):
+        genes = space.sample(20, np.random.default_rng(0))
+        costs = platform.costs(space)
+        assert (costs.latency_ms(genes) > 0).all()
+        assert (costs.energy_mj(genes) > 0).all()
+
+
+def test_no_torch_is_imported() -> None:
+    code = "import sys, latency_tables as t; t.load_platform('edge-int8'); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
+# -- measured tables -------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_gives_the_corrected_sum_of_its_blocks() -> None:
+    space = load_space("resnet50").restrict(resolutions=[128, 224])
+    platform = measured(space, EnergyModel(source="a meter", power_w=3.0))
+    from ofa.shapes import walk_blocks
+
+    genes = space.sample(20, np.random.default_rng(0))
+    assert platform.table is not None
+    table = platform.table
+    sums = [sum(table[block].median_ms for block in walk_blocks(space, s)) for s in space.decode(genes)]
+    costs = platform.costs(space)
+    np.testing.assert_allclose(costs.latency_ms(genes), -0.2 + 1.5 * np.array(sums), rtol=1e-12)
+    np.testing.assert_allclose(costs.energy_mj(genes), 3.0 * costs.latency_ms(genes), rtol=1e-12)
+
+
+def test_energy_measured_block_by_block() -> None:
+    space = load_space("fmnist")
+    platform = measured(space, EnergyModel(source="a meter"), energy_mj=0.25)
+    genes = np.stack([0 * space.levels, space.levels - 1])  # smallest and largest
+    np.testing.assert_allclose(platform.costs(space).energy_mj(genes), [0.25 * (2 + 1 + 3), 0.25 * (2 + 1 + 8)])
+
+
+@pytest.mark.parametrize("name", ["fmnist", "resnet50"])
+def test_a_table_round_trips(name: str, tmp_path: Path) -> None:
+    space = load_space(name)
+    space = space.restrict(resolutions=space.resolutions[-1:])
+    platform = measured(space, EnergyModel(source="a meter", power_w=3.0))
+    save_platform(platform, tmp_path / "table.yaml")
+    again = load_platform(tmp_path / "table.yaml")
+    assert again == platform
+    save_platform(again, tmp_path / "again.yaml")
+    assert (tmp_path / "again.yaml").read_text() == (tmp_path / "table.yaml").read_text()
+    longest = max(map(len, (tmp_path / "table.yaml").read_text().splitlines()))
+    assert longest < 600  # compact: a block is one line
+
+
+def test_a_block_that_was_not_measured_is_named() -> None:
+    space = load_space("fmnist")
+    platform = measured(space.restrict(resolutions=[16, 20]))
+    message = r"platform made-up: stem 1->16 channels at 24->24 px was not measured.*of space fmnist.*ofa profile --space"
+    with pytest.raises(UserError, match=message):
+        platform.costs(space).latency_ms(space.sample(1, np.random.default_rng(0)))
+
+
+def test_blocks_are_described() -> None:
+    space = load_space("fmnist")
+    described = [describe(shape) for shape in ShapeGrid.of(space).distinct()]
+    assert "mbconv 40->40 channels at 7->7 px, kernel 5, hidden 120, se, residual" in described
+    assert len(set(described)) == len(described)
+
+
+def test_unknown_energy_is_an_error_not_zero() -> None:
+    space = load_space("fmnist")
+    costs = measured(space).costs(space)
+    assert "energy_mj" not in costs.metrics
+    with pytest.raises(UserError, match="platform made-up: energy is unknown"):
+        costs.energy_mj(space.sample(1, np.random.default_rng(0)))
+
+
+# -- mistakes in files -----------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_name_lists_the_known() -> None:
+    with pytest.raises(UserError, match=r"unknown platform 'toaster'; known are .*edge-int8.*or give a YAML file"):
+        load_platform("toaster")
+    with pytest.raises(UserError, match=r"toaster\.yaml: no such file"):
+        load_platform("toaster.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("kind: modelled", "kind: guessed", r"mine\.yaml:1: kind is 'guessed'; allowed are measured, calibrated, modelled"),
+        ("precision: fp32", "precision: fp31", "precision is 'fp31'; allowed are fp32"),
+        ("licence: MIT", "licence: MIT\nwatts: 3", r"mine\.yaml:9: unknown key 'watts'"),
+        ("licence: MIT\n", "", "key 'licence' is missing"),
+        (
+            "ms_per_mmac: 1",
+            "ms_per_mmac: -1",
+            r"mine\.yaml:10: latency: ops\.default: ms_per_mmac is -1\.0; must be a finite",
+        ),
+        ("ms_per_mmac: 1", "ms_per_mmac: .nan", "ms_per_mmac is nan; must be a finite number"),
+        ("ms_per_mmac: 1", "us_per_mmac: 1", "unknown key 'us_per_mmac'; known keys are ms_per_activation_mb"),
+        ("default:", "softmax:", "unknown kind 'softmax'; known are default, conv_1x1"),
+        ("{ops: {default: {ms_per_mmac: 1}}}", "{ops: {}}", "ops is empty"),
+        ("{ops:", "{combine: mean, ops:", "combine is 'mean'; allowed are sum, max"),
+        ("device: a device", "device: a device\nbatch: 0", "batch is 0; must be at least 1"),
+        ("latency:", "energy: {source: x}\nlatency:", "energy has neither power_w nor ops"),
+        ("latency:", "energy: {source: x, power_w: 0}\nlatency:", "power_w is 0; must be above 0"),
+        ("latency:", "energy: {source: x, static_w: 1}\nlatency:", "static_w is given without ops"),
+        ("latency:", "energy: {source: x, power_w: 1, static_w: 1}\nlatency:", "power_w is given together with"),
+        ("latency:", "energy: {power_w: 1}\nlatency:", "key 'source' is missing"),
+        ("{note: made up}", "{note: made up, mape: 0.1}", "mape is 0.1 on 0 networks; give both or neither"),
+        ("{note: made up}", "{note: made up, mape: .inf, networks: 3}", "mape is inf"),
+        ("latency: {", "latent: {", "unknown key 'latent'"),
+        ("latency: {ops: {default: {ms_per_mmac: 1}}}\n", "", "give either latency .* or table"),
+    ],
+)
+def test_a_mistake_in_a_file_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in MINIMAL
+    with pytest.raises(UserError, match=message):
+        load_platform(write(tmp_path, MINIMAL.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("median_ms: 0.1,", "median_ms: -0.1,", r"mine\.yaml:\d+: table: blocks\[0\]: median_ms is -0\.1; must be a finite"),
+        ("median_ms: 0.1,", "median_ms: .nan,", "median_ms is nan"),
+        ("median_ms: 0.1,", "median_ms: 9,", "p10_ms, median_ms, p90_ms are .*; must be above 0 and ascending"),
+        ("median_ms: 0.1,", "median_us: 100,", "unknown key 'median_us'"),
+        ("count: 50", "count: 0", "count is 0; must be at least 1"),
+        ("[conv, 1, 16, 16, 16", "[conv, 1, 16, 16", r"main\[0\]: groups is True; expected int"),
+        ("[conv, 1, 16, 16, 16", "[conv, 1, x, 16, 16", r"main\[0\]: out_channels is 'x'; expected int"),
+        ("[conv, 1, 16, 16, 16", "[conv, 0, 16, 16, 16", r"main\[0\]: in_channels is 0; must be at least 1"),
+        ("factor: 1.5", "factor: 0", "factor 0.0; must be finite, factor above 0"),
+        ("intercept_ms: -0.2", "intercept_ms: .nan", "intercept_ms is nan"),
+    ],
+)
+def test_a_mistake_in_a_table_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    space = load_space("fmnist").restrict(resolutions=[16])
+    save_platform(measured(space), tmp_path / "good.yaml")
+    text = (tmp_path / "good.yaml").read_text()
+    assert old in text
+    with pytest.raises(UserError, match=message):
+        load_platform(write(tmp_path, text.replace(old, new, 1)))
+
+
+def test_a_block_given_twice_is_refused(tmp_path: Path) -> None:
+    save_platform(measured(load_space("fmnist").restrict(resolutions=[16])), tmp_path / "good.yaml")
+    lines = (tmp_path / "good.yaml").read_text().splitlines(keepends=True)
+    first = next(i for i, line in enumerate(lines) if line.startswith("    - {"))
+    with pytest.raises(UserError, match="a block is given twice: stem 1->16 channels"):
+        load_platform(write(tmp_path, "".join(lines[: first + 1] + lines[first:])))
+
+
+def test_missing_coefficients_are_named(tmp_path: Path) -> None:
+    platform = load_platform(write(tmp_path, MINIMAL.replace("default:", "conv_1x1:")))
+    space = load_space("fmnist")
+    with pytest.raises(
+        UserError, match="platform mine: the latency model has no coefficients for conv_kxk; it has conv_1x1"
+    ):
+        platform.costs(space).latency_ms(space.sample(1, np.random.default_rng(0)))
+
+
+def test_operations_as_lists() -> None:
+    op = OpShape("conv", 16, 96, 28, 14, 3, 2, norm=True, activation="relu")
+    assert op_to_list(op) == ["conv", 16, 96, 28, 14, 3, 2, 1, True, False, "relu"]
+    assert op_to_list(OpShape("add", 8, 8, 4, 4)) == ["add", 8, 8, 4, 4]
+    assert op_from_list(op_to_list(op), "op") == op
+    with pytest.raises(ValueError, match="op has 2 values; an operation is a list of kind, in_channels"):
+        op_from_list(["conv", 1], "op")
+
+
+# -- the command line ------------------------------------------------------------------------------------------------------
+
+
+def test_ofa_platforms_lists_and_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["platforms"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in platform_names())
+    assert main(["platforms", "edge-int8"]) == 0
+    assert "Horowitz" in capsys.readouterr().out
+    assert main(["platforms", "--json"]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)["platforms"]] == platform_names()
+    assert main(["platforms", "eyeriss-like", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["error"]["mape"] is None
+    assert main(["platforms", "toaster"]) == 2
+    assert "unknown platform 'toaster'" in capsys.readouterr().err
+
+
+def test_ofa_platforms_shows_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.yaml"
+    save_platform(measured(load_space("fmnist").restrict(resolutions=[16])), path)
+    assert main(["platforms", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "measured blocks of space fmnist" in printed
+    assert "5.0% (4 networks)" in printed
+    assert "none: a test's" in printed
