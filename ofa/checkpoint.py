@@ -1,0 +1,77 @@
+"""Checkpoints of a training run: one file of tensors and state, written atomically, checked by digest.
+
+`latest.json` names the file, its SHA-256 and the position in the schedule; it is replaced only after the file is on disk,
+so a crash at any moment leaves the checkpoint before it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ofa.errors import UserError
+from ofa.files import atomic_write, read_json, sha256, write_json
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands: the next step is `step` (since the phase began) of phase `phase`."""
+
+    phase: int = 0
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run needs to go on: position, sums of the unfinished epoch, and tensors by name."""
+
+    position: Position
+    progress: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint and forget the one before."""
+    name = f"phase{checkpoint.position.phase}-step{checkpoint.position.step}.safetensors"
+    tensors = {key: value.detach().cpu().contiguous() for key, value in checkpoint.tensors.items()}
+    facts = {"position": asdict(checkpoint.position), "progress": checkpoint.progress}
+    atomic_write(folder / name, save(tensors, metadata={"state": json.dumps(facts)}))
+    write_json(folder / "latest.json", facts | {"file": name, "sha256": sha256(folder / name)})
+    for old in folder.glob("*.safetensors"):
+        if old.name != name:
+            old.unlink()
+
+
+def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint | None:
+    """The latest checkpoint, or None if there is none.
+
+    Raises:
+        UserError: the file is missing or its digest is another.
+    """
+    latest = folder / "latest.json"
+    if not latest.exists():
+        return None
+    facts = read_json(latest)
+    path = folder / facts["file"]
+    if sha256(path) != facts["sha256"]:
+        raise UserError(f"{path}: damaged: its digest is not the one in {latest}; delete {folder} to start over")
+    tensors = {key: value.to(device) for key, value in load(path.read_bytes()).items()}
+    return Checkpoint(Position(**facts["position"]), facts["progress"], tensors)
+
+
+def flatten(**groups: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Several state dicts as one, keys prefixed by the group's name."""
+    return {f"{name}/{key}": value for name, group in groups.items() for key, value in group.items()}
+
+
+def unflatten(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """One group out of `flatten`'s result."""
+    prefix = f"{name}/"
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

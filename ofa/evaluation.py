@@ -1,0 +1,100 @@
+"""Accuracy of subnets: extract, recalibrate batch norm, look at held-out images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ofa.batch_norm import recalibrate_batch_norm
+from ofa.data import Data
+from ofa.extraction import extract
+from ofa.recipe import EvaluationConfig
+from ofa.run import RunDirectory
+from ofa.subnet import Subnet
+from ofa.supernet import Supernet
+
+CACHE_BYTES = 2**30  # prepared images of one split at one resolution above this are made anew each time
+
+
+class SubnetEvaluator:
+    """Measures subnets of one supernet; batches are prepared once per resolution and kept.
+
+    Args:
+        supernet: its weights are read at every call, so it may train on in between.
+        data: the data set.
+        config: numbers of images.
+        images: validation images to look at; None: all.
+        device: where subnets run.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        data: Data,
+        config: EvaluationConfig,
+        images: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.supernet, self.data, self.config, self.images, self.device = supernet, data, config, images, device
+        self._cache: dict[tuple[str, int], list[tuple[Tensor, Tensor]]] = {}
+
+    def size(self, split: str = "validation") -> int:
+        """Images that an accuracy on `split` is measured on."""
+        return min(self.data.sizes[split], self.images or self.data.sizes[split])
+
+    def module(self, subnet: Subnet) -> nn.Module:
+        """The subnet as a plain network with its own batch-norm statistics, in eval mode."""
+        module: nn.Module = extract(self.supernet, subnet).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        batches = self._batches("train", subnet.resolution, self.config.recalibration_images)
+        recalibrate_batch_norm(module, (images for images, _ in batches))
+        module.eval()
+        return module
+
+    @torch.inference_mode()
+    def top1(self, subnets: Sequence[Subnet], split: str = "validation", progress: bool = False) -> npt.NDArray[np.float64]:
+        """Share of images whose label is the first guess, float64[n] in [0, 1], each at its subnet's resolution."""
+        bar = tqdm(subnets, desc=f"measuring on {split}", unit="subnet", disable=not progress)
+        return np.array([self._top1(subnet, split) for subnet in bar], dtype=np.float64)
+
+    def _top1(self, subnet: Subnet, split: str) -> float:
+        module = self.module(subnet)
+        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        for images, labels in self._batches(split, subnet.resolution, self.size(split)):
+            correct += (module(images).argmax(1) == labels).sum()
+        return correct.item() / self.size(split)
+
+    def _batches(self, split: str, resolution: int, limit: int) -> Iterable[tuple[Tensor, Tensor]]:
+        limit = min(limit, self.data.sizes[split])
+        batches = self.data.batches(
+            split,
+            batch_size=min(self.config.batch_size, limit),
+            resolution=resolution,
+            shuffle=False,
+            augment=False,
+            limit=limit,
+            device=self.device,
+        )
+        if 4 * limit * self.data.channels * resolution**2 > CACHE_BYTES:
+            return batches
+        key = (split, resolution)
+        if key not in self._cache:
+            self._cache[key] = list(batches)
+        return self._cache[key]
+
+
+class Evaluator(SubnetEvaluator):
+    """Measures subnets of a finished run.
+
+    Args:
+        run: the run.
+        device: where subnets run.
+        images: images of a split to look at; None: all.
+    """
+
+    def __init__(self, run: RunDirectory, device: torch.device | str = "cpu", images: int | None = None) -> None:
+        super().__init__(run.supernet(device), run.data(), run.recipe.evaluation, images, device)

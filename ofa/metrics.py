@@ -1,0 +1,73 @@
+"""What training tells: a JSON line per epoch, a progress bar, optionally TensorBoard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ofa.errors import UserError
+from ofa.files import atomic_write
+
+
+class MetricsLog:
+    """`metrics.jsonl`: one row per epoch of every phase, in order, without repetition after a restart."""
+
+    def __init__(self, path: Path, tensorboard: Path | None = None) -> None:
+        self.path = path
+        self._writer = _tensorboard_writer(tensorboard) if tensorboard else None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows so far; a last line cut off by a crash is left out."""
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines[:-1] if line]
+
+    def keep_before(self, phase: int, epoch: int) -> None:
+        """Forget rows of epochs that a resumed run will go through again."""
+        kept = [row for row in self.rows() if (row["phase"], row["epoch"]) < (phase, epoch)]
+        atomic_write(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add an epoch's row."""
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+        if self._writer is not None:
+            for key, value in row.items():
+                if isinstance(value, float):
+                    self._writer.add_scalar(f"{row['name']}/{key}", value, row["epoch"])
+            self._writer.flush()
+
+
+class Progress:
+    """A bar over all steps of all phases that shows phase, epoch, loss and the time left."""
+
+    def __init__(self, total: int, done: int, quiet: bool = False) -> None:
+        self._bar = tqdm(total=total, initial=done, unit="step", disable=quiet, dynamic_ncols=True, smoothing=0.02)
+
+    def step(self, phase: str, epoch: int, epochs: int, loss: float | None) -> None:
+        """One step more; `loss` is shown when given."""
+        self._bar.set_description_str(f"{phase} epoch {epoch + 1}/{epochs}", refresh=False)
+        if loss is not None:
+            self._bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+        self._bar.update()
+
+    def line(self, text: str) -> None:
+        """A line above the bar."""
+        if not self._bar.disable:
+            self._bar.write(text)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()
+
+
+def _tensorboard_writer(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("the recipe asks for tensorboard; install it with: pip install 'ofa-energy[tensorboard]'") from None
+    return SummaryWriter(str(folder))

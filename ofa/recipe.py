@@ -1,0 +1,190 @@
+"""A training recipe: data, space, optimiser and a list of phases, as read from YAML. The schedule is data, not code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ofa import resources, schema
+from ofa.data import DataConfig
+from ofa.errors import UserError
+from ofa.space import SearchSpace, load_space
+from ofa.subspace import is_part, largest_only
+
+INCLUDED = ("largest", "smallest")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opens:
+    """Choices that a phase opens; what is not given stays as the phase before left it."""
+
+    kernels: tuple[int, ...] | None = None
+    depths: tuple[int, ...] | None = None
+    expands: tuple[float, ...] | None = None
+    widths: int | None = None
+    """Number of stage widths, counted from the widest."""
+
+    def given(self) -> dict[str, Any]:
+        """What is given, by name."""
+        values = {name: getattr(self, name) for name in ("kernels", "depths", "expands", "widths")}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One step of progressive shrinking; the first trains the largest net, which then teaches."""
+
+    name: str
+    epochs: int
+    """Epochs of the cosine schedule, after the warm-up."""
+    peak_lr: float
+    """For `lr_images` images a step; scaled in proportion to the batch."""
+    opens: Opens = field(default_factory=Opens)
+    warmup_epochs: int = 0
+    warmup_lr: float = 0.0
+    """Where the linear warm-up starts; not scaled."""
+    subnets_per_step: int = 1
+    include: tuple[str, ...] = ()
+    """Subnets that are part of every step: `largest`, `smallest` (of what is open); the others are random."""
+    distill: float = 1.0
+    """Weight of the teacher's soft labels beside the true ones; without effect in the first phase, which has no teacher."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ValueError(f"epochs is {self.epochs}; must be at least 1")
+        for name in ("peak_lr", "warmup_lr", "warmup_epochs", "distill"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; must not be negative")
+        for name in self.include:
+            if name not in INCLUDED:
+                raise ValueError(f"include has {name!r}; allowed are {', '.join(INCLUDED)}")
+        if self.subnets_per_step < max(1, len(self.include)):
+            raise ValueError(f"subnets_per_step is {self.subnets_per_step}; must be at least {max(1, len(self.include))}")
+
+    @property
+    def total_epochs(self) -> int:
+        """Warm-up included."""
+        return self.warmup_epochs + self.epochs
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """SGD with Nesterov momentum, as published."""
+
+    momentum: float = 0.9
+    weight_decay: float = 3e-5
+    """Of convolutions and the classifier; norms, biases and kernel transforms have none."""
+    clip_norm: float | None = None
+    """Largest norm of a step's gradient."""
+    subnet_gradients: str = "mean"
+    """`mean` over a step's subnets, or their `sum` as in the published code."""
+
+    def __post_init__(self) -> None:
+        if self.subnet_gradients not in ("mean", "sum"):
+            raise ValueError(f"subnet_gradients is {self.subnet_gradients!r}; allowed are mean, sum")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What is measured while training and at the end, always on extracted, recalibrated subnets."""
+
+    every_epochs: int = 1
+    images: int = 2000
+    """Validation images looked at after an epoch."""
+    recalibration_images: int = 1024
+    """Training images for batch-norm statistics."""
+    final_subnets: int = 20
+    """Random subnets whose test accuracy is reported at the end."""
+    batch_size: int = 500
+
+    def __post_init__(self) -> None:
+        for name in ("every_epochs", "images", "recalibration_images", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything a run depends on; `docs/training.md` explains the YAML."""
+
+    space: str
+    """A name that ships, or the path of a YAML file, from here or beside the recipe."""
+    data: DataConfig
+    phases: tuple[Phase, ...]
+    batch_size: int = 64
+    lr_images: int = 64
+    """Images a step that `peak_lr` is meant for."""
+    label_smoothing: float = 0.1
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    checkpoint_seconds: float = 120.0
+    """A checkpoint at least so often, and after every epoch."""
+    tensorboard: bool = False
+    seed: int = 0
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.phases:
+            raise ValueError("phases is empty; a recipe needs at least one phase")
+        for name in ("batch_size", "lr_images"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; must be at least 1")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing is {self.label_smoothing}; must be at least 0 and below 1")
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) != len(names):
+            raise ValueError(f"phases are named {names}; names must be distinct")
+
+
+def load_recipe(name_or_path: str | Path) -> tuple[Recipe, SearchSpace]:
+    """A recipe and its space, checked against each other.
+
+    Raises:
+        UserError: with file and line; also for a phase that closes a choice, or opens one the space does not have.
+    """
+    path = resources.find("", name_or_path, what="recipe")
+    raw = schema.load_yaml(path)
+    recipe = schema.build(Recipe, raw, str(path))
+    beside = path.parent / recipe.space
+    space = load_space(beside if beside.is_file() else recipe.space)
+    lines = [getattr(phase, "line", 0) for phase in raw["phases"]]
+    opened_spaces(recipe, space, [f"{path}:{line}: phases[{i}]" for i, line in enumerate(lines)])
+    return recipe, space
+
+
+def opened_spaces(recipe: Recipe, space: SearchSpace, places: Sequence[str] | None = None) -> list[SearchSpace]:
+    """The part of the space that each phase trains.
+
+    Raises:
+        UserError: a phase closes a choice or opens one the space does not have; or the last leaves some of the space closed.
+    """
+    places = places or [f"phases[{i}]" for i in range(len(recipe.phases))]
+    opened: list[SearchSpace] = []
+    limits: dict[str, Any] = {}
+    for phase, place in zip(recipe.phases, places, strict=True):
+        limits |= phase.opens.given()
+        try:
+            part = _open(space, limits)
+        except UserError as error:
+            raise UserError(f"{place} ({phase.name}): {error}") from None
+        if opened and not is_part(opened[-1], part):
+            raise UserError(f"{place} ({phase.name}): closes a choice that an earlier phase opened; phases only open more")
+        opened.append(part)
+    return opened
+
+
+def _open(space: SearchSpace, limits: dict[str, Any]) -> SearchSpace:
+    part = space.restrict(**limits)
+    closed = largest_only(space)
+    stages: Any = list(part.stages)
+    for name in ("kernels", "depths", "expands", "widths"):
+        if name not in limits:
+            stages = [replace(s, **{name: getattr(c, name)}) for s, c in zip(stages, closed.stages, strict=True)]
+    stem = part.stem
+    if "widths" not in limits:
+        stem = replace(stem, widths=closed.stem.widths, hidden_widths=closed.stem.hidden_widths)
+    if "depths" not in limits:
+        stem = replace(stem, depths=closed.stem.depths)
+    return replace(part, stages=tuple(stages), stem=stem)

@@ -1,0 +1,285 @@
+"""Progressive shrinking: the loop that runs every phase of a recipe (Cai et al., 2020, section 3.3).
+
+The first phase trains the largest net, which becomes the teacher. Each next phase goes on with the same weights, opens more
+choices and distils. The run can be killed at any moment: it goes on at the last checkpoint, bit by bit the same on a CPU.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from safetensors.torch import load
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ofa.checkpoint import Checkpoint, Position, flatten, load_checkpoint, save_checkpoint, unflatten
+from ofa.energy import EnergyMeter
+from ofa.errors import UserError
+from ofa.evaluation import SubnetEvaluator
+from ofa.extraction import extract
+from ofa.losses import subnet_loss
+from ofa.metrics import MetricsLog, Progress
+from ofa.recipe import OptimiserConfig, Phase, opened_spaces
+from ofa.run import RunDirectory, load_run_data, save_weights
+from ofa.schedule import generator_of_step, learning_rate, resolution_of_step, subnets_of_step
+from ofa.space import SearchSpace
+from ofa.static import empty_net
+from ofa.supernet import Supernet
+
+LOSS_EVERY_STEPS = 20  # reading the loss waits for the device
+
+
+class Trainer:
+    """Trains the supernet of a run, from its last checkpoint on.
+
+    Args:
+        run: where everything is read from and written to.
+        device: where to train.
+        quiet: no progress bar.
+    """
+
+    def __init__(self, run: RunDirectory, device: torch.device | str = "cpu", quiet: bool = False) -> None:
+        self.run, self.recipe, self.space = run, run.recipe, run.space
+        self.device = torch.device(device)
+        self.quiet = quiet
+        self.data = load_run_data(run.recipe, run.space)
+        self.opened = opened_spaces(run.recipe, run.space)
+        self.steps_per_epoch = self.data.steps("train", self.recipe.batch_size, drop_last=True)
+        if self.steps_per_epoch == 0:
+            raise UserError(
+                f"batch_size {self.recipe.batch_size} is more than the {self.data.sizes['train']} training images of "
+                f"{self.recipe.data.source}"
+            )
+        fresh = torch.Generator().manual_seed(self.recipe.seed)
+        net = Supernet(self.space, fresh).to(self.device)
+        self.supernet = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.teacher: nn.Module | None = None
+        self.optimiser: torch.optim.Optimizer | None = None
+        self.position = Position()
+        self.sums = _fresh_sums()
+        self.metrics = MetricsLog(run.metrics_path, run.path / "tensorboard" if self.recipe.tensorboard else None)
+        self.evaluator = SubnetEvaluator(
+            self.supernet, self.data, self.recipe.evaluation, self.recipe.evaluation.images, self.device
+        )
+        self.meter = EnergyMeter(device=self.device.type)
+
+    def train(self) -> None:
+        """Run what is left of the schedule, then save the supernet."""
+        self._resume()
+        total = sum(phase.total_epochs for phase in self.recipe.phases) * self.steps_per_epoch
+        done = sum(phase.total_epochs for phase in self.recipe.phases[: self.position.phase]) * self.steps_per_epoch
+        self.progress = Progress(total, done + self.position.step, self.quiet)
+        try:
+            for index in range(self.position.phase, len(self.recipe.phases)):
+                self._train_phase(index)
+        finally:
+            self.progress.close()
+        save_weights(self.run.weights_path, self.supernet.state_dict())
+
+    # -- one phase -----------------------------------------------------------------------------------------------------
+
+    def _train_phase(self, index: int) -> None:
+        phase = self.recipe.phases[index]
+        if self.position.step == 0:
+            self._enter_phase(index)
+        elif self.optimiser is None:
+            raise AssertionError("a checkpoint inside a phase has an optimiser")
+        if index > 0 and phase.distill > 0:
+            self.teacher = self._load_teacher()
+        first_epoch = self.position.step // self.steps_per_epoch
+        for epoch in range(first_epoch, phase.total_epochs):
+            self._train_epoch(index, epoch)
+        if index == 0:
+            teacher = extract(self.supernet, self.space.largest())
+            save_weights(self.run.path / "teacher.safetensors", teacher.state_dict())
+        self.position, self.optimiser = Position(index + 1, 0), None
+        self._save()
+
+    def _enter_phase(self, index: int) -> None:
+        if index > 0 and _opens_expands(self.opened[index - 1], self.opened[index]):
+            self.supernet.sort_channels(self.opened[index - 1])
+        self.optimiser = make_optimiser(self.supernet, self.recipe.optimiser)
+
+    def _train_epoch(self, index: int, epoch: int) -> None:
+        phase, opened = self.recipe.phases[index], self.opened[index]
+        assert self.optimiser is not None
+        start = self.position.step - epoch * self.steps_per_epoch
+        first_step = epoch * self.steps_per_epoch
+        batches = self.data.batches(
+            "train",
+            batch_size=self.recipe.batch_size,
+            resolution=lambda i: resolution_of_step(opened, self.recipe.seed, index, first_step + i),
+            shuffle=True,
+            augment=True,
+            epoch=sum(p.total_epochs for p in self.recipe.phases[:index]) + epoch,
+            seed=self.recipe.seed,
+            start=start,
+            drop_last=True,
+            device=self.device,
+        )
+        scale = self.recipe.batch_size / self.recipe.lr_images
+        self.supernet.train()
+        self.meter.start()
+        clock = last_saved = time.perf_counter()
+        for step, (images, labels) in enumerate(batches, first_step + start):
+            # Learning rate of this step.
+            rate = learning_rate(phase, step, self.steps_per_epoch, scale)
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+
+            # Forward and backward of each subnet; the teacher looks once.
+            loss = self._accumulate_gradients(phase, index, step, images, labels)
+
+            # Clip, step.
+            if self.recipe.optimiser.clip_norm is not None:
+                nn.utils.clip_grad_norm_(self.supernet.parameters(), self.recipe.optimiser.clip_norm)
+            self.optimiser.step()
+
+            # Log, checkpoint.
+            self.sums["loss"] += loss
+            self.sums["steps"] += 1
+            self.position = Position(index, step + 1)
+            shown = float(loss) if step % LOSS_EVERY_STEPS == 0 else None
+            self.progress.step(phase.name, epoch, phase.total_epochs, shown)
+            now = time.perf_counter()
+            if now - last_saved > self.recipe.checkpoint_seconds:
+                self._book_time(now - clock)
+                self._save()
+                self.meter.start()
+                clock = last_saved = time.perf_counter()
+        self._book_time(time.perf_counter() - clock)
+        self._finish_epoch(index, epoch)
+
+    def _accumulate_gradients(self, phase: Phase, index: int, step: int, images: Tensor, labels: Tensor) -> Tensor:
+        """Gradients of a step's subnets in `.grad`; returns their mean loss."""
+        assert self.optimiser is not None
+        self.optimiser.zero_grad(set_to_none=True)
+        subnets = subnets_of_step(self.opened[index], phase, self.recipe.seed, index, step, images.shape[-1])
+        generator = generator_of_step(self.recipe.seed, index, step, self.device)
+        soft = None
+        if self.teacher is not None:
+            with torch.no_grad():
+                soft = F.softmax(self.teacher(images), dim=1)
+        share = 1 / len(subnets) if self.recipe.optimiser.subnet_gradients == "mean" else 1.0
+        total = torch.zeros((), device=self.device)
+        for subnet in subnets:
+            logits = self.supernet(images, subnet, generator)
+            loss = subnet_loss(
+                logits,
+                labels,
+                label_smoothing=self.recipe.label_smoothing,
+                teacher=soft,
+                distill=phase.distill,
+            )
+            torch.autograd.backward(loss * share)
+            total += loss.detach()
+        return total / len(subnets)
+
+    # -- between epochs ------------------------------------------------------------------------------------------------
+
+    def _finish_epoch(self, index: int, epoch: int) -> None:
+        phase = self.recipe.phases[index]
+        scale = self.recipe.batch_size / self.recipe.lr_images
+        rate = learning_rate(phase, self.position.step - 1, self.steps_per_epoch, scale)
+        steps, seconds = self.sums["steps"], self.sums["seconds"]
+        row: dict[str, Any] = {
+            "phase": index,
+            "name": phase.name,
+            "epoch": epoch,
+            "epochs": phase.total_epochs,
+            "loss": float(self.sums["loss"]) / max(1, steps),
+            "learning_rate": rate,
+            "seconds": seconds,
+            "images_per_s": steps * self.recipe.batch_size / seconds,
+            "subnets_per_step": phase.subnets_per_step,
+            "energy_j": self.sums["energy_j"],
+            "energy_source": self.meter.source,
+        }
+        last = epoch + 1 == phase.total_epochs
+        if last or (epoch + 1) % self.recipe.evaluation.every_epochs == 0:
+            row |= self._measure(index, epoch)
+        self.metrics.append(row)
+        accuracies = "  ".join(f"{key[5:]} {100 * row[key]:.2f}%" for key in row if key.startswith("top1_"))
+        self.progress.line(f"{phase.name} epoch {epoch + 1}/{phase.total_epochs}  loss {row['loss']:.3f}  {accuracies}")
+        self.sums = _fresh_sums()
+        self._save()
+
+    def _measure(self, index: int, epoch: int) -> dict[str, float]:
+        """Validation top-1 of the opened corners and of one random subnet, at the largest resolution but the smallest's."""
+        opened = self.opened[index]
+        named = {"largest": opened.largest(), "smallest": opened.smallest()}
+        named["random"] = subnets_of_step(
+            opened, Phase(name="", epochs=1, peak_lr=0), self.recipe.seed, index, epoch, opened.resolutions[-1]
+        )[0]
+        values = self.evaluator.top1(list(named.values()))
+        return {f"top1_{name}": float(value) for name, value in zip(named, values, strict=True)}
+
+    def _book_time(self, seconds: float) -> None:
+        self.sums["seconds"] += seconds
+        joules = self.meter.stop().joules
+        known = self.sums["energy_j"]
+        self.sums["energy_j"] = None if joules is None or known is None else known + joules
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        progress = self.sums | {"loss": float(self.sums["loss"])}
+        momenta = {} if self.optimiser is None else _momenta(self.supernet, self.optimiser)
+        tensors = flatten(model=self.supernet.state_dict(), momentum=momenta)
+        save_checkpoint(self.run.checkpoint_folder, Checkpoint(self.position, progress, tensors))
+
+    def _resume(self) -> None:
+        checkpoint = load_checkpoint(self.run.checkpoint_folder, self.device)
+        if checkpoint is None:
+            self.metrics.keep_before(0, 0)
+            return
+        self.position, self.sums = checkpoint.position, checkpoint.progress
+        self.supernet.load_state_dict(unflatten(checkpoint.tensors, "model"))
+        if self.position.step > 0:
+            self.optimiser = make_optimiser(self.supernet, self.recipe.optimiser)
+            momenta = unflatten(checkpoint.tensors, "momentum")
+            for name, parameter in self.supernet.named_parameters():
+                if name in momenta:
+                    self.optimiser.state[parameter]["momentum_buffer"] = momenta[name].clone()
+        self.metrics.keep_before(self.position.phase, self.position.step // self.steps_per_epoch)
+
+    def _load_teacher(self) -> nn.Module:
+        """The largest net as the first phase left it, in training mode: it normalises with the batch, at any resolution."""
+        teacher = empty_net(self.space, self.space.largest())
+        teacher.load_state_dict(load((self.run.path / "teacher.safetensors").read_bytes()))
+        placed: nn.Module = teacher.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        placed.train()
+        for module in placed.modules():
+            if isinstance(module, nn.Dropout):
+                module.eval()
+        return placed.requires_grad_(False)
+
+
+def make_optimiser(supernet: Supernet, config: OptimiserConfig) -> torch.optim.SGD:
+    """SGD whose weight decay spares norms, biases and kernel transforms."""
+    spared: list[Tensor] = []
+    decayed: list[Tensor] = []
+    for name, parameter in supernet.named_parameters():
+        (spared if parameter.ndim == 1 or ".transform_" in name else decayed).append(parameter)
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, nesterov=config.momentum > 0)
+
+
+def _momenta(supernet: Supernet, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    buffers = {}
+    for name, parameter in supernet.named_parameters():
+        buffer = optimiser.state.get(parameter, {}).get("momentum_buffer")
+        if buffer is not None:
+            buffers[name] = buffer
+    return buffers
+
+
+def _opens_expands(before: SearchSpace, after: SearchSpace) -> bool:
+    return any(a.expands != b.expands for a, b in zip(before.stages, after.stages, strict=True))
+
+
+def _fresh_sums() -> dict[str, Any]:
+    """Of the epoch so far."""
+    return {"loss": 0.0, "steps": 0, "seconds": 0.0, "energy_j": 0.0}
