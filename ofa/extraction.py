@@ -13,17 +13,18 @@ from ofa.supernet import Supernet
 def extract(supernet: Supernet, subnet: Subnet) -> Net:
     """A plain `nn.Module` that computes what `supernet(images, subnet)` does; in eval mode bit by bit.
 
-    It shares nothing with the supernet, stands on the same device, and is in the same mode (training or eval). The batch-norm
-    statistics are the supernet's, which belong to no subnet in particular: `recalibrate_batch_norm` it before use.
+    It shares nothing with the supernet; its device, its precision and its mode (training or eval) are the supernet's. So are
+    its batch-norm statistics, which belong to no subnet in particular: `recalibrate_batch_norm` it before use.
 
     Raises:
         UserError: the subnet is not in the supernet's space (its resolution does not matter here).
     """
-    net = empty_net(supernet.space, subnet)
+    supernet.space.check(subnet)
+    parameter = next(supernet.parameters())
+    net = empty_net(supernet.space, subnet).to(parameter.device, parameter.dtype)
     for name, module in net.named_modules():
         if isinstance(module, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)):
             source = supernet.get_submodule(name)
             assert isinstance(source, (ElasticConv, ElasticLinear, ElasticNorm))
             source.copy_to(module)  # type: ignore[arg-type]
-    device = next(supernet.parameters()).device
-    return net.to(device).train(supernet.training)
+    return net.train(supernet.training)

@@ -1,7 +1,7 @@
 """Channel sorting: before narrower choices are opened, the most important channels go first.
 
-Importance is the L1 norm of the weights that read a channel (OFA, section 3.3; Li et al., 2017). Channels move only inside
-the groups that opened choices delimit, so every function already opened stays the same; squeeze-excite's hidden channels too.
+Importance is the L1 norm of the weights that read a channel (OFA, section 3.3; Li et al., 2017). Channels move only inside the
+groups that opened choices delimit, so every function already opened stays the same; squeeze-excite's hidden channels too.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from ofa.elastic import ElasticConv, ElasticConvNorm, ElasticNorm, ElasticSqueez
 from ofa.errors import UserError
 from ofa.shapes import hidden_channels, in_widths, se_channels
 from ofa.space import SearchSpace
+from ofa.subspace import is_part
 from ofa.supernet import ElasticBottleneck, ElasticMBConv, Supernet
 
 GROUP_OFFSET = 1e5
@@ -29,10 +30,13 @@ def sort_channels(supernet: Supernet, opened: SearchSpace | Sequence[float]) -> 
         opened: what is trained already: a part of the space, or its expand ratios (`[6]`: the largest only).
 
     Raises:
-        UserError: an expand ratio that no stage has.
+        UserError: an expand ratio that no stage has, or a space that is no part of the supernet's.
     """
     space = supernet.space
-    if not isinstance(opened, SearchSpace):
+    if isinstance(opened, SearchSpace):
+        if not is_part(opened, space):
+            raise UserError(f"{opened.name} is no part of {space.name}; give a restriction of the supernet's own space")
+    else:
         known = sorted({expand for stage in space.stages for expand in stage.expands})
         for expand in opened:
             if expand not in known:

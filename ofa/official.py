@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 from ofa.errors import UserError
@@ -39,16 +40,23 @@ def to_subnet(space: SearchSpace, arch: Mapping[str, Any], resolution: int) -> S
         resolution: side of the input in pixels.
 
     Raises:
-        UserError: a key is missing, a list is too short, or a value is not in the space.
+        UserError: a key is missing, a list has another length, or a value is not in the space.
     """
     build = _bottleneck_subnet if space.block == "bottleneck" else _mbconv_subnet
-    subnet = build(space, arch, resolution)
-    _check_choices(space, subnet)
-    return subnet
+    if not isinstance(resolution, Integral) or resolution < space.total_stride:
+        raise UserError(f"arch: resolution is {resolution!r}; expected a whole number of at least {space.total_stride}")
+    # Published nets run at sizes that were never trained, so only the rest must be in the space.
+    genes = space.encode(replace(build(space, arch, resolution), resolution=space.resolutions[0]))
+    return replace(space.decode(genes)[0], resolution=resolution)
 
 
 def to_arch(space: SearchSpace, subnet: Subnet) -> dict[str, Any]:
-    """The inverse of `to_subnet`; entries of absent blocks are the smallest choice. The resolution is under `image_size`."""
+    """The inverse of `to_subnet`; entries of absent blocks are the smallest choice. The resolution is under `image_size`.
+
+    Raises:
+        UserError: the subnet is not in the space.
+    """
+    space.check(subnet)
     if space.block == "bottleneck":
         widths = [space.stem.hidden_widths.index(subnet.stem.hidden or 0), space.stem.widths.index(subnet.stem.width)]
         widths += [s.widths.index(choice.width) for s, choice in zip(space.stages, subnet.stages, strict=True)]
@@ -82,12 +90,12 @@ def _mbconv_subnet(space: SearchSpace, arch: Mapping[str, Any], resolution: int)
     elastic = space.stages[first:]
     slots = sum(stage.depths[-1] for stage in elastic)
     kernels, expands = _entry(arch, "ks", slots), _entry(arch, "e", slots)
-    depths = _entry(arch, "d", len(elastic))
+    depths = _entry(arch, "d", len(elastic), whole=True)
     start = 0
     for stage, depth in zip(elastic, depths, strict=True):
         stop = start + min(depth, stage.depths[-1])
         pairs = zip(kernels[start:stop], expands[start:stop], strict=True)
-        stages.append(Stage(stage.widths[-1], tuple(Block(int(k), float(e)) for k, e in pairs)))
+        stages.append(Stage(stage.widths[-1], tuple(Block(k, e) for k, e in pairs)))
         start += stage.depths[-1]
     return Subnet(resolution, Stem(space.stem.widths[-1]), tuple(stages))
 
@@ -95,33 +103,42 @@ def _mbconv_subnet(space: SearchSpace, arch: Mapping[str, Any], resolution: int)
 def _bottleneck_subnet(space: SearchSpace, arch: Mapping[str, Any], resolution: int) -> Subnet:
     slots = sum(stage.depths[-1] for stage in space.stages)
     expands = _entry(arch, "e", slots)
-    depths, widths = _entry(arch, "d", len(space.stages) + 1), _entry(arch, "w", len(space.stages) + 2)
-    for i, index in enumerate(widths):
-        if index not in range(len(space.stem.widths)):
-            raise UserError(f"arch: w[{i}] is {index!r}; allowed are 0 to {len(space.stem.widths) - 1}")
-    stem = Stem(space.stem.widths[widths[1]], 3 if depths[0] > 0 else 2, space.stem.hidden_widths[widths[0]])
+    depths = _entry(arch, "d", len(space.stages) + 1, whole=True)
+    widths = _entry(arch, "w", len(space.stages) + 2, whole=True)
+    extras = [stage.depths[-1] - stage.depths[0] for stage in space.stages]
+    for i, (depth, most) in enumerate(zip(depths, [max(extras), *extras], strict=True)):
+        _check_range(f"d[{i}]", depth, most)
+    parts = [space.stem.hidden_widths, space.stem.widths, *(stage.widths for stage in space.stages)]
+    for i, (index, choices) in enumerate(zip(widths, parts, strict=True)):
+        _check_range(f"w[{i}]", index, len(choices) - 1)
+    # As in the package, only the largest entry brings in the stem's optional convolution: 1 does not.
+    stem_depth = 3 if depths[0] == max(extras) else 2
+    stem = Stem(space.stem.widths[widths[1]], stem_depth, space.stem.hidden_widths[widths[0]])
     stages, start = [], 0
     for stage, extra, width in zip(space.stages, depths[1:], widths[2:], strict=True):
         chosen = expands[start : start + stage.depths[0] + extra]
-        blocks = tuple(Block(stage.kernels[-1], float(e)) for e in chosen)
+        blocks = tuple(Block(stage.kernels[-1], e) for e in chosen)
         stages.append(Stage(stage.widths[width], blocks))
         start += stage.depths[-1]
     return Subnet(resolution, stem, tuple(stages))
 
 
-def _entry(arch: Mapping[str, Any], key: str, length: int) -> list[Any]:
+def _entry(arch: Mapping[str, Any], key: str, length: int, whole: bool = False) -> list[Any]:
     if key not in arch:
         raise UserError(f"arch: key {key!r} is missing; it has {', '.join(map(repr, arch))}")
     value = arch[key]
     values = list(value) if isinstance(value, (list, tuple)) else [value] * length
     if len(values) != length:
         raise UserError(f"arch: {key!r} has {len(values)} entries; expected {length}")
+    for i, entry in enumerate(values):
+        if isinstance(entry, bool) or not isinstance(entry, Integral if whole else Real):
+            raise UserError(f"arch: {key}[{i}] is {entry!r}; expected a {'whole ' if whole else ''}number")
     return values
 
 
-def _check_choices(space: SearchSpace, subnet: Subnet) -> None:
-    """Everything but the resolution must be in the space: published nets run at sizes that were never trained."""
-    space.encode(replace(subnet, resolution=space.resolutions[0]))
+def _check_range(place: str, value: int, most: int) -> None:
+    if not 0 <= value <= most:
+        raise UserError(f"arch: {place} is {value}; allowed are 0 to {most}")
 
 
 # -- weights -------------------------------------------------------------------------------------------------------------
@@ -138,7 +155,11 @@ def convert_state_dict(theirs: Mapping[str, Tensor], space: SearchSpace, subnet:
     Raises:
         UserError: keys are missing, or there are some that no layer has; both are named.
     """
-    by_key = {_normalise(key): key for key in theirs}
+    by_key: dict[str, str] = {}
+    for key in theirs:
+        first = by_key.setdefault(_normalise(key), key)
+        if first != key:
+            raise UserError(f"{space.name}: keys {first!r} and {key!r} are spellings of the same entry; give one")
     names = {ours: _normalise(key) for ours, key in _names(space, subnet).items()}
     missing = [key for ours, key in names.items() if key not in by_key and not ours.endswith("num_batches_tracked")]
     known = set(names.values())

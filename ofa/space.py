@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from ofa.subnet import Block, Stage, Stem, Subnet
 Genes = npt.NDArray[np.int8]
 ACTIVATIONS = ("none", "relu", "relu6", "h_swish", "swish")
 BLOCKS = ("mbconv", "bottleneck")
+MOST_CHOICES = 127  # a gene is an int8
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
@@ -85,6 +86,7 @@ class StageSpace:
     """Squeeze-and-excitation after the depthwise convolution (mbconv only)."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "expands", tuple(map(float, self.expands)))  # 3 and 3.0 are one choice, one fingerprint
         for name in ("widths", "depths", "kernels", "expands"):
             _check_choices(name, getattr(self, name))
         for kernel in self.kernels:
@@ -147,8 +149,8 @@ class SearchSpace:
         if not self.stages:
             raise ValueError("stages is empty; a space needs at least one stage")
         _check_choices("resolutions", self.resolutions)
-        if self.norm_eps <= 0:
-            raise ValueError(f"norm_eps is {self.norm_eps}; must be positive")
+        if not 0 < self.norm_eps < inf:
+            raise ValueError(f"norm_eps is {self.norm_eps}; must be positive and finite")
         for name in ("in_channels", "classes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; must be at least 1")
@@ -243,7 +245,7 @@ class SearchSpace:
         row = [
             self._index("resolution", self.resolutions, subnet.resolution),
             self._index("stem.width", self.stem.widths, stem.width),
-            self._index("stem.hidden", self.stem.hidden_widths, stem.hidden) if self.stem.hidden_widths else 0,
+            self._index("stem.hidden", self.stem.hidden_widths or (None,), stem.hidden),
             self._index("stem.depth", self.stem.depths, stem.depth),
         ]
         for s, (choice, stage) in enumerate(zip(subnet.stages, self.stages, strict=True)):
@@ -259,6 +261,10 @@ class SearchSpace:
             row += [0] * (2 * (stage.depths[-1] - len(choice.blocks)))
         return row
 
+    def check(self, subnet: Subnet) -> None:
+        """Raise `UserError` naming the first choice that is not in the space; any resolution will do."""
+        self._encode_one(replace(subnet, resolution=self.resolutions[0]))
+
     def _index(self, place: str, choices: tuple[Any, ...], value: Any) -> int:
         try:
             return choices.index(value)
@@ -270,6 +276,8 @@ class SearchSpace:
         genes = np.array(genes, ndmin=2)
         if genes.ndim != 2 or genes.shape[1] != len(self.genes):
             raise UserError(f"{self.name}: genes have shape {genes.shape}; expected (n, {len(self.genes)})")
+        if not np.issubdtype(genes.dtype, np.integer):
+            raise UserError(f"{self.name}: genes are {genes.dtype}; expected integers")
         wrong = np.argwhere((genes < 0) | (genes >= self.levels))
         if len(wrong):
             row, column = wrong[0]
@@ -296,7 +304,7 @@ class SearchSpace:
 
     def smallest(self) -> Subnet:
         """Every choice at its minimum."""
-        return self.decode(np.zeros(len(self.levels)))[0]
+        return self.decode(np.zeros_like(self.levels))[0]
 
     def restrict(
         self,
@@ -314,7 +322,11 @@ class SearchSpace:
 
     def with_data(self, *, in_channels: int | None = None, classes: int | None = None) -> SearchSpace:
         """The same space for other images or labels."""
-        return replace(self, in_channels=in_channels or self.in_channels, classes=classes or self.classes)
+        return replace(
+            self,
+            in_channels=self.in_channels if in_channels is None else in_channels,
+            classes=self.classes if classes is None else classes,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,13 +354,18 @@ def _check_choices(name: str, choices: Sequence[float]) -> None:
         raise ValueError(f"{name} is empty; at least one choice is needed")
     if list(choices) != sorted(set(choices)):
         raise ValueError(f"{name} are {list(choices)}; choices must be ascending and distinct")
-    if choices[0] <= 0:
-        raise ValueError(f"{name} has {choices[0]}; choices must be positive")
+    for choice in choices:
+        if not 0 < choice < inf:
+            raise ValueError(f"{name} has {choice}; choices must be positive and finite")
+    if len(choices) > MOST_CHOICES:
+        raise ValueError(f"{name} has {len(choices)} choices; at most {MOST_CHOICES} are allowed")
 
 
 def _check_kernel(kernel: int) -> None:
     if kernel % 2 == 0:
         raise ValueError(f"kernel {kernel} is even; kernels must be odd")
+    if kernel < 1:
+        raise ValueError(f"kernel {kernel} is negative; kernels must be at least 1")
 
 
 def _check_activation(activation: str) -> None:

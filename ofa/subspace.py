@@ -51,6 +51,9 @@ def restrict(
     if widths is not None:
         if widths < 1:
             raise UserError(f"{space.name}: widths is {widths}; must be at least 1")
+        most = max(len(part) for part in (stem.widths, *(stage.widths for stage in stages)))
+        if widths > most:
+            raise UserError(f"{space.name}: widths is {widths}; the space has at most {most} per stage")
         stages = [replace(stage, widths=stage.widths[-widths:]) for stage in stages]
         stem = replace(stem, widths=stem.widths[-widths:], hidden_widths=stem.hidden_widths[-widths:])
     if depths is not None and len(stem.depths) > 1:
@@ -80,6 +83,8 @@ def largest_only(space: SearchSpace) -> SearchSpace:
 
 def is_part(part: SearchSpace, whole: SearchSpace) -> bool:
     """Whether every subnet of `part` is one of `whole`."""
+    if len(part.stages) != len(whole.stages):
+        return False
     pairs: list[tuple[Sequence[Any], Sequence[Any]]] = [
         (part.resolutions, whole.resolutions),
         (part.stem.widths, whole.stem.widths),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ofa.elastic import ElasticConv, ElasticConvNorm, ElasticLinear, ElasticSqueezeExcite
+from ofa.errors import UserError
 from ofa.shapes import hidden_channels, in_widths, is_residual
 from ofa.space import SearchSpace, make_divisible
 from ofa.static import activation, downsample, initialise, set_norm_eps
@@ -174,7 +175,14 @@ class Supernet(nn.Module):
 
         Returns:
             float32[batch, classes].
+
+        Raises:
+            UserError: the images have other channels than the space, or the subnet is not in it (any resolution will do).
         """
+        # Without these checks a slice would quietly fit: leading input channels, leading blocks, leading hidden channels.
+        if images.shape[1] != self.space.in_channels:
+            raise UserError(f"{self.space.name}: images have {images.shape[1]} channels; expected {self.space.in_channels}")
+        self.space.check(subnet)
         x = self.stem(images, subnet.stem)
         for blocks, stage in zip(self.stages, subnet.stages, strict=True):
             assert isinstance(blocks, nn.ModuleList)
