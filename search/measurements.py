@@ -16,6 +16,7 @@ import numpy as np
 
 from ofa.errors import UserError
 from ofa.space import Genes, SearchSpace
+from search.genes import Domain
 from search.problem import Floats
 
 Measure = Callable[[Genes], float]
@@ -122,7 +123,7 @@ def sample_plan(space: SearchSpace, samples: int, rng: np.random.Generator) -> G
     if samples > space.count():
         raise UserError(f"samples is {samples}, but {space.name} has only {space.count()} subnets")
     plan: dict[bytes, Sequence[int]] = {}
-    for row in space.encode([space.largest(), space.smallest()]):
+    for row in Domain(space).extremes()[::-1]:
         plan[row.tobytes()] = row
     for _ in range(1000):
         for row in space.sample(256, rng):

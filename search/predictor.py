@@ -120,7 +120,7 @@ def _read(file: Path, document: dict[str, Any], space: SearchSpace) -> RidgePred
         **arrays,
     )
     try:
-        predictor.top1(space.encode(space.smallest()))
+        predictor.top1(space.encode(space.largest()))
     except ValueError as error:
         raise UserError(f"{arrays_file}: the arrays do not fit the space {space.name}: {error}") from None
     return predictor

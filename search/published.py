@@ -1,8 +1,8 @@
 """The published package's accuracy predictors: small networks over one-hot architectures.
 
-Cai et al., https://github.com/mit-han-lab/once-for-all. The file for MobileNetV3 (w1.2) takes 128 inputs: per block a one-hot
-of kernel (20 x 3), then of expand (20 x 3), absent blocks all 0, then of the resolution, 112 to 224 in steps of 16. torch
-only reads the file; the network runs in numpy.
+Cai et al., https://github.com/mit-han-lab/once-for-all. The file for MobileNetV3 (w1.2) takes 128 inputs: per block a
+one-hot of kernel (20 x 3), then of expand (20 x 3), absent blocks all 0, then of the resolution, 112 to 224 in steps of 16.
+torch only reads the file; the network runs in numpy.
 """
 
 from __future__ import annotations

@@ -1,0 +1,120 @@
+"""Everything about one platform's front that is drawn and written: computed here, in one place, without files or figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ofa.space import Genes, SearchSpace
+from search.pareto import FrontSearch, Indices, front_order, spread
+from search.predictor import Predictor
+from search.problem import Costs, Floats, Problem
+
+DEFAULT_POINTS = 11
+BUDGET = 30_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """A space's accuracy against one cost on one platform; costs in the metric's unit, accuracies in [0, 1]."""
+
+    space: SearchSpace
+    metric: str
+    platform: str
+    cloud: Genes
+    """Random subnets, int8[samples, genes]."""
+    cloud_cost: Floats
+    cloud_top1: Floats
+    """Predicted."""
+    front: Genes
+    """The predicted front, cost ascending, int8[points, genes]."""
+    front_cost: Floats
+    front_top1: Floats
+    """Predicted."""
+    front_std: Floats | None
+    """Uncertainty of the prediction; None where the predictor gives none."""
+    largest: Genes
+    """The largest net, int8[1, genes]."""
+    largest_cost: float
+    largest_top1: float
+    """Predicted."""
+    largest_measured: float | None = None
+    """Measured top-1."""
+    measured: Genes
+    """What has been measured of the front, int8[measured, genes], cost ascending; none before `with_measurements`."""
+    measured_cost: Floats
+    measured_top1: Floats
+    images: int | None = None
+    """Validation images of each measurement."""
+
+    def standard_error(self, top1: Floats) -> Floats:
+        """Of a measured accuracy: binomial, from the number of images; it does not count the noise of training."""
+        assert self.images is not None
+        return np.asarray(np.sqrt(top1 * (1 - top1) / self.images))
+
+    def to_measure(self, points: int = DEFAULT_POINTS) -> Genes:
+        """Rows to measure: `points` spread over the front, and the largest net, last."""
+        chosen = spread(self.front_cost, self.front_top1, points)
+        return np.concatenate([self.front[chosen], self.largest])
+
+    def with_measurements(self, genes: Genes, cost: Floats, top1: Floats, images: int) -> Survey:
+        """The same survey with the rows of `to_measure` measured.
+
+        Args:
+            genes: as `to_measure` returned them.
+            cost: of each.
+            top1: measured, of each.
+            images: validation images per measurement.
+        """
+        return replace(
+            self,
+            measured=genes[:-1],
+            measured_cost=cost[:-1],
+            measured_top1=top1[:-1],
+            largest_measured=float(top1[-1]),
+            images=images,
+        )
+
+    def measured_front(self) -> Indices:
+        """Which of the measured rows no other measured row beats, cost ascending."""
+        return front_order(self.measured_cost, self.measured_top1)
+
+
+def survey(
+    space: SearchSpace,
+    predictor: Predictor,
+    costs: Costs,
+    metric: str,
+    platform: str,
+    samples: int,
+    rng: np.random.Generator,
+    budget: int = BUDGET,
+) -> Survey:
+    """Predict a cloud of random subnets and search the front.
+
+    Raises:
+        UserError: the platform does not know the metric.
+    """
+    problem = Problem(space=space, predictor=predictor, costs={platform: costs})
+    cloud = space.sample(samples, rng)
+    front = FrontSearch().search(problem, metric, platform, rng, budget)
+    largest = space.encode(space.largest())
+    return Survey(
+        space=space,
+        metric=metric,
+        platform=platform,
+        cloud=cloud,
+        cloud_cost=problem.cost(metric, platform, cloud),
+        cloud_top1=problem.top1(cloud),
+        front=front.genes,
+        front_cost=front.cost,
+        front_top1=front.top1,
+        front_std=predictor.std(front.genes),
+        largest=largest,
+        largest_cost=float(problem.cost(metric, platform, largest)[0]),
+        largest_top1=float(problem.top1(largest)[0]),
+        measured=largest[:0],
+        measured_cost=np.zeros(0),
+        measured_top1=np.zeros(0),
+    )
