@@ -1,0 +1,115 @@
+"""What the verbs that search a run share: their options, opening what they need, and measuring with a memory."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ofa.errors import UserError
+
+if TYPE_CHECKING:
+    from ofa.evaluation import Evaluator
+    from ofa.run import RunDirectory
+    from ofa.space import Genes, SearchSpace
+    from search.measurements import MeasurementLog
+    from search.predictor import Predictor
+    from search.problem import Floats
+
+
+def add_measuring_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of every verb that measures subnets."""
+    parser.add_argument("--images", type=int, metavar="N", help="measure on only N validation images (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: cuda where there is one)")
+
+
+def check_at_least(args: argparse.Namespace, **least: int) -> None:
+    """Raise `UserError` for a whole-number option below its least value."""
+    for name, bound in least.items():
+        value = getattr(args, name)
+        if value is not None and value < bound:
+            raise UserError(f"--{name} is {value}; must be at least {bound}")
+
+
+def weights_digest(run: RunDirectory) -> str:
+    """What identifies a run's weights in its measurements and its predictor."""
+    from ofa.files import sha256
+
+    return sha256(run.weights_path)[:16]
+
+
+def open_predictor(run: RunDirectory) -> tuple[Predictor, dict[str, Any]]:
+    """The run's predictor and its facts.
+
+    Raises:
+        UserError: there is none, or it was fitted to other weights or another space.
+    """
+    from pathlib import Path
+
+    from ofa.files import read_json
+    from search.predictor import load_predictor, predictor_file
+
+    file = predictor_file(Path(run.path))
+    facts = read_json(file)
+    predictor = load_predictor(run.path, run.space)
+    weights = weights_digest(run)
+    if facts.get("weights") != weights:
+        raise UserError(
+            f"{file}: fitted to weights {facts.get('weights')}; the run has {weights} now; "
+            f"run `ofa predictor {run.path}` again"
+        )
+    return predictor, facts
+
+
+@dataclass
+class Measured:
+    """Measures subnets of a run on validation data; what the run's log knows is not measured again."""
+
+    space: SearchSpace
+    evaluator: Evaluator
+    log: MeasurementLog
+    show: bool
+
+    @classmethod
+    def open(cls, run: RunDirectory, images: int | None, device: str, show: bool) -> Measured:
+        """Load supernet and data; `show` draws a progress bar on stderr."""
+        from ofa.devices import choose_device
+        from ofa.evaluation import Evaluator
+        from search.measurements import MeasurementLog
+
+        evaluator = Evaluator(run, choose_device(device), images)
+        path = run.path / "predictor" / "measurements.jsonl"
+        log = MeasurementLog.open(path, run.space, weights_digest(run), evaluator.size("validation"))
+        return cls(run.space, evaluator, log, show)
+
+    @property
+    def images(self) -> int:
+        """Validation images of each measurement."""
+        return self.log.images
+
+    def top1(self, genes: Genes) -> Floats:
+        """Measured top-1 of canonical rows, float64[n]."""
+        return self.log.top1(genes, self._measure, _bar if self.show else None)
+
+    def _measure(self, row: Genes) -> float:
+        return float(self.evaluator.top1(self.space.decode(row), split="validation", progress=False)[0])
+
+
+def printer(args: argparse.Namespace) -> Callable[[str], None]:
+    """Prints for people; silent with --json."""
+
+    def say(text: str = "") -> None:
+        if not args.json:
+            print(text)
+
+    return say
+
+
+def _bar(rows: Genes) -> Iterable[Genes]:
+    from tqdm import tqdm
+
+    bar: Iterable[Genes] = tqdm(rows, desc="measuring", unit="subnet", file=sys.stderr)
+    return bar
