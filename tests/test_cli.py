@@ -1,0 +1,150 @@
+"""What every verb shares: help, exit codes, errors in one line, JSON for machines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ofa.cli.main import VERBS, main
+from ofa.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+CONTRACT = {"train", "evaluate", "predictor", "query", "pareto", "platforms", "profile", "data"}
+
+
+def ofa(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "ofa.cli.main", *words]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def verb(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A verb `probe`, whose `run` a test replaces."""
+    module = types.ModuleType("ofa.cli.probe", "Probe the command line.")
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--number", type=int, default=1)
+
+    module.EXAMPLE = "ofa probe --number 3"  # type: ignore[attr-defined]
+    module.add_arguments = add_arguments  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ofa.cli.probe", module)
+    monkeypatch.setitem(VERBS, "probe", "probe the command line")
+    return module
+
+
+def test_help_lists_every_verb() -> None:
+    done = ofa("--help")
+    assert done.returncode == 0
+    assert set(VERBS) >= CONTRACT
+    for name, text in VERBS.items():
+        assert name in done.stdout
+        assert text in done.stdout
+
+
+def test_help_imports_neither_torch_nor_numpy() -> None:
+    code = (
+        "import sys\nfrom ofa.cli.main import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "print([name for name in ('torch', 'numpy', 'scipy', 'matplotlib', 'optuna', 'yaml') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_no_verb_shows_the_help_and_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "verbs:" in capsys.readouterr().out
+
+
+def test_an_unknown_verb_is_named() -> None:
+    done = ofa("trane")
+    assert done.returncode == 2
+    assert "trane" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(VERBS))
+def test_each_verb_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([name, "--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"usage: ofa {name}" in shown
+    assert f"example:\n  ofa {name}" in shown
+    assert "--json" in shown
+
+
+def test_an_unknown_option_exits_2(verb: types.ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["probe", "--numbr", "3"])
+    assert caught.value.code == 2
+    assert "--numbr" in capsys.readouterr().err
+
+
+def test_json_is_one_object_and_the_only_output(verb: types.ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(args: argparse.Namespace) -> dict[str, Any]:
+        if not args.json:
+            print("for people")
+        return {"number": args.number}
+
+    verb.run = run  # type: ignore[attr-defined]
+    assert main(["probe", "--number", "3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"number": 3}
+    assert main(["--json", "probe"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"number": 1}
+    assert main(["probe"]) == 0
+    assert capsys.readouterr().out == "for people\n"
+
+
+def test_a_users_mistake_is_one_line_and_exit_2(verb: types.ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(args: argparse.Namespace) -> dict[str, Any]:
+        raise UserError("spaces/mine.yaml: stage 2: kernel 4 is even; kernels must be odd")
+
+    verb.run = run  # type: ignore[attr-defined]
+    assert main(["probe"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "ofa probe: error: spaces/mine.yaml: stage 2: kernel 4 is even; kernels must be odd\n"
+
+
+def test_our_own_mistakes_are_not_hidden(verb: types.ModuleType) -> None:
+    def run(args: argparse.Namespace) -> dict[str, Any]:
+        raise KeyError("bug")
+
+    verb.run = run  # type: ignore[attr-defined]
+    with pytest.raises(KeyError, match="bug"):
+        main(["probe"])
+
+
+def test_an_interrupt_exits_130(verb: types.ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(args: argparse.Namespace) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    verb.run = run  # type: ignore[attr-defined]
+    assert main(["probe"]) == 130
+    assert capsys.readouterr().err == "ofa probe: interrupted\n"
+
+
+def test_a_real_mistake_in_a_real_process_shows_no_traceback(tmp_path: Path) -> None:
+    done = ofa("platforms", "no-such-device", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("ofa platforms: error: ")
+    assert done.stderr.count("\n") == 1
+    assert "no-such-device" in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    script = f'"{sys.executable}" -m ofa.cli.main platforms | head -c 1 >/dev/null; exit "${{PIPESTATUS[0]}}"'
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr == ""

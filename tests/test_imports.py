@@ -1,0 +1,144 @@
+"""Which package may import which, what stays free of torch, and what nobody may call."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("ofa", "latency_tables", "search")  # each may import itself and those to its left
+COMPOSITION_ROOT = ROOT / "ofa" / "cli"
+TORCH_FREE = (
+    "ofa",
+    "ofa.datasets",
+    "ofa.errors",
+    "ofa.fashion_mnist",
+    "ofa.files",
+    "ofa.resources",
+    "ofa.schema",
+    "ofa.shapes",
+    "ofa.space",
+    "ofa.subnet",
+    "ofa.subspace",
+)
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and absolute module of every import, those inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            yield node.lineno, str(node.module)
+            for alias in node.names:
+                yield node.lineno, f"{node.module}.{alias.name}"
+
+
+def run_python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def violations(package: str, source: str) -> list[str]:
+    """Imports in a source of `package` that point to its right."""
+    forbidden = (*PACKAGES[PACKAGES.index(package) + 1 :], "ofa.cli", "tests", "benchmarks")
+    found = imported(ast.parse(source))
+    return [f"{line}: {name}" for line, name in found if f"{name}.".startswith(tuple(f"{module}." for module in forbidden))]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_only_to_their_left(package: str) -> None:
+    paths = [path for path in sources(package) if not path.is_relative_to(COMPOSITION_ROOT)]
+    assert paths
+    assert not [f"{path.relative_to(ROOT)}:{found}" for path in paths for found in violations(package, path.read_text())]
+
+
+@pytest.mark.parametrize(
+    ("package", "source", "allowed"),
+    [
+        ("ofa", "def f():\n    import search.plot", False),
+        ("ofa", "from latency_tables import Platform", False),
+        ("latency_tables", "import ofa, search as s", False),
+        ("latency_tables", "from ofa import cli", False),
+        ("search", "from ofa.cli.main import main", False),
+        ("search", "from latency_tables.costs import Costs\nimport ofa.space, searching", True),
+        ("latency_tables", "from ofa.space import load_space", True),
+    ],
+)
+def test_the_check_sees_what_it_should(package: str, source: str, allowed: bool) -> None:
+    assert (not violations(package, source)) is allowed
+
+
+def test_what_plans_and_searches_does_not_import_torch() -> None:
+    modules = [*TORCH_FREE, *(module_name(path) for package in PACKAGES[1:] for path in sources(package))]
+    code = (
+        "import importlib, sys\n"
+        f"for name in {modules!r}:\n"
+        "    importlib.import_module(name)\n"
+        "    if 'torch' in sys.modules: print(name); break\n"
+    )
+    assert run_python(code) == ""
+
+
+def test_verbs_import_nothing_heavy_before_they_run() -> None:
+    modules = [module_name(path) for path in sources("ofa/cli")]
+    heavy = ["torch", "numpy", "scipy", "optuna", "matplotlib", "yaml"]
+    code = (
+        "import importlib, sys\n"
+        f"for name in {modules!r}:\n"
+        "    importlib.import_module(name)\n"
+        f"    found = [heavy for heavy in {heavy!r} if heavy in sys.modules]\n"
+        "    if found: print(name, found); break\n"
+    )
+    assert run_python(code) == ""
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield node, ast.unparse(node.func)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_nothing_is_unpickled_and_no_global_generator_is_seeded(package: str) -> None:
+    banned = {"torch.manual_seed", "np.random.seed", "random.seed", "yaml.load", "eval", "exec", "input"}
+    wrong = []
+    for path in sources(package):
+        tree = ast.parse(path.read_text())
+        place = path.relative_to(ROOT)
+        wrong += [f"{place}:{line}: imports {name}" for line, name in imported(tree) if name == "torchvision"]
+        for call, name in calls(tree):
+            options = {option.arg: ast.unparse(option.value) for option in call.keywords}
+            if name in banned or name.startswith(("pickle.", "marshal.", "joblib.")):
+                wrong.append(f"{place}:{call.lineno}: {name}")
+            if name == "torch.load" and options.get("weights_only") != "True":
+                wrong.append(f"{place}:{call.lineno}: torch.load without weights_only=True")
+            if options.get("allow_pickle") == "True":
+                wrong.append(f"{place}:{call.lineno}: allow_pickle=True")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_only_network_access_is_ofa_data(package: str) -> None:
+    network = ("urllib", "http", "socket", "requests", "torch.hub")
+    found = {
+        str(path.relative_to(ROOT))
+        for path in sources(package)
+        for _, name in imported(ast.parse(path.read_text()))
+        if any(name == module or name.startswith(f"{module}.") for module in network)
+    }
+    assert found <= {"ofa/cli/data.py"}
