@@ -1,7 +1,7 @@
 """Channel sorting: before narrower choices are opened, the most important channels go first.
 
-Importance is the L1 norm of the weights that read a channel (OFA, section 3.3; Li et al., 2017). Channels move only inside the
-groups that opened choices delimit, so every function already opened stays the same; squeeze-excite's hidden channels too.
+Importance is the L1 norm of the weights that read a channel (OFA, section 3.3; Li et al., 2017). Channels move only inside
+the groups that opened choices delimit, so every function already opened stays; squeeze-excite's hidden channels too.
 """
 
 from __future__ import annotations
