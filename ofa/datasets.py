@@ -217,10 +217,11 @@ def _list_classes(folder: Path) -> dict[str, list[str]]:
         raise UserError(f"{folder}: has no class folders; expected {folder.name}/CLASS/*.jpg")
     classes = {}
     for name in names:
-        files = sorted(path for path in (folder / name).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-        classes[name] = [str(path) for path in files if not path.name.startswith(".")]
-        if not classes[name]:
+        inside = sorted(file for file in os.listdir(folder / name) if not file.startswith("."))
+        found = [file for file in inside if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES]
+        if not found:
             raise UserError(f"{folder / name}: no images; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
+        classes[name] = [f"{folder}{os.sep}{name}{os.sep}{file}" for file in found]
     return classes
 
 
