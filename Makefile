@@ -18,9 +18,9 @@ demo: $(STAMP)
 	$(BIN)/ofa train configs/demo.yaml --run $(DEMO)
 	$(BIN)/ofa predictor $(DEMO)
 	$(BIN)/ofa profile --space $(DEMO)/space.yaml --out $(DEMO)/this-machine.yaml
-	$(BIN)/ofa query $(DEMO) --platform $(DEMO)/this-machine.yaml --macs-m 0.5 --out $(DEMO)/queries/small
+	$(BIN)/ofa query $(DEMO) --platform $(DEMO)/this-machine.yaml --macs-m 0.8 --out $(DEMO)/queries/small
 	$(BIN)/ofa query $(DEMO) --platform $(DEMO)/this-machine.yaml --macs-m 1.5 --out $(DEMO)/queries/medium
-	$(BIN)/ofa query $(DEMO) --platform $(DEMO)/this-machine.yaml --macs-m 4 --out $(DEMO)/queries/large
+	$(BIN)/ofa query $(DEMO) --platform $(DEMO)/this-machine.yaml --macs-m 3 --out $(DEMO)/queries/large
 	$(BIN)/ofa pareto $(DEMO) --platform $(DEMO)/this-machine.yaml --out $(DEMO)/front.png
 
 # The stamp is written last: an install that was broken off is repeated.
