@@ -91,16 +91,19 @@ def profile(space: SearchSpace, name: str, settings: Settings, rng: np.random.Ge
     return _platform(space, name, settings, shapes, subnets, times_ms, reading)
 
 
-def correction(sums_ms: Floats, whole_ms: Floats) -> tuple[float, float]:
+def correction(sums_ms: Floats, whole_ms: Floats, smallest_ms: float) -> tuple[float, float]:
     """Intercept (ms) and factor with least relative squared error of intercept + factor x sum.
 
-    The factor alone where the sums are too alike to tell the two apart.
+    The factor alone (the mean ratio) where the sums are too alike, or the times too noisy, to tell the two apart: where both
+    together would more than halve what the factor alone predicts for the smallest subnet, whose sum is `smallest_ms`.
     """
+    ratio = float((whole_ms / sums_ms).mean())
     if len(sums_ms) < 3 or sums_ms.max() < 1.05 * sums_ms.min():
-        return 0.0, float((whole_ms / sums_ms).mean())
+        return 0.0, ratio
     columns = np.stack([1 / whole_ms, sums_ms / whole_ms], axis=1)
-    intercept, factor = np.linalg.lstsq(columns, np.ones(len(sums_ms)), rcond=None)[0]
-    return float(intercept), float(factor)
+    intercept, factor = map(float, np.linalg.lstsq(columns, np.ones(len(sums_ms)), rcond=None)[0])
+    believable = factor > 0 and intercept + factor * smallest_ms > 0.5 * ratio * smallest_ms
+    return (intercept, factor) if believable else (0.0, ratio)
 
 
 # -- what it becomes -------------------------------------------------------------------------------------------------------
@@ -119,12 +122,11 @@ def _platform(
 
     blocks = tuple(_measurement(shape, times) for shape, times in zip(shapes, times_ms, strict=False))
     medians = dict(zip(shapes, (block.median_ms for block in blocks), strict=True))
-    sums_ms = np.array([sum(medians[shape] for shape in walk_blocks(space, subnet)) for subnet in subnets])
+    *sums, smallest_ms = (sum(medians[b] for b in walk_blocks(space, net)) for net in (*subnets, space.smallest()))
+    sums_ms = np.array(sums)
     whole_ms = np.median(times_ms[len(shapes) :], axis=1)
     fit = settings.fit_networks
-    intercept, factor = (_rounded(value) for value in correction(sums_ms[:fit], whole_ms[:fit]))
-    if factor <= 0:
-        raise UserError("whole networks do not get slower with the sum of their blocks: measure on a quieter machine")
+    intercept, factor = map(_rounded, correction(sums_ms[:fit], whole_ms[:fit], smallest_ms))
     return Platform(
         name=name,
         device=processor(),

@@ -130,8 +130,17 @@ def test_blocks_are_the_blocks_of_the_network(space: SearchSpace) -> None:
 
 def test_correction_recovers_intercept_and_factor() -> None:
     sums_ms = np.array([1.0, 2.0, 3.0, 5.0])
-    assert correction(sums_ms, 0.3 + 1.2 * sums_ms) == pytest.approx((0.3, 1.2))
-    assert correction(np.full(5, 2.0), np.full(5, 3.0)) == pytest.approx((0.0, 1.5))  # one sum cannot tell two numbers
+    assert correction(sums_ms, 0.3 + 1.2 * sums_ms, 0.5) == pytest.approx((0.3, 1.2))
+    assert correction(sums_ms, -0.1 + 1.2 * sums_ms, 0.5) == pytest.approx((-0.1, 1.2))
+
+
+def test_correction_that_cannot_be_told_is_the_factor_alone() -> None:
+    assert correction(np.full(5, 2.0), np.full(5, 3.0), 1.0) == pytest.approx((0.0, 1.5))  # sums all alike
+    sums_ms = np.array([1.0, 2.0, 3.0])
+    backwards = np.array([3.0, 2.0, 1.0])
+    assert correction(sums_ms, backwards, 1.0) == pytest.approx((0.0, np.mean(backwards / sums_ms)))
+    steep = -0.9 + 2 * sums_ms  # would be negative for the smallest subnet
+    assert correction(sums_ms, steep, 0.3) == pytest.approx((0.0, np.mean(steep / sums_ms)))
 
 
 def test_held_out_error_and_a_profile_that_fails_its_check() -> None:
