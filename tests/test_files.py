@@ -83,7 +83,7 @@ def test_json_round_trip_and_refusals(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(path, {"a": float("nan")})
     assert read_json(path) == {"a": [1, 2.5, None]}
-    with pytest.raises(UserError, match="missing.json: no such file"):
+    with pytest.raises(UserError, match=r"missing\.json: no such file"):
         read_json(tmp_path / "missing.json")
     path.write_text('{"a":\n 1,,}')
     with pytest.raises(UserError, match=r"x.json:2: not valid JSON"):
