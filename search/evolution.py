@@ -20,10 +20,10 @@ from search.searcher import Archive, SearchResult
 class Evolution:
     """Evolve the best `parents`, then climb from the leaders through all one-gene and two-gene neighbours."""
 
-    parents: int = 128
-    children: int = 512
+    parents: int = 64
+    children: int = 128
     """Evaluated per generation, at most."""
-    oversampling: int = 3
+    oversampling: int = 6
     """Children made per child evaluated; those that use most of the limits are kept."""
     changes: float = 2.0
     """Genes reset per mutated child, on average."""
@@ -31,7 +31,7 @@ class Evolution:
     """Where local search starts."""
     climbing_share: float = 0.4
     """Part of the budget that is kept for local search."""
-    patience: int = 12
+    patience: int = 40
     """Generations without a better leader before local search starts."""
 
     @property
@@ -43,7 +43,7 @@ class Evolution:
         """See `Searcher.search`."""
         archive = Archive(problem, budget)
         seeds = feasible_seeds(problem, rng)
-        archive.add(archive.new(_near_the_limits(problem, seeds, max(1, min(2 * self.children, budget // 4)), rng)))
+        archive.add(archive.new(_near_the_limits(problem, seeds, max(1, min(8 * self.children, budget // 4)), rng)))
         reserve = int(budget * self.climbing_share)
         stale = 0
         while archive.left > reserve and stale < self.patience:

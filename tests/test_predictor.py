@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ofa.errors import UserError
+from ofa.space import Genes, load_space
+from search import load_predictor, save_predictor
+from search.features import FEATURE_SETS, FeatureMap
+from search.problem import Floats
+from search.ridge import RidgePredictor, fit
+from search.validation import Report, cross_validate, kendall_tau
+from search_toys import ToyAccuracy, every_subnet, make_space
+
+SPACE = load_space("fmnist")
+
+
+def sample(n: int, seed: int = 0, noise: float = 0.0) -> tuple[Genes, Floats]:
+    rng = np.random.default_rng(seed)
+    genes = SPACE.sample(n, rng)
+    return genes, ToyAccuracy(SPACE, seed=3).top1(genes) + rng.normal(0, noise, n)
+
+
+def test_choice_features_are_one_hot_and_zero_for_absent_blocks() -> None:
+    space = make_space(stages=1, depths=(1, 2), resolutions=(16, 24))
+    features = FeatureMap(space, "choices")
+    rows = every_subnet(space)
+    x = features(rows)
+    assert x.shape[1] == 2 + 2 + 2 * (2 + 3)  # resolution, depth, two blocks of kernel and expand
+    assert set(np.unique(x)) == {0.0, 1.0}
+    depth = rows[:, 5]
+    assert (x[depth == 0].sum(axis=1) == 4).all()
+    assert (x[depth == 1].sum(axis=1) == 6).all()
+    assert (x[depth == 0][:, -5:] == 0).all()
+    assert len(np.unique(x, axis=0)) == len(rows)
+    with pytest.raises(UserError, match="features are 'raw'; known are choices, choices\\+stages"):
+        FeatureMap(space, "raw")
+
+
+@pytest.mark.parametrize("kind", FEATURE_SETS)
+def test_features_are_stage_additive(kind: str) -> None:
+    """Changing one stage changes the features by the same amount whatever the other stages are."""
+    features = FeatureMap(SPACE, kind)
+    rng = np.random.default_rng(0)
+    genes, others = SPACE.sample(40, rng), SPACE.sample(40, rng)
+    others[:, 0] = genes[:, 0]
+    stage = SPACE.stage_columns[2]
+    swapped, swapped_others = genes.copy(), others.copy()
+    swapped[:, stage] = swapped_others[:, stage] = SPACE.sample(40, rng)[:, stage]
+    genes_kept, others_kept = genes.copy(), others.copy()
+    others_kept[:, stage] = genes_kept[:, stage]
+    change = features(swapped) - features(genes_kept)
+    assert np.allclose(change, features(swapped_others) - features(others_kept))
+
+
+def test_recovers_an_additive_function() -> None:
+    genes, top1 = sample(300)
+    unseen, truth = sample(500, seed=9)
+    predictor = fit(SPACE, genes, top1)
+    assert kendall_tau(predictor.top1(unseen), truth) > 0.97
+    assert np.abs(predictor.top1(unseen) - truth).max() < 2e-3
+
+
+def test_noise_is_averaged_out_and_the_uncertainty_says_how_well() -> None:
+    genes, top1 = sample(300, noise=0.01)
+    unseen, truth = sample(800, seed=9)
+    predictor = fit(SPACE, genes, top1)
+    error = np.abs(predictor.top1(unseen) - truth)
+    assert error.mean() < 0.004
+    noisy = np.abs(predictor.top1(unseen) - truth - np.random.default_rng(1).normal(0, 0.01, 800))
+    std = predictor.std(unseen)
+    assert 0.6 < (noisy < std).mean() < 0.78
+    assert 0.92 < (noisy < 2 * std).mean() < 0.985
+
+
+def test_uncertainty_falls_with_more_samples_and_off_the_data_rises() -> None:
+    few, many = (fit(SPACE, *sample(n, noise=0.004)) for n in (30, 300))
+    unseen, _ = sample(200, seed=9)
+    assert few.std(unseen).mean() > 1.2 * many.std(unseen).mean()
+    genes, top1 = sample(400, noise=0.004)
+    small_only = genes[:, 0] < 2
+    partial_fit = fit(SPACE, genes[small_only], top1[small_only])
+    assert partial_fit.std(unseen[unseen[:, 0] < 2]).mean() <= partial_fit.std(unseen).mean() * 1.01
+
+
+def test_predictions_stay_in_the_unit_interval() -> None:
+    rng = np.random.default_rng(0)
+    genes = SPACE.sample(60, rng)
+    predictor = fit(SPACE, genes, (rng.random(60) > 0.5).astype(np.float64))
+    top1 = predictor.top1(SPACE.sample(500, rng))
+    assert ((top1 > 0) & (top1 < 1)).all()
+    assert predictor.top1(genes[:0]).shape == (0,)
+
+
+def test_constant_accuracy_is_predicted_as_that_constant() -> None:
+    genes, _ = sample(40)
+    predictor = fit(SPACE, genes, np.full(40, 0.75))
+    assert predictor.top1(genes) == pytest.approx(np.full(40, 0.75), abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("n", "top1", "message"),
+    [
+        (7, np.full(7, 0.5), "7 measured subnets; at least 8 are needed"),
+        (10, np.full(9, 0.5), r"top1 has shape \(9,\) for 10 subnets"),
+        (10, np.array([0.5] * 9 + [50.0]), r"top1\[9\] is 50.0; accuracies must be between 0 and 1"),
+        (10, np.array([np.nan] + [0.5] * 9), r"top1\[0\] is nan"),
+    ],
+)
+def test_bad_samples_are_refused(n: int, top1: Floats, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        fit(SPACE, sample(n)[0], top1)
+
+
+# -- cross-validation ----------------------------------------------------------------------------------------------------
+
+
+def test_cross_validation_predicts_only_what_the_fit_has_not_seen() -> None:
+    genes, top1 = sample(40)
+
+    class Memory:
+        """Perfect on what it has seen, useless elsewhere."""
+
+        def __init__(self, seen: Genes, values: Floats) -> None:
+            self.known = {row.tobytes(): value for row, value in zip(seen, values, strict=True)}
+
+        def top1(self, rows: Genes) -> Floats:
+            return np.array([self.known.get(row.tobytes(), 0.5) for row in rows])
+
+        def std(self, rows: Genes) -> None:
+            return None
+
+    report = cross_validate(Memory, genes, top1, np.random.default_rng(0))
+    assert report.mean_absolute_error == pytest.approx(np.abs(top1 - 0.5).mean())
+    assert report.kendall_tau == 0.0
+    assert report.within_1_std == 0.0
+    assert report.folds == 5
+
+
+def test_report_of_a_good_fit() -> None:
+    genes, top1 = sample(200, noise=0.002)
+    report = cross_validate(partial(fit, SPACE), genes, top1, np.random.default_rng(0))
+    assert report.kendall_tau > 0.9
+    assert report.r2 > 0.95
+    assert report.mean_absolute_error < 0.003
+    assert 0.55 < report.within_1_std < 0.8
+    text = "\n".join(report.lines())
+    assert f"Kendall tau        {report.kendall_tau:.3f}" in text
+    assert "5 folds over 200 measured subnets" in text
+
+
+def test_too_few_for_the_folds() -> None:
+    with pytest.raises(UserError, match="9 measured subnets; cross-validation over 5 folds needs at least 10"):
+        cross_validate(partial(fit, SPACE), *sample(9), np.random.default_rng(0))
+
+
+def test_kendall_tau_by_hand_and_against_scipy() -> None:
+    from scipy.stats import kendalltau
+
+    assert kendall_tau(np.array([1.0, 2, 3]), np.array([1.0, 3, 2])) == pytest.approx(1 / 3)
+    assert kendall_tau(np.array([1.0, 1, 1]), np.array([1.0, 3, 2])) == 0.0
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 12, size=(2, 80)).astype(np.float64)  # ties
+    assert kendall_tau(a, b) == pytest.approx(kendalltau(a, b).statistic, abs=1e-12)
+
+
+# -- stored --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> tuple[Path, RidgePredictor]:
+    predictor = fit(SPACE, *sample(60, noise=0.003))
+    save_predictor(tmp_path / "predictor", predictor, {"images": 5000, "report": {"kendall_tau": 0.9}})
+    return tmp_path, predictor
+
+
+def test_round_trip_from_run_folder_and_file(stored: tuple[Path, RidgePredictor]) -> None:
+    path, predictor = stored
+    genes, _ = sample(100, seed=5)
+    for place in (path, path / "predictor", path / "predictor" / "predictor.json"):
+        loaded = load_predictor(place, SPACE)
+        assert np.array_equal(loaded.top1(genes), predictor.top1(genes))
+        assert np.array_equal(loaded.std(genes), predictor.std(genes))
+    facts = json.loads((path / "predictor" / "predictor.json").read_text())
+    assert facts["images"] == 5000
+    assert facts["fingerprint"] == SPACE.fingerprint
+
+
+def test_another_space_is_refused_naming_both_fingerprints(stored: tuple[Path, RidgePredictor]) -> None:
+    other = SPACE.with_data(classes=7)
+    message = f"for space fmnist with fingerprint {SPACE.fingerprint}; fmnist has fingerprint {other.fingerprint}"
+    with pytest.raises(UserError, match=message):
+        load_predictor(stored[0], other)
+
+
+def test_damage_is_noticed(stored: tuple[Path, RidgePredictor]) -> None:
+    path = stored[0] / "predictor"
+    with pytest.raises(UserError, match=r"nowhere: no predictor there; `ofa predictor RUN` measures"):
+        load_predictor(stored[0] / "nowhere", SPACE)
+    document = json.loads((path / "predictor.json").read_text())
+    for change, message in (
+        ({"format": 2}, "not a predictor of format 1"),
+        ({"kind": "tree"}, "not a predictor of format 1 and kind 'ridge'"),
+        ({"features": "raw"}, "features are 'raw'; known are"),
+        ({"features": "choices+stages" if document["features"] == "choices" else "choices"}, "do not fit the space fmnist"),
+    ):
+        (path / "predictor.json").write_text(json.dumps(document | change))
+        with pytest.raises(UserError, match=message):
+            load_predictor(path, SPACE)
+    del document["penalty"]
+    (path / "predictor.json").write_text(json.dumps(document))
+    with pytest.raises(UserError, match="key 'penalty' is missing"):
+        load_predictor(path, SPACE)
+    (path / "predictor.npz").write_bytes(b"PK" + bytes(40))
+    with pytest.raises(UserError, match=r"predictor.npz: its digest is not the one in predictor.json"):
+        load_predictor(path, SPACE)
+
+
+def test_report_is_a_plain_dataclass() -> None:
+    fields = Report.__dataclass_fields__
+    assert {"kendall_tau", "mean_absolute_error", "r2", "within_1_std"} <= set(fields)
+
+
+# -- the published predictor ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.reference
+def test_published_predictor_equals_the_package(reference: Path) -> None:
+    from ofa.official import to_subnet
+
+    space = load_space("mbv3-w1.2")
+    predictor = load_predictor(reference / "predictors" / "ofa_mbv3_w1.2_acc_predictor.pth", space)
+    golden = json.loads((reference / "golden" / "search.json").read_text())["mbv3-w1.2"]
+    genes = space.encode([to_subnet(space, entry["arch"], entry["resolution"]) for entry in golden])
+    expected = np.array([entry["predicted_top1"] for entry in golden])
+    assert len(golden) >= 8
+    assert np.abs(predictor.top1(genes) - expected).max() < 1e-6
+    assert predictor.std(genes) is None
+
+
+@pytest.mark.reference
+def test_published_predictor_refuses_what_it_was_not_fitted_to(reference: Path, tmp_path: Path) -> None:
+    file = reference / "predictors" / "ofa_mbv3_w1.2_acc_predictor.pth"
+    space = load_space("mbv3-w1.2")
+    other = load_space("mbv3-w1.0")
+    with pytest.raises(UserError, match=f"for space mbv3-w1.2 with fingerprint {space.fingerprint}; mbv3-w1.0 has"):
+        load_predictor(file, other)
+    with pytest.raises(UserError, match="not the published predictor of mbv3-w1.2"):
+        load_predictor(reference / "predictors" / "ofa_resnet50_acc_predictor.pth", space)
+    genes = space.encode(space.largest())
+    genes[:, 0] = space.resolutions.index(132)
+    with pytest.raises(UserError, match="does not know resolution 132; known are"):
+        load_predictor(file, space).top1(genes)
+    (tmp_path / "broken.pth").write_bytes(b"nonsense")
+    with pytest.raises(UserError, match="broken.pth: not a state dict"):
+        load_predictor(tmp_path / "broken.pth", space)
+    with pytest.raises(UserError, match="none.pth: no such file"):
+        load_predictor(tmp_path / "none.pth", space)

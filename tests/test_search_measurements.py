@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ofa.errors import UserError
+from ofa.space import Genes, load_space
+from search.measurements import MeasurementLog, sample_plan
+from search_toys import every_subnet, make_space
+
+SPACE = make_space()
+
+
+class Counter:
+    def __init__(self, fail_after: int | None = None) -> None:
+        self.calls, self.fail_after = 0, fail_after
+
+    def __call__(self, row: Genes) -> float:
+        if self.calls == self.fail_after:
+            raise KeyboardInterrupt
+        self.calls += 1
+        return float(row.sum()) / 100
+
+
+def open_log(path: Path, weights: str = "w1", images: int = 500) -> MeasurementLog:
+    return MeasurementLog.open(path / "log.jsonl", SPACE, weights, images)
+
+
+def test_measures_once_and_remembers(tmp_path: Path) -> None:
+    genes = SPACE.sample(6, np.random.default_rng(0))
+    counter = Counter()
+    first = open_log(tmp_path).top1(np.concatenate([genes, genes[:2]]), counter)
+    assert counter.calls == 6
+    assert first.tolist() == pytest.approx([row.sum() / 100 for row in [*genes, *genes[:2]]])
+    again = open_log(tmp_path).top1(genes[::-1], Counter(fail_after=0))
+    assert again.tolist() == first[:6][::-1].tolist()
+
+
+def test_resumes_after_an_interruption_and_a_line_cut_short(tmp_path: Path) -> None:
+    genes = SPACE.sample(8, np.random.default_rng(1))
+    with pytest.raises(KeyboardInterrupt):
+        open_log(tmp_path).top1(genes, Counter(fail_after=5))
+    path = tmp_path / "log.jsonl"
+    assert len(path.read_text().splitlines()) == 5
+    path.write_bytes(path.read_bytes()[:-20])  # as `kill -9` during a write leaves it
+    counter = Counter()
+    log = open_log(tmp_path)
+    assert sum(log.has(genes)) == 4
+    log.top1(genes, counter)
+    assert counter.calls == 4
+    assert len(path.read_text().splitlines()) == 8
+    assert all(open_log(tmp_path).has(genes))
+
+
+def test_other_numbers_of_images_are_measured_apart_and_kept(tmp_path: Path) -> None:
+    genes = SPACE.sample(3, np.random.default_rng(0))
+    open_log(tmp_path).top1(genes, Counter())
+    counter = Counter()
+    open_log(tmp_path, images=100).top1(genes, counter)
+    assert counter.calls == 3
+    assert all(open_log(tmp_path).has(genes))
+
+
+def test_foreign_and_damaged_lines_are_refused(tmp_path: Path) -> None:
+    genes = SPACE.sample(2, np.random.default_rng(0))
+    open_log(tmp_path).top1(genes, Counter())
+    with pytest.raises(UserError, match=r"log.jsonl:1: measured on weights w1; the run has w2 now; move the file away"):
+        open_log(tmp_path, weights="w2")
+    path = tmp_path / "log.jsonl"
+    good = path.read_text()
+    for line, message in (
+        ("{broken}\n", r"log.jsonl:3: not a measurement"),
+        ('{"genes": [1]}\n', r"log.jsonl:3: not a measurement \('top1'\)"),
+        (good.splitlines()[0].replace('"top1": 0', '"top1": 7') + "\n", "top1 is 7.* must be between 0 and 1"),
+        (
+            good.splitlines()[0].replace(SPACE.fingerprint, "beef") + "\n",
+            "measured on a space with fingerprint beef; toy has",
+        ),
+        (good.splitlines()[0].replace('"genes": [', '"genes": [9, ') + "\n", "genes have shape"),
+    ):
+        path.write_text(good + line)
+        with pytest.raises(UserError, match=message):
+            open_log(tmp_path)
+
+
+def test_plan_starts_with_largest_and_smallest_and_grows_at_its_end() -> None:
+    space = load_space("fmnist")
+    plan = sample_plan(space, 60, np.random.default_rng(4))
+    longer = sample_plan(space, 400, np.random.default_rng(4))
+    assert np.array_equal(longer[:60], plan)
+    assert len(np.unique(longer, axis=0)) == 400
+    assert np.array_equal(plan[:1], space.encode(space.largest()))
+    assert (plan[1] == 0).all()
+    assert not np.array_equal(plan, sample_plan(space, 60, np.random.default_rng(5)))
+
+
+def test_plan_of_a_whole_small_space() -> None:
+    small = make_space(stages=1)
+    plan = sample_plan(small, small.count(), np.random.default_rng(0))
+    assert {row.tobytes() for row in plan} == {row.tobytes() for row in every_subnet(small)}
+    with pytest.raises(UserError, match=f"samples is {small.count() + 1}, but toy has only {small.count()} subnets"):
+        sample_plan(small, small.count() + 1, np.random.default_rng(0))
+    with pytest.raises(UserError, match="samples is 1; must be at least 2"):
+        sample_plan(small, 1, np.random.default_rng(0))
