@@ -88,8 +88,7 @@ class Trainer:
             raise AssertionError("a checkpoint inside a phase has an optimiser")
         if index > 0 and phase.distill > 0:
             self.teacher = self._load_teacher()
-        first_epoch = self.position.step // self.steps_per_epoch
-        for epoch in range(first_epoch, phase.total_epochs):
+        for epoch in range(self._epoch(), phase.total_epochs):
             self._train_epoch(index, epoch)
         if index == 0:
             teacher = extract(self.supernet, self.space.largest())
@@ -243,7 +242,12 @@ class Trainer:
             for name, parameter in self.supernet.named_parameters():
                 if name in momenta:
                     self.optimiser.state[parameter]["momentum_buffer"] = momenta[name].clone()
-        self.metrics.keep_before(self.position.phase, self.position.step // self.steps_per_epoch)
+        self.metrics.keep_before(self.position.phase, self._epoch())
+
+    def _epoch(self) -> int:
+        """The epoch of the phase that is not booked yet; its last step may have been taken already."""
+        booked: int = self.position.step - self.sums["steps"]
+        return booked // self.steps_per_epoch
 
     def _load_teacher(self) -> nn.Module:
         """The largest net as the first phase left it, in training mode: it normalises with the batch, at any resolution."""

@@ -1,7 +1,7 @@
 """`ofa VERB ...`: dispatch, exit codes and output. No heavy import before a verb is known.
 
-A verb is a module `ofa.cli.VERB` with `EXAMPLE` (shown in its help), `add_arguments(parser)` and `run(args)`, which prints for
-people and returns what `--json` prints for machines.
+A verb is a module `ofa.cli.VERB` with `EXAMPLE` (shown in its help), `add_arguments(parser)` and `run(args)`, which prints
+for people and returns what `--json` prints for machines.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     verb = next((word for word in argv if not word.startswith("-")), None)
     if verb not in VERBS:
-        parser.parse_args(argv)
-        parser.print_help()
+        parser.parse_args([word for word in argv if word != verb])  # --help ends here
+        what = "no verb is given" if verb is None else f"unknown verb {verb!r}"
+        print(f"ofa: error: {what}; verbs are {', '.join(VERBS)}", file=sys.stderr)
         return 2
     module = importlib.import_module(f"ofa.cli.{verb}")
     command = argparse.ArgumentParser(

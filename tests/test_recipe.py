@@ -1,0 +1,116 @@
+"""Recipes and schedules: what a phase opens, when, at which rate; mistakes name their line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ofa import UserError, load_space, resources
+from ofa.losses import subnet_loss
+from ofa.recipe import Phase, load_recipe, opened_spaces
+from ofa.schedule import learning_rate, resolution_of_step, subnets_of_step
+from tests.tiny import write_recipe
+
+
+def changed(tmp_path: Path, old: str, new: str) -> Path:
+    path = write_recipe(tmp_path)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    return path
+
+
+@pytest.mark.parametrize("name", resources.names(""))
+def test_every_recipe_that_ships_opens_the_whole_space(name: str) -> None:
+    recipe, space = load_recipe(name)
+    opened = opened_spaces(recipe, space)
+    assert opened[0].count() == len(space.resolutions)  # the first phase trains the largest net
+    counts = [part.count() for part in opened]
+    assert counts == sorted(counts)
+    assert opened[-1] == space
+
+
+def test_the_published_recipe_is_complete() -> None:
+    recipe, _ = load_recipe("imagenet-mbv3")
+    rows = [(p.name, p.epochs, p.warmup_epochs, p.peak_lr, p.subnets_per_step) for p in recipe.phases]
+    assert rows == [
+        ("largest", 180, 0, 0.0975, 1),
+        ("kernel", 120, 5, 0.03, 1),
+        ("depth-1", 25, 0, 0.0025, 2),
+        ("depth-2", 120, 5, 0.0075, 2),
+        ("expand-1", 25, 0, 0.0025, 4),
+        ("expand-2", 120, 5, 0.0075, 4),
+    ]
+    assert recipe.optimiser.weight_decay == 3e-5  # PyYAML alone reads this as text
+    assert recipe.lr_images == 64
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("epochs: 2,", "epoch: 2,", r"tiny\.yaml:\d+: phases\[0\]: unknown key 'epoch'; known keys are distill, epochs"),
+        ("{kernels: [3, 5]}", "{kernels: [3, 7]}", r"tiny\.yaml:\d+: phases\[1\] \(kernel\): tiny: kernels has 7, which no"),
+        (
+            "opens: {expands: [2, 4]}}",
+            "opens: {kernels: [5]}}",
+            r"tiny\.yaml:\d+: phases\[3\] \(width\): closes a choice that an earlier phase opened",
+        ),
+        ("include: [smallest]", "include: [tiniest]", "include has 'tiniest'; allowed are largest, smallest"),
+        ("subnets_per_step: 2, include", "subnets_per_step: 0, include", "subnets_per_step is 0; must be at least 1"),
+        ("name: kernel", "name: largest", "names must be distinct"),
+        ("batch_size: 20", "batch_size: twenty", r"tiny\.yaml:\d+: batch_size: expected a whole number, got 'twenty'"),
+        ("clip_norm: 1.0", "subnet_gradients: max", "subnet_gradients is 'max'; allowed are mean, sum"),
+        ("space: tiny-space.yaml", "space: nowhere", "unknown space 'nowhere'; known are"),
+    ],
+)
+def test_mistakes_name_place_value_and_what_is_allowed(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_recipe(changed(tmp_path, old, new))
+
+
+def test_learning_rate_warms_up_and_falls_to_zero() -> None:
+    phase = Phase(name="p", epochs=4, peak_lr=0.1, warmup_epochs=1, warmup_lr=0.02)
+    rates = [learning_rate(phase, step, 10, scale=2.0) for step in range(51)]
+    assert rates[0] == pytest.approx(0.02)
+    assert rates[5] == pytest.approx(0.11)  # half way from 0.02 to 2 * 0.1
+    assert rates[10] == pytest.approx(0.2)
+    assert rates[30] == pytest.approx(0.1)  # half of the cosine
+    assert rates[50] == pytest.approx(0.0)
+    assert all(before > after for before, after in zip(rates[10:], rates[11:], strict=False))
+
+
+def test_steps_are_functions_of_their_number_alone() -> None:
+    space = load_space("mbv3-w1.0").restrict(expands=[4, 6])
+    phase = Phase(name="p", epochs=1, peak_lr=0.1, subnets_per_step=4, include=("largest", "smallest"))
+    subnets = subnets_of_step(space, phase, 0, 2, 7, 160)
+    assert subnets == subnets_of_step(space, phase, 0, 2, 7, 160)
+    assert subnets[2:] != subnets_of_step(space, phase, 0, 2, 8, 160)[2:]
+    assert subnets[2:] != subnets_of_step(space, phase, 1, 2, 7, 160)[2:]
+    assert {subnet.resolution for subnet in subnets} == {160}
+    assert [len(stage.blocks) for stage in subnets[0].stages] == [1, 4, 4, 4, 4, 4]
+    assert [len(stage.blocks) for stage in subnets[1].stages] == [1, 2, 2, 2, 2, 2]
+    assert {block.expand for subnet in subnets for stage in subnet.stages[1:] for block in stage.blocks} <= {4, 6}
+
+
+def test_resolutions_are_uniform() -> None:
+    space = load_space("mbv3-w1.0")
+    drawn = [resolution_of_step(space, 0, 0, step) for step in range(2500)]
+    counts = np.array([drawn.count(resolution) for resolution in space.resolutions])
+    assert counts.sum() == 2500
+    assert ((counts - 100) ** 2 / 100).sum() < 43  # chi-square with 24 degrees of freedom, p = 0.01
+
+
+def test_loss_adds_the_teacher() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, teacher_logits = torch.randn(2, 8, 5, generator=generator)
+    labels = torch.arange(8) % 5
+    teacher = F.softmax(teacher_logits, dim=1)
+    plain = subnet_loss(logits, labels, label_smoothing=0.0)
+    assert plain == pytest.approx(F.nll_loss(F.log_softmax(logits, 1), labels).item())
+    both = subnet_loss(logits, labels, label_smoothing=0.0, teacher=teacher, distill=0.5)
+    soft = -(teacher * F.log_softmax(logits, 1)).sum(1).mean()
+    assert both.item() == pytest.approx((plain + 0.5 * soft).item(), rel=1e-6)

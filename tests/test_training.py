@@ -1,0 +1,182 @@
+"""Progressive shrinking from start to end, and the promise that a killed run goes on bit by bit the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import ofa.training
+from ofa import UserError
+from ofa.checkpoint import save_checkpoint
+from ofa.recipe import load_recipe
+from ofa.result import report_result
+from ofa.run import RunDirectory
+from ofa.training import Trainer, make_optimiser
+from tests.tiny import write_recipe
+
+STEPS_PER_EPOCH, EPOCHS = 10, 6
+
+
+def start(folder: Path, name: str, checkpoint_seconds: float = 1e9) -> RunDirectory:
+    recipe, space = load_recipe(write_recipe(folder, checkpoint_seconds))
+    return RunDirectory.create(folder / name, recipe, space)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    run = start(tmp_path_factory.mktemp("training"), "run")
+    Trainer(run, quiet=True).train()
+    return run
+
+
+def weights(run: RunDirectory) -> dict[str, torch.Tensor]:
+    return load_file(run.weights_path)
+
+
+def assert_same_weights(one: RunDirectory, other: RunDirectory) -> None:
+    left, right = weights(one), weights(other)
+    assert left.keys() == right.keys()
+    different = [name for name in left if not torch.equal(left[name], right[name])]
+    assert different == []
+
+
+def test_every_epoch_of_every_phase_has_a_row(finished: RunDirectory) -> None:
+    rows = [json.loads(line) for line in finished.metrics_path.read_text().splitlines()]
+    expected = [("largest", 0), ("largest", 1), ("largest", 2), ("kernel", 0), ("depth", 0), ("width", 0)]
+    assert [(row["name"], row["epoch"]) for row in rows] == expected
+    for row in rows:
+        assert row["loss"] > 0
+        assert row["images_per_s"] > 0
+        assert row["seconds"] > 0
+        assert "energy_j" in row
+        assert row["energy_source"]
+        assert {"top1_largest", "top1_smallest", "top1_random"} <= row.keys()
+    assert rows[2]["learning_rate"] < rows[1]["learning_rate"]
+
+
+def test_the_supernet_has_learned(finished: RunDirectory) -> None:
+    result = report_result(finished, progress=False)
+    assert result["split"] == "test"
+    assert result["images"] == 40
+    assert result["largest_top1"] > 0.7  # chance is 0.33
+    assert len(result["subnets"]) == 5
+    assert json.loads(finished.result_path.read_text()) == result
+
+
+def test_the_same_command_gives_the_same_weights(finished: RunDirectory, tmp_path: Path) -> None:
+    again = start(tmp_path, "run")
+    Trainer(again, quiet=True).train()
+    assert_same_weights(finished, again)
+
+
+# After these many checkpoints: inside an epoch, at the last step and the border of epochs and phases, inside each phase.
+@pytest.mark.parametrize("saves", [3, 10, 11, 33, 34, 35, 47, 60, 69, 70])
+def test_a_run_stopped_anywhere_goes_on_bit_by_bit(
+    saves: int, finished: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start(tmp_path, "run", checkpoint_seconds=0)
+    count = 0
+
+    def stop_after(*args: object) -> None:
+        nonlocal count
+        save_checkpoint(*args)  # type: ignore[arg-type]
+        count += 1
+        if count == saves:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ofa.training, "save_checkpoint", stop_after)
+        with pytest.raises(KeyboardInterrupt):
+            Trainer(run, quiet=True).train()
+    assert not run.weights_path.exists()
+    torch.rand(17)  # another global random state must not matter
+    Trainer(run, quiet=True).train()
+    assert_same_weights(finished, run)
+    rows = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
+    assert len(rows) == EPOCHS
+    assert [(row["phase"], row["epoch"]) for row in rows] == sorted((row["phase"], row["epoch"]) for row in rows)
+
+
+def test_kill_9_and_the_same_command(finished: RunDirectory, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, checkpoint_seconds=0)
+    command = [sys.executable, "-m", "ofa.cli.main", "train", str(recipe), "--run", str(tmp_path / "run"), "--quiet"]
+    command += ["--device", "cpu"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    latest = tmp_path / "run" / "checkpoint" / "latest.json"
+    deadline = time.monotonic() + 120
+    while not (latest.exists() and json.loads(latest.read_text())["position"]["phase"] >= 1):
+        assert process.poll() is None, "training ended before it could be killed"
+        assert time.monotonic() < deadline
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "largest" in done.stdout
+    assert_same_weights(finished, RunDirectory.open(tmp_path / "run"))
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start(tmp_path, "run", checkpoint_seconds=0)
+
+    def stop(*args: object) -> None:
+        save_checkpoint(*args)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ofa.training, "save_checkpoint", stop)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(run, quiet=True).train()
+    file = next(run.checkpoint_folder.glob("*.safetensors"))
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="damaged: its digest is not the one in"):
+        Trainer(run, quiet=True).train()
+
+
+def test_another_recipe_in_the_same_folder_is_refused(finished: RunDirectory, tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    path.write_text(path.read_text().replace("peak_lr: 0.1", "peak_lr: 0.2"))
+    recipe, space = load_recipe(path)
+    with pytest.raises(UserError, match="holds a run with another recipe"):
+        RunDirectory.create(finished.path, recipe, space)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    recipe, space = load_recipe(write_recipe(tmp_path))
+    with pytest.raises(UserError, match="exists and is no run directory"):
+        RunDirectory.create(tmp_path, recipe, space)
+    with pytest.raises(UserError, match="no run directory"):
+        RunDirectory.open(tmp_path / "nothing")
+    RunDirectory.create(tmp_path / "begun", recipe, space)
+    with pytest.raises(UserError, match="training is not finished"):
+        RunDirectory.open(tmp_path / "begun")
+
+
+def test_a_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    path.write_text(path.read_text().replace("batch_size: 20", "batch_size: 500"))
+    recipe, space = load_recipe(path)
+    run = RunDirectory.create(tmp_path / "run", recipe, space)
+    with pytest.raises(UserError, match="batch_size 500 is more than the 200 training images"):
+        Trainer(run, quiet=True)
+
+
+def test_weight_decay_spares_norms_biases_and_transforms(finished: RunDirectory) -> None:
+    net = finished.supernet()
+    groups = make_optimiser(net, finished.recipe.optimiser).param_groups
+    spared = {id(parameter) for group in groups if group["weight_decay"] == 0 for parameter in group["params"]}
+    names = {name for name, parameter in net.named_parameters() if id(parameter) in spared}
+    assert any("transform_5to3" in name for name in names)
+    assert any(name.endswith("norm.weight") for name in names)
+    assert any(name.endswith(".bias") for name in names)
+    assert not any(name.endswith("conv.weight") for name in names)
+    assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))
