@@ -6,7 +6,7 @@ import pytest
 from ofa.space import load_space
 from search.evolution import Evolution
 from search.random_search import RandomSearch
-from search_toys import best_by_force, make_problem, make_space
+from tests.search_toys import best_by_force, make_problem, make_space
 
 
 @pytest.mark.parametrize("bound", [9.0, 11.0, 13.0])

@@ -6,7 +6,7 @@ import pytest
 from ofa.space import load_space
 from search.pareto import FrontSearch, front_order, hypervolume, nondominated, spread
 from search.problem import Floats, Infeasible
-from search_toys import every_subnet, make_problem, make_space, one_subnet_space
+from tests.search_toys import every_subnet, make_problem, make_space, one_subnet_space
 
 
 def slow_nondominated(cost: Floats, top1: Floats) -> list[bool]:
@@ -91,7 +91,7 @@ def test_search_keeps_to_limits_and_parts() -> None:
     front = FrontSearch().search(problem, "latency_ms", "toy-phone", np.random.default_rng(0), 2000)
     assert (problem.use(front.genes) <= 1).all()
     assert problem.domain.contains(front.genes).all()
-    with pytest.raises(Infeasible, match="has under 0.01 M parameters"):
+    with pytest.raises(Infeasible, match=r"has under 0.01 M parameters"):
         FrontSearch().search(make_problem(space, params_m=0.01), "latency_ms", "toy-phone", np.random.default_rng(0), 100)
 
 

@@ -14,7 +14,7 @@ from search.features import FEATURE_SETS, FeatureMap
 from search.problem import Floats
 from search.ridge import RidgePredictor, fit
 from search.validation import Report, cross_validate, kendall_tau
-from search_toys import ToyAccuracy, every_subnet, make_space
+from tests.search_toys import ToyAccuracy, every_subnet, make_space
 
 SPACE = load_space("fmnist")
 
@@ -249,14 +249,14 @@ def test_published_predictor_refuses_what_it_was_not_fitted_to(reference: Path, 
     other = load_space("mbv3-w1.0")
     with pytest.raises(UserError, match=f"for space mbv3-w1.2 with fingerprint {space.fingerprint}; mbv3-w1.0 has"):
         load_predictor(file, other)
-    with pytest.raises(UserError, match="not the published predictor of mbv3-w1.2"):
+    with pytest.raises(UserError, match=r"not the published predictor of mbv3-w1.2"):
         load_predictor(reference / "predictors" / "ofa_resnet50_acc_predictor.pth", space)
     genes = space.encode(space.largest())
     genes[:, 0] = space.resolutions.index(132)
     with pytest.raises(UserError, match="does not know resolution 132; known are"):
         load_predictor(file, space).top1(genes)
     (tmp_path / "broken.pth").write_bytes(b"nonsense")
-    with pytest.raises(UserError, match="broken.pth: not a state dict"):
+    with pytest.raises(UserError, match=r"broken.pth: not a state dict"):
         load_predictor(tmp_path / "broken.pth", space)
-    with pytest.raises(UserError, match="none.pth: no such file"):
+    with pytest.raises(UserError, match=r"none.pth: no such file"):
         load_predictor(tmp_path / "none.pth", space)

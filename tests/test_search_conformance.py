@@ -10,7 +10,7 @@ import pytest
 from ofa.errors import UserError
 from search.problem import Infeasible
 from search.searcher import Searcher, find_searcher, searchers
-from search_toys import every_subnet, make_problem, make_space, one_subnet_space
+from tests.search_toys import every_subnet, make_problem, make_space, one_subnet_space
 
 BUDGET = 3000
 
@@ -84,7 +84,7 @@ def test_infeasible_names_the_cheapest_value(searcher: Searcher) -> None:
 
 def test_infeasible_names_every_violated_limit(searcher: Searcher) -> None:
     problem = make_problem(make_space(), energy_mj=1e-3, memory_kb=1e-3, macs_m=1e-3, params_m=1e-3)
-    with pytest.raises(Infeasible, match="uses under 0.001 mJ on toy-phone; the most frugal uses") as caught:
+    with pytest.raises(Infeasible, match=r"uses under 0.001 mJ on toy-phone; the most frugal uses") as caught:
         searcher.search(problem, rng(), BUDGET)
     assert "fits in 0.001 kB on toy-phone; the smallest needs" in str(caught.value)
     assert "has under 0.001 M parameters; the smallest has" in str(caught.value)

@@ -8,7 +8,7 @@ import pytest
 from ofa.errors import UserError
 from ofa.space import Genes, load_space
 from search.measurements import MeasurementLog, sample_plan
-from search_toys import every_subnet, make_space
+from tests.search_toys import every_subnet, make_space
 
 SPACE = make_space()
 

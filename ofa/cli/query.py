@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     say = printer(args)
     directory = RunDirectory.open(args.run)
+    out = args.out or directory.path / "queries" / query_name(platform.name, limits)
+    _check_out(out)
     predictor, facts = open_predictor(directory)
     costs = platform.costs(directory.space)
     problem = Problem(space=directory.space, predictor=predictor, costs={platform.name: costs}, limits=limits)
@@ -71,7 +73,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     best, accuracy = 0, _predicted(result, 0, predictor.std(result.genes[:1]), facts)
     if not args.no_verify:
         best, accuracy = _verify(result, predictor.std(result.genes), facts, measured, args.verify, say)
-    out = args.out or directory.path / "queries" / query_name(platform.name, limits)
     card = _card(directory, costs, result, best, accuracy, limits, measured)
     _save(out, directory, measured, result.genes[best], card)
     say("")
@@ -80,6 +81,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         say(f"{line['name']:36}{value:>14}  {line['source']}")
     say(f"\nwritten to {out} (card.md has sources and uncertainties; python {out / 'load.py'} runs it)")
     return {"out": str(out), "card": card, "genes": result.genes[best].tolist(), "verified": not args.no_verify}
+
+
+def _check_out(out: Path) -> None:
+    """Only a new folder, an empty one, or an earlier answer may be written to."""
+    if out.exists() and not (out.is_dir() and ((out / "subnet.json").exists() or not any(out.iterdir()))):
+        raise UserError(f"--out is {out}, which exists and holds no subnet; give another folder")
 
 
 def query_name(platform: str, limits: list[Limit]) -> str:
@@ -142,7 +149,5 @@ def _card(
 def _save(out: Path, directory: RunDirectory, measured: Measured, genes: Genes, card: dict[str, Any]) -> None:
     from ofa.subnet_directory import save_subnet
 
-    if out.exists() and not (out.is_dir() and ((out / "subnet.json").exists() or not any(out.iterdir()))):
-        raise UserError(f"--out is {out}, which exists and holds no subnet; give another folder")
     subnet = directory.space.decode(genes)[0]
     save_subnet(out, directory.space, subnet, measured.evaluator.module(subnet), card)

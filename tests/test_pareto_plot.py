@@ -1,0 +1,128 @@
+"""What is drawn and written: surveys of a toy space, with made-up measurements."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ofa.errors import UserError
+from search.plot import COLOURS, draw, save_figure
+from search.problem import Floats
+from search.report import write_csv
+from search.ridge import fit
+from search.survey import Survey, survey
+from tests.search_toys import ToyAccuracy, ToyCosts, make_space
+
+SPACE = make_space()
+IMAGES = 400
+
+
+def make_survey(platform: str = "toy-phone", measured: bool = True, seed: int = 1) -> Survey:
+    rng = np.random.default_rng(0)
+    genes = SPACE.sample(60, rng)
+    truth = ToyAccuracy(SPACE, 2)
+    predictor = fit(SPACE, genes, truth.top1(genes) + rng.normal(0, 0.004, 60))
+    costs = ToyCosts(SPACE, seed)
+    part = survey(SPACE, predictor, costs, "energy_mj", platform, 200, rng, budget=800)
+    if not measured:
+        return part
+    chosen = part.to_measure(6)
+    return part.with_measurements(chosen, costs.energy_mj(chosen), truth.top1(chosen), IMAGES)
+
+
+@pytest.fixture(scope="module")
+def one() -> Survey:
+    return make_survey()
+
+
+def texts(surveys: list[Survey]) -> list[str]:
+    figure = draw(surveys, "A title", "and more")
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_measured_points_lie_on_the_front_and_end_with_the_largest(one: Survey) -> None:
+    chosen = one.to_measure(6)
+    rows = {row.tobytes() for row in one.front}
+    assert len(chosen) == 7
+    assert all(row.tobytes() in rows for row in chosen[:-1])
+    assert np.array_equal(chosen[-1:], SPACE.encode(SPACE.largest()))
+    assert chosen[0].tobytes() == one.front[0].tobytes()
+    assert one.largest_measured == pytest.approx(ToyAccuracy(SPACE, 2).top1(chosen[-1:])[0])
+
+
+def test_standard_error_is_binomial(one: Survey) -> None:
+    error: Floats = one.standard_error(np.array([0.5, 0.9]))
+    assert error == pytest.approx([0.5 / IMAGES**0.5, 0.3 / IMAGES**0.5])
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
+def test_writes_the_format_of_the_ending(tmp_path: Path, one: Survey, suffix: str, magic: bytes) -> None:
+    path = tmp_path / "deep" / f"front{suffix}"
+    save_figure(draw([one], "A title"), path)
+    assert path.read_bytes().startswith(magic)
+    assert path.stat().st_size > 5000
+    with pytest.raises(UserError, match=r"front.gif; allowed are names ending in .png, .svg, .pdf"):
+        save_figure(draw([one], "A title"), tmp_path / "front.gif")
+
+
+def test_svg_is_text_and_repeats_byte_for_byte(tmp_path: Path, one: Survey) -> None:
+    for name in ("a.svg", "b.svg"):
+        save_figure(draw([one], "A title", "and more"), tmp_path / name)
+    content = (tmp_path / "a.svg").read_text()
+    assert content == (tmp_path / "b.svg").read_text()
+    for text in ("A title", "and more", "Energy per inference (mJ)", "Top-1 accuracy, validation (%)", "front, predicted"):
+        assert text in content
+
+
+def test_legend_tells_measured_from_predicted(one: Survey) -> None:
+    assert texts([one]) == [
+        "random subnets, predicted (200)",
+        "front, predicted",
+        f"front, measured on {IMAGES} images (\N{PLUS-MINUS SIGN} standard error)",
+        "largest net, measured",
+    ]
+    unmeasured = texts([make_survey(measured=False)])
+    assert unmeasured[-2:] == ["largest net, predicted", "nothing here is measured"]
+    assert not any("front, measured" in text for text in unmeasured)
+
+
+def test_several_platforms_are_named_and_coloured_apart(one: Survey) -> None:
+    surveys = [one, make_survey("toy-camera", seed=5)]
+    assert texts(surveys)[:2] == ["toy-phone", "toy-camera"]
+    figure = draw(surveys, "A title")
+    colours = {line.get_color() for line in figure.axes[0].get_lines() if line.get_linestyle() not in ("None", "none")}
+    assert colours >= set(COLOURS[:2])
+    with pytest.raises(UserError, match="0 platforms to draw; must be 1 to 7"):
+        draw([], "A title")
+
+
+def test_everything_is_inside_the_axes_and_wide_ranges_are_logarithmic(one: Survey) -> None:
+    axes = draw([one], "A title").axes[0]
+    low, high = axes.get_ylim()
+    error = 100 * one.standard_error(one.measured_top1)
+    assert low < (100 * one.measured_top1 - error).min()
+    assert high > max((100 * one.measured_top1 + error).max(), 100 * (one.largest_measured or 0))
+    assert axes.get_xscale() == ("log" if one.cloud_cost.max() > 4 * one.front_cost.min() else "linear")
+
+
+def test_csv_has_every_point(tmp_path: Path, one: Survey) -> None:
+    write_csv(tmp_path / "front.csv", [one, make_survey("toy-camera", measured=False)])
+    with open(tmp_path / "front.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    mine = [row for row in rows if row["platform"] == "toy-phone"]
+    kinds = [row["kind"] for row in mine]
+    assert (kinds.count("front"), kinds.count("largest"), kinds.count("cloud")) == (len(one.front), 1, 200)
+    measured = [row for row in mine if row["kind"] == "front" and row["measured_top1"]]
+    assert len(measured) == len(one.measured)
+    for row, cost, top1 in zip(measured, one.measured_cost, one.measured_top1, strict=True):
+        assert float(row["energy_mj"]) == pytest.approx(cost, rel=1e-5)
+        assert float(row["measured_top1"]) == pytest.approx(top1, abs=1e-6)
+        assert int(row["images"]) == IMAGES
+        genes = np.array([row["genes"].split()], dtype=np.int8)
+        assert SPACE.decode(genes)[0].resolution == int(row["resolution"])
+    assert sum(row["on_measured_front"] == "1" for row in measured) == len(one.measured_front())
+    other = [row for row in rows if row["platform"] == "toy-camera"]
+    assert all(row["measured_top1"] == row["images"] == "" for row in other)

@@ -1,0 +1,303 @@
+"""`ofa predictor`, `ofa query`, `ofa pareto` from end to end, on a tiny run that was really trained."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ofa.cli.main import main
+from ofa.errors import UserError
+from ofa.evaluation import Evaluator
+from ofa.recipe import load_recipe
+from ofa.run import RunDirectory
+from ofa.subnet_directory import FILES, load_subnet, read_subnet
+from ofa.training import Trainer
+from tests.tiny import write_recipe
+
+ROOT = Path(__file__).resolve().parents[1]
+PLATFORM = "edge-int8"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run with a predictor of 24 measured subnets."""
+    folder = tmp_path_factory.mktemp("query")
+    recipe, space = load_recipe(write_recipe(folder))
+    directory = RunDirectory.create(folder / "run", recipe, space)
+    Trainer(directory, quiet=True).train()
+    assert main(["predictor", str(directory.path), "--samples", "24", "--json"]) == 0
+    return directory.path
+
+
+def ofa(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
+    capsys.readouterr()
+    code = main([*map(str, words), "--json"])
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    result: dict[str, Any] = json.loads(captured.out)
+    return result
+
+
+def error(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """The one line that a user's mistake leaves on stderr."""
+    capsys.readouterr()
+    assert main([*map(str, words)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def figures(card: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {figure["name"]: figure for figure in card["figures"]}
+
+
+# -- predictor -----------------------------------------------------------------------------------------------------------
+
+
+def test_predictor_measures_what_is_missing_and_reports(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = run / "predictor" / "measurements.jsonl"
+    before = log.read_text()
+    result = ofa(capsys, "predictor", run, "--samples", 24)
+    assert result["measured_now"] == 0
+    assert log.read_text() == before
+    first = json.loads(before.splitlines()[0])
+    assert result["top1_largest"] == first["top1"]
+    assert first["images"] == result["images"] == 60
+    stored = json.loads((run / "predictor" / "predictor.json").read_text())
+    assert stored["report"] == result["report"]
+    assert -1 <= result["report"]["kendall_tau"] <= 1
+    assert result["report"]["samples"] == 24
+
+
+def test_predictor_agrees_with_the_evaluator(run: Path) -> None:
+    directory = RunDirectory.open(run)
+    entries = [json.loads(line) for line in (run / "predictor" / "measurements.jsonl").read_text().splitlines()[:3]]
+    subnets = directory.space.decode(np.array([entry["genes"] for entry in entries]))
+    assert Evaluator(directory).top1(subnets).tolist() == [entry["top1"] for entry in entries]
+
+
+def test_predictor_prints_for_people(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["predictor", str(run), "--samples", "24"]) == 0
+    text = capsys.readouterr().out
+    assert "24 subnets on 60 validation images; 24 are measured already" in text
+    assert "Kendall tau" in text
+
+
+# -- query ---------------------------------------------------------------------------------------------------------------
+
+
+def test_query_writes_a_subnet_that_keeps_its_promises(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = ofa(capsys, "query", run, "--platform", PLATFORM, "--macs-m", 0.06, "--out", tmp_path / "net")
+    assert sorted(path.name for path in (tmp_path / "net").iterdir()) == sorted(FILES)
+    card = figures(json.loads((tmp_path / "net" / "card.json").read_text()))
+    assert card["Multiply-accumulates"]["value"] <= 0.06
+    assert card["Multiply-accumulates"]["uncertainty"] == "exact"
+    assert card["Energy per inference"]["source"].startswith("per-access energies")
+    assert card["Latency"]["source"] == "modelled: analytic model"
+    measured = card["Top-1, validation (measured)"]
+    assert "60 held-out validation images" in measured["source"]
+    assert "best of 5 measured" in measured["uncertainty"]
+
+    # The directory alone gives the measured accuracy back.
+    directory = RunDirectory.open(run)
+    space, subnet = read_subnet(tmp_path / "net")
+    assert space.fingerprint == directory.space.fingerprint
+    assert space.encode(subnet)[0].tolist() == result["genes"]
+    module = load_subnet(tmp_path / "net")
+    assert not module.training
+    batches = directory.data().batches(
+        "validation", batch_size=60, resolution=subnet.resolution, shuffle=False, augment=False
+    )
+    with torch.inference_mode():
+        correct = sum(int((module(images).argmax(1) == labels).sum()) for images, labels in batches)
+    assert 100 * correct / 60 == pytest.approx(measured["value"])
+
+    text = (tmp_path / "net" / "card.md").read_text()
+    assert "| Top-1, validation (measured) |" in text
+    assert "- **limits**: macs_m 0.06" in text
+
+
+def test_load_example_runs_elsewhere(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ofa(capsys, "query", run, "--platform", PLATFORM, "--no-verify", "--out", tmp_path / "net")
+    moved = tmp_path / "moved"
+    shutil.move(tmp_path / "net", moved)
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(moved / "load.py")], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    name, probability = done.stdout.strip().split(": ")
+    assert name in {"0", "1", "2"}
+    assert 1 / 3 <= float(probability) <= 1
+
+
+def test_query_without_verification_measures_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (run / "predictor" / "measurements.jsonl").read_bytes()
+    result = ofa(capsys, "query", run, "--platform", PLATFORM, "--params-m", 0.01, "--no-verify")
+    assert (run / "predictor" / "measurements.jsonl").read_bytes() == before
+    assert "Top-1, validation (measured)" not in figures(result["card"])
+    assert Path(result["out"]) == run / "queries" / "edge-int8_params_m-0.01"
+    assert not result["verified"]
+    load_subnet(result["out"])
+
+
+def test_query_picks_the_best_measured_and_measures_once(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("query", run, "--platform", PLATFORM, "--verify", 7, "--out", tmp_path / "net")
+    first = ofa(capsys, *words)
+    log = (run / "predictor" / "measurements.jsonl").read_text()
+    again = ofa(capsys, *words)
+    assert (run / "predictor" / "measurements.jsonl").read_text() == log
+    assert again["genes"] == first["genes"]
+    top1 = {tuple(entry["genes"]): entry["top1"] for entry in map(json.loads, log.splitlines())}
+    assert figures(first["card"])["Top-1, validation (measured)"]["value"] == 100 * top1[tuple(first["genes"])]
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "evolution", "random"])
+def test_query_with_every_algorithm(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], algorithm: str) -> None:
+    words = ("--macs-m", 0.08, "--algorithm", algorithm, "--no-verify", "--out", tmp_path / algorithm)
+    result = ofa(capsys, "query", run, "--platform", PLATFORM, *words)
+    assert figures(result["card"])["Multiply-accumulates"]["value"] <= 0.08
+
+
+def test_query_mistakes_are_one_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    query = ("query", run, "--platform", PLATFORM)
+    text = error(capsys, *query, "--latency-ms", 1e-4)
+    assert "no subnet of tiny runs under 0.0001 ms on edge-int8; the fastest takes 0." in text
+    assert "algorithm is 'exact'; available are auto, evolution, random" in error(capsys, *query, "--algorithm", "exact")
+    assert "limit energy_mj is -1; must be a positive number" in error(capsys, *query, "--energy-mj", -1)
+    assert "--verify is 0; must be at least 1" in error(capsys, *query, "--verify", 0)
+    assert "unknown platform 'toaster'; known are" in error(capsys, "query", run, "--platform", "toaster")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    text = error(capsys, *query, "--no-verify", "--out", tmp_path / "mine")
+    assert "exists and holds no subnet; give another folder" in text
+    assert "no run directory" in error(capsys, "query", tmp_path, "--platform", PLATFORM)
+
+
+def test_predictor_of_other_weights_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copy / "supernet.safetensors")
+    save_file({key: value + 1e-3 for key, value in weights.items()}, copy / "supernet.safetensors")
+    text = error(capsys, "query", copy, "--platform", PLATFORM, "--no-verify")
+    assert "predictor.json: fitted to weights" in text
+    shutil.rmtree(copy / "predictor")
+    assert "no predictor there; `ofa predictor RUN` measures" in error(capsys, "query", copy, "--platform", PLATFORM)
+
+
+# -- subnet directory ----------------------------------------------------------------------------------------------------
+
+
+def test_damaged_subnet_directories_are_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "net"
+    ofa(capsys, "query", run, "--platform", PLATFORM, "--no-verify", "--out", out)
+    document = json.loads((out / "subnet.json").read_text())
+    with pytest.raises(UserError, match=r"subnet.json: no such file"):
+        load_subnet(tmp_path)
+
+    def damaged(change: dict[str, Any], message: str) -> None:
+        (out / "subnet.json").write_text(json.dumps(document | change))
+        with pytest.raises(UserError, match=message):
+            load_subnet(out)
+
+    damaged({"fingerprint": "beef"}, "made for a space with fingerprint beef; .*space.yaml has")
+    damaged({"genes": [0] * len(document["genes"])}, "genes and subnet are not the same network")
+    damaged({"weights_sha256": "0"}, r"weights.safetensors: its digest is not the one in subnet.json")
+    damaged({"format": 3}, "not a subnet of format 1")
+    (out / "subnet.json").write_text(json.dumps(document))
+    load_subnet(out)
+
+
+def test_weights_of_another_network_are_named(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from ofa.files import sha256
+
+    out = tmp_path / "net"
+    ofa(capsys, "query", run, "--platform", PLATFORM, "--no-verify", "--out", out)
+    file = out / "weights.safetensors"
+    tensors = load_file(file)
+
+    def replaced(change: dict[str, torch.Tensor | None], message: str) -> None:
+        kept = {key: value for key, value in (tensors | change).items() if value is not None}
+        save_file(kept, file)
+        document = json.loads((out / "subnet.json").read_text()) | {"weights_sha256": sha256(file)}
+        (out / "subnet.json").write_text(json.dumps(document))
+        with pytest.raises(UserError, match=message):
+            load_subnet(out)
+
+    replaced({"head.classifier.bias": None}, "missing weights head.classifier.bias$")
+    replaced({"head.extra": torch.zeros(1)}, "unexpected weights head.extra$")
+    replaced({"head.classifier.bias": torch.zeros(9)}, r"head.classifier.bias has shape \[9\]; the subnet needs \[3\]")
+
+
+# -- pareto --------------------------------------------------------------------------------------------------------------
+
+
+def test_pareto_measures_draws_and_writes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "front.png"
+    words = (
+        "pareto",
+        run,
+        "--platform",
+        PLATFORM,
+        "--platform",
+        "eyeriss-like",
+        "--samples",
+        50,
+        "--points",
+        4,
+        "--out",
+        out,
+    )
+    result = ofa(capsys, *words)
+    assert out.read_bytes().startswith(b"\x89PNG")
+    header, *rows = (tmp_path / "front.csv").read_text().splitlines()
+    assert header.startswith("platform,kind,energy_mj,predicted_top1")
+    assert sum(",cloud," in row for row in rows) == 100
+    assert [part["platform"] for part in result["platforms"]] == [PLATFORM, "eyeriss-like"]
+    for part in result["platforms"]:
+        assert 2 <= len(part["measured"]) <= 4
+        assert part["images"] == 60
+        assert part["largest"]["measured_top1"] is not None
+    log = (run / "predictor" / "measurements.jsonl").read_text()
+    assert ofa(capsys, *words) == result
+    assert (run / "predictor" / "measurements.jsonl").read_text() == log
+
+
+def test_pareto_without_measuring_and_other_axes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, csv = tmp_path / "front.svg", tmp_path / "numbers.csv"
+    words = ("pareto", run, "--platform", PLATFORM, "--x", "memory_kb", "--samples", 20, "--no-verify", "--out", out)
+    result = ofa(capsys, *words, "--csv", csv)
+    assert "Peak memory (kB)" in out.read_text()
+    assert "nothing here is measured" in out.read_text()
+    assert csv.exists()
+    assert result["platforms"][0]["measured"] == []
+
+
+def test_pareto_mistakes_are_one_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = ("pareto", run, "--platform", PLATFORM)
+    assert "--out is front.gif; allowed are names ending in .png" in error(capsys, *base, "--out", "front.gif")
+    text = error(capsys, *base, "--platform", PLATFORM, "--out", tmp_path / "x.png")
+    assert "--platform is edge-int8, edge-int8; must be distinct" in text
+    assert "--points is 1; must be at least 2" in error(capsys, *base, "--points", 1, "--out", tmp_path / "x.png")
+    with pytest.raises(SystemExit) as caught:
+        main([*map(str, base), "--x", "price", "--out", "x.png"])
+    assert caught.value.code == 2
+    assert "invalid choice: 'price'" in capsys.readouterr().err
