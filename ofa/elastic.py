@@ -161,7 +161,7 @@ def _centre(weight: Tensor, kernel: int) -> Tensor:
 def _small_map_conv(x_BCHW: Tensor, weight: Tensor, stride: int | tuple[int, ...]) -> Tensor:
     """A depthwise convolution of a map smaller than its kernel: the same sums, but with a fast gradient on a CPU.
 
-    oneDNN's weight gradient is 3 to 60 times slower when the kernel is larger than the map (`benchmarks/depthwise.py`). So the
+    oneDNN's weight gradient is many times slower when the kernel is larger than the map (`benchmarks/depthwise.py`). So the
     kernel is cropped to the taps that can meet the map at all, and the padding is made explicit.
     """
     kernel = min(weight.shape[-1], 2 * max(x_BCHW.shape[2:]) - 1)

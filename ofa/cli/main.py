@@ -33,8 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = next((word for word in argv if not word.startswith("-")), None)
     if verb not in VERBS:
         parser.parse_args([word for word in argv if word != verb])  # --help ends here
-        what = "no verb is given" if verb is None else f"unknown verb {verb!r}"
-        print(f"ofa: error: {what}; verbs are {', '.join(VERBS)}", file=sys.stderr)
+        if verb is None:
+            parser.print_help()
+        else:
+            print(f"ofa: error: unknown verb {verb!r}; verbs are {', '.join(VERBS)}", file=sys.stderr)
         return 2
     module = importlib.import_module(f"ofa.cli.{verb}")
     command = argparse.ArgumentParser(

@@ -1,0 +1,127 @@
+"""A training step: ours against the same subnets as plain modules, and against the published package's step.
+
+All variants take turns within the same minute; medians of the repeats are compared. Prints one JSON line.
+
+    python benchmarks/train_step.py --published-python ~/venv-published/bin/python
+
+The published package needs its own environment: `pip install --no-deps ofa`, torch, numpy, pyyaml, tqdm, pillow, matplotlib.
+Without `--published-python` only the plain modules are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ofa import Supernet, extract, load_space, official
+from ofa.recipe import OptimiserConfig
+from ofa.training import make_optimiser
+
+SPACE = "mbv3-w1.0"
+
+
+class Published:
+    """The worker process of the published package."""
+
+    def __init__(self, python: str, settings: dict[str, object]) -> None:
+        worker = Path(__file__).with_name("published_worker.py")
+        self.process = subprocess.Popen(
+            [python, str(worker)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self._ask(json.dumps(settings))
+
+    def step(self) -> float:
+        """Seconds of one step."""
+        return float(self._ask("step"))
+
+    def _ask(self, line: str) -> str:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline()
+
+
+def timed(function: Callable[[], None]) -> Callable[[], float]:
+    def run() -> float:
+        start = time.perf_counter()
+        function()
+        return time.perf_counter() - start
+
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--size", type=int, default=64, help="pixels")
+    parser.add_argument("--subnets", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--published-python", help="interpreter of the published package's environment")
+    args = parser.parse_args()
+
+    torch.set_num_threads(args.threads)
+    space = load_space(SPACE)
+    generator = torch.Generator().manual_seed(args.seed)
+    supernet = Supernet(space, generator).to(memory_format=torch.channels_last)
+    subnets = space.decode(space.sample(args.subnets, np.random.default_rng(args.seed)))
+    images = torch.randn(args.batch, 3, args.size, args.size, generator=generator).to(memory_format=torch.channels_last)
+    labels = torch.randint(0, space.classes, (args.batch,), generator=generator)
+    plain = [extract(supernet, subnet).to(memory_format=torch.channels_last).train() for subnet in subnets]
+    optimiser = make_optimiser(supernet, OptimiserConfig())
+    for group in optimiser.param_groups:
+        group["lr"] = 1e-4
+
+    def elastic() -> None:
+        supernet.zero_grad()
+        for subnet in subnets:
+            F.cross_entropy(supernet(images, subnet, generator), labels, label_smoothing=0.1).backward()
+
+    def static() -> None:
+        for module in plain:
+            module.zero_grad()
+            F.cross_entropy(module(images), labels, label_smoothing=0.1).backward()
+
+    def step() -> None:
+        elastic()
+        optimiser.step()
+
+    variants = {"elastic": timed(elastic), "static": timed(static), "step": timed(step)}
+    if args.published_python:
+        archs = [official.to_arch(space, subnet) for subnet in subnets]
+        settings = {"batch": args.batch, "size": args.size, "threads": args.threads, "archs": archs}
+        variants["published_step"] = Published(args.published_python, settings).step
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for repeat in range(args.repeats + 1):
+        for name, variant in variants.items():
+            duration = variant()
+            if repeat > 0:  # the first round warms up
+                seconds[name].append(duration)
+    median = {name: float(np.median(values)) for name, values in seconds.items()}
+    line: dict[str, object] = {
+        "space": SPACE,
+        "batch": args.batch,
+        "size": args.size,
+        "subnets": args.subnets,
+        "threads": args.threads,
+        "median_s": {name: round(value, 4) for name, value in median.items()},
+        "range_s": {name: [round(min(values), 4), round(max(values), 4)] for name, values in seconds.items()},
+        "elastic_over_static": round(median["elastic"] / median["static"], 3),
+    }
+    if "published_step" in median:
+        line["published_over_ours"] = round(median["published_step"] / median["step"], 3)
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()
