@@ -1,4 +1,4 @@
-"""Weight gradient of a depthwise convolution whose kernel is larger than its map: as PyTorch does it, and as `ElasticConv` does.
+"""Weight gradient of a depthwise convolution whose kernel is larger than its map: plain PyTorch against `ElasticConv`.
 
 Prints one JSON line per case: milliseconds of a forward and backward pass (medians, taking turns) and their ratio.
 """

@@ -45,7 +45,8 @@ class SubnetEvaluator:
 
     def size(self, split: str = "validation") -> int:
         """Images that an accuracy on `split` is measured on."""
-        return min(self.data.sizes[split], self.images or self.data.sizes[split])
+        available = len(self.data.labels(split))
+        return min(available, self.images or available)
 
     def module(self, subnet: Subnet) -> nn.Module:
         """The subnet as a plain network with its own batch-norm statistics, in eval mode."""
@@ -58,6 +59,7 @@ class SubnetEvaluator:
     @torch.inference_mode()
     def top1(self, subnets: Sequence[Subnet], split: str = "validation", progress: bool = False) -> npt.NDArray[np.float64]:
         """Share of images whose label is the first guess, float64[n] in [0, 1], each at its subnet's resolution."""
+        self.size(split)  # a split that is not there is an error before the bar
         bar = tqdm(subnets, desc=f"measuring on {split}", unit="subnet", disable=not progress)
         return np.array([self._top1(subnet, split) for subnet in bar], dtype=np.float64)
 
@@ -69,7 +71,7 @@ class SubnetEvaluator:
         return correct.item() / self.size(split)
 
     def _batches(self, split: str, resolution: int, limit: int) -> Iterable[tuple[Tensor, Tensor]]:
-        limit = min(limit, self.data.sizes[split])
+        limit = min(limit, len(self.data.labels(split)))
         batches = self.data.batches(
             split,
             batch_size=min(self.config.batch_size, limit),
