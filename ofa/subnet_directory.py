@@ -122,7 +122,7 @@ def load_subnet(directory: str | Path) -> nn.Module:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from ofa.static import build_net
+    from ofa.static import empty_net
 
     directory = Path(directory)
     space, subnet = read_subnet(directory)
@@ -134,7 +134,7 @@ def load_subnet(directory: str | Path) -> nn.Module:
         tensors = load_file(file)
     except SafetensorError as error:
         raise UserError(f"{file}: not a safetensors file: {error}") from None
-    module = build_net(space, subnet)
+    module = empty_net(space, subnet)
     wanted = module.state_dict()
     _check_keys(file, "missing", sorted(wanted.keys() - tensors.keys()))
     _check_keys(file, "unexpected", sorted(tensors.keys() - wanted.keys()))
