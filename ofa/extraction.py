@@ -21,7 +21,7 @@ def extract(supernet: Supernet, subnet: Subnet) -> Net:
     """
     supernet.space.check(subnet)
     parameter = next(supernet.parameters())
-    net = empty_net(supernet.space, subnet).to(parameter.device, parameter.dtype)
+    net = empty_net(supernet.space, subnet, parameter.device).to(parameter.dtype)
     for name, module in net.named_modules():
         if isinstance(module, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)):
             source = supernet.get_submodule(name)

@@ -167,11 +167,11 @@ def build_net(space: SearchSpace, subnet: Subnet, generator: torch.Generator | N
     return net
 
 
-def empty_net(space: SearchSpace, subnet: Subnet) -> Net:
+def empty_net(space: SearchSpace, subnet: Subnet, device: torch.device | str = "cpu") -> Net:
     """A subnet whose weights are allocated but not set; uses no random numbers."""
     with torch.device("meta"):
         net = Net(space, subnet)
-    return net.to_empty(device="cpu")
+    return net.to_empty(device=device)
 
 
 def build_block(shape: BlockShape, generator: torch.Generator | None = None) -> nn.Module:
