@@ -23,7 +23,7 @@ class Mapping(dict[str, Any]):
     """A YAML mapping that remembers the line it starts on and the line of each key (1-based)."""
 
     line: int = 0
-    key_lines: dict[str, int]
+    key_lines: dict[Any, int]
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -31,17 +31,21 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> Mapping:
+    given = set()
+    for key_node, _ in node.value:  # before merging: a key may override one that `<<` brings in
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(problem="a list or mapping is no key", problem_mark=key_node.start_mark)
+        if key_node.value in given:
+            raise yaml.MarkedYAMLError(problem=f"key {key_node.value!r} is given twice", problem_mark=key_node.start_mark)
+        given.add(key_node.value)
     loader.flatten_mapping(node)
     mapping = Mapping()
     mapping.line = node.start_mark.line + 1
     mapping.key_lines = {}
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
-        line = key_node.start_mark.line + 1
-        if key in mapping:
-            raise UserError(f"{node.start_mark.name}:{line}: key {key!r} is given twice")
         mapping[key] = loader.construct_object(value_node, deep=True)
-        mapping.key_lines[str(key)] = line
+        mapping.key_lines[key] = key_node.start_mark.line + 1
     return mapping
 
 
@@ -58,15 +62,14 @@ def load_yaml(path: str | Path) -> Mapping:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     try:
-        loader = _Loader(text)
-        loader.name = str(path)
-        data = loader.get_single_data()
+        data = _Loader(text).get_single_data()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise UserError(f"{path}{line}: not valid YAML: {problem}") from None
     if not isinstance(data, Mapping):
-        raise UserError(f"{path}: expected a mapping of keys, got {type(data).__name__}")
+        raise UserError(f"{path}: expected a mapping of keys, got {'nothing' if data is None else repr(data)}")
     return data
 
 
@@ -157,8 +160,8 @@ def _convert_scalar(hint: Any, value: Any, place: str) -> Any:
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        name = {"int": "whole number", "str": "text", "bool": "true or false"}.get(hint.__name__, hint.__name__)
-        raise UserError(f"{place}: expected a {name}, got {value!r}")
+        names = {"int": "a whole number", "str": "text", "bool": "true or false"}
+        raise UserError(f"{place}: expected {names.get(hint.__name__, hint.__name__)}, got {value!r}")
     return value
 
 
