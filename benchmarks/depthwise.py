@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ofa.elastic import ElasticConv
+from ofa.static import initialise
 
 CASES = ((256, 5, 4, 128), (672, 7, 4, 64), (960, 7, 2, 64), (960, 3, 2, 64))  # channels, kernel, map (pixels), batch
 
@@ -31,6 +32,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     for channels, kernel, size, batch in CASES:
         conv = ElasticConv(channels, channels, (kernel,), depthwise=True).to(memory_format=torch.channels_last)
+        initialise(conv)
         images = torch.randn(batch, channels, size, size).to(memory_format=torch.channels_last).requires_grad_()
         times: dict[bool, list[float]] = {True: [], False: []}
         for _ in range(args.repeats + 1):

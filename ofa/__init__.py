@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ofa.extraction import extract
     from ofa.space import SearchSpace, load_space
     from ofa.subnet import Subnet
+    from ofa.subnet_directory import load_subnet
     from ofa.supernet import Supernet
 
 _HOMES = {
@@ -21,9 +22,19 @@ _HOMES = {
     "UserError": "errors",
     "extract": "extraction",
     "load_space": "space",
+    "load_subnet": "subnet_directory",
     "recalibrate_batch_norm": "batch_norm",
 }
-__all__ = ["SearchSpace", "Subnet", "Supernet", "UserError", "extract", "load_space", "recalibrate_batch_norm"]
+__all__ = [
+    "SearchSpace",
+    "Subnet",
+    "Supernet",
+    "UserError",
+    "extract",
+    "load_space",
+    "load_subnet",
+    "recalibrate_batch_norm",
+]
 
 
 def __getattr__(name: str) -> Any:

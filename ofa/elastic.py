@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ofa.shapes import se_channels
-from ofa.static import activation
+from ofa.static import Conv, Linear, activation
 
 
-class ElasticConv(nn.Conv2d):
+class ElasticConv(Conv):
     """A convolution of which the leading channels and smaller kernels can be used.
 
     Args:
@@ -44,7 +44,7 @@ class ElasticConv(nn.Conv2d):
         self.transforms = transforms
         if transforms:
             for large, small in zip(kernels[1:], kernels[:-1], strict=True):
-                self.register_parameter(f"transform_{large}to{small}", nn.Parameter(torch.eye(small**2)))
+                self.register_parameter(f"transform_{large}to{small}", nn.Parameter(torch.empty(small**2, small**2)))
 
     def weight_for(self, out_channels: int, in_channels: int, kernel: int) -> Tensor:
         """The weight of a choice: out_channels x in_channels (1 if depthwise) x kernel x kernel."""
@@ -98,7 +98,7 @@ class ElasticNorm(nn.BatchNorm2d):
         norm.num_batches_tracked.zero_()
 
 
-class ElasticLinear(nn.Linear):
+class ElasticLinear(Linear):
     """A linear layer that takes any leading features."""
 
     def forward(self, x_BF: Tensor) -> Tensor:

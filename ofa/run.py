@@ -97,11 +97,9 @@ class RunDirectory:
 
     def supernet(self, device: torch.device | str = "cpu") -> Supernet:
         """The trained supernet, in eval mode."""
-        with torch.device("meta"):
-            net = Supernet(self.space)
-        net.to_empty(device=device)
+        net = Supernet(self.space, torch.Generator())
         net.load_state_dict(load(self.weights_path.read_bytes()))
-        return net.eval()
+        return net.to(device).eval()
 
     def data(self) -> Data:
         """The recipe's data, with the channels and classes that the space expects."""

@@ -31,6 +31,20 @@ def activation(name: str) -> nn.Module:
     return nn.Identity() if name == "none" else ACTIVATIONS[name](inplace=True)
 
 
+class Conv(nn.Conv2d):
+    """A convolution whose weights are not set when it is made: `initialise` does, or a copy of others."""
+
+    def reset_parameters(self) -> None:
+        """Nothing."""
+
+
+class Linear(nn.Linear):
+    """A linear layer whose weights are not set when it is made."""
+
+    def reset_parameters(self) -> None:
+        """Nothing."""
+
+
 class ConvNorm(nn.Module):
     """Convolution, batch norm, activation."""
 
@@ -129,7 +143,7 @@ class Head(nn.Module):
             nn.Sequential(plain_conv(after[0]), activation(after[0].activation)) if len(after) == 2 else nn.Identity()
         )
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(after[-1].in_channels, after[-1].out_channels)
+        self.classifier = Linear(after[-1].in_channels, after[-1].out_channels)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """B x in x H x W to B x classes."""
@@ -169,9 +183,7 @@ def build_net(space: SearchSpace, subnet: Subnet, generator: torch.Generator | N
 
 def empty_net(space: SearchSpace, subnet: Subnet, device: torch.device | str = "cpu") -> Net:
     """A subnet whose weights are allocated but not set; uses no random numbers."""
-    with torch.device("meta"):
-        net = Net(space, subnet)
-    return net.to_empty(device=device)
+    return Net(space, subnet).to(device)
 
 
 def build_block(shape: BlockShape, generator: torch.Generator | None = None) -> nn.Module:
@@ -208,9 +220,9 @@ def set_norm_eps(module: nn.Module, eps: float) -> None:
             child.eps = eps
 
 
-def plain_conv(op: OpShape) -> nn.Conv2d:
+def plain_conv(op: OpShape) -> Conv:
     """The convolution of an op; `kernel // 2` pixels of padding."""
-    return nn.Conv2d(op.in_channels, op.out_channels, op.kernel, op.stride, op.kernel // 2, groups=op.groups, bias=op.bias)
+    return Conv(op.in_channels, op.out_channels, op.kernel, op.stride, op.kernel // 2, groups=op.groups, bias=op.bias)
 
 
 def downsample(x_BCHW: Tensor, stride: int) -> Tensor:
