@@ -12,7 +12,7 @@ from latency_tables.factors import Factors, ShapeGrid
 from latency_tables.platform import Platform
 from ofa import shapes
 from ofa.errors import UserError
-from ofa.shapes import BlockShape
+from ofa.shapes import BlockShape, walk_blocks
 from ofa.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
@@ -36,6 +36,8 @@ class Costs:
         self.platform = platform
         self.space = space
         self._factors: dict[str, Factors] = {}
+        self._incomplete: set[str] = set()
+        """Metrics of which some blocks of the space are unknown."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -43,8 +45,14 @@ class Costs:
         return metrics_of(self.platform)
 
     def of(self, metric: str, genes: npt.ArrayLike) -> Floats:
-        """One of `metrics` by name."""
-        return self.factors(metric)(genes)
+        """One of `metrics` by name; raises `UserError` naming the first block that a table does not have."""
+        values = self.factors(metric)(genes)
+        if metric in self._incomplete and np.isnan(values).any():
+            row = int(np.isnan(values).argmax())
+            subnet = self.space.decode(np.array(genes, ndmin=2)[row])[0]
+            for shape in walk_blocks(self.space, subnet):
+                self.block(metric, shape, subnet.resolution)  # raises at the one that is missing
+        return values
 
     def latency_ms(self, genes: npt.ArrayLike) -> Floats:
         """Time of one inference of the platform's batch, in ms."""
@@ -76,14 +84,14 @@ class Costs:
             self._factors[metric] = self._build(metric)
         return self._factors[metric]
 
-    def block(self, metric: str, shape: BlockShape) -> float:
-        """What one block contributes to a metric."""
+    def block(self, metric: str, shape: BlockShape, resolution: int | None = None) -> float:
+        """What one block contributes to a metric of a network of this resolution."""
         platform = self.platform
         match metric:
             case "latency_ms":
-                return platform.block_ms(shape)
+                return platform.block_ms(shape, resolution)
             case "energy_mj":
-                return platform.block_mj(shape)
+                return platform.block_mj(shape, resolution)
             case "memory_kb":
                 return memory.peak_kb(shape, platform.precision)
             case "weights_kb":
@@ -109,4 +117,20 @@ class Costs:
 
     def _build(self, metric: str) -> Factors:
         reduce = np.maximum if metric == "memory_kb" else np.add
-        return self._grid.map(lambda shape: self.block(metric, shape), reduce, self.constant(metric))
+        missing: list[UserError] = []
+
+        def value(shape: BlockShape, resolution: int) -> float:
+            try:
+                return self.block(metric, shape, resolution)
+            except UserError as error:
+                if self.platform.table is None:
+                    raise
+                missing.append(error)
+                return np.nan
+
+        factors = self._grid.map(value, reduce, self.constant(metric))
+        if missing:
+            if np.isnan(factors.stem).all() or np.isnan(factors.head).all():
+                raise missing[0]  # the table has nothing of this space
+            self._incomplete.add(metric)
+        return factors

@@ -65,11 +65,13 @@ class ShapeGrid:
             arrays += [first] if later is None else [first, later]
         return list(dict.fromkeys(shape for array in [*arrays, self.head] for shape in array.flat))
 
-    def map(self, cost: Callable[[BlockShape], float], reduce: np.ufunc = np.add, constant: float = 0.0) -> Factors:
-        """Value every block; `constant` is what a network costs beside its blocks."""
+    def map(self, cost: Callable[[BlockShape, int], float], reduce: np.ufunc = np.add, constant: float = 0.0) -> Factors:
+        """Value every block; `cost` takes the network's resolution too, `constant` is what one costs beside its blocks."""
 
         def values(shapes: Shapes) -> Floats:
-            return np.array([cost(shape) for shape in shapes.flat], dtype=np.float64).reshape(shapes.shape)
+            resolutions = self.space.resolutions
+            costs = [[cost(shape, size) for shape in row.flat] for size, row in zip(resolutions, shapes, strict=True)]
+            return np.array(costs, dtype=np.float64).reshape(shapes.shape)
 
         stem = values(self.stem)
         first = tuple(values(shapes) for shapes in self.first)
@@ -82,7 +84,8 @@ class Factors:
     """One cost of a space; arrays as in `ShapeGrid`, of float64.
 
     cost(subnet) = constant + stem[r, w, h, d] + sum over stages and their present blocks of first or later + head[r, w];
-    with `reduce` = `np.maximum`, the maximum of the terms instead (and no constant).
+    with `reduce` = `np.maximum`, the maximum of the terms instead (and no constant). An entry is NaN where a table has no
+    such block; `Costs` turns it into an error that names the block.
     """
 
     space: SearchSpace
@@ -107,7 +110,8 @@ class Factors:
                 assert later is not None
                 genes = (place.start + 2 + 2 * b, place.start + 3 + 2 * b)
                 present = np.array(stage.depths) > b
-                values = later[:, :, None] * present[:, None, None]  # [resolutions, widths, depths, kernels, expands]
+                # [resolutions, widths, depths, kernels, expands]; no product, for an unknown cost is NaN
+                values = np.where(present[:, None, None], later[:, :, None], 0.0)
                 yield Table((0, width, depth, *genes), values)
         yield Table((0, columns[-1].start), self.head)
 

@@ -94,10 +94,10 @@ class Platform:
 
     # -- what a block and a network cost -------------------------------------------------------------------------------
 
-    def block_ms(self, shape: BlockShape) -> float:
-        """What a block adds to a network's latency, in ms per batch; raises `UserError` where it is unknown."""
+    def block_ms(self, shape: BlockShape, resolution: int | None = None) -> float:
+        """What a block adds to the latency of a network of this resolution, in ms per batch; `UserError` where unknown."""
         if self.table is not None:
-            return self.table.factor * self._measured(shape).median_ms
+            return self.table.factor * self._measured(shape, resolution).median_ms
         assert self.latency is not None
         try:
             return self.latency.block_ms(shape, self.precision, self.batch)
@@ -112,20 +112,20 @@ class Platform:
         assert self.latency is not None
         return self.latency.network_ms
 
-    def block_mj(self, shape: BlockShape) -> float:
+    def block_mj(self, shape: BlockShape, resolution: int | None = None) -> float:
         """What a block adds to an inference's energy, in mJ per image; raises `UserError` where it is unknown."""
         energy = self._known_energy()
         if energy.power_w is not None:
-            return energy.power_w * self.block_ms(shape) / self.batch
+            return energy.power_w * self.block_ms(shape, resolution) / self.batch
         if energy.ops is None:
-            measured = self._measured(shape).energy_mj
+            measured = self._measured(shape, resolution).energy_mj
             assert measured is not None
             return measured
         try:
             dynamic = energy.ops_mj(shape, self.precision, self.batch)
         except UserError as error:
             raise UserError(f"platform {self.name}: {error}") from None
-        return dynamic + (energy.static_w * self.block_ms(shape) / self.batch if energy.static_w else 0.0)
+        return dynamic + (energy.static_w * self.block_ms(shape, resolution) / self.batch if energy.static_w else 0.0)
 
     @property
     def network_mj(self) -> float:
@@ -139,10 +139,10 @@ class Platform:
 
         return Costs(self, space)
 
-    def _measured(self, shape: BlockShape) -> Measurement:
+    def _measured(self, shape: BlockShape, resolution: int | None) -> Measurement:
         assert self.table is not None
         try:
-            return self.table[shape]
+            return self.table.find(shape, resolution)
         except UserError as error:
             raise UserError(f"platform {self.name}: {error}") from None
 
@@ -160,18 +160,28 @@ def platform_names() -> list[str]:
 
 
 def load_platform(name_or_path: str | Path) -> Platform:
-    """A platform that ships by name, or one from a YAML file; an existing file wins.
+    """A platform that ships by name, or one from a file.
+
+    A file is a platform's YAML or a published latency table (`latency_tables.published`); a folder holds published tables,
+    one per resolution. An existing YAML file wins over a name, a name over a folder (write `./note10` for the folder).
 
     Raises:
         UserError: the file is missing or wrong (with its line), or the name is unknown; the message lists what is known.
     """
+    from latency_tables import published
+
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
-        path = _SHIPPED / f"{name_or_path}.yaml"
         if str(name_or_path) not in platform_names():
+            if path.is_dir():
+                return published.load_tables(path)
             known = ", ".join(platform_names())
-            raise UserError(f"unknown platform {str(name_or_path)!r}; known are {known}, or give a YAML file")
-    return schema.build(Platform, schema.load_yaml(path), str(path))
+            raise UserError(f"unknown platform {str(name_or_path)!r}; known are {known}, or give a YAML file (or folder)")
+        path = _SHIPPED / f"{name_or_path}.yaml"
+    data = schema.load_yaml(path)
+    if published.looks_published(data):
+        return published.load_tables(path)
+    return schema.build(Platform, data, str(path))
 
 
 def save_platform(platform: Platform, path: str | Path) -> None:

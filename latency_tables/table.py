@@ -32,6 +32,8 @@ class Measurement:
     p90_ms: float
     count: int
     """Timed runs."""
+    resolution: int | None = None
+    """Of the network in which it was measured, where the same shape was measured in several (published tables)."""
     energy_mj: float | None = None
     """Per image, where energy was measured block by block."""
 
@@ -40,8 +42,10 @@ class Measurement:
         if not 0 < self.p10_ms <= self.median_ms <= self.p90_ms:
             given = f"{self.p10_ms}, {self.median_ms}, {self.p90_ms}"
             raise ValueError(f"p10_ms, median_ms, p90_ms are {given}; must be above 0 and ascending")
-        if self.count < 1:
-            raise ValueError(f"count is {self.count}; must be at least 1")
+        for name in ("count", "resolution"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; must be at least 1")
         if not self.main:
             raise ValueError("main is empty; a block has at least one operation")
         _ = self.shape
@@ -75,23 +79,32 @@ class BlockTable:
         _ = self.by_shape
 
     @cached_property
-    def by_shape(self) -> dict[BlockShape, Measurement]:
-        """The measurements by what was measured."""
-        by_shape: dict[BlockShape, Measurement] = {}
+    def by_shape(self) -> dict[BlockShape, dict[int | None, Measurement]]:
+        """The measurements by what was measured, then by the resolution of the network (None: of any)."""
+        by_shape: dict[BlockShape, dict[int | None, Measurement]] = {}
         for block in self.blocks:
-            if by_shape.setdefault(block.shape, block) is not block:
-                raise ValueError(f"a block is given twice: {describe(block.shape)}")
+            if by_shape.setdefault(block.shape, {}).setdefault(block.resolution, block) is not block:
+                where = "" if block.resolution is None else f" at resolution {block.resolution}"
+                raise ValueError(f"a block is given twice{where}: {describe(block.shape)}")
         return by_shape
 
-    def __getitem__(self, shape: BlockShape) -> Measurement:
-        """The measurement of a block; raises `UserError` naming the block that was not measured."""
+    def find(self, shape: BlockShape, resolution: int | None = None) -> Measurement:
+        """The measurement of a block in a network of this resolution.
+
+        Where the block was measured in networks of other resolutions only: in the nearest of them (the largest, if no
+        resolution is given), for it is the same operation. Raises `UserError` naming the block that was not measured.
+        """
         found = self.by_shape.get(shape)
         if found is None:
             raise UserError(
                 f"{describe(shape)} was not measured; the table has the blocks of space {self.space} ({self.fingerprint}). "
                 "Measure yours with: ofa profile --space SPACE --out FILE"
             )
-        return found
+        for exact in (resolution, None):
+            if exact in found:
+                return found[exact]
+        known = sorted((known for known in found if known is not None), reverse=True)
+        return found[min(known, key=lambda other: 0 if resolution is None else abs(other - resolution))]
 
 
 def op_to_list(op: OpShape) -> list[Any]:

@@ -6,6 +6,8 @@ import argparse
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from ofa.errors import UserError
+
 if TYPE_CHECKING:
     from latency_tables import Platform
 
@@ -14,16 +16,27 @@ EXAMPLE = "ofa platforms edge-int8"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a platform by name or a YAML file; all that ship if absent")
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="NAME",
+        help="a platform by name or file; all that ship if absent; or: import SOURCE, to make a platform of a published "
+        "lookup table (a YAML file, or a folder with one per resolution)",
+    )
+    parser.add_argument("--out", metavar="FILE", help="where `import` writes the platform")
+    parser.add_argument("--name", help="of the imported platform (default: the name of FILE)")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Print and return the platforms' facts."""
     from latency_tables import load_platform, platform_names
 
-    if args.name is not None:
-        platform = load_platform(args.name)
-        facts = _facts(platform)
+    if args.words[:1] == ["import"]:
+        return _import(args)
+    if len(args.words) > 1 or args.out is not None or args.name is not None:
+        raise UserError("expected no word, one NAME, or: import SOURCE --out FILE [--name NAME]")
+    if args.words:
+        facts = _facts(load_platform(args.words[0]))
         if not args.json:
             _show(facts)
         return facts
@@ -31,6 +44,27 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not args.json:
         _table(rows)
     return {"platforms": rows}
+
+
+def _import(args: argparse.Namespace) -> dict[str, Any]:
+    """Write a published table as a platform; show what it is."""
+    from pathlib import Path
+
+    from latency_tables import save_platform
+    from latency_tables.published import load_tables
+
+    if len(args.words) != 2 or args.out is None:
+        raise UserError("import takes one SOURCE and where to write: ofa platforms import SOURCE --out FILE")
+    out = Path(args.out)
+    if out.suffix not in (".yaml", ".yml"):
+        raise UserError(f"--out is {args.out}; must end in .yaml, so that it can be loaded")
+    platform = load_tables(args.words[1], args.name or out.stem)
+    save_platform(platform, out)
+    facts = _facts(platform)
+    if not args.json:
+        _show(facts)
+        print(f"\nwritten to {out}; use it with --platform {out}")
+    return facts | {"file": str(out)}
 
 
 def _facts(platform: Platform) -> dict[str, Any]:
