@@ -1,8 +1,11 @@
 """The published package's accuracy predictors: small networks over one-hot architectures.
 
-Cai et al., https://github.com/mit-han-lab/once-for-all. The file for MobileNetV3 (w1.2) takes 128 inputs: per block a
-one-hot of kernel (20 x 3), then of expand (20 x 3), absent blocks all 0, then of the resolution, 112 to 224 in steps of 16.
-torch only reads the file; the network runs in numpy.
+Cai et al., https://github.com/mit-han-lab/once-for-all. Both have three hidden layers of 400 and ReLU, and inputs that are 1
+where a choice is taken; those of absent blocks are 0. torch only reads the file; the network runs in numpy.
+
+- mbv3-w1.2, 128 inputs: kernel (20 blocks x 3), expand (20 x 3), resolution 112 to 224 in steps of 16.
+- resnet50, 82 inputs: resolution (8; there is no 208), whether the stem has its optional convolution (2), widths of the
+  stem's inner and outer convolutions and of the stages (6 x 3), expand (18 blocks x 3).
 """
 
 from __future__ import annotations
@@ -13,30 +16,53 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.space import Genes, SearchSpace, load_space
 from search.genes import present
 from search.problem import Floats
 
-SPACE = "mbv3-w1.2"
-LAYERS = ("0", "2", "4", "6")
-RESOLUTIONS = tuple(range(112, 225, 16))
+Layers = tuple[tuple[Floats, Floats], ...]
+HIDDEN = 400
+RESOLUTIONS = {
+    "mbv3-w1.2": tuple(range(112, 225, 16)),
+    "resnet50": (128, 144, 160, 176, 192, 224, 240, 256),
+}
+INPUTS = {"mbv3-w1.2": 128, "resnet50": 82}
+SPELLINGS = {
+    "mbv3-w1.2": [("0.weight", "0.bias"), ("2.weight", "2.bias"), ("4.weight", "4.bias"), ("6.weight", "6.bias")],
+    "resnet50": [
+        ("layers.0.0.weight", "layers.0.0.bias"),
+        ("layers.1.0.weight", "layers.1.0.bias"),
+        ("layers.2.0.weight", "layers.2.0.bias"),
+        ("layers.3.weight", "base_acc"),
+    ],
+}
+"""Weight and bias of each layer, as the published files name them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PublishedPredictor:
-    """Top-1 of mbv3-w1.2's subnets on ImageNet, as the published package predicts it."""
+    """Top-1 of the subnets of mbv3-w1.2 or resnet50 on ImageNet, as the published package predicts it."""
 
     space: SearchSpace
-    layers: tuple[tuple[Floats, Floats], ...]
+    resolutions: tuple[int, ...]
+    """Those that it was fitted to."""
+    gene: npt.NDArray[np.int64]
+    """The gene that each input looks at, int64[inputs]."""
+    level: npt.NDArray[np.int64]
+    """The choice of that gene for which the input is 1, int64[inputs]; -1 where the space does not have it."""
+    layers: Layers
     """Weight and bias of each layer; ReLU between."""
 
     def top1(self, genes: Genes) -> Floats:
         """Predicted top-1, float64[n]; raises `UserError` for a resolution it was not fitted to."""
         x = self.features(genes)
         for weight, bias in self.layers[:-1]:
-            x = np.maximum(x @ weight.T + bias, 0)
+            x = x @ weight.T
+            x += bias
+            np.maximum(x, 0, out=x)
         weight, bias = self.layers[-1]
         return np.asarray((x @ weight.T + bias)[:, 0])
 
@@ -44,46 +70,75 @@ class PublishedPredictor:
         """Unknown: the published files carry no uncertainty."""
 
     def features(self, genes: Genes) -> Floats:
-        """The 128 inputs, float64[n, 128]."""
+        """The inputs, float64[n, 128 or 82]."""
         resolution = np.asarray(self.space.resolutions)[genes[:, 0]]
-        unknown = resolution[~np.isin(resolution, RESOLUTIONS)]
+        unknown = resolution[~np.isin(resolution, self.resolutions)]
         if len(unknown):
             raise UserError(
-                f"the published predictor does not know resolution {unknown[0]}; known are {list(RESOLUTIONS)}: "
+                f"the published predictor does not know resolution {unknown[0]}; known are {list(self.resolutions)}: "
                 "search in space.restrict(resolutions=...)"
             )
-        used = present(self.space, genes)
-        blocks = [i for i, gene in enumerate(self.space.genes) if gene.block is not None and gene.stage]
-        parts = []
-        for name in ("kernel", "expand"):
-            columns = [i for i in blocks if self.space.genes[i].name.endswith(name)]
-            on = (genes[:, columns, None] == np.arange(3)) & used[:, columns, None]
-            parts.append(on.reshape(len(genes), -1))
-        parts.append(resolution[:, None] == np.asarray(RESOLUTIONS))
-        return np.concatenate(parts, axis=1, dtype=np.float64)
+        on = (genes[:, self.gene] == self.level) & present(self.space, genes)[:, self.gene]
+        return np.asarray(on, dtype=np.float64)
 
 
 def load_published(path: str | Path, space: SearchSpace) -> PublishedPredictor:
-    """Read a published `.pth` file for mbv3-w1.2.
+    """Read a published `.pth` file for mbv3-w1.2 or resnet50, for that space or a part of it with fewer resolutions.
 
     Raises:
         UserError: no such file, another kind of file, or another space.
     """
     path = Path(path)
     state = _read(path)
-    expected = {f"{layer}.{part}" for layer in LAYERS for part in ("weight", "bias")}
-    if set(state) != expected or state["0.weight"].shape[1] != 128:
+    name = next((name for name in SPELLINGS if set(state) == {key for pair in SPELLINGS[name] for key in pair}), None)
+    if name is None or not _fits(state, name):
         raise UserError(
-            f"{path}: not the published predictor of {SPACE}; expected layers {', '.join(LAYERS)} with 128 inputs"
+            f"{path}: not one of the published predictors, of mbv3-w1.2 (128 inputs) and resnet50 (82 inputs), "
+            "with three hidden layers of 400"
         )
-    whole = load_space(SPACE)
-    if space.stages != whole.stages or space.classes != whole.classes:
+    whole = load_space(name)
+    same = all(getattr(space, part) == getattr(whole, part) for part in ("block", "stem", "stages", "classes"))
+    if not same:
         raise UserError(
-            f"{path}: the predictor is for space {SPACE} with fingerprint {whole.fingerprint}; "
+            f"{path}: the predictor is for space {name} with fingerprint {whole.fingerprint}; "
             f"{space.name} has fingerprint {space.fingerprint}"
         )
-    layers = tuple((state[f"{layer}.weight"], state[f"{layer}.bias"]) for layer in LAYERS)
-    return PublishedPredictor(space, layers)
+    gene, level = _inputs(space, name)
+    layers = tuple((state[weight], state[bias]) for weight, bias in SPELLINGS[name])
+    return PublishedPredictor(space, RESOLUTIONS[name], gene, level, layers)
+
+
+def _fits(state: dict[str, Floats], name: str) -> bool:
+    sizes = (INPUTS[name], HIDDEN, HIDDEN, HIDDEN, 1)
+    return all(
+        state[weight].shape == (sizes[i + 1], sizes[i]) and state[bias].shape == (sizes[i + 1],)
+        for i, (weight, bias) in enumerate(SPELLINGS[name])
+    )
+
+
+def _inputs(space: SearchSpace, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Gene and choice of each input, in the order of the published encoders."""
+    column = {gene.name: i for i, gene in enumerate(space.genes)}
+    resolutions = [(0, space.resolutions.index(size) if size in space.resolutions else -1) for size in RESOLUTIONS[name]]
+
+    def one_hot(names: list[str]) -> list[tuple[int, int]]:
+        return [(column[name], level) for name in names for level in range(len(space.genes[column[name]].choices))]
+
+    def blocks(what: str) -> list[str]:
+        return [
+            f"stages[{g.stage}].blocks[{g.block}].{what}"
+            for g in space.genes
+            if g.name.endswith(what) and g.stage in elastic
+        ]
+
+    elastic = [i for i, stage in enumerate(space.stages) if len(stage.expands) > 1]
+    if name == "mbv3-w1.2":
+        pairs = one_hot(blocks("kernel")) + one_hot(blocks("expand")) + resolutions
+    else:
+        widths = ["stem.hidden", "stem.width", *(f"stages[{s}].width" for s in elastic)]
+        pairs = resolutions + one_hot(["stem.depth"]) + one_hot(widths) + one_hot(blocks("expand"))
+    gene, level = np.array(pairs, dtype=np.int64).T
+    return gene, level
 
 
 def _read(path: Path) -> dict[str, Floats]:
