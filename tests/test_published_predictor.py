@@ -56,7 +56,7 @@ def test_resnet_inputs_are_the_published_ones(reference: Path) -> None:
 
 
 def test_every_input_is_used(reference: Path) -> None:
-    """Over random subnets every choice appears, so every input but that of a resolution outside the space is on sometimes."""
+    """Random subnets have every choice, so every input is on sometimes, but that of a resolution outside the space."""
     for name in FILES:
         predictor = load(reference, name)
         space = predictor.space.restrict(resolutions=[r for r in predictor.resolutions if r in predictor.space.resolutions])
