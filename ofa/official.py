@@ -47,7 +47,7 @@ def to_subnet(space: SearchSpace, arch: Mapping[str, Any], resolution: int) -> S
         raise UserError(f"arch: resolution is {resolution!r}; expected a whole number of at least {space.total_stride}")
     # Published nets run at sizes that were never trained, so only the rest must be in the space.
     genes = space.encode(replace(build(space, arch, resolution), resolution=space.resolutions[0]))
-    return replace(space.decode(genes)[0], resolution=resolution)
+    return replace(space.decode(genes)[0], resolution=int(resolution))
 
 
 def to_arch(space: SearchSpace, subnet: Subnet) -> dict[str, Any]:
@@ -92,7 +92,9 @@ def _mbconv_subnet(space: SearchSpace, arch: Mapping[str, Any], resolution: int)
     kernels, expands = _entry(arch, "ks", slots), _entry(arch, "e", slots)
     depths = _entry(arch, "d", len(elastic), whole=True)
     start = 0
-    for stage, depth in zip(elastic, depths, strict=True):
+    for i, (stage, depth) in enumerate(zip(elastic, depths, strict=True)):
+        if depth < stage.depths[0]:
+            raise UserError(f"arch: d[{i}] is {depth}; allowed are {list(stage.depths)}")
         stop = start + min(depth, stage.depths[-1])
         pairs = zip(kernels[start:stop], expands[start:stop], strict=True)
         stages.append(Stage(stage.widths[-1], tuple(Block(k, e) for k, e in pairs)))
