@@ -37,12 +37,18 @@ class ErrorReport:
     """Whole networks compared, none of them used for fitting."""
     mape: float | None = None
     """Mean absolute relative error of latency, 0.05 is 5%."""
+    worst: float | None = None
+    """The largest absolute relative error among them."""
     spearman: float | None = None
     """Rank correlation of predicted and measured latency."""
 
     def __post_init__(self) -> None:
-        if self.mape is not None and not 0 <= self.mape < float("inf"):
-            raise ValueError(f"mape is {self.mape}; must be a finite number, at least 0")
+        for name in ("mape", "worst"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise ValueError(f"{name} is {value}; must be a finite number, at least 0")
+        if self.worst is not None and (self.mape is None or self.worst < self.mape):
+            raise ValueError(f"worst is {self.worst} and mape {self.mape}; the largest error is at least the mean")
         if self.spearman is not None and not -1 <= self.spearman <= 1:
             raise ValueError(f"spearman is {self.spearman}; must be between -1 and 1")
         if (self.mape is None) != (self.networks == 0):

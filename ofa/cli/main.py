@@ -22,6 +22,7 @@ VERBS = {
     "pareto": "draw accuracy against energy or latency",
     "platforms": "list platforms, or show one with its provenance",
     "profile": "measure this machine as a platform",
+    "calibrate": "fit a platform to end-to-end timings of a few networks",
     "data": "put a data set where the recipes look for it",
 }
 

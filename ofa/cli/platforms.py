@@ -78,7 +78,7 @@ def _facts(platform: Platform) -> dict[str, Any]:
     }
     facts |= {
         "metrics": list(metrics_of(platform)),
-        "error": {"mape": error.mape, "spearman": error.spearman, "networks": error.networks, "note": error.note},
+        "error": {name: getattr(error, name) for name in ("mape", "worst", "spearman", "networks", "note")},
         "description": platform.description,
         "source": platform.source,
         "energy_source": None if platform.energy is None else platform.energy.source,
@@ -92,7 +92,10 @@ def _facts(platform: Platform) -> dict[str, Any]:
 
 
 def _error_text(error: dict[str, Any]) -> str:
-    return "not compared" if error["mape"] is None else f"{error['mape']:.1%} ({error['networks']} networks)"
+    if error["mape"] is None:
+        return "not compared"
+    worst = "" if error["worst"] is None else f", at most {error['worst']:.1%}"
+    return f"{error['mape']:.1%}{worst} ({error['networks']} networks)"
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
