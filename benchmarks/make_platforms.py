@@ -22,6 +22,7 @@ from latency_tables.calibrate import (
     block_terms,
     calibrate,
     network_terms,
+    seen,
     to_model,
 )
 from latency_tables.measurements import Timing
@@ -98,10 +99,12 @@ def table_weights(platform: Platform) -> np.ndarray:
 def least_squares(terms: np.ndarray, latency_ms: np.ndarray, scale: np.ndarray | None = None) -> np.ndarray:
     """Non-negative least squares of errors divided by `scale` (relative errors by default), without a prior.
 
-    Weights of dense k x k convolutions get no coefficient: these networks have one such convolution, of 650 weights, so it
-    would stand for a constant and be absurd for a space with more of them.
+    Dense k x k convolutions are charged by their work only: these networks have one, the stem, whose weights are the same
+    few hundred in all of them and whose feature maps grow exactly as its work does. Coefficients of those would stand for
+    something else, and be absurd for a space with more such convolutions.
     """
-    terms = terms * np.array([term != ("conv_kxk", "ms_per_weight_mb") for term in TERMS])
+    unidentified = [("conv_kxk", "ms_per_weight_mb"), ("conv_kxk", "ms_per_activation_mb")]
+    terms = terms * np.array([term not in unidentified for term in TERMS])
     scale = latency_ms if scale is None else scale
     unit = np.maximum(terms.max(axis=0), 1e-30)
     weights, _ = nnls(terms / unit / scale[:, None], latency_ms / scale)
@@ -156,6 +159,7 @@ def gpus(reference: Path) -> list[Platform]:
 def note10(reference: Path) -> Platform:
     """The Note10 from its published table; the error is of the eight published nets."""
     table = load_platform(reference / "tables" / "note10")
+    assert table.table is not None
     nets = specialised_nets(reference)["note10"]
     platform = Platform(
         name="note10",
@@ -167,7 +171,7 @@ def note10(reference: Path) -> Platform:
         source=COMPOFA + ". Validated on the Note10 nets of " + OFA + "." + ROUNDED,
         licence="Apache-2.0 (the table)",
         error=ErrorReport(note="replaced below"),
-        latency=to_model(table_weights(table)),
+        latency=replace(to_model(table_weights(table)), seen=seen(block.shape for block in table.table.blocks)),
     )
     return with_error(platform, nets, "the eight published Note10 nets (none fitted; five of another width, one at 260 px)")
 

@@ -33,7 +33,7 @@ NOISE = 0.01
 """Relative error expected of a timing."""
 SPREAD = 0.6
 """Relative deviation expected of a device's coefficient from the scaled prior. On the ten devices of the published
-specialised nets any ratio of the two from a half to twice this one gives about the same error (docs/platforms.md)."""
+specialised nets half of it or twice of it gives about the same error (docs/platforms.md)."""
 LEAST_NETWORKS = 4
 LEAST_MACS_RATIO = 1.3
 """Of the largest network's work to the smallest's."""
@@ -75,7 +75,8 @@ def calibrate(timings: Sequence[Timing], subject: Subject, prior: LatencyModel =
     latency_ms = np.array([timing.latency_ms for timing in timings])
     weights = prior_weights(prior, subject.precision, subject.batch)
     error = _report(held_out(terms, latency_ms, weights), latency_ms)
-    model = to_model(fit(terms, latency_ms, weights))
+    blocks = (block for timing in timings for block in walk_blocks(timing.space, timing.subnet))
+    model = replace(to_model(fit(terms, latency_ms, weights)), seen=seen(blocks))
     names = sorted({timing.space.name for timing in timings})
     sizes = sorted({timing.subnet.resolution for timing in timings})
     return Platform(
@@ -173,6 +174,15 @@ def to_model(weights: Floats) -> LatencyModel:
         found = {name: float(f"{w:.5g}") for (k, name), w in zip(TERMS, weights, strict=True) if k == kind}
         ops[kind] = OpTime(**found)
     return LatencyModel(ops=ops)
+
+
+def seen(blocks: Iterable[BlockShape]) -> dict[str, tuple[float, ...]]:
+    """The range of operations that a calibration saw, for `LatencyModel.seen`."""
+    sizes: dict[str, list[int]] = {}
+    for block in set(blocks):
+        for op in fuse(block):
+            sizes.setdefault(op.kind, []).append(op.activations)
+    return {kind: (float(min(found)), float(max(found))) for kind, found in sorted(sizes.items())}
 
 
 # -- what the data can tell ------------------------------------------------------------------------------------------------

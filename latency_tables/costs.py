@@ -44,6 +44,14 @@ class Costs:
         """What this platform knows, out of `METRICS`."""
         return metrics_of(self.platform)
 
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What users of these costs must know: blocks of the space beyond what the platform was calibrated on."""
+        model = self.platform.latency
+        beyond = {} if model is None else model.unseen(self._grid.distinct())
+        prefix = f"platform {self.platform.name}, space {self.space.name}: outside the calibration: "
+        return tuple(f"{prefix}{kind}: {text}" for kind, text in beyond.items())
+
     def of(self, metric: str, genes: npt.ArrayLike) -> Floats:
         """One of `metrics` by name; raises `UserError` naming the first block that a table does not have."""
         values = self.factors(metric)(genes)

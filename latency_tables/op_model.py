@@ -6,7 +6,7 @@ max` it is a roofline (Williams et al., 2009): an operation takes the longer of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from math import isfinite
 from typing import TypeVar
@@ -17,6 +17,8 @@ from ofa.errors import UserError
 from ofa.shapes import BlockShape
 
 COMBINE = ("sum", "max")
+TOLERATED = 1.5
+"""Factor by which feature maps may leave the range of a calibration without a warning: the model is linear in them."""
 Coefficients = TypeVar("Coefficients")
 
 
@@ -61,10 +63,17 @@ class LatencyModel:
     """Of one inference beside its operations."""
     fuse_add: bool = True
     """Whether the runtime computes a residual sum inside the convolution before it."""
+    seen: dict[str, tuple[float, ...]] | None = None
+    """By kind, the least and the most elements of feature maps that calibrated operations read and wrote; None: no limit."""
 
     def __post_init__(self) -> None:
         check_not_negative(self)
         _check_kinds(self.ops)
+        if self.seen is not None:
+            _check_kinds(self.seen)
+            for kind, bounds in self.seen.items():
+                if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1] < float("inf"):
+                    raise ValueError(f"seen.{kind} is {list(bounds)}; give the least and the most, both finite")
         if self.combine not in COMBINE:
             raise ValueError(f"combine is {self.combine!r}; allowed are {', '.join(COMBINE)}")
 
@@ -79,6 +88,23 @@ class LatencyModel:
             traffic = weights + time.ms_per_activation_mb * op.activations * megabytes * batch
             total += time.overhead_ms + (compute + traffic if self.combine == "sum" else max(compute, traffic))
         return total
+
+    def unseen(self, blocks: Iterable[BlockShape]) -> dict[str, str]:
+        """By kind, how operations of these blocks go far beyond what the calibration saw; empty where none does."""
+        if self.seen is None:
+            return {}
+        found: dict[str, tuple[float, float]] = {}
+        for op in (op for block in blocks for op in fuse(block, self.fuse_add)):
+            least, most = found.get(op.kind, (op.activations, op.activations))
+            found[op.kind] = (min(least, op.activations), max(most, op.activations))
+        beyond = {}
+        for kind, (least, most) in found.items():
+            if kind not in self.seen:
+                beyond[kind] = "not calibrated at all"
+            elif least * TOLERATED < self.seen[kind][0] or most > TOLERATED * self.seen[kind][1]:
+                low, high = self.seen[kind]
+                beyond[kind] = f"feature maps of {least:.3g} to {most:.3g} elements, calibrated on {low:.3g} to {high:.3g}"
+        return beyond
 
 
 @dataclass(frozen=True, kw_only=True)

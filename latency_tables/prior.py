@@ -12,7 +12,7 @@ from latency_tables.op_model import LatencyModel, OpTime
 PRIOR = LatencyModel(
     ops={
         "conv_1x1": OpTime(ms_per_mmac=0.00164, ms_per_weight_mb=0.00336, ms_per_activation_mb=0.00574, overhead_ms=0.00286),
-        "conv_kxk": OpTime(ms_per_mmac=0.00644, ms_per_activation_mb=0.00277, overhead_ms=0.019),
+        "conv_kxk": OpTime(ms_per_mmac=0.00705, overhead_ms=0.019),
         "depthwise": OpTime(ms_per_mmac=0.00376, ms_per_weight_mb=0.00325, ms_per_activation_mb=0.00817),
         "linear": OpTime(ms_per_mmac=0.000779),
         "pool": OpTime(ms_per_activation_mb=0.00373),

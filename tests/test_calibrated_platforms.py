@@ -1,0 +1,72 @@
+"""The shipped calibrated platforms and `ofa calibrate` against published measurements (../shared/reference)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.reference_data import gpu_subnets, specialised_nets
+from latency_tables import load_platform, platform_names
+from latency_tables.calibrate import Subject, calibrate
+from ofa.space import load_space
+
+BATCHES = {"1080ti": 64, "v100": 64, "tx2": 16}
+
+
+def subject(device: str) -> Subject:
+    return Subject(name=device, device=device, runtime="as published", source="published", batch=BATCHES.get(device, 1))
+
+
+@pytest.mark.reference
+def test_leave_one_out_on_ten_devices(reference: Path) -> None:
+    mapes = [calibrate(timings, subject(device)).error.mape for device, timings in specialised_nets(reference).items()]
+    assert len(mapes) == 10
+    assert np.mean(mapes) <= 0.03
+    assert np.max(mapes) <= 0.065
+
+
+@pytest.mark.reference
+def test_note10_against_its_table_and_from_eight_nets(reference: Path) -> None:
+    table = load_platform(reference / "tables" / "note10")
+    space = load_space("mbv3-w1.2").restrict(resolutions=[160, 192, 224])
+    genes = space.sample(1000, np.random.default_rng(5))
+    measured = table.costs(space).latency_ms(genes)
+    errors = load_platform("note10").costs(space).latency_ms(genes) / measured - 1
+    assert np.abs(errors).mean() <= 0.025
+    assert abs(errors.mean()) <= 0.01
+    eight = calibrate(specialised_nets(reference)["note10"], subject("note10"))
+    assert np.abs(eight.costs(space).latency_ms(genes) / measured - 1).mean() <= 0.06
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(
+    ("column", "mape"),
+    [("v100_1", 0.065), ("v100_32", 0.06), ("v100_64", 0.012), ("titan_rtx_1", 0.05), ("titan_rtx_64", 0.012)],
+)
+def test_gpu_platforms_on_measured_subnets(reference: Path, column: str, mape: float) -> None:
+    space = load_space("mbv3-w1.2")
+    timings = gpu_subnets(reference)[column]
+    platform = load_platform(
+        column.replace("_", "-")[: -len(column.rpartition("_")[2])] + "batch" + column.rpartition("_")[2]
+    )
+    predicted = platform.costs(space).latency_ms(space.encode([timing.subnet for timing in timings]))
+    assert np.abs(predicted / [timing.latency_ms for timing in timings] - 1).mean() <= mape
+
+
+@pytest.mark.parametrize("name", [name for name in platform_names() if load_platform(name).kind == "calibrated"])
+def test_a_calibrated_platform_says_what_it_saw(name: str) -> None:
+    platform = load_platform(name)
+    assert platform.error.networks >= 4
+    assert platform.latency is not None
+    assert platform.latency.seen is not None
+    costs = platform.costs(load_space("fmnist"))
+    assert any("conv_kxk: feature maps of" in warning for warning in costs.warnings)
+
+
+def test_a_platform_has_no_warnings_about_what_it_saw() -> None:
+    space = load_space("mbv3-w1.2").restrict(resolutions=[160, 224])
+    assert load_platform("note10").costs(space).warnings == ()
+    assert load_platform("v100-batch64").costs(space).warnings == ()
+    assert load_platform("edge-int8").costs(space).warnings == ()
