@@ -21,106 +21,19 @@ import numpy.typing as npt
 
 from ofa import resources, schema
 from ofa.errors import UserError
+from ofa.space_parts import HeadSpace, StageSpace, StemSpace, check_choices
 from ofa.subnet import Block, Stage, Stem, Subnet
 
+__all__ = ["Gene", "Genes", "HeadSpace", "SearchSpace", "StageSpace", "StemSpace", "load_space", "make_divisible"]
+
 Genes = npt.NDArray[np.int8]
-ACTIVATIONS = ("none", "relu", "relu6", "h_swish", "swish")
 BLOCKS = ("mbconv", "bottleneck")
-MOST_CHOICES = 127  # a gene is an int8
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
     """Round to a multiple of `divisor`, never below 90% of `value` (MobileNetV2's rule, used by the published spaces)."""
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded if rounded >= 0.9 * value else rounded + divisor
-
-
-@dataclass(frozen=True, kw_only=True)
-class StemSpace:
-    """The choices before the stages."""
-
-    widths: tuple[int, ...]
-    """Output channels."""
-    hidden_widths: tuple[int, ...] = ()
-    """Nominal channels of the inner convolutions of a deep stem, rounded to a multiple of 8; empty for a single one."""
-    depths: tuple[int, ...] = (1,)
-    """Number of convolutions: 1, or 2 and 3 (ResNet-D's stem, of which the middle one is residual)."""
-    kernel: int = 3
-    stride: int = 2
-    activation: str = "relu"
-    pool: bool = False
-    """A 3x3 max pool of stride 2 at the end."""
-
-    def __post_init__(self) -> None:
-        _check_choices("widths", self.widths)
-        _check_choices("depths", self.depths)
-        _check_kernel(self.kernel)
-        _check_activation(self.activation)
-        if self.stride not in (1, 2):
-            raise ValueError(f"stride is {self.stride}; allowed are 1 and 2")
-        if self.depths == (1,):
-            if self.hidden_widths:
-                raise ValueError("hidden_widths are given but the stem has one convolution; depths must be 2 or 3")
-        elif set(self.depths) <= {2, 3}:
-            _check_choices("hidden_widths", self.hidden_widths)
-        else:
-            raise ValueError(f"depths are {list(self.depths)}; allowed are [1], or values out of 2 and 3")
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageSpace:
-    """The choices of one stage."""
-
-    widths: tuple[int, ...]
-    """Output channels of its blocks."""
-    depths: tuple[int, ...]
-    """Number of blocks."""
-    kernels: tuple[int, ...]
-    expands: tuple[float, ...]
-    """Hidden channels over input channels (mbconv) or over output channels (bottleneck). A stage whose only expand ratio is
-    1 has no expansion convolution."""
-    stride: int = 1
-    """Stride of the first block."""
-    activation: str = "relu"
-    se: bool = False
-    """Squeeze-and-excitation after the depthwise convolution (mbconv only)."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "expands", tuple(map(float, self.expands)))  # 3 and 3.0 are one choice, one fingerprint
-        for name in ("widths", "depths", "kernels", "expands"):
-            _check_choices(name, getattr(self, name))
-        for kernel in self.kernels:
-            _check_kernel(kernel)
-        _check_activation(self.activation)
-        if self.stride not in (1, 2):
-            raise ValueError(f"stride is {self.stride}; allowed are 1 and 2")
-
-    @property
-    def expands_channels(self) -> bool:
-        """Whether its mbconv blocks start with an expansion convolution."""
-        return self.expands != (1.0,)
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadSpace:
-    """What comes after the stages."""
-
-    width: int | None = None
-    """Channels of a 1x1 convolution with batch norm before the average pool; none if absent."""
-    features: int | None = None
-    """Channels of a 1x1 convolution without norm after the average pool; none if absent."""
-    activation: str = "relu"
-    dropout: float = 0.0
-    """Before the classifier, in training."""
-
-    def __post_init__(self) -> None:
-        _check_activation(self.activation)
-        for name in ("width", "features"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; must be at least 1")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}; must be at least 0 and below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +61,7 @@ class SearchSpace:
             raise ValueError(f"block is {self.block!r}; allowed are {', '.join(BLOCKS)}")
         if not self.stages:
             raise ValueError("stages is empty; a space needs at least one stage")
-        _check_choices("resolutions", self.resolutions)
+        check_choices("resolutions", self.resolutions)
         if not 0 < self.norm_eps < inf:
             raise ValueError(f"norm_eps is {self.norm_eps}; must be positive and finite")
         for name in ("in_channels", "classes"):
@@ -347,27 +260,3 @@ def load_space(name_or_path: str | Path) -> SearchSpace:
     """
     path = resources.find("spaces", name_or_path, what="space")
     return schema.build(SearchSpace, schema.load_yaml(path), str(path))
-
-
-def _check_choices(name: str, choices: Sequence[float]) -> None:
-    if not choices:
-        raise ValueError(f"{name} is empty; at least one choice is needed")
-    if list(choices) != sorted(set(choices)):
-        raise ValueError(f"{name} are {list(choices)}; choices must be ascending and distinct")
-    for choice in choices:
-        if not 0 < choice < inf:
-            raise ValueError(f"{name} has {choice}; choices must be positive and finite")
-    if len(choices) > MOST_CHOICES:
-        raise ValueError(f"{name} has {len(choices)} choices; at most {MOST_CHOICES} are allowed")
-
-
-def _check_kernel(kernel: int) -> None:
-    if kernel % 2 == 0:
-        raise ValueError(f"kernel {kernel} is even; kernels must be odd")
-    if kernel < 1:
-        raise ValueError(f"kernel {kernel} is negative; kernels must be at least 1")
-
-
-def _check_activation(activation: str) -> None:
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation is {activation!r}; allowed are {', '.join(ACTIVATIONS)}")

@@ -22,7 +22,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_train_leaves_everything_in_the_run_directory(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = {path.name for path in (trained / "run").iterdir()}
-    assert {"recipe.yaml", "space.yaml", "metrics.jsonl", "supernet.safetensors", "teacher.safetensors", "result.json"} <= names
+    assert {"recipe.yaml", "space.yaml", "metrics.jsonl", "supernet.safetensors", "result.json"} <= names
     assert list((trained / "run" / "tensorboard").glob("events*"))
     before = (trained / "run" / "supernet.safetensors").stat().st_mtime_ns
     # The same command once more reports what is there, and trains nothing.

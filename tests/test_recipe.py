@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def test_learning_rate_warms_up_and_falls_to_zero() -> None:
     assert rates[10] == pytest.approx(0.2)
     assert rates[30] == pytest.approx(0.1)  # half of the cosine
     assert rates[50] == pytest.approx(0.0)
-    assert all(before > after for before, after in zip(rates[10:], rates[11:], strict=False))
+    assert all(before > after for before, after in pairwise(rates[10:]))
 
 
 def test_steps_are_functions_of_their_number_alone() -> None:

@@ -1,0 +1,125 @@
+"""The parts of a search space: what is elastic about stem, stages and head. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+
+ACTIVATIONS = ("none", "relu", "relu6", "h_swish", "swish")
+MOST_CHOICES = 127  # a gene is an int8
+
+
+@dataclass(frozen=True, kw_only=True)
+class StemSpace:
+    """The choices before the stages."""
+
+    widths: tuple[int, ...]
+    """Output channels."""
+    hidden_widths: tuple[int, ...] = ()
+    """Nominal channels of the inner convolutions of a deep stem, rounded to a multiple of 8; empty for a single one."""
+    depths: tuple[int, ...] = (1,)
+    """Number of convolutions: 1, or 2 and 3 (ResNet-D's stem, of which the middle one is residual)."""
+    kernel: int = 3
+    stride: int = 2
+    activation: str = "relu"
+    pool: bool = False
+    """A 3x3 max pool of stride 2 at the end."""
+
+    def __post_init__(self) -> None:
+        check_choices("widths", self.widths)
+        check_choices("depths", self.depths)
+        check_kernel(self.kernel)
+        check_activation(self.activation)
+        if self.stride not in (1, 2):
+            raise ValueError(f"stride is {self.stride}; allowed are 1 and 2")
+        if self.depths == (1,):
+            if self.hidden_widths:
+                raise ValueError("hidden_widths are given but the stem has one convolution; depths must be 2 or 3")
+        elif set(self.depths) <= {2, 3}:
+            check_choices("hidden_widths", self.hidden_widths)
+        else:
+            raise ValueError(f"depths are {list(self.depths)}; allowed are [1], or values out of 2 and 3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSpace:
+    """The choices of one stage."""
+
+    widths: tuple[int, ...]
+    """Output channels of its blocks."""
+    depths: tuple[int, ...]
+    """Number of blocks."""
+    kernels: tuple[int, ...]
+    expands: tuple[float, ...]
+    """Hidden channels over input channels (mbconv) or over output channels (bottleneck). A stage whose only expand ratio is
+    1 has no expansion convolution."""
+    stride: int = 1
+    """Stride of the first block."""
+    activation: str = "relu"
+    se: bool = False
+    """Squeeze-and-excitation after the depthwise convolution (mbconv only)."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "expands", tuple(map(float, self.expands)))  # 3 and 3.0 are one choice, one fingerprint
+        for name in ("widths", "depths", "kernels", "expands"):
+            check_choices(name, getattr(self, name))
+        for kernel in self.kernels:
+            check_kernel(kernel)
+        check_activation(self.activation)
+        if self.stride not in (1, 2):
+            raise ValueError(f"stride is {self.stride}; allowed are 1 and 2")
+
+    @property
+    def expands_channels(self) -> bool:
+        """Whether its mbconv blocks start with an expansion convolution."""
+        return self.expands != (1.0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSpace:
+    """What comes after the stages."""
+
+    width: int | None = None
+    """Channels of a 1x1 convolution with batch norm before the average pool; none if absent."""
+    features: int | None = None
+    """Channels of a 1x1 convolution without norm after the average pool; none if absent."""
+    activation: str = "relu"
+    dropout: float = 0.0
+    """Before the classifier, in training."""
+
+    def __post_init__(self) -> None:
+        check_activation(self.activation)
+        for name in ("width", "features"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; must be at least 0 and below 1")
+
+
+def check_choices(name: str, choices: Sequence[float]) -> None:
+    """Raise `ValueError` unless choices are positive, finite, ascending, distinct and few enough for an int8 gene."""
+    if not choices:
+        raise ValueError(f"{name} is empty; at least one choice is needed")
+    if list(choices) != sorted(set(choices)):
+        raise ValueError(f"{name} are {list(choices)}; choices must be ascending and distinct")
+    for choice in choices:
+        if not 0 < choice < inf:
+            raise ValueError(f"{name} has {choice}; choices must be positive and finite")
+    if len(choices) > MOST_CHOICES:
+        raise ValueError(f"{name} has {len(choices)} choices; at most {MOST_CHOICES} are allowed")
+
+
+def check_kernel(kernel: int) -> None:
+    """Raise `ValueError` unless a kernel is odd and positive."""
+    if kernel % 2 == 0:
+        raise ValueError(f"kernel {kernel} is even; kernels must be odd")
+    if kernel < 1:
+        raise ValueError(f"kernel {kernel} is negative; kernels must be at least 1")
+
+
+def check_activation(activation: str) -> None:
+    """Raise `ValueError` unless an activation is known."""
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation is {activation!r}; allowed are {', '.join(ACTIVATIONS)}")
