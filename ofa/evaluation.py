@@ -15,6 +15,7 @@ from ofa.data import Data
 from ofa.extraction import extract
 from ofa.recipe import EvaluationConfig
 from ofa.run import RunDirectory
+from ofa.static import fold_batch_norm
 from ofa.subnet import Subnet
 from ofa.supernet import Supernet
 
@@ -65,6 +66,7 @@ class SubnetEvaluator:
 
     def _top1(self, subnet: Subnet, split: str) -> float:
         module = self.module(subnet)
+        fold_batch_norm(module)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
         for images, labels in self._batches(split, subnet.resolution, self.size(split)):
             correct += (module(images).argmax(1) == labels).sum()

@@ -97,7 +97,7 @@ class EvaluationConfig:
     """Training images for batch-norm statistics."""
     final_subnets: int = 20
     """Random subnets whose test accuracy is reported at the end."""
-    batch_size: int = 500
+    batch_size: int = 200
 
     def __post_init__(self) -> None:
         for name in ("every_epochs", "images", "recalibration_images", "batch_size"):
