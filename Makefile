@@ -16,11 +16,13 @@ demo: $(STAMP)
 	$(BIN)/ofa data fashion-mnist
 	$(BIN)/ofa train configs/demo.yaml --run $(DEMO)
 	$(BIN)/ofa predictor $(DEMO)
-	$(BIN)/ofa profile --space $(DEMO)/space.yaml --out $(DEMO)/this-machine.yaml
-	$(BIN)/ofa query $(DEMO) --platform $(DEMO)/this-machine.yaml --macs-m 0.8 --out $(DEMO)/queries/small
-	$(BIN)/ofa query $(DEMO) --platform $(DEMO)/this-machine.yaml --macs-m 1.5 --out $(DEMO)/queries/medium
-	$(BIN)/ofa query $(DEMO) --platform $(DEMO)/this-machine.yaml --macs-m 3 --out $(DEMO)/queries/large
-	$(BIN)/ofa pareto $(DEMO) --platform $(DEMO)/this-machine.yaml --out $(DEMO)/front.png
+	$(BIN)/ofa profile --space $(DEMO)/space.yaml --channels-last --out $(DEMO)/this-machine.yaml
+	rm -rf $(DEMO)/queries
+	$(BIN)/ofa query $(DEMO) --platform $(DEMO)/this-machine.yaml --macs-m 0.42 --out $(DEMO)/queries/tenth-of-the-macs
+	$(BIN)/ofa query $(DEMO) --platform edge-int8 --energy-mj 0.015 --out $(DEMO)/queries/frugal
+	$(BIN)/ofa query $(DEMO) --platform edge-int8 --energy-mj 0.03 --memory-kb 12 --out $(DEMO)/queries/accurate
+	$(BIN)/ofa pareto $(DEMO) --platform edge-int8 --out $(DEMO)/front.png
+	$(BIN)/ofa pareto $(DEMO) --platform $(DEMO)/this-machine.yaml --x latency_ms --out $(DEMO)/front-latency.png
 
 # The stamp is written last: an install that was broken off is repeated.
 $(STAMP): pyproject.toml constraints.txt
