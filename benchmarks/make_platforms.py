@@ -11,6 +11,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+import fbnet_tables
 import numpy as np
 from reference_data import GPU_COLUMNS, gpu_subnets, specialised_nets
 from scipy.optimize import nnls
@@ -63,7 +64,8 @@ def main() -> None:
         print_prior(args.reference)
         return
     folder = Path(__file__).resolve().parents[1] / "latency_tables" / "platforms"
-    for platform in (*specialised(args.reference), *gpus(args.reference), note10(args.reference)):
+    fbnet = [fbnet_tables.platform(args.reference, table) for table in fbnet_tables.DEVICES]
+    for platform in (*specialised(args.reference), *gpus(args.reference), note10(args.reference), *fbnet):
         save_platform(platform, folder / f"{platform.name}.yaml")
         print(f"{platform.name:20} {platform.error.mape:.2%} worst {platform.error.worst:.1%} of {platform.error.networks}")
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fbnet_tables
 import numpy as np
 from make_platforms import predict, split
 from reference_data import GPU_COLUMNS, gpu_subnets, specialised_nets
@@ -34,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reference", type=Path, required=True)
     args = parser.parse_args()
-    for claims in (table_import, leave_one_out, gpus, note10):
+    for claims in (table_import, leave_one_out, gpus, note10, fbnet):
         for line in claims(args.reference):
             print(json.dumps(line), flush=True)
 
@@ -119,6 +120,19 @@ def note10(reference: Path) -> Iterator[dict[str, Any]]:
     yield {"claim": "shipped Note10 on the eight published nets"} | compared(
         predicted, np.array([timing.latency_ms for timing in nets])
     )
+
+
+def fbnet(reference: Path) -> Iterator[dict[str, Any]]:
+    """The platforms fitted to tables of FBNet's operations; no target was set."""
+    for table in fbnet_tables.DEVICES:
+        error = fbnet_tables.platform(reference, table).error
+        yield {
+            "claim": f"{table}: FBNet networks, each operation predicted without layers of its shape",
+            "networks": error.networks,
+            "mape": error.mape,
+            "worst": error.worst,
+            "spearman": error.spearman,
+        }
 
 
 def subject(device: str) -> Subject:

@@ -107,7 +107,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
             row["runtime"],
             row["precision"],
             str(row["batch"]),
-            " ".join(row["metrics"]),
+            " ".join(metric for metric in row["metrics"] if metric in ("latency_ms", "energy_mj")),
             _error_text(row["error"]),
         )
         for row in rows
@@ -115,6 +115,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:
         print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    print("\nmemory_kb, weights_kb, macs_m and params_m are computed for all; `ofa platforms NAME` shows one's provenance")
 
 
 def _show(facts: dict[str, Any]) -> None:
