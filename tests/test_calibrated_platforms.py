@@ -64,10 +64,10 @@ def test_a_model_fitted_to_operations_of_fbnet_gives_them_back(reference: Path) 
     ops = (conv(24, hidden, 1, 32, 1, "relu"), depthwise, conv(hidden, 24, 1, 32, 1, "none"), OpShape("add", 24, 24, 32, 32))
     block = BlockShape("mbconv", ops, residual=True)
     # A single operation is met less well than a network of 22; the simulated Eyeriss's worst.
-    for table, name, tolerance in (("pixel3", "pixel3", 0.05), ("eyeriss", "eyeriss-sim", 0.1), ("fpga", "fpga-zc706", 0.03)):
+    for table, name, off in (("pixel3", "pixel3", 0.05), ("eyeriss", "eyeriss-sim", 0.1), ("fpga", "fpga-zc706", 0.03)):
         lines = (reference / "measured" / f"fbnet_cifar_{table}.csv").read_text().splitlines()
         published = next(float(line.split(",")[2]) for line in lines if line.startswith("2,k3_e6,"))
-        assert load_platform(name).block_ms(block) == pytest.approx(published, rel=tolerance)
+        assert load_platform(name).block_ms(block) == pytest.approx(published, rel=off)
 
 
 @pytest.mark.parametrize("name", [name for name in platform_names() if load_platform(name).kind == "calibrated"])
