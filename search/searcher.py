@@ -88,18 +88,20 @@ class Archive:
         fresh = genes[[key not in self._seen for key in keys(genes).tolist()]]
         return fresh[violation(self.problem, fresh) <= 0] if len(fresh) else fresh
 
-    def add(self, genes: Genes) -> None:
-        """Evaluate rows out of `new`, as many as the budget allows, and keep the selected ones."""
+    def add(self, genes: Genes) -> Floats:
+        """Evaluate rows out of `new`, as many as the budget allows, and keep the selected ones; returns top-1 in order."""
         genes = genes[: self.left]
         if not len(genes):
-            return
+            return np.zeros(0)
         self._seen.update(keys(genes).tolist())
         self.evaluations += len(genes)
-        everything = np.concatenate([self.top1, self.problem.top1(genes)])
+        top1 = self.problem.top1(genes)
+        everything = np.concatenate([self.top1, top1])
         candidates = np.concatenate([self.genes, genes])
         kept = self.select(candidates, everything)
         self.genes, self.top1 = candidates[kept], everything[kept]
         self.history.append((self.evaluations, float(self.top1.max())))
+        return top1
 
     def result(self, algorithm: str) -> SearchResult:
         """The best of what was evaluated."""
