@@ -49,8 +49,27 @@ class RidgePredictor:
 
     def top1(self, genes: Genes) -> Floats:
         """Predicted top-1, float64[n] in (0, 1)."""
+        return _expit(self.score(genes))
+
+    def score(self, genes: Genes) -> Floats:
+        """The logit of `top1`, float64[n]: a sum of terms that each depend on one stage and the resolution."""
         parts = [self._design(genes[i : i + CHUNK]) @ self.weights for i in range(0, len(genes), CHUNK)]
-        return _expit(np.concatenate(parts)) if parts else np.zeros(0)
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def stage_scores(self, genes: Genes, base: Genes) -> Floats:
+        """`score(genes) - score(base)` at every resolution, float64[resolutions, n]; resolution genes are ignored.
+
+        The features are linear in the logarithm of the resolution (`search.features`), so two resolutions give all.
+        """
+        ends = []
+        for resolution in {0, len(self.space.resolutions) - 1}:
+            rows = np.concatenate([base[:1], genes])
+            rows[:, 0] = resolution
+            score = self.score(rows)
+            ends.append(score[1:] - score[0])
+        logs = np.log(np.asarray(self.space.resolutions, dtype=np.float64))
+        along = (logs - logs[0]) / max(logs[-1] - logs[0], 1e-12)
+        return np.asarray(ends[0] + along[:, None] * (ends[-1] - ends[0]))
 
     def std(self, genes: Genes) -> Floats:
         """Standard deviation of what a measurement would give, float64[n]: model error and noise of the measurements."""
