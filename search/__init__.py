@@ -1,6 +1,7 @@
 """Accuracy predictors, searchers, Pareto fronts and plots: which subnet for which budget. No torch here."""
 
 from search.evolution import Evolution
+from search.exact import Exact, exact_front
 from search.predictor import Predictor, load_predictor, save_predictor
 from search.problem import Infeasible, Limit, Problem
 from search.random_search import RandomSearch
@@ -9,6 +10,7 @@ from search.searcher import Searcher, SearchResult, find_searcher
 
 __all__ = [
     "Evolution",
+    "Exact",
     "Infeasible",
     "Limit",
     "Predictor",
@@ -17,6 +19,7 @@ __all__ = [
     "RidgePredictor",
     "SearchResult",
     "Searcher",
+    "exact_front",
     "find_searcher",
     "fit",
     "load_predictor",

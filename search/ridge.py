@@ -53,7 +53,10 @@ class RidgePredictor:
 
     def score(self, genes: Genes) -> Floats:
         """The logit of `top1`, float64[n]: a sum of terms that each depend on one stage and the resolution."""
-        parts = [self._design(genes[i : i + CHUNK]) @ self.weights for i in range(0, len(genes), CHUNK)]
+        weights = self.weights[:-1] / self.scale
+        constant = INTERCEPT * self.weights[-1] - self.offset @ weights
+        features = FeatureMap(self.space, self.features)
+        parts = [features(genes[i : i + CHUNK]) @ weights + constant for i in range(0, len(genes), CHUNK)]
         return np.concatenate(parts) if parts else np.zeros(0)
 
     def stage_scores(self, genes: Genes, base: Genes) -> Floats:

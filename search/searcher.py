@@ -34,6 +34,8 @@ class SearchResult:
     seconds: float
     history: tuple[tuple[int, float], ...] = ()
     """(evaluations, best top-1 so far), one per batch."""
+    optimal: bool = False
+    """Whether no feasible subnet has a higher predicted top-1; false where that is not proven."""
 
 
 class Searcher(Protocol):
@@ -119,20 +121,26 @@ class Archive:
 def searchers() -> dict[str, Callable[[], Searcher]]:
     """Every searcher by name."""
     from search.evolution import Evolution
+    from search.exact import Exact
     from search.random_search import RandomSearch
 
-    return {"evolution": Evolution, "random": RandomSearch}
+    return {"exact": Exact, "evolution": Evolution, "random": RandomSearch}
 
 
-def find_searcher(name: str) -> tuple[Searcher, str]:
-    """A searcher by name, and why this one; `auto` picks.
+def find_searcher(name: str, problem: Problem | None = None) -> tuple[Searcher, str]:
+    """A searcher by name, and why this one; `auto` picks: exact where the problem allows it, else evolution.
 
     Raises:
         UserError: unknown name; the message lists what exists.
     """
     known = searchers()
     if name == "auto":
-        return known["evolution"](), "auto: evolution finds better subnets than random sampling at equal evaluations"
+        from search.exact import exact_obstacle
+
+        reason = "it is not known yet what is searched" if problem is None else exact_obstacle(problem)
+        if reason is None:
+            return known["exact"](), "auto: predictor and costs are sums over stages, so the optimum can be computed"
+        return known["evolution"](), f"auto: not exact, because {reason}; evolution beats random sampling"
     if name not in known:
         raise UserError(f"algorithm is {name!r}; available are auto, {', '.join(known)}")
     return known[name](), "as asked"

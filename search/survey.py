@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ofa.space import Genes, SearchSpace
+from search.exact import exact_front, front_obstacle
 from search.pareto import FrontSearch, Indices, front_order, spread
 from search.predictor import Predictor
 from search.problem import Costs, Floats, Problem
@@ -91,14 +92,17 @@ def survey(
     rng: np.random.Generator,
     budget: int = BUDGET,
 ) -> Survey:
-    """Predict a cloud of random subnets and search the front.
+    """Predict a cloud of random subnets and find the front: exactly where predictor and costs allow it, else by evolution.
 
     Raises:
         UserError: the platform does not know the metric.
     """
     problem = Problem(space=space, predictor=predictor, costs={platform: costs})
     cloud = space.sample(samples, rng)
-    front = FrontSearch().search(problem, metric, platform, rng, budget)
+    if front_obstacle(problem, metric, platform) is None:
+        front = exact_front(problem, metric, platform)
+    else:
+        front = FrontSearch().search(problem, metric, platform, rng, budget)
     largest = space.encode(space.largest())
     return Survey(
         space=space,

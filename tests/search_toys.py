@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from latency_tables.factors import Factors
 from ofa.space import Genes, HeadSpace, SearchSpace, StageSpace, StemSpace
 from search.genes import present
 from search.problem import Limit, Problem
@@ -59,13 +60,21 @@ class Additive:
 
 
 class ToyCosts(Additive):
-    """All five metrics, in units of about one per gene."""
+    """All five metrics, in units of about one per gene; later blocks of a stage cost alike, so that cost factors exist."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for stage, columns in zip(self.space.stages, self.space.stage_columns, strict=True):
+            self.table[columns.start + 1] = 0  # a depth costs its blocks
+            for block in range(2, stage.depths[-1]):
+                place = columns.start + 2 + 2 * block
+                self.table[place : place + 2] = self.table[columns.start + 4 : columns.start + 6]
 
     def latency_ms(self, genes: Genes) -> Floats:
         return self.sums(genes)
 
     def energy_mj(self, genes: Genes) -> Floats:
-        return 0.1 * self.sums(genes) + 0.3 * self.sums(genes) ** 0.5
+        return 0.15 * ToyCosts(self.space, self.seed + 7).sums(genes)
 
     def memory_kb(self, genes: Genes) -> Floats:
         return np.asarray((self.table[np.arange(genes.shape[1]), genes] * present(self.space, genes)).max(axis=1))
@@ -76,6 +85,36 @@ class ToyCosts(Additive):
     def params_m(self, genes: Genes) -> Floats:
         return 0.5 * self.sums(genes)
 
+    def factors(self, metric: str) -> Factors:
+        reduce = np.maximum if metric == "memory_kb" else np.add
+        scale = {"macs_m": 2, "params_m": 0.5, "energy_mj": 0.15}.get(metric, 1.0)
+        table = ToyCosts(self.space, self.seed + 7).table if metric == "energy_mj" else self.table
+        columns = self.space.stage_columns
+
+        def grid(*genes: int) -> Floats:
+            """One axis per gene: the sum (or the maximum) of their entries."""
+            total = np.zeros(())
+            for gene in genes:
+                total = reduce(total[..., None], scale * table[gene, : self.space.levels[gene]])
+            return total
+
+        resolutions = np.zeros(int(self.space.levels[0]))
+        first, later = [], []
+        for s, (stage, place) in enumerate(zip(self.space.stages, columns, strict=True)):
+            before = np.zeros(int(self.space.levels[columns[s - 1].start if s else 1]))
+            start = place.start
+            term = grid(start, start + 2, start + 3)
+            first.append(resolutions[:, None, None, None, None] + before[:, None, None, None] + term)
+            width = np.zeros(int(self.space.levels[start]))
+            more = (
+                resolutions[:, None, None, None] + width[:, None, None] + grid(start + 4, start + 5)
+                if stage.depths[-1] > 1
+                else None
+            )
+            later.append(more)
+        head = resolutions[:, None] + np.zeros(int(self.space.levels[columns[-1].start]))
+        return Factors(self.space, grid(0, 1, 2, 3), tuple(first), tuple(later), head, reduce)
+
 
 class ToyAccuracy(Additive):
     """Top-1 between about 0.6 and 0.9, additive in its logit."""
@@ -83,6 +122,14 @@ class ToyAccuracy(Additive):
     def top1(self, genes: Genes) -> Floats:
         sums = self.sums(genes)
         return np.asarray(1 / (1 + np.exp(-0.4 - 1.6 * sums / self.table.max(axis=1).sum())))
+
+    def score(self, genes: Genes) -> Floats:
+        return self.sums(genes)
+
+    def stage_scores(self, genes: Genes, base: Genes) -> Floats:
+        rows = genes.copy()
+        rows[:, 0] = base[0, 0]
+        return np.repeat((self.sums(rows) - self.sums(base))[None], len(self.space.resolutions), axis=0)
 
 
 def make_problem(space: SearchSpace, part: SearchSpace | None = None, **bounds: float) -> Problem:

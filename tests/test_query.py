@@ -177,7 +177,9 @@ def test_query_mistakes_are_one_line(run: Path, tmp_path: Path, capsys: pytest.C
     query = ("query", run, "--platform", PLATFORM)
     text = error(capsys, *query, "--latency-ms", 1e-4)
     assert "no subnet of tiny runs under 0.0001 ms on edge-int8; the fastest takes 0." in text
-    assert "algorithm is 'exact'; available are auto, evolution, random" in error(capsys, *query, "--algorithm", "exact")
+    assert "algorithm is 'best'; available are auto, exact, evolution, random" in error(
+        capsys, *query, "--algorithm", "best"
+    )
     assert "limit energy_mj is -1; must be a positive number" in error(capsys, *query, "--energy-mj", -1)
     assert "--verify is 0; must be at least 1" in error(capsys, *query, "--verify", 0)
     assert "unknown platform 'toaster'; known are" in error(capsys, "query", run, "--platform", "toaster")

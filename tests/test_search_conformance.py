@@ -10,7 +10,7 @@ import pytest
 from ofa.errors import UserError
 from search.problem import Infeasible
 from search.searcher import Searcher, find_searcher, searchers
-from tests.search_toys import every_subnet, make_problem, make_space, one_subnet_space
+from tests.search_toys import ToyAccuracy, every_subnet, make_problem, make_space, one_subnet_space
 
 BUDGET = 3000
 
@@ -41,14 +41,14 @@ def test_keeps_to_its_budget_and_tells_its_history(searcher: Searcher) -> None:
     problem = make_problem(make_space(stages=3), latency_ms=12.0)
     seen = 0
 
-    class Counting:
+    class Counting(ToyAccuracy):
         def top1(self, genes: np.ndarray) -> np.ndarray:
             nonlocal seen
             seen += len(genes)
             return problem.predictor.top1(genes)
 
     counted = make_problem(problem.space, latency_ms=12.0)
-    object.__setattr__(counted, "predictor", Counting())
+    object.__setattr__(counted, "predictor", Counting(problem.space, seed=2))
     for budget in (1, 7, 500):
         seen = 0
         result = searcher.search(counted, rng(), budget)
@@ -62,7 +62,7 @@ def test_same_seed_same_answer(searcher: Searcher) -> None:
     first, again, other = (searcher.search(problem, rng(seed), 600) for seed in (3, 3, 4))
     assert np.array_equal(first.genes, again.genes)
     assert first.history == again.history
-    assert first.history != other.history
+    assert first.history != other.history or first.optimal  # the optimum is the same for every seed
 
 
 def test_without_limits_finds_a_large_net(searcher: Searcher) -> None:

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--platform", required=True, metavar="P", help="a platform by name, or a YAML file")
     for metric, text in LIMITS.items():
         parser.add_argument(f"--{metric.replace('_', '-')}", type=float, metavar="X", help=f"at most X: {text}")
-    parser.add_argument("--algorithm", default="auto", help="auto (default), evolution or random")
+    parser.add_argument("--algorithm", default="auto", help="auto (default), exact, evolution or random")
     parser.add_argument("--budget", type=int, default=20_000, metavar="N", help="predictions at most (default: 20000)")
     parser.add_argument("--verify", type=int, default=5, metavar="K", help="measure the best K predicted (default: 5)")
     parser.add_argument("--no-verify", action="store_true", help="believe the predictor; nothing is measured")
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from search.problem import Limit, Problem
     from search.searcher import find_searcher
 
-    searcher, why = find_searcher(args.algorithm)
+    find_searcher(args.algorithm)  # a wrong name is told before anything is opened
     platform = load_platform(args.platform)
     bounds = {metric: getattr(args, metric) for metric in LIMITS}
     limits = [Limit(metric, bound, platform.name) for metric, bound in bounds.items() if bound is not None]
@@ -67,8 +67,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     predictor, facts = open_predictor(directory)
     costs = platform.costs(directory.space)
     problem = Problem(space=directory.space, predictor=predictor, costs={platform.name: costs}, limits=limits)
+    searcher, why = find_searcher(args.algorithm, problem)
     result = searcher.search(problem, np.random.default_rng(args.seed), args.budget)
-    say(f"{searcher.name} ({why}): {result.evaluations} predictions in {result.seconds:.2f} s")
+    proven = "; no subnet within the limits is predicted better" if result.optimal else ""
+    say(f"{searcher.name} ({why}): {result.evaluations} predictions in {result.seconds:.2f} s{proven}")
     measured = Measured.open(directory, args.images, args.device, show=not args.json)
     best, accuracy = 0, _predicted(result, 0, predictor.std(result.genes[:1]), facts)
     if not args.no_verify:
@@ -134,7 +136,7 @@ def _card(
         "run": directory.path.name,
         "space": f"{space.name} (fingerprint {space.fingerprint})",
         "limits": limits_plain(limits),
-        "algorithm": f"{result.algorithm}, {result.evaluations} predictions",
+        "algorithm": f"{result.algorithm}, {result.evaluations} predictions" + (", optimal" if result.optimal else ""),
         "input": {
             "channels": space.in_channels,
             "resolution": space.decode(genes)[0].resolution,

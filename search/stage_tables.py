@@ -1,0 +1,176 @@
+"""A problem as tables over whole stages: what every option of a stage adds to the score and to each cost.
+
+An option of a stage is its depth with all kernels and expand ratios (7,371 in a stage of mbv3-w1.2). Its score is any
+function of the option, the stage's width and the resolution; its cost also depends on the width of the stage before, which
+`search.exact` carries as the state of a chain. Costs come from the platform's cost factors, scores from a predictor that is
+stage-additive before a monotone link (`score`). The stem is the first "stage".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from latency_tables.factors import Factors
+from ofa.space import Genes
+from search.problem import METRICS, Floats, Problem
+
+MOST_OPTIONS = 100_000
+"""Of one stage; beyond, tables are no longer small."""
+
+
+@runtime_checkable
+class StageAdditive(Protocol):
+    """A predictor whose `score` is a sum of terms that each depend on one stage and the resolution."""
+
+    def score(self, genes: Genes) -> Floats:
+        """Increases with top-1, float64[n]."""
+
+    def stage_scores(self, genes: Genes, base: Genes) -> Floats:
+        """`score(genes) - score(base)` at every resolution of the space, float64[resolutions, n]."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The tables of one resolution: a list over the stem and the stages."""
+
+    scores: tuple[Floats, ...]
+    """Of each: [widths before, widths, options]; one width before the stem."""
+    costs: tuple[tuple[Floats, ...], ...]
+    """Per cost, of each: [widths before, widths, options]."""
+    allowed: tuple[np.ndarray, ...]
+    """Of each: whether the pair of widths and the option may be chosen, bool [widths before, widths, options]."""
+
+
+def obstacle(problem: Problem, metrics: list[tuple[str, str]]) -> str | None:
+    """Why a problem cannot be solved exactly with costs (metric, platform); None when it can."""
+    if not isinstance(problem.predictor, StageAdditive):
+        return "the predictor is not stage-additive"
+    for metric, platform in metrics:
+        factors = getattr(problem.costs[platform], "factors", None)
+        if factors is None or not isinstance(factors(metric), Factors):
+            return f"{METRICS[metric].label.lower()} on {platform} has no cost factors"
+    for s, stage in enumerate(problem.space.stages):
+        count = sum((len(stage.kernels) * len(stage.expands)) ** depth for depth in stage.depths)
+        if count > MOST_OPTIONS:
+            return f"stage {s} has {count} options; at most {MOST_OPTIONS} are tabulated"
+    return None
+
+
+class StageTables:
+    """The tables of a problem.
+
+    Args:
+        problem: one for which `obstacle` is None.
+        metrics: (metric, platform) of the costs to tabulate.
+    """
+
+    def __init__(self, problem: Problem, metrics: list[tuple[str, str]]) -> None:
+        self.problem = problem
+        self.space = problem.space
+        self.domain = problem.domain
+        self.factors = [self._factors(metric, platform) for metric, platform in metrics]
+        self.resolutions = self.domain.table[0, : self.domain.counts[0]].tolist()
+
+    def _factors(self, metric: str, platform: str) -> Factors:
+        factors: Factors = self.problem.costs[platform].factors(metric)  # type: ignore[attr-defined]
+        return factors
+
+    def _levels(self, gene: int) -> list[int]:
+        return [int(level) for level in self.domain.table[gene, : self.domain.counts[gene]]]
+
+    @cached_property
+    def options(self) -> tuple[Genes, ...]:
+        """Rows of whole genes, canonical, in which only the stem (first) or one stage varies and not its width."""
+        base = self.base[0]
+        stem = np.array([[h, d] for h, d in product(self._levels(2), self._levels(3))], dtype=np.int8)
+        rows = np.repeat(base[None], len(stem), axis=0)
+        rows[:, 2:4] = stem
+        parts = [rows]
+        for stage, columns in zip(self.space.stages, self.space.stage_columns, strict=True):
+            found = []
+            for depth in self._levels(columns.start + 1):
+                used = range(columns.start + 2, columns.start + 2 + 2 * stage.depths[depth])
+                grid = np.array(list(product(*(self._levels(gene) for gene in used))), dtype=np.int8)
+                rows = np.repeat(base[None], len(grid), axis=0)
+                rows[:, columns.start + 2 : columns.stop] = 0
+                rows[:, columns.start + 1] = depth
+                rows[:, used.start : used.stop] = grid
+                found.append(rows)
+            parts.append(np.concatenate(found))
+        return tuple(parts)
+
+    @cached_property
+    def base(self) -> Genes:
+        """The smallest subnet of the domain, int8[1, genes]."""
+        return self.domain.extremes()[:1]
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Number of widths after the stem and after each stage, whether in the domain or not."""
+        return (len(self.space.stem.widths), *(len(stage.widths) for stage in self.space.stages))
+
+    def column(self, part: int) -> int:
+        """The gene of the width of the stem (0) or of stage `part - 1`."""
+        return 1 if part == 0 else self.space.stage_columns[part - 1].start
+
+    @cached_property
+    def _scores(self) -> list[Floats]:
+        """Of the stem and each stage: [resolutions of the space, widths, options]."""
+        predictor = self.problem.predictor
+        assert isinstance(predictor, StageAdditive)
+        tables = []
+        for part, rows in enumerate(self.options):
+            widths = []
+            for width in range(self.widths[part]):
+                given = rows.copy()
+                given[:, self.column(part)] = width
+                widths.append(predictor.stage_scores(given, self.base))
+            tables.append(np.stack(widths, axis=1))
+        return tables
+
+    def base_score(self, resolution: int) -> float:
+        """The score of the smallest subnet at a resolution (its gene)."""
+        predictor = self.problem.predictor
+        assert isinstance(predictor, StageAdditive)
+        row = self.base.copy()
+        row[:, 0] = resolution
+        return float(predictor.score(row)[0])
+
+    def cost(self, factors: Factors, part: int, resolution: int) -> Floats:
+        """[widths before, widths, options]; the last stage's has the head's, the stem's the constant."""
+        rows = self.options[part]
+        if part == 0:
+            values = factors.stem[resolution][:, rows[:, 2], rows[:, 3]]  # [widths, options]
+            return np.asarray(values + (factors.constant if factors.reduce is np.add else 0.0))[None]
+        s = part - 1
+        place, stage = self.space.stage_columns[s].start, self.space.stages[s]
+        total = factors.first[s][resolution][:, :, rows[:, place + 2], rows[:, place + 3]]
+        later = factors.later[s]
+        depths = np.asarray(stage.depths)[rows[:, place + 1]]
+        for block in range(1, stage.depths[-1]):
+            assert later is not None
+            values = later[resolution][:, rows[:, place + 2 + 2 * block], rows[:, place + 3 + 2 * block]]
+            total = factors.reduce(total, (values * (depths > block))[None])
+        if part == len(self.space.stages):
+            total = factors.reduce(total, factors.head[resolution][None, :, None])
+        return np.asarray(total)
+
+    def chain(self, resolution: int, below: list[tuple[Factors, float]]) -> Chain:
+        """The tables of a resolution; `below` are maxima (peak memory) that every term must keep to."""
+        parts = range(len(self.options))
+        costs = tuple(tuple(self.cost(factors, part, resolution) for part in parts) for factors in self.factors)
+        scores, allowed = [], []
+        for part in parts:
+            before = 1 if part == 0 else self.widths[part - 1]
+            scores.append(np.broadcast_to(self._scores[part][resolution], (before, *self._scores[part].shape[1:])))
+            fits = np.zeros(scores[-1].shape, dtype=np.bool_)
+            fits[:, self._levels(self.column(part))] = True
+            for factors, bound in below:
+                fits &= self.cost(factors, part, resolution) <= bound
+            allowed.append(fits)
+        return Chain(tuple(scores), costs, tuple(allowed))
