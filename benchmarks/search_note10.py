@@ -3,16 +3,20 @@
     python benchmarks/search_note10.py --reference ../shared/reference --limit-ms 20 --seed 0
 
 `seconds` counts everything after the imports: reading the predictor and the tables of the five resolutions, building the
-cost factors, and the search. `search_seconds` is the search alone.
+cost factors, and the search. `search_seconds` is the search alone. One thread: the matrices are small, and on two busy cores
+OpenBLAS's second thread made the search four times slower.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy is imported
 
 import numpy as np
 import torch  # noqa: F401 - imported here so that the time of the import is not counted
