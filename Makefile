@@ -18,7 +18,7 @@ demo: $(STAMP)
 	$(BIN)/ofa predictor $(DEMO)
 	$(BIN)/ofa profile --space $(DEMO)/space.yaml --channels-last --out $(DEMO)/this-machine.yaml
 	rm -rf $(DEMO)/queries
-	$(BIN)/ofa query $(DEMO) --platform $(DEMO)/this-machine.yaml --macs-m 0.514 --out $(DEMO)/queries/tenth-of-the-macs
+	$(BIN)/ofa query $(DEMO) --platform $(DEMO)/this-machine.yaml --macs-m 0.488 --out $(DEMO)/queries/tenth-of-the-macs
 	$(BIN)/ofa query $(DEMO) --platform edge-int8 --energy-mj 0.015 --out $(DEMO)/queries/frugal
 	$(BIN)/ofa query $(DEMO) --platform edge-int8 --energy-mj 0.03 --memory-kb 12 --out $(DEMO)/queries/accurate
 	$(BIN)/ofa pareto $(DEMO) --platform edge-int8 --out $(DEMO)/front.png
