@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -34,7 +35,12 @@ class Published:
     def __init__(self, python: str, settings: dict[str, object]) -> None:
         worker = Path(__file__).with_name("published_worker.py")
         self.process = subprocess.Popen(
-            [python, str(worker)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [python, str(worker)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},  # its `ofa`, not ours
         )
         self._ask(json.dumps(settings))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
+    from latency_tables import Costs, Platform
     from ofa.evaluation import Evaluator
     from ofa.run import RunDirectory
     from ofa.space import Genes, SearchSpace
@@ -32,6 +33,14 @@ def check_at_least(args: argparse.Namespace, **least: int) -> None:
         value = getattr(args, name)
         if value is not None and value < bound:
             raise UserError(f"--{name} is {value}; must be at least {bound}")
+
+
+def platform_costs(platform: Platform, space: SearchSpace) -> Costs:
+    """What the space's subnets cost; where blocks lie outside what a calibration saw, a warning goes to standard error."""
+    costs = platform.costs(space)
+    for warning in costs.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return costs
 
 
 def weights_digest(run: RunDirectory) -> str:

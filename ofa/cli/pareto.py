@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if len(set(names)) < len(names) or len(names) > len(COLOURS):
         raise UserError(f"--platform is {', '.join(names)}; must be distinct and at most {len(COLOURS)}")
 
-    from ofa.cli.common import Measured, open_predictor
+    from ofa.cli.common import Measured, open_predictor, platform_costs
     from ofa.run import RunDirectory
 
     say = printer(args)
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     surveys = []
     measured = None if args.no_verify else Measured.open(directory, args.images, args.device, show=not args.json)
     for platform in platforms:
-        costs = platform.costs(directory.space)
+        costs = platform_costs(platform, directory.space)
         rng = np.random.default_rng(args.seed)  # the same cloud on every platform
         part = survey(directory.space, predictor, costs, args.x, platform.name, args.samples, rng)
         if measured is not None:

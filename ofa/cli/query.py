@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     bounds = {metric: getattr(args, metric) for metric in LIMITS}
     limits = [Limit(metric, bound, platform.name) for metric, bound in bounds.items() if bound is not None]
 
-    from ofa.cli.common import Measured, open_predictor
+    from ofa.cli.common import Measured, open_predictor, platform_costs
     from ofa.run import RunDirectory
 
     say = printer(args)
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     out = args.out or directory.path / "queries" / query_name(platform.name, limits)
     _check_out(out)
     predictor, facts = open_predictor(directory)
-    costs = platform.costs(directory.space)
+    costs = platform_costs(platform, directory.space)
     problem = Problem(space=directory.space, predictor=predictor, costs={platform.name: costs}, limits=limits)
     searcher, why = find_searcher(args.algorithm, problem)
     result = searcher.search(problem, np.random.default_rng(args.seed), args.budget)
