@@ -15,7 +15,7 @@ test: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/ofa data fashion-mnist
 	$(BIN)/ofa train configs/demo.yaml --run $(DEMO)
-	$(BIN)/ofa predictor $(DEMO)
+	$(BIN)/ofa predictor $(DEMO) --samples 100
 	$(BIN)/ofa profile --space $(DEMO)/space.yaml --channels-last --out $(DEMO)/this-machine.yaml
 	rm -rf $(DEMO)/queries
 	$(BIN)/ofa query $(DEMO) --platform $(DEMO)/this-machine.yaml --macs-m 0.488 --out $(DEMO)/queries/tenth-of-the-macs
