@@ -1,4 +1,4 @@
-# make demo   train, query and plot on real images (under 15 minutes on two cores after the installs)
+# make demo   train, query and plot on real images
 # make test   the whole suite
 # Both create .venv first. PYTHON=python3.12 chooses the interpreter (3.11 or newer).
 PYTHON ?= python3
