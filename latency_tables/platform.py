@@ -41,12 +41,20 @@ class ErrorReport:
     """The largest absolute relative error among them."""
     spearman: float | None = None
     """Rank correlation of predicted and measured latency."""
+    within_5: float | None = None
+    """Share of the networks whose relative error is at most 5%; 0.9 is nine of ten."""
+    within_10: float | None = None
+    """The same, at most 10%."""
 
     def __post_init__(self) -> None:
         for name in ("mape", "worst"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 raise ValueError(f"{name} is {value}; must be a finite number, at least 0")
+        for name in ("within_5", "within_10"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value}; must be a share between 0 and 1")
         if self.worst is not None and (self.mape is None or self.worst < self.mape):
             raise ValueError(f"worst is {self.worst} and mape {self.mape}; the largest error is at least the mean")
         if self.spearman is not None and not -1 <= self.spearman <= 1:
@@ -205,8 +213,8 @@ def save_platform(platform: Platform, path: str | Path) -> None:
 def _plain(value: Any) -> Any:
     """A dataclass as dicts, lists and scalars, without fields that hold their default."""
     if is_dataclass(value) and not isinstance(value, type):
-        kept = {item.name: getattr(value, item.name) for item in fields(value)}
-        return {item.name: _plain(kept[item.name]) for item in fields(value) if kept[item.name] != _default(item)}
+        kept = {item: getattr(value, item.name) for item in fields(value) if item.init}
+        return {item.name: _plain(entry) for item, entry in kept.items() if entry != _default(item)}
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

@@ -6,7 +6,7 @@ In YAML an operation is a list in the order of `OpShape`'s fields, ending at the
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from typing import Any, get_type_hints
 
@@ -31,7 +31,9 @@ class Measurement:
     p10_ms: float
     p90_ms: float
     count: int
-    """Timed runs."""
+    """Timed runs, without the rejected ones."""
+    rejected: int = 0
+    """Further runs left out as outliers; the rule is in `latency_tables.runner`."""
     resolution: int | None = None
     """Of the network in which it was measured, where the same shape was measured in several (published tables)."""
     energy_mj: float | None = None
@@ -65,11 +67,13 @@ class BlockTable:
     space: str
     """Name of the space whose blocks were measured."""
     fingerprint: str
-    """Of that space."""
+    """Of that space. A table also serves another space as far as it has the same blocks, for the key is the shape."""
     blocks: tuple[Measurement, ...]
     intercept_ms: float = 0.0
     """May be negative: blocks measured alone pay costs that a network pays once."""
     factor: float = 1.0
+    places: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Where its keys stand in the file it was read from, for messages."""
 
     def __post_init__(self) -> None:
         if not self.blocks:
@@ -96,8 +100,9 @@ class BlockTable:
         """
         found = self.by_shape.get(shape)
         if found is None:
+            place = self.places.get("fingerprint", "fingerprint")
             raise UserError(
-                f"{describe(shape)} was not measured; the table has the blocks of space {self.space} ({self.fingerprint}). "
+                f"{describe(shape)} was not measured; {place} is {self.fingerprint}, of space {self.space}. "
                 "Measure yours with: ofa profile --space SPACE --out FILE"
             )
         for exact in (resolution, None):

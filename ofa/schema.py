@@ -77,7 +77,8 @@ def build(cls: type[T], data: Any, place: str) -> T:
     """A dataclass instance from parsed YAML.
 
     Args:
-        cls: a dataclass; field types may be scalars, tuples, optionals, unions of scalars and dataclasses.
+        cls: a dataclass; field types may be scalars, tuples, optionals, unions of scalars and dataclasses. One that has a
+            field `places: dict[str, str]` with `init=False` is told where its keys stand, for messages later on.
         data: the parsed value.
         place: where it came from, for messages (`file: phases[0]`).
 
@@ -99,11 +100,14 @@ def build(cls: type[T], data: Any, place: str) -> T:
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise UserError(f"{_at(place, data)}: key {name!r} is missing")
     try:
-        return cls(**values)
+        built = cls(**values)
     except UserError:
         raise
     except ValueError as error:
         raise UserError(f"{_at(place, data)}: {error}") from None
+    if any(field.name == "places" and not field.init for field in dataclasses.fields(cls)):  # type: ignore[arg-type]
+        object.__setattr__(built, "places", {key: f"{_at(place, data, key)}: {key}" for key in data})
+    return built
 
 
 def _at(place: str, data: dict[str, Any], key: str | None = None) -> str:
