@@ -66,6 +66,38 @@ def restrict(
     return replace(space, stages=tuple(stages), stem=stem, resolutions=kept_resolutions)
 
 
+def only(
+    space: SearchSpace,
+    *,
+    kernels: Sequence[int] | None = None,
+    depths: Sequence[int] | None = None,
+    expands: Sequence[float] | None = None,
+    widths: int | None = None,
+    resolutions: Sequence[int] | None = None,
+) -> SearchSpace:
+    """The space with nothing but the listed choices; what a user fixes in a search.
+
+    A stage keeps those of its choices that are listed (`restrict` keeps its largest besides). What is fixed in a stage
+    anyway (all of a fixed first stage) stays as it is. The arguments are those of `restrict`.
+
+    Raises:
+        UserError: a value that no stage of the space has, or a stage with several choices and none of the listed.
+    """
+    part = restrict(space, widths=widths, resolutions=resolutions)
+    stages = list(part.stages)
+    for name, wanted in (("kernels", kernels), ("depths", depths), ("expands", expands)):
+        if wanted is None:
+            continue
+        _check(space, name, wanted, sorted({choice for stage in space.stages for choice in getattr(stage, name)}))
+        for i, stage in enumerate(stages):
+            choices = getattr(stage, name)
+            kept: Any = {name: tuple(choice for choice in choices if choice in wanted or len(choices) == 1)}
+            if not kept[name]:
+                raise UserError(f"{space.name}: stage {i} has {name} {list(choices)}; none of them is in {list(wanted)}")
+            stages[i] = replace(stage, **kept)
+    return replace(part, stages=tuple(stages))
+
+
 def largest_only(space: SearchSpace) -> SearchSpace:
     """The space whose only network is the largest, at every resolution."""
     last: Any = [
@@ -83,7 +115,7 @@ def largest_only(space: SearchSpace) -> SearchSpace:
 
 def is_part(part: SearchSpace, whole: SearchSpace) -> bool:
     """Whether every subnet of `part` is one of `whole`."""
-    if len(part.stages) != len(whole.stages):
+    if len(part.stages) != len(whole.stages) or part.compound != whole.compound:
         return False
     pairs: list[tuple[Sequence[Any], Sequence[Any]]] = [
         (part.resolutions, whole.resolutions),
@@ -92,6 +124,9 @@ def is_part(part: SearchSpace, whole: SearchSpace) -> bool:
         (part.stem.depths, whole.stem.depths),
     ]
     for small, large in zip(part.stages, whole.stages, strict=True):
+        if whole.compound:
+            ties = [list(zip(stage.depths, stage.expands, strict=True)) for stage in (small, large)]
+            pairs.append((ties[0], ties[1]))
         pairs += [(getattr(small, n), getattr(large, n)) for n in ("widths", "depths", "kernels", "expands")]
     return all(set(small) <= set(large) for small, large in pairs)
 

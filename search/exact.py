@@ -153,7 +153,7 @@ def _solve(tables: StageTables, bounds: Floats, maxima: list[tuple[Factors, floa
             found.append((resolution, paths))
     if not found:
         return tables.base[:0]
-    genes = np.concatenate([_genes(tables, resolution, paths) for resolution, paths in found])
+    genes = np.concatenate([tables.genes(resolution, paths.picks) for resolution, paths in found])
     score = np.concatenate([paths.score for _, paths in found])
     costs = np.concatenate([paths.costs for _, paths in found], axis=1)
     kept = (
@@ -162,14 +162,3 @@ def _solve(tables: StageTables, bounds: Floats, maxima: list[tuple[Factors, floa
         else np.flatnonzero(score >= score.max() - ROUNDING * abs(score.max()))
     )
     return np.asarray(genes[kept])
-
-
-def _genes(tables: StageTables, resolution: int, paths: Paths) -> Genes:
-    genes = np.repeat(tables.base, len(paths.score), axis=0)
-    genes[:, 0] = resolution
-    for part, rows in enumerate(tables.options):
-        width, option = np.divmod(paths.picks[:, part], len(rows))
-        columns = slice(1, 4) if part == 0 else tables.space.stage_columns[part - 1]
-        genes[:, columns] = rows[option][:, columns]
-        genes[:, tables.column(part)] = width
-    return genes

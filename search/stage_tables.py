@@ -14,6 +14,7 @@ from itertools import product
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 
 from latency_tables.factors import Factors
 from ofa.space import Genes
@@ -100,7 +101,7 @@ class StageTables:
                 rows[:, columns.start + 2 : columns.stop] = 0
                 rows[:, columns.start + 1] = depth
                 rows[:, used.start : used.stop] = grid
-                found.append(rows)
+                found.append(rows[(self.space.canonical(rows) == rows).all(axis=1)])  # a compound space has not all
             parts.append(np.concatenate(found))
         return tuple(parts)
 
@@ -117,6 +118,17 @@ class StageTables:
     def column(self, part: int) -> int:
         """The gene of the width of the stem (0) or of stage `part - 1`."""
         return 1 if part == 0 else self.space.stage_columns[part - 1].start
+
+    def genes(self, resolution: int, picks: npt.NDArray[np.int64]) -> Genes:
+        """Subnets from what was picked of the stem and of each stage, as width * options + option: int64[n, parts]."""
+        genes = np.repeat(self.base, len(picks), axis=0)
+        genes[:, 0] = resolution
+        for part, rows in enumerate(self.options):
+            width, option = np.divmod(picks[:, part], len(rows))
+            columns = slice(1, 4) if part == 0 else self.space.stage_columns[part - 1]
+            genes[:, columns] = rows[option][:, columns]
+            genes[:, self.column(part)] = width
+        return genes
 
     @cached_property
     def _scores(self) -> list[Floats]:

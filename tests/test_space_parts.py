@@ -9,7 +9,7 @@ import pytest
 
 from ofa.errors import UserError
 from ofa.space import load_space
-from ofa.subspace import is_part, largest_only, restrict
+from ofa.subspace import is_part, largest_only, only, restrict
 from tests.space_toys import SHIPPED, deep_space, every_subnet, tiny_space, wide_space
 
 
@@ -102,3 +102,23 @@ def test_is_part_looks_at_every_kind_of_choice() -> None:
     ]
     assert [is_part(other, space) for other in foreign] == [False] * 8
     assert not is_part(space, replace(space, stem=replace(space.stem, depths=(3,))))
+
+
+def test_only_keeps_nothing_but_what_is_listed() -> None:
+    space = load_space("mbv3-w1.2")
+    part = only(space, kernels=[3], depths=[2, 3], expands=[4.0], resolutions=[160, 224])
+    assert [stage.kernels for stage in part.stages] == [(3,)] * 6
+    assert [stage.depths for stage in part.stages] == [(1,)] + [(2, 3)] * 5
+    assert [stage.expands for stage in part.stages] == [(1.0,)] + [(4.0,)] * 5
+    assert part.resolutions == (160, 224)
+    assert is_part(part, space)
+    assert only(space) == space
+    assert only(deep_space(), widths=1) == restrict(deep_space(), widths=1)
+
+
+def test_only_refuses_what_a_stage_does_not_have() -> None:
+    space = wide_space()
+    with pytest.raises(UserError, match=r"kernels has 4, which no stage of the space has; known are \[3, 5, 7\]"):
+        only(space, kernels=[4])
+    with pytest.raises(UserError, match=r"stage 0 has kernels \[3, 5\]; none of them is in \[7\]"):
+        only(space, kernels=[7])
