@@ -23,8 +23,8 @@ import torch
 from torch.nn import functional as F
 
 from ofa import Supernet, extract, load_space, official
+from ofa.optimiser import make_optimiser
 from ofa.recipe import OptimiserConfig
-from ofa.training import make_optimiser
 
 SPACE = "mbv3-w1.0"
 

@@ -10,22 +10,20 @@ import time
 from typing import Any
 
 import torch
-from safetensors.torch import load
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from ofa.checkpoint import Checkpoint, Position, flatten, load_checkpoint, save_checkpoint, unflatten
 from ofa.energy import EnergyMeter
 from ofa.errors import UserError
 from ofa.evaluation import SubnetEvaluator
 from ofa.extraction import extract
-from ofa.losses import subnet_loss
 from ofa.metrics import MetricsLog, Progress
-from ofa.recipe import OptimiserConfig, Phase, opened_spaces
+from ofa.optimiser import make_optimiser, momenta, set_momenta
+from ofa.recipe import Phase, opened_spaces
 from ofa.run import RunDirectory, load_run_data, save_weights
-from ofa.schedule import generator_of_step, learning_rate, resolution_of_step, subnets_of_step
+from ofa.schedule import learning_rate, resolution_of_step, subnets_of_step
 from ofa.space import SearchSpace
-from ofa.static import empty_net
+from ofa.step import GradientStep, load_teacher
 from ofa.supernet import Supernet
 
 LOSS_EVERY_STEPS = 20  # reading the loss waits for the device
@@ -55,7 +53,6 @@ class Trainer:
         fresh = torch.Generator().manual_seed(self.recipe.seed)
         net = Supernet(self.space, fresh).to(self.device)
         self.supernet = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.teacher: nn.Module | None = None
         self.optimiser: torch.optim.Optimizer | None = None
         self.position = Position()
         self.sums = _fresh_sums()
@@ -86,13 +83,13 @@ class Trainer:
             self._enter_phase(index)
         elif self.optimiser is None:
             raise AssertionError("a checkpoint inside a phase has an optimiser")
-        if index > 0 and phase.distill > 0:
-            self.teacher = self._load_teacher()
+        teacher_path = self.run.path / "teacher.safetensors"
+        teacher = load_teacher(teacher_path, self.space, self.device) if index > 0 and phase.distill > 0 else None
+        gradients = GradientStep(self.supernet, self.recipe, index, self.opened[index], teacher)
         for epoch in range(self._epoch(), phase.total_epochs):
-            self._train_epoch(index, epoch)
+            self._train_epoch(index, epoch, gradients)
         if index == 0:
-            teacher = extract(self.supernet, self.space.largest())
-            save_weights(self.run.path / "teacher.safetensors", teacher.state_dict())
+            save_weights(teacher_path, extract(self.supernet, self.space.largest()).state_dict())
         self.position, self.optimiser = Position(index + 1, 0), None
         self._save()
 
@@ -101,7 +98,7 @@ class Trainer:
             self.supernet.sort_channels(self.opened[index - 1])
         self.optimiser = make_optimiser(self.supernet, self.recipe.optimiser)
 
-    def _train_epoch(self, index: int, epoch: int) -> None:
+    def _train_epoch(self, index: int, epoch: int, gradients: GradientStep) -> None:
         phase, opened = self.recipe.phases[index], self.opened[index]
         assert self.optimiser is not None
         start = self.position.step - epoch * self.steps_per_epoch
@@ -128,8 +125,8 @@ class Trainer:
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
 
-            # Forward and backward of each subnet; the teacher looks once.
-            loss = self._accumulate_gradients(phase, index, step, images, labels)
+            # Forward and backward of each subnet.
+            loss = gradients(step, images, labels)
 
             # Clip, step.
             if self.recipe.optimiser.clip_norm is not None:
@@ -150,31 +147,6 @@ class Trainer:
                 clock = last_saved = time.perf_counter()
         self._book_time(time.perf_counter() - clock)
         self._finish_epoch(index, epoch)
-
-    def _accumulate_gradients(self, phase: Phase, index: int, step: int, images: Tensor, labels: Tensor) -> Tensor:
-        """Gradients of a step's subnets in `.grad`; returns their mean loss."""
-        assert self.optimiser is not None
-        self.optimiser.zero_grad(set_to_none=True)
-        subnets = subnets_of_step(self.opened[index], phase, self.recipe.seed, index, step, images.shape[-1])
-        generator = generator_of_step(self.recipe.seed, index, step, self.device)
-        soft = None
-        if self.teacher is not None:
-            with torch.no_grad():
-                soft = F.softmax(self.teacher(images), dim=1)
-        share = 1 / len(subnets) if self.recipe.optimiser.subnet_gradients == "mean" else 1.0
-        total = torch.zeros((), device=self.device)
-        for subnet in subnets:
-            logits = self.supernet(images, subnet, generator)
-            loss = subnet_loss(
-                logits,
-                labels,
-                label_smoothing=self.recipe.label_smoothing,
-                teacher=soft,
-                distill=phase.distill,
-            )
-            torch.autograd.backward(loss * share)
-            total += loss.detach()
-        return total / len(subnets)
 
     # -- between epochs ------------------------------------------------------------------------------------------------
 
@@ -225,8 +197,8 @@ class Trainer:
 
     def _save(self) -> None:
         progress = self.sums | {"loss": float(self.sums["loss"])}
-        momenta = {} if self.optimiser is None else _momenta(self.supernet, self.optimiser)
-        tensors = flatten(model=self.supernet.state_dict(), momentum=momenta)
+        momentum = {} if self.optimiser is None else momenta(self.supernet, self.optimiser)
+        tensors = flatten(model=self.supernet.state_dict(), momentum=momentum)
         save_checkpoint(self.run.checkpoint_folder, Checkpoint(self.position, progress, tensors))
 
     def _resume(self) -> None:
@@ -238,46 +210,13 @@ class Trainer:
         self.supernet.load_state_dict(unflatten(checkpoint.tensors, "model"))
         if self.position.step > 0:
             self.optimiser = make_optimiser(self.supernet, self.recipe.optimiser)
-            momenta = unflatten(checkpoint.tensors, "momentum")
-            for name, parameter in self.supernet.named_parameters():
-                if name in momenta:
-                    self.optimiser.state[parameter]["momentum_buffer"] = momenta[name].clone()
+            set_momenta(self.supernet, self.optimiser, unflatten(checkpoint.tensors, "momentum"))
         self.metrics.keep_before(self.position.phase, self._epoch())
 
     def _epoch(self) -> int:
         """The epoch of the phase that is not booked yet; its last step may have been taken already."""
         booked: int = self.position.step - self.sums["steps"]
         return booked // self.steps_per_epoch
-
-    def _load_teacher(self) -> nn.Module:
-        """The largest net as the first phase left it, in training mode: it normalises with the batch, at any resolution."""
-        teacher = empty_net(self.space, self.space.largest())
-        teacher.load_state_dict(load((self.run.path / "teacher.safetensors").read_bytes()))
-        placed: nn.Module = teacher.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        placed.train()
-        for module in placed.modules():
-            if isinstance(module, nn.Dropout):
-                module.eval()
-        return placed.requires_grad_(False)
-
-
-def make_optimiser(supernet: Supernet, config: OptimiserConfig) -> torch.optim.SGD:
-    """SGD whose weight decay spares norms, biases and kernel transforms."""
-    spared: list[Tensor] = []
-    decayed: list[Tensor] = []
-    for name, parameter in supernet.named_parameters():
-        (spared if parameter.ndim == 1 or ".transform_" in name else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": spared, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, nesterov=config.momentum > 0)
-
-
-def _momenta(supernet: Supernet, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    buffers = {}
-    for name, parameter in supernet.named_parameters():
-        buffer = optimiser.state.get(parameter, {}).get("momentum_buffer")
-        if buffer is not None:
-            buffers[name] = buffer
-    return buffers
 
 
 def _opens_expands(before: SearchSpace, after: SearchSpace) -> bool:

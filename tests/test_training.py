@@ -17,10 +17,11 @@ from safetensors.torch import load_file
 import ofa.training
 from ofa import UserError
 from ofa.checkpoint import save_checkpoint
+from ofa.optimiser import make_optimiser
 from ofa.recipe import load_recipe
 from ofa.result import report_result
 from ofa.run import RunDirectory
-from ofa.training import Trainer, make_optimiser
+from ofa.training import Trainer
 from tests.tiny import write_recipe
 
 STEPS_PER_EPOCH, EPOCHS = 10, 6

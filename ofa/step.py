@@ -1,0 +1,78 @@
+"""The gradients of one training step: which subnets, what each learns from, by which loss. No optimiser, no files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ofa.losses import subnet_loss
+from ofa.recipe import Recipe
+from ofa.schedule import generator_of_step, subnets_of_step
+from ofa.space import SearchSpace
+from ofa.static import empty_net
+from ofa.supernet import Supernet
+
+
+class GradientStep:
+    """What every step of one phase does between the learning rate and the optimiser.
+
+    Args:
+        supernet: its parameters get the gradients.
+        recipe: the phases and losses.
+        index: of the phase.
+        opened: the part of the space that the phase trains.
+        teacher: the net whose soft labels every subnet learns from, or none.
+    """
+
+    def __init__(
+        self, supernet: Supernet, recipe: Recipe, index: int, opened: SearchSpace, teacher: nn.Module | None = None
+    ) -> None:
+        self.supernet, self.recipe, self.index, self.opened, self.teacher = supernet, recipe, index, opened, teacher
+        self.phase = recipe.phases[index]
+
+    def __call__(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
+        """Put the gradients of a step's subnets into `.grad`, in place of what was there; their mean loss, a scalar.
+
+        Args:
+            step: since the phase began; it decides the subnets and the dropout.
+            images: float32[batch, channels, side, side].
+            labels: int64[batch].
+        """
+        self.supernet.zero_grad(set_to_none=True)
+        seed = self.recipe.seed
+        subnets = subnets_of_step(self.opened, self.phase, seed, self.index, step, images.shape[-1])
+        generator = generator_of_step(seed, self.index, step, images.device)
+        soft = None
+        if self.teacher is not None:  # it looks once
+            with torch.no_grad():
+                soft = F.softmax(self.teacher(images), dim=1)
+        share = 1 / len(subnets) if self.recipe.optimiser.subnet_gradients == "mean" else 1.0
+        total = torch.zeros((), device=images.device)
+        for subnet in subnets:
+            logits = self.supernet(images, subnet, generator)
+            loss = subnet_loss(
+                logits,
+                labels,
+                label_smoothing=self.recipe.label_smoothing,
+                teacher=soft,
+                distill=self.phase.distill,
+            )
+            torch.autograd.backward(loss * share)
+            total += loss.detach()
+        return total / len(subnets)
+
+
+def load_teacher(path: Path, space: SearchSpace, device: torch.device) -> nn.Module:
+    """The largest net as the first phase left it, in training mode: it normalises with the batch, at any resolution."""
+    teacher = empty_net(space, space.largest())
+    teacher.load_state_dict(load(path.read_bytes()))
+    placed: nn.Module = teacher.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    placed.train()
+    for module in placed.modules():
+        if isinstance(module, nn.Dropout):
+            module.eval()
+    return placed.requires_grad_(False)
