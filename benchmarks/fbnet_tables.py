@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 from scipy.optimize import nnls
-from scipy.stats import spearmanr
 
 from latency_tables import Platform
 from latency_tables.calibrate import TERMS, block_terms, seen, to_model
 from latency_tables.op_model import EnergyModel
 from latency_tables.platform import ErrorReport
 from latency_tables.prior import PRIOR
+from latency_tables.spread import compare
 from ofa.shapes import BlockShape, OpShape, conv
 
 WIDTHS, DEPTHS, STRIDES = (16, 24, 32, 64, 112, 184, 352), (1, 4, 4, 4, 4, 4, 1), (1, 1, 2, 2, 1, 2, 1)
@@ -175,12 +175,8 @@ def _report(predicted_ms: np.ndarray, table_ms: np.ndarray, rest_ms: float) -> E
     rng = np.random.default_rng(0)
     chosen = rng.integers(0, len(OPS), size=(RANDOM_NETS, layer_count)) + len(OPS) * np.arange(layer_count)
     predicted, table = rest_ms + predicted_ms[chosen].sum(axis=1), rest_ms + table_ms[chosen].sum(axis=1)
-    errors = np.abs(predicted / table - 1)
-    return ErrorReport(
-        note="random FBNet networks summed from the table; each operation predicted by a fit without layers of its shape, "
-        "the time of the rest taken as known",
-        networks=RANDOM_NETS,
-        mape=round(float(errors.mean()), 4),
-        worst=round(float(errors.max()), 4),
-        spearman=round(float(spearmanr(predicted, table).statistic), 4),
+    note = (
+        "random FBNet networks summed from the table; each operation predicted by a fit without layers of its shape, the "
+        "time of the rest taken as known"
     )
+    return compare(predicted, table, note)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import fbnet_tables
+import mlperf_tiny
 import numpy as np
 from reference_data import GPU_COLUMNS, gpu_subnets, specialised_nets
 from scipy.optimize import nnls
@@ -28,6 +29,7 @@ from latency_tables.calibrate import (
 )
 from latency_tables.measurements import Timing
 from latency_tables.platform import ErrorReport
+from latency_tables.spread import compare
 from ofa.shapes import walk_blocks
 from ofa.space import load_space
 
@@ -65,7 +67,8 @@ def main() -> None:
         return
     folder = Path(__file__).resolve().parents[1] / "latency_tables" / "platforms"
     fbnet = [fbnet_tables.platform(args.reference, table) for table in fbnet_tables.DEVICES]
-    for platform in (*specialised(args.reference), *gpus(args.reference), note10(args.reference), *fbnet):
+    tiny = mlperf_tiny.platforms(args.reference)
+    for platform in (*specialised(args.reference), *gpus(args.reference), note10(args.reference), *fbnet, *tiny):
         save_platform(platform, folder / f"{platform.name}.yaml")
         print(f"{platform.name:20} {platform.error.mape:.2%} worst {platform.error.worst:.1%} of {platform.error.networks}")
 
@@ -180,19 +183,8 @@ def note10(reference: Path) -> Platform:
 
 def with_error(platform: Platform, timings: list[Timing], note: str) -> Platform:
     """The platform with its error on timings that were not fitted."""
-    from scipy.stats import spearmanr
-
-    predicted = predict(platform, timings)
     measured = np.array([timing.latency_ms for timing in timings])
-    errors = np.abs(predicted / measured - 1)
-    report = ErrorReport(
-        note=note,
-        networks=len(timings),
-        mape=round(float(errors.mean()), 4),
-        worst=round(float(errors.max()), 4),
-        spearman=round(float(spearmanr(predicted, measured).statistic), 4),
-    )
-    return replace(platform, error=report)
+    return replace(platform, error=compare(predict(platform, timings), measured, note))
 
 
 def predict(platform: Platform, timings: list[Timing]) -> np.ndarray:

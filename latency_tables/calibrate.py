@@ -24,6 +24,7 @@ from latency_tables.op_model import EnergyModel, LatencyModel, OpTime
 from latency_tables.ops import OP_KINDS, fuse
 from latency_tables.platform import ErrorReport, Platform
 from latency_tables.prior import PRIOR
+from latency_tables.spread import compare
 from ofa.errors import UserError
 from ofa.shapes import BlockShape, macs, walk_blocks
 
@@ -74,7 +75,8 @@ def calibrate(timings: Sequence[Timing], subject: Subject, prior: LatencyModel =
     terms = network_terms(timings, subject.precision, subject.batch)
     latency_ms = np.array([timing.latency_ms for timing in timings])
     weights = prior_weights(prior, subject.precision, subject.batch)
-    error = _report(held_out(terms, latency_ms, weights), latency_ms)
+    predicted_ms = held_out(terms, latency_ms, weights)
+    error = _report(predicted_ms, latency_ms)
     blocks = (block for timing in timings for block in walk_blocks(timing.space, timing.subnet))
     model = replace(to_model(fit(terms, latency_ms, weights)), seen=seen(blocks))
     names = sorted({timing.space.name for timing in timings})
@@ -98,7 +100,7 @@ def calibrate(timings: Sequence[Timing], subject: Subject, prior: LatencyModel =
         },
         error=error,
         latency=model,
-        energy=_energy(timings, subject.batch),
+        energy=_energy(timings, predicted_ms, subject.batch),
     )
 
 
@@ -227,38 +229,36 @@ def _check(timings: Sequence[Timing]) -> None:
 
 
 def _report(predicted_ms: Floats, latency_ms: Floats) -> ErrorReport:
-    from scipy.stats import spearmanr
-
-    errors = np.abs(predicted_ms / latency_ms - 1)
-    mape = float(errors.mean())
-    if mape > REFUSED_MAPE:
-        raise UserError(
-            f"networks left out are predicted with a mean error of {mape:.0%}: these timings do not follow from these "
-            "networks (rows mixed up, another unit, or not all of one device and batch?)"
-        )
     how = "each network predicted by a fit without it (leave-one-out)"
     if len(latency_ms) > MOST_LEFT_OUT:
         how = "each network predicted by a fit without its tenth of the networks (10-fold)"
-    if mape > ACCEPTED_MAPE:
-        how = f"FAILS its own check (error above {ACCEPTED_MAPE:.0%}; time more, and more diverse, networks): {how}"
-    distinct = min(len(set(predicted_ms)), len(set(latency_ms)))
-    rank = round(float(spearmanr(predicted_ms, latency_ms).statistic), 4) if distinct > 2 else None
-    return ErrorReport(
-        note=how, networks=len(latency_ms), mape=round(mape, 4), worst=round(float(errors.max()), 4), spearman=rank
-    )
+    report = compare(predicted_ms, latency_ms, how)
+    assert report.mape is not None
+    if report.mape > REFUSED_MAPE:
+        raise UserError(
+            f"networks left out are predicted with a mean error of {report.mape:.0%}: these timings do not follow from "
+            "these networks (rows mixed up, another unit, or not all of one device and batch?)"
+        )
+    if report.mape > ACCEPTED_MAPE:
+        failed = f"FAILS its own check (error above {ACCEPTED_MAPE:.0%}; time more, and more diverse, networks): {how}"
+        report = replace(report, note=failed)
+    return report
 
 
-def _energy(timings: Sequence[Timing], batch: int) -> EnergyModel | None:
+def _energy(timings: Sequence[Timing], predicted_ms: Floats, batch: int) -> EnergyModel | None:
     """Power x time, where enough networks have an energy; its power is the mean over them."""
-    power_w = np.array([t.energy_mj * batch / t.latency_ms for t in timings if t.energy_mj is not None])
-    if not len(power_w):
+    known = np.array([timing.energy_mj is not None for timing in timings])
+    if not known.any():
         return None
-    if len(power_w) < LEAST_NETWORKS:
-        raise UserError(f"energy_mj of {len(power_w)} networks; at least {LEAST_NETWORKS} are needed, or none")
-    means = (power_w.sum() - power_w) / (len(power_w) - 1)
-    error = float(np.abs(means / power_w - 1).mean())
+    if known.sum() < LEAST_NETWORKS:
+        raise UserError(f"energy_mj of {known.sum()} networks; at least {LEAST_NETWORKS} are needed, or none")
+    latency_ms = np.array([timing.latency_ms for timing in timings])[known]
+    energy_mj = np.array([timing.energy_mj for timing in timings if timing.energy_mj is not None])
+    power_w = energy_mj * batch / latency_ms
+    others_w = (power_w.sum() - power_w) / (len(power_w) - 1)
+    note = "each network by the latency predicted without it, times the mean power of the others"
     return EnergyModel(
-        source=f"power x time; power: mean of measured energy / latency of {len(power_w)} networks (leave-one-out error of "
-        f"the power {error:.1%})",
+        source=f"power x time; power: mean of measured energy / latency of {len(power_w)} networks",
         power_w=float(f"{power_w.mean():.5g}"),
+        error=compare(others_w * predicted_ms[known] / batch, energy_mj, note),
     )

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from latency_tables import memory
 from latency_tables.factors import Factors, ShapeGrid
 from latency_tables.platform import Platform
+from latency_tables.spread import P90, ErrorReport, check_confidence, combined, run_excess
 from ofa import shapes
 from ofa.errors import UserError
 from ofa.shapes import BlockShape, walk_blocks
@@ -18,6 +19,8 @@ from ofa.space import SearchSpace
 Floats = npt.NDArray[np.float64]
 
 METRICS = ("latency_ms", "energy_mj", "memory_kb", "weights_kb", "macs_m", "params_m")
+ESTIMATED = ("latency_ms", "energy_mj")
+"""The metrics that are measured or modelled; the others are computed from shapes, exactly."""
 
 
 def metrics_of(platform: Platform) -> tuple[str, ...]:
@@ -30,11 +33,22 @@ class Costs:
 
     Cost factors are built when a metric is first asked for. Raises `UserError` where the platform does not know a metric or
     a block, and on genes of a wrong shape or out of range.
+
+    With a `confidence` (0.5 to below 1), latency and energy are upper bounds: that share of a new network's measurements is
+    expected below (`latency_tables.spread` has the rule); 0.5 is the estimate itself, and None too. The bound of a metric
+    whose error nobody knows is a `UserError`. What is computed from shapes is exact at any confidence.
     """
 
-    def __init__(self, platform: Platform, space: SearchSpace) -> None:
+    def __init__(
+        self, platform: Platform, space: SearchSpace, confidence: float | None = None, grid: ShapeGrid | None = None
+    ) -> None:
+        """`grid` are the space's blocks, where they have been enumerated already."""
+        if confidence is not None:
+            check_confidence(confidence)
         self.platform = platform
         self.space = space
+        self.confidence = confidence
+        self._grid = ShapeGrid.of(space) if grid is None else grid
         self._factors: dict[str, Factors] = {}
         self._incomplete: set[str] = set()
         """Metrics of which some blocks of the space are unknown."""
@@ -92,8 +106,29 @@ class Costs:
             self._factors[metric] = self._build(metric)
         return self._factors[metric]
 
+    def at(self, confidence: float | None) -> Costs:
+        """These costs at another confidence."""
+        if confidence == self.confidence:
+            return self
+        return Costs(self.platform, self.space, confidence, self._grid)
+
+    def spread(self, metric: str, genes: npt.ArrayLike) -> tuple[Floats, Floats] | None:
+        """The p50 and the p90 of a metric, float64[n] each; None where no error of it is known. Equal where it is exact."""
+        plain = self._plain.of(metric, genes)
+        if metric not in ESTIMATED:
+            return plain, plain
+        if self._error(metric) is None:
+            return None
+        return plain, self._p90.of(metric, genes)
+
     def block(self, metric: str, shape: BlockShape, resolution: int | None = None) -> float:
         """What one block contributes to a metric of a network of this resolution."""
+        estimate = self._estimate(metric, shape, resolution)
+        if self.confidence is None or metric not in ESTIMATED:
+            return estimate
+        return estimate * (1 + self._excess(metric, self.confidence, shape, resolution))
+
+    def _estimate(self, metric: str, shape: BlockShape, resolution: int | None) -> float:
         platform = self.platform
         match metric:
             case "latency_ms":
@@ -112,16 +147,44 @@ class Costs:
 
     def constant(self, metric: str) -> float:
         """What a network's metric has besides its blocks."""
-        match metric:
-            case "latency_ms":
-                return self.platform.network_ms
-            case "energy_mj":
-                return self.platform.network_mj
-        return 0.0
+        if metric not in ESTIMATED:
+            return 0.0
+        constant = self.platform.network_ms if metric == "latency_ms" else self.platform.network_mj
+        return constant if self.confidence is None else constant * (1 + self._excess(metric, self.confidence))
+
+    # -- how sure ----------------------------------------------------------------------------------------------------------
+
+    def _error(self, metric: str) -> ErrorReport | None:
+        """What is known of a metric's error on whole networks."""
+        energy = self.platform.energy
+        report = self.platform.error if metric == "latency_ms" else energy.error if energy is not None else None
+        return None if report is None or report.mape is None else report
+
+    def _excess(
+        self, metric: str, confidence: float, shape: BlockShape | None = None, resolution: int | None = None
+    ) -> float:
+        """By what share of the estimate a block's part (without one: the constant) may exceed it."""
+        report = self._error(metric)
+        if report is None:
+            raise UserError(
+                f"platform {self.platform.name}: the error of its {metric} on whole networks is unknown, so there is no "
+                f"upper bound at confidence {confidence:g}; leave that out, or measure (ofa profile, ofa calibrate)"
+            )
+        network = report.excess(confidence)
+        assert network is not None
+        timed = metric == "latency_ms" or (self.platform.energy is not None and self.platform.energy.power_w is not None)
+        if shape is None or self.platform.table is None or not timed:
+            return network
+        block = self.platform.table.find(shape, resolution)
+        return combined(network, run_excess(block.median_ms, block.p90_ms, confidence))
 
     @cached_property
-    def _grid(self) -> ShapeGrid:
-        return ShapeGrid.of(self.space)
+    def _plain(self) -> Costs:
+        return self.at(None)
+
+    @cached_property
+    def _p90(self) -> Costs:
+        return self.at(P90)
 
     def _build(self, metric: str) -> Factors:
         reduce = np.maximum if metric == "memory_kb" else np.add

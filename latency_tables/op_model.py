@@ -12,7 +12,8 @@ from math import isfinite
 from typing import TypeVar
 
 from latency_tables.memory import BYTES
-from latency_tables.ops import OP_KINDS, fuse
+from latency_tables.ops import OP_KINDS, FusedOp, fuse
+from latency_tables.spread import ErrorReport
 from ofa.errors import UserError
 from ofa.shapes import BlockShape
 
@@ -46,7 +47,7 @@ class OpEnergy:
     pj_per_activation_byte: float = 0.0
     """Of feature maps read and written."""
     pj_per_output: float = 0.0
-    """Per element written: requantisation, or an analog array's conversion."""
+    """Per element written: requantisation."""
 
     def __post_init__(self) -> None:
         check_not_negative(self)
@@ -63,12 +64,17 @@ class LatencyModel:
     """Of one inference beside its operations."""
     fuse_add: bool = True
     """Whether the runtime computes a residual sum inside the convolution before it."""
+    array_rows: int | None = None
+    """Of an analog array: inputs that one column sums; a longer sum is converted in parts. See `conversions`."""
+    ms_per_mconversion: float = 0.0
+    """Of a million analog-to-digital conversions."""
     seen: dict[str, tuple[float, ...]] | None = None
     """By kind, the least and the most elements of feature maps that calibrated operations read and wrote; None: no limit."""
 
     def __post_init__(self) -> None:
         check_not_negative(self)
         _check_kinds(self.ops)
+        _check_array(self.array_rows, "ms_per_mconversion", self.ms_per_mconversion)
         if self.seen is not None:
             _check_kinds(self.seen)
             for kind, bounds in self.seen.items():
@@ -86,7 +92,9 @@ class LatencyModel:
             compute = time.ms_per_mmac * op.macs * 1e-6 * batch
             weights = time.ms_per_weight_mb * op.weights * megabytes
             traffic = weights + time.ms_per_activation_mb * op.activations * megabytes * batch
-            total += time.overhead_ms + (compute + traffic if self.combine == "sum" else max(compute, traffic))
+            conversion = self.ms_per_mconversion * conversions(op, self.array_rows) * 1e-6 * batch
+            parts = (compute, conversion, traffic)
+            total += time.overhead_ms + (sum(parts) if self.combine == "sum" else max(parts))
         return total
 
     def unseen(self, blocks: Iterable[BlockShape]) -> dict[str, str]:
@@ -117,20 +125,28 @@ class EnergyModel:
     """Average power while inferring: energy = power x time."""
     ops: dict[str, OpEnergy] | None = None
     """By kind of operation, as in `LatencyModel`."""
+    array_rows: int | None = None
+    """As in `LatencyModel`."""
+    pj_per_conversion: float = 0.0
+    """Of an analog-to-digital conversion, and of adding up the digital parts."""
     static_w: float = 0.0
     """Power besides the operations' energy, for as long as the inference takes."""
     fuse_add: bool = True
+    error: ErrorReport | None = None
+    """How far energies are from whole networks measured on the device; None where nobody has compared."""
 
     def __post_init__(self) -> None:
         check_not_negative(self)
+        _check_array(self.array_rows, "pj_per_conversion", self.pj_per_conversion)
         if self.power_w is not None and (self.ops is not None or self.static_w):
             raise ValueError("power_w is given together with ops or static_w; power x time already is all of the energy")
         if self.power_w == 0:
             raise ValueError("power_w is 0; must be above 0 (leave the energy out where it is unknown)")
         if self.ops is not None:
             _check_kinds(self.ops)
-        elif self.static_w:
-            raise ValueError("static_w is given without ops; give ops, or power_w for all of the power")
+        elif self.static_w or self.array_rows:
+            name = "static_w" if self.static_w else "array_rows"
+            raise ValueError(f"{name} is given without ops; give ops, or power_w for all of the power")
 
     def ops_mj(self, block: BlockShape, precision: str, batch: int) -> float:
         """Energy of a block's operations for one image of a batch, in mJ; without static power."""
@@ -142,7 +158,16 @@ class EnergyModel:
             picojoules += energy.pj_per_mac * op.macs + energy.pj_per_output * op.outputs
             picojoules += energy.pj_per_activation_byte * op.activations * width
             picojoules += energy.pj_per_weight_byte * op.weights * width / batch  # weights are read once per batch
+            picojoules += self.pj_per_conversion * conversions(op, self.array_rows)
         return picojoules * 1e-9
+
+
+def conversions(op: FusedOp, array_rows: int | None) -> int:
+    """Analog-to-digital conversions of an operation on one image: one per output and `array_rows` inputs that it sums."""
+    if array_rows is None or not op.macs:
+        return 0
+    summed = op.macs // op.outputs
+    return op.outputs * -(-summed // array_rows)
 
 
 def check_not_negative(instance: object) -> None:
@@ -151,6 +176,11 @@ def check_not_negative(instance: object) -> None:
         value = getattr(instance, field.name)
         if isinstance(value, (int, float)) and not (isfinite(value) and value >= 0):
             raise ValueError(f"{field.name} is {value}; must be a finite number, at least 0")
+
+
+def _check_array(rows: int | None, name: str, cost: float) -> None:
+    if (rows is None) != (cost == 0) or rows == 0:
+        raise ValueError(f"array_rows is {rows} and {name} {cost}; give both, above 0, or neither")
 
 
 def _check_kinds(ops: Mapping[str, object]) -> None:

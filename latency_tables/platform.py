@@ -14,6 +14,7 @@ import yaml
 
 from latency_tables.memory import BYTES
 from latency_tables.op_model import EnergyModel, LatencyModel, check_not_negative
+from latency_tables.spread import ErrorReport as ErrorReport
 from latency_tables.table import BlockTable, Measurement
 from ofa import files, schema
 from ofa.errors import UserError
@@ -25,42 +26,6 @@ if TYPE_CHECKING:
 
 KINDS = ("measured", "calibrated", "modelled")
 _SHIPPED = Path(__file__).resolve().parent / "platforms"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ErrorReport:
-    """How far latencies are from whole networks measured on the device; None where nobody has compared."""
-
-    note: str
-    """In words: what was compared, or what to expect and why."""
-    networks: int = 0
-    """Whole networks compared, none of them used for fitting."""
-    mape: float | None = None
-    """Mean absolute relative error of latency, 0.05 is 5%."""
-    worst: float | None = None
-    """The largest absolute relative error among them."""
-    spearman: float | None = None
-    """Rank correlation of predicted and measured latency."""
-    within_5: float | None = None
-    """Share of the networks whose relative error is at most 5%; 0.9 is nine of ten."""
-    within_10: float | None = None
-    """The same, at most 10%."""
-
-    def __post_init__(self) -> None:
-        for name in ("mape", "worst"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < float("inf"):
-                raise ValueError(f"{name} is {value}; must be a finite number, at least 0")
-        for name in ("within_5", "within_10"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"{name} is {value}; must be a share between 0 and 1")
-        if self.worst is not None and (self.mape is None or self.worst < self.mape):
-            raise ValueError(f"worst is {self.worst} and mape {self.mape}; the largest error is at least the mean")
-        if self.spearman is not None and not -1 <= self.spearman <= 1:
-            raise ValueError(f"spearman is {self.spearman}; must be between -1 and 1")
-        if (self.mape is None) != (self.networks == 0):
-            raise ValueError(f"mape is {self.mape} on {self.networks} networks; give both or neither")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,11 +112,11 @@ class Platform:
         energy = self._known_energy()
         return (energy.power_w or energy.static_w) * self.network_ms / self.batch
 
-    def costs(self, space: SearchSpace) -> Costs:
-        """Costs of the subnets of a space; see `Costs`."""
+    def costs(self, space: SearchSpace, confidence: float | None = None) -> Costs:
+        """Costs of the subnets of a space; with a confidence, latency and energy are the upper bounds at it. See `Costs`."""
         from latency_tables.costs import Costs
 
-        return Costs(self, space)
+        return Costs(self, space, confidence)
 
     def _measured(self, shape: BlockShape, resolution: int | None) -> Measurement:
         assert self.table is not None
