@@ -179,6 +179,7 @@ def test_a_small_folder_of_one_size_lives_in_memory(tmp_path: Path) -> None:
         assert ((images.mean(dim=(1, 2, 3)) > 0) == (labels == 1)).all()  # dogs are bright
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores, where there is one core
 def test_decoding_does_not_depend_on_the_number_of_workers_and_resumes(tmp_path: Path) -> None:
     make_folder(tmp_path, {"train": 16}, sizes=((40, 30), (24, 33)))
     augment = AugmentConfig(horizontal_flip=True, random_resized_crop=(0.3, 1.0), brightness=0.2)
