@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# ITU-R BT.601 luma, the weights Pillow converts RGB to grey with.
-LUMA = (0.299, 0.587, 0.114)
+from ofa.colour import LUMA, grey
+from ofa.rand_augment import RandAugmentConfig, rand_augment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,8 @@ class AugmentConfig:
     """The same around the image's mean grey."""
     saturation: float = 0.0
     """The same around each pixel's grey; colour images only."""
+    rand_augment: RandAugmentConfig | None = None
+    """Random operations of every kind, after the ones above."""
     erase_probability: float = 0.0
     """Fill a random rectangle with the mean colour, with this probability (random erasing, arXiv:1708.04896)."""
     erase_area: tuple[float, ...] = (0.02, 0.33)
@@ -164,16 +166,18 @@ def resize(images: Tensor, resolution: int) -> Tensor:
 
 
 def jitter(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """Random brightness, contrast and saturation of images in [0, 255], clipped to that range."""
+    """Random brightness, contrast, saturation and `rand_augment` of images in [0, 255], clipped to that range."""
     if config.brightness:
         images = images * _factor(images, config.brightness, generator)
     if config.contrast:
-        mean = _grey(images).mean(dim=(1, 2, 3), keepdim=True)
+        mean = grey(images).mean(dim=(1, 2, 3), keepdim=True)
         images = mean + (images - mean) * _factor(images, config.contrast, generator)
     if config.saturation and images.shape[1] == len(LUMA):
-        grey = _grey(images)
-        images = grey + (images - grey) * _factor(images, config.saturation, generator)
-    return images.clamp(0, 255) if config.brightness or config.contrast or config.saturation else images
+        luma = grey(images)
+        images = luma + (images - luma) * _factor(images, config.saturation, generator)
+    if config.brightness or config.contrast or config.saturation:
+        images = images.clamp(0, 255)
+    return images if config.rand_augment is None else rand_augment(images, config.rand_augment, generator)
 
 
 def erase(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
@@ -198,10 +202,3 @@ def _uniform(count: int, bounds: tuple[float, ...], generator: torch.Generator) 
 def _factor(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     factors = _uniform(len(images), (1 - strength, 1 + strength), generator)
     return factors.to(images).view(-1, 1, 1, 1)
-
-
-def _grey(images: Tensor) -> Tensor:
-    if images.shape[1] != len(LUMA):
-        return images.mean(dim=1, keepdim=True)
-    weights = torch.tensor(LUMA, device=images.device, dtype=images.dtype).view(1, -1, 1, 1)
-    return (images * weights).sum(dim=1, keepdim=True)

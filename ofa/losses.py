@@ -1,24 +1,89 @@
-"""The loss of a subnet: true labels, smoothed, and the teacher's soft ones."""
+"""The loss of a subnet: true labels, smoothed, and the soft ones of a teacher."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+ALPHAS = (-1.0, 1.0)
+LARGEST_WEIGHT = 5.0
+
 
 def subnet_loss(
-    logits: Tensor, labels: Tensor, *, label_smoothing: float, teacher: Tensor | None = None, distill: float = 0.0
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    label_smoothing: float,
+    teacher: Tensor | None = None,
+    distill: float = 0.0,
+    label_weight: float = 1.0,
+    divergence: str = "cross_entropy",
 ) -> Tensor:
-    """Cross-entropy with smoothed labels, plus `distill` times that with the teacher's (Hinton et al., 2015).
+    """Cross-entropy with smoothed labels; with a teacher, `label_weight` times that plus `distill` times the divergence.
 
     Args:
         logits: float32[batch, classes] of the subnet.
-        labels: int64[batch].
+        labels: int64[batch], or probabilities, float32[batch, classes], of mixed images.
         label_smoothing: share of the label spread over all classes (Szegedy et al., 2016).
         teacher: probabilities of the teacher, float32[batch, classes], or none.
-        distill: weight of the second term.
+        distill: weight of the teacher's term; 0 leaves the labels alone.
+        label_weight: weight of the labels beside a teacher; 0 is for subnets that learn from the teacher only.
+        divergence: from the teacher, a name in `DIVERGENCES`.
     """
-    loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-    if teacher is not None and distill > 0:
-        loss = loss + distill * F.cross_entropy(logits, teacher)
-    return loss
+    if teacher is None or distill == 0:
+        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    soft = distill * DIVERGENCES[divergence](logits, teacher)
+    if label_weight == 0:
+        return soft
+    return label_weight * F.cross_entropy(logits, labels, label_smoothing=label_smoothing) + soft
+
+
+def cross_entropy(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Of the teacher's probabilities (Hinton et al., 2015): the Kullback-Leibler divergence plus a constant; a scalar."""
+    return F.cross_entropy(logits, teacher)
+
+
+def alpha_divergence(
+    logits: Tensor, teacher: Tensor, alphas: tuple[float, ...] = ALPHAS, largest_weight: float = LARGEST_WEIGHT
+) -> Tensor:
+    """Adaptive alpha-divergence from the teacher, with clipped importance weights (AlphaNet, Wang et al., 2021).
+
+    D(p, q) = sum of q_i ((p_i / q_i)^alpha - 1) / (alpha (alpha - 1)), whose gradient is that of
+    -1/alpha sum of q_i (p_i / q_i)^alpha log q_i with the factors before the logarithm held fixed. (p_i / q_i)^alpha is
+    clipped to `largest_weight`. Of every image the largest of the divergences counts: a negative alpha punishes probability
+    where the teacher has little, a positive one its lack where the teacher has much. alpha = 1 is the Kullback-Leibler
+    divergence KL(p, q).
+
+    Args:
+        logits: float32[batch, classes] of the student, q.
+        teacher: float32[batch, classes], p.
+        alphas: not 0.
+        largest_weight: above which an importance weight is clipped.
+
+    Returns:
+        The mean over the batch, a scalar.
+    """
+    log_q = F.log_softmax(logits, dim=1)
+    log_ratio = teacher.log() - log_q.detach()
+    q = log_q.detach().exp()
+    divergences, surrogates = [], []
+    for alpha in alphas:
+        weights = (alpha * log_ratio).exp().clamp(max=largest_weight)
+        if alpha == 1:
+            terms = torch.xlogy(teacher, teacher) - teacher * log_q.detach()
+        else:
+            terms = q * (weights - 1) / (alpha * (alpha - 1))
+        divergences.append(terms.sum(1))
+        surrogates.append(-(q * weights * log_q).sum(1) / alpha)
+    value, chosen = torch.stack(divergences).max(dim=0)
+    surrogate = torch.stack(surrogates).gather(0, chosen[None])[0]
+    return (value + surrogate - surrogate.detach()).mean()  # the divergence's value with the clipped gradient
+
+
+DIVERGENCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cross_entropy": cross_entropy,
+    "alpha_divergence": alpha_divergence,
+}

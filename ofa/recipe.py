@@ -10,10 +10,14 @@ from typing import Any
 from ofa import resources, schema
 from ofa.data import DataConfig
 from ofa.errors import UserError
+from ofa.mixing import MixConfig
 from ofa.space import SearchSpace, load_space
 from ofa.subspace import is_part, largest_only
 
 INCLUDED = ("largest", "smallest")
+TEACHERS = ("first", "largest")
+DIVERGENCE_NAMES = ("cross_entropy", "alpha_divergence")
+CHOICES = ("kernels", "depths", "expands", "widths")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +29,23 @@ class Opens:
     expands: tuple[float, ...] | None = None
     widths: int | None = None
     """Number of stage widths, counted from the widest."""
+    everything: bool = False
+    """All choices of the space."""
+
+    def __post_init__(self) -> None:
+        if self.everything and self.given() != dict.fromkeys(CHOICES):
+            raise ValueError("opens has everything and other keys; give one or the others")
 
     def given(self) -> dict[str, Any]:
-        """What is given, by name."""
-        values = {name: getattr(self, name) for name in ("kernels", "depths", "expands", "widths")}
-        return {name: value for name, value in values.items() if value is not None}
+        """What is given, by name; None stands for all that the space has."""
+        values = {name: getattr(self, name) for name in CHOICES}
+        given = {name: value for name, value in values.items() if value is not None}
+        return dict.fromkeys(CHOICES) | given if self.everything else given
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """One step of progressive shrinking; the first trains the largest net, which then teaches."""
+    """One part of the schedule: what is open, which subnets a step has, and what they learn from."""
 
     name: str
     epochs: int
@@ -48,13 +59,20 @@ class Phase:
     subnets_per_step: int = 1
     include: tuple[str, ...] = ()
     """Subnets that are part of every step: `largest`, `smallest` (of what is open); the others are random."""
+    teacher: str = "first"
+    """`first`: the largest net as the first phase left it teaches all subnets (OFA). `largest`: the largest net of the same
+    step, which learns from the labels alone, teaches the others (BigNAS)."""
     distill: float = 1.0
-    """Weight of the teacher's soft labels beside the true ones; without effect in the first phase, which has no teacher."""
+    """Weight of the teacher's soft labels; without effect where there is no teacher, as `first` in the first phase."""
+    label_weight: float = 1.0
+    """Weight of the true labels beside a teacher."""
+    divergence: str = "cross_entropy"
+    """From the teacher: `cross_entropy`, or `alpha_divergence` (AlphaNet)."""
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise ValueError(f"epochs is {self.epochs}; must be at least 1")
-        for name in ("peak_lr", "warmup_lr", "warmup_epochs", "distill"):
+        for name in ("peak_lr", "warmup_lr", "warmup_epochs", "distill", "label_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; must not be negative")
         for name in self.include:
@@ -62,6 +80,13 @@ class Phase:
                 raise ValueError(f"include has {name!r}; allowed are {', '.join(INCLUDED)}")
         if self.subnets_per_step < max(1, len(self.include)):
             raise ValueError(f"subnets_per_step is {self.subnets_per_step}; must be at least {max(1, len(self.include))}")
+        for name, allowed in (("teacher", TEACHERS), ("divergence", DIVERGENCE_NAMES)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
+        if self.teacher == "largest" and self.include[:1] != ("largest",):
+            raise ValueError(f"teacher is largest but include is {list(self.include)}; it must begin with largest")
+        if self.label_weight == 0 and self.distill == 0:
+            raise ValueError("label_weight and distill are both 0; subnets would learn from nothing")
 
     @property
     def total_epochs(self) -> int:
@@ -117,6 +142,15 @@ class Recipe:
     lr_images: int = 64
     """Images a step that `peak_lr` is meant for."""
     label_smoothing: float = 0.1
+    mix: MixConfig = field(default_factory=MixConfig)
+    """Mixup and cutmix."""
+    average_decay: float = 0.0
+    """Of a moving average of the weights, which is then what is measured and saved; 0 is off."""
+    drop_connect: float = 0.0
+    """Probability that an image skips the last residual block in training; less, linearly, for earlier ones. Where the
+    largest net of a step teaches, of that net alone, as in BigNAS."""
+    zero_gamma: bool = False
+    """Start with residual blocks that pass their input through (Goyal et al., arXiv:1706.02677)."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint_seconds: float = 120.0
@@ -133,6 +167,9 @@ class Recipe:
                 raise ValueError(f"{name} is {getattr(self, name)}; must be at least 1")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing is {self.label_smoothing}; must be at least 0 and below 1")
+        for name in ("average_decay", "drop_connect"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; must be at least 0 and below 1")
         names = [phase.name for phase in self.phases]
         if len(set(names)) != len(names):
             raise ValueError(f"phases are named {names}; names must be distinct")
@@ -167,7 +204,7 @@ def opened_spaces(recipe: Recipe, space: SearchSpace, places: Sequence[str] | No
         limits |= phase.opens.given()
         try:
             part = _open(space, limits)
-        except UserError as error:
+        except ValueError as error:  # what the space or a part of it refuses
             raise UserError(f"{place} ({phase.name}): {error}") from None
         if opened and not is_part(opened[-1], part):
             raise UserError(f"{place} ({phase.name}): closes a choice that an earlier phase opened; phases only open more")

@@ -15,7 +15,7 @@ from ofa.recipe import Phase
 from ofa.space import SearchSpace
 from ofa.subnet import Subnet
 
-_SUBNETS, _RESOLUTION, _DROPOUT = 1, 2, 3  # streams of random numbers that must not be the same
+_SUBNETS, _RESOLUTION, _DROPOUT, _MIX = 1, 2, 3, 4  # streams of random numbers that must not be the same
 
 
 def learning_rate(phase: Phase, step: int, steps_per_epoch: int, scale: float) -> float:
@@ -52,3 +52,8 @@ def generator_of_step(seed: int, phase: int, step: int, device: torch.device) ->
     """The generator of a step's dropout."""
     words = np.random.SeedSequence((seed, phase, step, _DROPOUT)).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(words[0] >> np.uint64(1)))
+
+
+def mix_rng_of_step(seed: int, phase: int, step: int) -> np.random.Generator:
+    """The generator of a step's mixup or cutmix."""
+    return np.random.default_rng((seed, phase, step, _MIX))

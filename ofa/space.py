@@ -54,6 +54,9 @@ class SearchSpace:
     """Learned matrices between kernel sizes (OFA, section 3.3); without, a smaller kernel is the centre of a larger one."""
     norm_eps: float = 1e-5
     """Added to the variance by every batch norm (the published ProxylessNAS has 1e-3)."""
+    compound: bool = False
+    """The expand ratios of a stage follow its depth, the i-th choice of one with the i-th of the other (CompOFA, Sahni et
+    al., 2021). The genes stay; all other rows are not in the space."""
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -72,6 +75,12 @@ class SearchSpace:
                 f"resolution {self.resolutions[0]} is too small for a total stride of {self.total_stride}; "
                 f"resolutions must be at least {self.total_stride}"
             )
+        for i, stage in enumerate(self.stages):
+            if self.compound and len(stage.depths) != len(stage.expands):
+                raise ValueError(
+                    f"stages[{i}]: depths are {list(stage.depths)} and expands {list(stage.expands)}; "
+                    "in a compound space they go together, so give as many of one as of the other"
+                )
         if self.block == "bottleneck":
             for i, stage in enumerate(self.stages):
                 if stage.se:
@@ -89,6 +98,8 @@ class SearchSpace:
         """Digest of everything that gives genes and weights their meaning; names and descriptions do not count."""
         facts = schema.to_plain(self)
         del facts["name"], facts["description"]
+        if not self.compound:
+            del facts["compound"]  # spaces from before it was there keep their fingerprint
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     @cached_property
@@ -127,7 +138,7 @@ class SearchSpace:
         total = len(self.resolutions) * len(self.stem.widths)
         total *= max(1, len(self.stem.hidden_widths)) * len(self.stem.depths)
         for stage in self.stages:
-            per_block = len(stage.kernels) * len(stage.expands)
+            per_block = len(stage.kernels) * (1 if self.compound else len(stage.expands))
             total *= len(stage.widths) * sum(per_block**depth for depth in stage.depths)
         return total
 
@@ -138,11 +149,13 @@ class SearchSpace:
         return self.canonical(rng.integers(0, self.levels, size=(n, len(self.levels)), dtype=np.int8))
 
     def canonical(self, genes: npt.ArrayLike) -> Genes:
-        """A copy in which the genes of absent blocks are 0."""
+        """A copy in which the genes of absent blocks are 0, and those of expand ratios follow the depth if compound."""
         genes = np.array(genes, dtype=np.int8, ndmin=2)
         for stage, columns in zip(self.stages, self.stage_columns, strict=True):
             depths = np.asarray(stage.depths)[genes[:, columns.start + 1]]
             absent = np.arange(stage.depths[-1]) >= depths[:, None]  # [n, blocks]
+            if self.compound:
+                genes[:, columns.start + 3 : columns.stop : 2] = genes[:, columns.start + 1, None]
             genes[:, columns.start + 2 : columns.stop][np.repeat(absent, 2, axis=1)] = 0
         return genes
 
@@ -172,11 +185,22 @@ class SearchSpace:
                     self._index(f"stages[{s}].blocks[{b}].expand", stage.expands, block.expand),
                 ]
             row += [0] * (2 * (stage.depths[-1] - len(choice.blocks)))
+            self._check_compound(s, row[self.stage_columns[s]])
         return row
 
     def check(self, subnet: Subnet) -> None:
         """Raise `UserError` naming the first choice that is not in the space; any resolution will do."""
         self._encode_one(replace(subnet, resolution=self.resolutions[0]))
+
+    def _check_compound(self, stage: int, row: list[int]) -> None:
+        """Raise `UserError` if a compound space has no stage of these genes (width, depth, kernel, expand, ...)."""
+        choices, (_, depth, *blocks) = self.stages[stage], row
+        for expand in blocks[1 : 2 * choices.depths[depth] : 2] if self.compound else ():
+            if expand != depth:
+                raise UserError(
+                    f"{self.name}: stages[{stage}] has {choices.depths[depth]} blocks and expand ratio "
+                    f"{choices.expands[expand]:g}; in this compound space it goes with {choices.expands[depth]:g}"
+                )
 
     def _index(self, place: str, choices: tuple[Any, ...], value: Any) -> int:
         try:
@@ -202,8 +226,9 @@ class SearchSpace:
 
     def _decode_one(self, row: list[int]) -> Subnet:
         hidden = self.stem.hidden_widths[row[2]] if self.stem.hidden_widths else None
-        stages = []
+        stages: list[Stage] = []
         for stage, columns in zip(self.stages, self.stage_columns, strict=True):
+            self._check_compound(len(stages), row[columns])
             width, depth, *blocks = row[columns]
             pairs = zip(blocks[::2], blocks[1::2], strict=True)
             chosen = [Block(stage.kernels[kernel], stage.expands[expand]) for kernel, expand in pairs]

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ofa.losses import subnet_loss
+from ofa.mixing import mix
 from ofa.recipe import Recipe
-from ofa.schedule import generator_of_step, subnets_of_step
+from ofa.schedule import generator_of_step, mix_rng_of_step, subnets_of_step
 from ofa.space import SearchSpace
 from ofa.static import empty_net
 from ofa.supernet import Supernet
@@ -25,7 +26,8 @@ class GradientStep:
         recipe: the phases and losses.
         index: of the phase.
         opened: the part of the space that the phase trains.
-        teacher: the net whose soft labels every subnet learns from, or none.
+        teacher: the net whose soft labels every subnet learns from; none where there is none, or where the largest subnet of
+            the step teaches the others.
     """
 
     def __init__(
@@ -38,32 +40,43 @@ class GradientStep:
         """Put the gradients of a step's subnets into `.grad`, in place of what was there; their mean loss, a scalar.
 
         Args:
-            step: since the phase began; it decides the subnets and the dropout.
+            step: since the phase began; it decides the subnets, the dropout and how images are mixed.
             images: float32[batch, channels, side, side].
             labels: int64[batch].
         """
         self.supernet.zero_grad(set_to_none=True)
-        seed = self.recipe.seed
-        subnets = subnets_of_step(self.opened, self.phase, seed, self.index, step, images.shape[-1])
-        generator = generator_of_step(seed, self.index, step, images.device)
-        soft = None
-        if self.teacher is not None:  # it looks once
-            with torch.no_grad():
-                soft = F.softmax(self.teacher(images), dim=1)
-        share = 1 / len(subnets) if self.recipe.optimiser.subnet_gradients == "mean" else 1.0
+        recipe, phase = self.recipe, self.phase
+        position = recipe.seed, self.index, step
+        subnets = subnets_of_step(self.opened, phase, *position, images.shape[-1])
+        generator = generator_of_step(*position, images.device)
+        if recipe.mix.used:
+            images, labels = mix(images, labels, self.opened.classes, recipe.mix, mix_rng_of_step(*position))
+        soft = self._soft_labels(images)
+        share = 1 / len(subnets) if recipe.optimiser.subnet_gradients == "mean" else 1.0
         total = torch.zeros((), device=images.device)
-        for subnet in subnets:
-            logits = self.supernet(images, subnet, generator)
+        in_place = phase.teacher == "largest"  # the first subnet is the largest: it teaches the next ones
+        for number, subnet in enumerate(subnets):
+            drop_connect = recipe.drop_connect if number == 0 or not in_place else 0.0
+            logits = self.supernet(images, subnet, generator, drop_connect)
             loss = subnet_loss(
                 logits,
                 labels,
-                label_smoothing=self.recipe.label_smoothing,
+                label_smoothing=recipe.label_smoothing,
                 teacher=soft,
-                distill=self.phase.distill,
+                distill=phase.distill,
+                label_weight=phase.label_weight,
+                divergence=phase.divergence,
             )
             torch.autograd.backward(loss * share)
             total += loss.detach()
+            if in_place and number == 0:
+                soft = F.softmax(logits.detach(), dim=1)
         return total / len(subnets)
+
+    @torch.no_grad()
+    def _soft_labels(self, images: Tensor) -> Tensor | None:
+        """The teacher looks once."""
+        return None if self.teacher is None else F.softmax(self.teacher(images), dim=1)
 
 
 def load_teacher(path: Path, space: SearchSpace, device: torch.device) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -16,6 +16,19 @@ from ofa.space import SearchSpace, make_divisible
 from ofa.static import activation, downsample, initialise, set_norm_eps
 from ofa.subnet import Block, Subnet
 from ofa.subnet import Stem as StemChoice
+
+Keep = Callable[[Tensor], Tensor]
+
+
+def keep_all(x_BCHW: Tensor) -> Tensor:
+    """The branch of a residual block as it is."""
+    return x_BCHW
+
+
+def drop_branch(x_BCHW: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
+    """The branch zeroed for each image with probability `rate`, else scaled up so that its mean stays."""
+    keep_B111 = x_BCHW.new_empty(len(x_BCHW), 1, 1, 1).bernoulli_(1 - rate, generator=generator)
+    return x_BCHW * (keep_B111 / (1 - rate))
 
 
 class ElasticStem(nn.Module):
@@ -71,14 +84,14 @@ class ElasticMBConv(nn.Module):
         self.se = ElasticSqueezeExcite(hidden) if choices.se else nn.Identity()
         self.project = ElasticConvNorm(hidden, out_width, "none")
 
-    def forward(self, x_BCHW: Tensor, choice: Block, out_width: int) -> Tensor:
-        """B x in x H x W to B x out_width x H/stride x W/stride."""
+    def forward(self, x_BCHW: Tensor, choice: Block, out_width: int, keep: Keep = keep_all) -> Tensor:
+        """B x in x H x W to B x out_width x H/stride x W/stride; `keep` scales the branch beside an identity."""
         x = x_BCHW
         if self.expand is not None:
             x = self.expand(x, self.hidden_for(choice.expand, x.shape[1], out_width))
         x = self.se(self.depthwise(x, x.shape[1], choice.kernel))
         x = self.project(x, out_width)
-        y: Tensor = x + x_BCHW if self.residual else x
+        y: Tensor = keep(x) + x_BCHW if self.residual else x
         return y
 
 
@@ -100,11 +113,12 @@ class ElasticBottleneck(nn.Module):
         self.shortcut = None if identity else ElasticConvNorm(in_width, out_width, "none")
         self.activation = activation(act)
 
-    def forward(self, x_BCHW: Tensor, choice: Block, out_width: int) -> Tensor:
-        """B x in x H x W to B x out_width x H/stride x W/stride."""
+    def forward(self, x_BCHW: Tensor, choice: Block, out_width: int, keep: Keep = keep_all) -> Tensor:
+        """B x in x H x W to B x out_width x H/stride x W/stride; `keep` scales the branch beside an identity."""
         hidden = self.hidden_for(choice.expand, x_BCHW.shape[1], out_width)
         x = self.middle(self.reduce(x_BCHW, hidden), hidden, choice.kernel)
         x = self.project(x, out_width)
+        x = keep(x) if self.shortcut is None else x
         shortcut = x_BCHW
         if self.shortcut is not None:
             shortcut = self.shortcut(downsample(x_BCHW, self.stride), out_width)
@@ -165,13 +179,17 @@ class Supernet(nn.Module):
         set_norm_eps(self, space.norm_eps)
         initialise(self, generator)
 
-    def forward(self, images: Tensor, subnet: Subnet, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, images: Tensor, subnet: Subnet, generator: torch.Generator | None = None, drop_connect: float = 0.0
+    ) -> Tensor:
         """Logits of one subnet.
 
         Args:
             images: float32[batch, channels, height, width], any size the strides allow: the caller resizes.
             subnet: a choice out of the space.
-            generator: for dropout in training.
+            generator: for dropout and drop-connect in training.
+            drop_connect: in training, the probability that an image skips the last residual block; it falls linearly to 0
+                towards the first one (Huang et al., arXiv:1603.09382).
 
         Returns:
             float32[batch, classes].
@@ -184,12 +202,22 @@ class Supernet(nn.Module):
             raise UserError(f"{self.space.name}: images have {images.shape[1]} channels; expected {self.space.in_channels}")
         self.space.check(subnet)
         x = self.stem(images, subnet.stem)
+        done, last = 0, max(1, sum(len(stage.blocks) for stage in subnet.stages) - 1)
         for blocks, stage in zip(self.stages, subnet.stages, strict=True):
             assert isinstance(blocks, nn.ModuleList)
             for block, choice in zip(blocks, stage.blocks, strict=False):  # shorter is shallower
-                x = block(x, choice, stage.width)
+                rate = drop_connect * done / last if self.training else 0.0
+                x = block(x, choice, stage.width, partial(drop_branch, rate=rate, generator=generator) if rate else keep_all)
+                done += 1
         logits: Tensor = self.head(x, generator)
         return logits
+
+    @torch.no_grad()
+    def pass_inputs_through(self) -> None:
+        """Zero the last norm of every residual block, so that it starts as the identity (Goyal et al., 2017)."""
+        for module in self.modules():
+            if isinstance(module, ElasticBottleneck) or (isinstance(module, ElasticMBConv) and module.residual):
+                nn.init.zeros_(module.project.norm.weight)
 
     def sort_channels(self, opened: SearchSpace | Sequence[float]) -> None:
         """Sort hidden channels by importance, keeping every function already opened; see `ofa.importance`."""

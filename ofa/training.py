@@ -1,7 +1,8 @@
-"""Progressive shrinking: the loop that runs every phase of a recipe (Cai et al., 2020, section 3.3).
+"""The loop that runs every phase of a recipe; what a step does is in `ofa.step`.
 
-The first phase trains the largest net, which becomes the teacher. Each next phase goes on with the same weights, opens more
-choices and distils. The run can be killed at any moment: it goes on at the last checkpoint, bit by bit the same on a CPU.
+Progressive shrinking (Cai et al., 2020, section 3.3) trains the largest net first, which then teaches; each next phase goes
+on with the same weights and opens more choices. A sandwich (Yu et al., 2020) is one phase with everything open. The run can
+be killed at any moment: it goes on at the last checkpoint, bit by bit the same on a CPU.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from ofa.checkpoint import Checkpoint, Position, flatten, load_checkpoint, save_checkpoint, unflatten
+from ofa.ema import WeightAverage
 from ofa.energy import EnergyMeter
 from ofa.errors import UserError
 from ofa.evaluation import SubnetEvaluator
@@ -53,14 +55,22 @@ class Trainer:
         fresh = torch.Generator().manual_seed(self.recipe.seed)
         net = Supernet(self.space, fresh).to(self.device)
         self.supernet = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.recipe.zero_gamma:
+            self.supernet.pass_inputs_through()
+        decay = self.recipe.average_decay
+        self.average = WeightAverage(self.supernet, decay) if decay > 0 else None
         self.optimiser: torch.optim.Optimizer | None = None
         self.position = Position()
         self.sums = _fresh_sums()
         self.metrics = MetricsLog(run.metrics_path, run.path / "tensorboard" if self.recipe.tensorboard else None)
-        self.evaluator = SubnetEvaluator(
-            self.supernet, self.data, self.recipe.evaluation, self.recipe.evaluation.images, self.device
-        )
+        evaluation = self.recipe.evaluation
+        self.evaluator = SubnetEvaluator(self.result, self.data, evaluation, evaluation.images, self.device)
         self.meter = EnergyMeter(device=self.device.type)
+
+    @property
+    def result(self) -> Supernet:
+        """What is measured and saved: the averaged weights where the recipe averages, else the weights."""
+        return self.supernet if self.average is None else self.average.net
 
     def train(self) -> None:
         """Run what is left of the schedule, then save the supernet."""
@@ -73,7 +83,7 @@ class Trainer:
                 self._train_phase(index)
         finally:
             self.progress.close()
-        save_weights(self.run.weights_path, self.supernet.state_dict())
+        save_weights(self.run.weights_path, self.result.state_dict())
 
     # -- one phase -----------------------------------------------------------------------------------------------------
 
@@ -84,12 +94,13 @@ class Trainer:
         elif self.optimiser is None:
             raise AssertionError("a checkpoint inside a phase has an optimiser")
         teacher_path = self.run.path / "teacher.safetensors"
-        teacher = load_teacher(teacher_path, self.space, self.device) if index > 0 and phase.distill > 0 else None
+        taught = index > 0 and phase.distill > 0 and phase.teacher == "first"
+        teacher = load_teacher(teacher_path, self.space, self.device) if taught else None
         gradients = GradientStep(self.supernet, self.recipe, index, self.opened[index], teacher)
         for epoch in range(self._epoch(), phase.total_epochs):
             self._train_epoch(index, epoch, gradients)
         if index == 0:
-            save_weights(teacher_path, extract(self.supernet, self.space.largest()).state_dict())
+            save_weights(teacher_path, extract(self.result, self.space.largest()).state_dict())
         self.position, self.optimiser = Position(index + 1, 0), None
         self._save()
 
@@ -97,6 +108,8 @@ class Trainer:
         if index > 0 and _opens_expands(self.opened[index - 1], self.opened[index]):
             self.supernet.sort_channels(self.opened[index - 1])
         self.optimiser = make_optimiser(self.supernet, self.recipe.optimiser)
+        if self.average is not None:
+            self.average.restart()
 
     def _train_epoch(self, index: int, epoch: int, gradients: GradientStep) -> None:
         phase, opened = self.recipe.phases[index], self.opened[index]
@@ -128,10 +141,12 @@ class Trainer:
             # Forward and backward of each subnet.
             loss = gradients(step, images, labels)
 
-            # Clip, step.
+            # Clip, step, average.
             if self.recipe.optimiser.clip_norm is not None:
                 nn.utils.clip_grad_norm_(self.supernet.parameters(), self.recipe.optimiser.clip_norm)
             self.optimiser.step()
+            if self.average is not None:
+                self.average.update(step)
 
             # Log, checkpoint.
             self.sums["loss"] += loss
@@ -198,7 +213,8 @@ class Trainer:
     def _save(self) -> None:
         progress = self.sums | {"loss": float(self.sums["loss"])}
         momentum = {} if self.optimiser is None else momenta(self.supernet, self.optimiser)
-        tensors = flatten(model=self.supernet.state_dict(), momentum=momentum)
+        average = {} if self.average is None else self.average.net.state_dict()
+        tensors = flatten(model=self.supernet.state_dict(), momentum=momentum, average=average)
         save_checkpoint(self.run.checkpoint_folder, Checkpoint(self.position, progress, tensors))
 
     def _resume(self) -> None:
@@ -208,6 +224,8 @@ class Trainer:
             return
         self.position, self.sums = checkpoint.position, checkpoint.progress
         self.supernet.load_state_dict(unflatten(checkpoint.tensors, "model"))
+        if self.average is not None:
+            self.average.net.load_state_dict(unflatten(checkpoint.tensors, "average"))
         if self.position.step > 0:
             self.optimiser = make_optimiser(self.supernet, self.recipe.optimiser)
             set_momenta(self.supernet, self.optimiser, unflatten(checkpoint.tensors, "momentum"))

@@ -130,7 +130,7 @@ class Domain:
         take = (bits[:crossed] > (threshold + (1 << 16)) // 2) & present(self.space, fathers)
         children[:crossed] = np.where(take, fathers, children[:crossed])
         children = np.where(bits < threshold, fresh, children)
-        return np.asarray(children * present(self.space, children))
+        return self.space.canonical(children) if self.space.compound else children * present(self.space, children)
 
     def cross(self, mothers: Genes, fathers: Genes, rng: np.random.Generator) -> Genes:
         """Uniform crossover: every gene from either parent; int8[n, genes], canonical."""

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from ofa import augment, schema
 from ofa.augment import AugmentConfig
+from ofa.colour import LUMA
 from ofa.errors import UserError
 
 
@@ -104,7 +105,7 @@ def test_jitter_is_within_its_range_and_clipped() -> None:
 def test_saturation_keeps_the_grey_and_moves_the_colour() -> None:
     images = torch.tensor([200.0, 100.0, 50.0]).view(1, 3, 1, 1).expand(50, 3, 2, 2)
     out = augment.jitter(images, AugmentConfig(saturation=0.4), rng())
-    weights = torch.tensor(augment.LUMA).view(1, 3, 1, 1)
+    weights = torch.tensor(LUMA).view(1, 3, 1, 1)
     assert torch.allclose((out * weights).sum(1), (images * weights).sum(1), atol=1e-2)
     assert float((out - images).abs().max()) > 5
 

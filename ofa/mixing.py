@@ -1,0 +1,64 @@
+"""Mixup and cutmix: images of a batch blended in pairs, and their labels with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixConfig:
+    """Off unless the recipe asks for it; with both, each batch is mixed by one of them, at random."""
+
+    mixup: float = 0.0
+    """Both parameters of the beta distribution of an image's share (Zhang et al., arXiv:1710.09412); 0 is off."""
+    cutmix: float = 0.0
+    """The same for the area of a rectangle that comes from the other image (Yun et al., arXiv:1905.04899)."""
+
+    def __post_init__(self) -> None:
+        for name in ("mixup", "cutmix"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; must not be negative")
+
+    @property
+    def used(self) -> bool:
+        """Whether anything is mixed."""
+        return self.mixup > 0 or self.cutmix > 0
+
+
+def mix(images: Tensor, labels: Tensor, classes: int, config: MixConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Image i with image -i, all in the same proportion.
+
+    Args:
+        images: float32[batch, channels, height, width], in random order.
+        labels: int64[batch].
+        classes: number of classes.
+        config: at least one of mixup and cutmix is on.
+        rng: draws the proportion and the rectangle.
+
+    Returns:
+        The mixed images, and probabilities, float32[batch, classes].
+    """
+    cut = config.cutmix > 0 and (config.mixup == 0 or rng.random() < 0.5)
+    parameter = config.cutmix if cut else config.mixup
+    share = float(rng.beta(parameter, parameter))
+    other = images.flip(0)
+    if cut:
+        rows, columns = (_interval(side, (1 - share) ** 0.5, rng) for side in images.shape[2:])
+        images = images.clone()
+        images[:, :, rows, columns] = other[:, :, rows, columns]
+        height, width = images.shape[2:]
+        share = 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
+    else:
+        images = images.lerp(other, 1 - share)
+    targets = F.one_hot(labels, classes).to(images.dtype)
+    return images, targets.lerp(targets.flip(0), 1 - share)
+
+
+def _interval(side: int, fraction: float, rng: np.random.Generator) -> slice:
+    """A fraction of a side around a random centre, cut off at the image's edges."""
+    centre, half = rng.integers(side), round(side * fraction) // 2
+    return slice(max(0, int(centre) - half), min(side, int(centre) + half))
