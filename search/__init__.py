@@ -2,8 +2,9 @@
 
 from search.evolution import Evolution
 from search.exact import Exact, exact_front
+from search.nsga2 import Nsga2
 from search.predictor import Predictor, load_predictor, save_predictor
-from search.problem import Infeasible, Limit, Problem
+from search.problem import Infeasible, Limit, Objective, Problem
 from search.random_search import RandomSearch
 from search.ridge import RidgePredictor, fit
 from search.searcher import Searcher, SearchResult, find_searcher
@@ -13,6 +14,8 @@ __all__ = [
     "Exact",
     "Infeasible",
     "Limit",
+    "Nsga2",
+    "Objective",
     "Predictor",
     "Problem",
     "RandomSearch",

@@ -79,15 +79,26 @@ def infeasible(problem: Problem, scouts: Genes, closest: Genes) -> Infeasible:
     values = {limit: float(problem.cost(limit.metric, limit.platform, closest[:1])[0]) for limit in problem.limits}
     wanted = " and ".join(str(limit) for limit in problem.limits)
     reached = " and ".join(f"{number(value)} {METRICS[limit.metric].unit}" for limit, value in values.items())
-    message = f"no subnet of {problem.space.name} has {wanted} together, though each alone is attainable"
+    message = f"no subnet of {problem.space.name} has {wanted} together{_sure(problem)}, though each alone is attainable"
     return Infeasible(f"{message}; the closest has {reached}", values)
+
+
+def not_accurate_enough(problem: Problem, best: float) -> Infeasible:
+    """The exception for an accuracy that nothing reaches; `best` is the highest found within the limits."""
+    within = " within " + " and ".join(str(limit) for limit in problem.limits) if problem.limits else ""
+    wanted = f"no subnet of {problem.space.name}{within} is found with a predicted accuracy of {problem.min_top1:.4g}"
+    return Infeasible(f"{wanted}; the most accurate has {best:.4g}", {})
 
 
 def _sentence(problem: Problem, limit: Limit, value: float) -> str:
     metric = METRICS[limit.metric]
     place = f" on {limit.platform}" if metric.on_platform else ""
-    wanted = f"no subnet of {problem.space.name} {metric.under} {number(limit.bound)} {metric.unit}{place}"
+    wanted = f"no subnet of {problem.space.name} {metric.under} {number(limit.bound)} {metric.unit}{place}{_sure(problem)}"
     return f"{wanted}; the {metric.cheapest} {number(value)} {metric.unit}"
+
+
+def _sure(problem: Problem) -> str:
+    return "" if problem.confidence is None else f" at {problem.confidence:.0%} confidence"
 
 
 def _steepness(problem: Problem, genes: Genes) -> Floats:

@@ -15,7 +15,7 @@ from search.searcher import Archive, SearchResult
 class RandomSearch:
     """Uniform samples of the space; infeasible ones cost no evaluation, but a bounded number is drawn."""
 
-    batch: int = 2048
+    batch: int = 1024
     draws_per_evaluation: int = 20
     """Most subnets drawn per evaluation of the budget."""
 
@@ -26,10 +26,11 @@ class RandomSearch:
 
     def search(self, problem: Problem, rng: np.random.Generator, budget: int) -> SearchResult:
         """See `Searcher.search`."""
-        archive = Archive(problem, budget)
-        archive.add(feasible_seeds(problem, rng)[:1])  # so that there is an answer whenever one exists
+        archive = Archive(problem, budget, any_objective=True)
+        draw = feasible_seeds(problem, rng)[:1]  # so that there is an answer whenever one exists
         drawn = 0
         while archive.left > 0 and drawn < budget * self.draws_per_evaluation and archive.evaluations < problem.domain.count:
-            archive.add(archive.new(problem.domain.sample(self.batch, rng)))
+            archive.add(archive.new(np.concatenate([draw, problem.domain.sample(self.batch, rng)])))
+            draw = draw[:0]
             drawn += self.batch
         return archive.result(self.name)
