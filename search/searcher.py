@@ -19,6 +19,8 @@ from search.problem import Floats, Problem
 
 KEEP = 256
 DEFAULT_BUDGET = 20_000
+DEFAULT_BUDGET_OF_OPTUNA = 300
+"""Its samplers take longer to propose a subnet than a predictor to evaluate a thousand."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +78,6 @@ class Archive:
     evaluations: int = 0
     history: list[tuple[int, float]] = field(default_factory=list)
     reference: Floats | None = None
-    select: Callable[[Genes, Floats], npt.NDArray[np.int64]] | None = None
-    """Which of the subnets evaluated so far (genes, top-1) stay at hand, in which order, if not the best."""
     _seen: set[int] = field(default_factory=set)
     _started: float = field(default_factory=time.perf_counter)
 
@@ -123,7 +123,7 @@ class Archive:
             self.reference = losses.max(axis=0)
         candidates, everything = np.concatenate([self.genes, genes]), np.concatenate([self.top1, top1])
         self.losses = np.concatenate([self.losses, losses])
-        kept = self.select(candidates, everything) if self.select else self._best(everything, len(self.genes))
+        kept = self._best(everything, len(self.genes))
         self.genes, self.top1, self.losses = candidates[kept], everything[kept], self.losses[kept]
         best, volume = self._progress()
         if best is not None:
@@ -181,6 +181,11 @@ def searchers() -> dict[str, Callable[[], Searcher]]:
     from search.random_search import RandomSearch
 
     return {"exact": Exact, "evolution": Evolution, "nsga2": Nsga2, "optuna": OptunaSearch, "random": RandomSearch}
+
+
+def default_budget(name: str) -> int:
+    """Evaluations of the searcher of that name, where nobody says how many."""
+    return DEFAULT_BUDGET_OF_OPTUNA if name == "optuna" else DEFAULT_BUDGET
 
 
 def find_searcher(name: str, problem: Problem | None = None) -> tuple[Searcher, str]:

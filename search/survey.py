@@ -8,7 +8,7 @@ import numpy as np
 
 from ofa.space import Genes, SearchSpace
 from search.exact import exact_front, front_obstacle
-from search.pareto import FrontSearch, Indices, front_order, spread
+from search.pareto import Indices, evolved_front, front_order, spread
 from search.predictor import Predictor
 from search.problem import Costs, Floats, Problem
 
@@ -102,7 +102,7 @@ def survey(
     if front_obstacle(problem, metric, platform) is None:
         front = exact_front(problem, metric, platform)
     else:
-        front = FrontSearch().search(problem, metric, platform, rng, budget)
+        front = evolved_front(problem, metric, platform, rng, budget)
     largest = space.encode(space.largest())
     return Survey(
         space=space,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ofa.space import load_space
-from search.pareto import FrontSearch, front_order, hypervolume, nondominated, spread
+from search.pareto import evolved_front, front_order, hypervolume, nondominated, spread
 from search.problem import Floats, Infeasible
 from tests.search_toys import every_subnet, make_problem, make_space, one_subnet_space
 
@@ -64,7 +64,7 @@ def test_search_finds_the_whole_front_of_a_tiny_space() -> None:
     problem = make_problem(make_space())
     rows = every_subnet(problem.space)
     cost, top1 = problem.cost("energy_mj", "toy-phone", rows), problem.top1(rows)
-    front = FrontSearch().search(problem, "energy_mj", "toy-phone", np.random.default_rng(0), 3000)
+    front = evolved_front(problem, "energy_mj", "toy-phone", np.random.default_rng(0), 3000)
     true = front_order(cost, top1)
     full = hypervolume(cost[true], top1[true], cost.max() * 1.01, top1.min() - 0.01)
     found = hypervolume(front.cost, front.top1, cost.max() * 1.01, top1.min() - 0.01)
@@ -77,7 +77,7 @@ def test_search_beats_random_sampling_everywhere_and_repeats() -> None:
     problem = make_problem(load_space("mbv3-w1.2"))
     cloud = problem.space.sample(8000, np.random.default_rng(5))
     cost, top1 = problem.cost("latency_ms", "toy-phone", cloud), problem.top1(cloud)
-    fronts = [FrontSearch().search(problem, "latency_ms", "toy-phone", np.random.default_rng(1), 8000) for _ in range(2)]
+    fronts = [evolved_front(problem, "latency_ms", "toy-phone", np.random.default_rng(1), 8000) for _ in range(2)]
     assert np.array_equal(fronts[0].genes, fronts[1].genes)
     assert fronts[0].evaluations <= 8000
     reached = np.interp(cost, fronts[0].cost, fronts[0].top1)
@@ -88,14 +88,14 @@ def test_search_keeps_to_limits_and_parts() -> None:
     space = make_space(stages=3)
     part = space.restrict(resolutions=[24])
     problem = make_problem(space, part, params_m=6.0)
-    front = FrontSearch().search(problem, "latency_ms", "toy-phone", np.random.default_rng(0), 2000)
+    front = evolved_front(problem, "latency_ms", "toy-phone", np.random.default_rng(0), 2000)
     assert (problem.use(front.genes) <= 1).all()
     assert problem.domain.contains(front.genes).all()
     with pytest.raises(Infeasible, match=r"has under 0.01 M parameters"):
-        FrontSearch().search(make_problem(space, params_m=0.01), "latency_ms", "toy-phone", np.random.default_rng(0), 100)
+        evolved_front(make_problem(space, params_m=0.01), "latency_ms", "toy-phone", np.random.default_rng(0), 100)
 
 
 def test_one_subnet_has_a_front_of_one() -> None:
     problem = make_problem(one_subnet_space())
-    front = FrontSearch().search(problem, "latency_ms", "toy-phone", np.random.default_rng(0), 100)
+    front = evolved_front(problem, "latency_ms", "toy-phone", np.random.default_rng(0), 100)
     assert len(front.genes) == 1
