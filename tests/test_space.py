@@ -24,7 +24,7 @@ def test_random_subnets_survive_encoding_and_json(name: str) -> None:
     subnets = space.decode(genes)
     assert np.array_equal(space.encode(subnets), genes)
     assert [Subnet.from_dict(json.loads(json.dumps(subnet.to_dict()))) for subnet in subnets] == subnets
-    assert len(set(subnets)) > 190  # hashable, and really random
+    assert len(set(subnets)) > min(190, space.count() / 8)  # hashable, and really random
     for subnet in subnets:
         space.check(subnet)
 

@@ -53,7 +53,7 @@ def test_a_good_file(tmp_path: Path) -> None:
             "    steps: 2\nhead",
             r"mine\.yaml:13: stages\[1\]: unknown key 'steps'; known keys are",
         ),
-        ("classes: 4", "clases: 4", r"mine\.yaml:4: unknown key 'clases'; known keys are block, classes, descr"),
+        ("classes: 4", "clases: 4", r"mine\.yaml:4: unknown key 'clases'; known keys are block, classes, compound"),
         ("width: 64", "wide: 64", r"mine\.yaml:14: head: unknown key 'wide'; known keys are activation, dropout"),
         ("name: mine\n", "", r"mine\.yaml:1: key 'name' is missing"),
         ("    depths: [1, 2]\n", "", r"mine\.yaml:9: stages\[1\]: key 'depths' is missing"),
