@@ -62,15 +62,16 @@ class SubnetEvaluator:
         """Share of images whose label is the first guess, float64[n] in [0, 1], each at its subnet's resolution."""
         self.size(split)  # a split that is not there is an error before the bar
         bar = tqdm(subnets, desc=f"measuring on {split}", unit="subnet", disable=not progress)
-        return np.array([self._top1(subnet, split) for subnet in bar], dtype=np.float64)
+        return np.array([self.correct(subnet, split).mean() for subnet in bar], dtype=np.float64)
 
-    def _top1(self, subnet: Subnet, split: str) -> float:
+    @torch.inference_mode()
+    def correct(self, subnet: Subnet, split: str = "validation") -> npt.NDArray[np.bool_]:
+        """Of which images the first guess is the label, bool[images], in the same order for every subnet."""
         module = self.module(subnet)
         fold_batch_norm(module)
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        for images, labels in self._batches(split, subnet.resolution, self.size(split)):
-            correct += (module(images).argmax(1) == labels).sum()
-        return correct.item() / self.size(split)
+        batches = self._batches(split, subnet.resolution, self.size(split))
+        right = torch.cat([module(images).argmax(1) == labels for images, labels in batches])
+        return np.asarray(right.cpu().numpy())
 
     def _batches(self, split: str, resolution: int, limit: int) -> Iterable[tuple[Tensor, Tensor]]:
         limit = min(limit, len(self.data.labels(split)))

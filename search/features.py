@@ -32,16 +32,24 @@ class FeatureMap:
         self.space = space
         self.kind = kind
         levels = [np.arange(len(gene.choices)) if len(gene.choices) > 1 else np.arange(0) for gene in space.genes]
-        self._gene = np.repeat(np.arange(len(levels)), [len(level) for level in levels])
+        self.gene = np.repeat(np.arange(len(levels)), [len(level) for level in levels])
+        """The gene that each indicator looks at, int64[indicators]."""
         self._level = np.concatenate(levels).astype(np.int8)
 
     def __call__(self, genes: Genes) -> npt.NDArray[np.float64]:
         """int8[n, genes] to float64[n, features]."""
         used = present(self.space, genes)
-        choices = (genes[:, self._gene] == self._level) & used[:, self._gene]
+        choices = self.choices(genes, used)
         if self.kind == "choices":
             return np.asarray(choices, dtype=np.float64)
         return np.concatenate([choices, self._stages(genes, used)], axis=1, dtype=np.float64)
+
+    def choices(
+        self, genes: Genes, used: npt.NDArray[np.bool_], columns: npt.NDArray[np.int64] | slice = slice(None)
+    ) -> npt.NDArray[np.bool_]:
+        """The indicators, or some columns of them, bool[n, columns]; `used` is which genes mean something."""
+        gene = self.gene[columns]
+        return np.asarray((genes[:, gene] == self._level[columns]) & used[:, gene])
 
     def _stages(self, genes: Genes, used: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
         resolutions = np.log(np.asarray(self.space.resolutions, dtype=np.float64))
@@ -62,3 +70,10 @@ class FeatureMap:
 def _log_sum(choices: Sequence[float], genes: Genes, used: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     """Logarithm of a choice summed over the blocks in use, float64[n]."""
     return np.asarray(np.log((np.asarray(choices, dtype=np.float64)[genes] * used).sum(axis=1)))
+
+
+def standard(features: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean and standard deviation of each feature; infinite for one that never varies, which is then standardised to 0."""
+    scale = features.std(axis=0)
+    scale[scale < 1e-9] = np.inf
+    return features.mean(axis=0), scale

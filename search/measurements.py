@@ -1,7 +1,8 @@
 """Measured accuracies of subnets: an append-only JSONL that survives a kill and is never measured twice.
 
-Each line holds the genes, the top-1, on how many validation images, and what was measured: the digest of the supernet's
-weights and the fingerprint of its space. The predictor's sample, verified queries and measured fronts share one file.
+Each line holds the genes, the top-1, on how many validation images, how many of each tenth of them were right (from which
+`search.noise` tells how exact it is), and what was measured: the digest of the supernet's weights and the fingerprint of its
+space. The predictor's sample, verified queries and measured fronts share one file.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.space import Genes, SearchSpace
 from search.genes import Domain
 from search.problem import Floats
 
-Measure = Callable[[Genes], float]
+Measure = Callable[[Genes], npt.NDArray[np.bool_]]
+PARTS = 10
+"""Parts of the validation images that correct answers are counted in."""
 
 
 @dataclass
@@ -33,6 +38,9 @@ class MeasurementLog:
     images: int
     """Validation images per measurement."""
     known: dict[bytes, float] = field(default_factory=dict)
+    """Top-1 by the bytes of the genes."""
+    correct: dict[bytes, list[int]] = field(default_factory=dict)
+    """Correct answers in each part of the images; lines written before version 0.2 have none."""
 
     @classmethod
     def open(cls, path: str | Path, space: SearchSpace, weights: str, images: int) -> MeasurementLog:
@@ -53,7 +61,7 @@ class MeasurementLog:
 
         Args:
             genes: int8[n, genes].
-            measure: top-1 of one row of genes.
+            measure: which images one row of genes classifies right, bool[images].
             progress: wraps the rows that have to be measured (a progress bar).
         """
         new = [row for row in genes if row.tobytes() not in self.known]
@@ -67,11 +75,20 @@ class MeasurementLog:
         """Which rows have been measured."""
         return [row.tobytes() in self.known for row in genes]
 
-    def _append(self, row: Genes, top1: float) -> None:
+    def parts(self, genes: Genes) -> npt.NDArray[np.float64] | None:
+        """Top-1 of measured rows on each part of the images, float64[n, parts]; None where a row's were not recorded."""
+        counts = [self.correct.get(row.tobytes()) for row in genes]
+        sizes = np.array([len(part) for part in _parts(np.zeros(self.images))])
+        return None if None in counts else np.array(counts, dtype=np.float64).reshape(len(genes), len(sizes)) / sizes
+
+    def _append(self, row: Genes, right: npt.NDArray[np.bool_]) -> None:
+        assert right.shape == (self.images,)
+        top1, counts = float(right.mean()), [int(part.sum()) for part in _parts(right)]
         entry = {
             "genes": row.tolist(),
             "top1": top1,
             "images": self.images,
+            "correct": counts,
             "split": "validation",
             "space": self.space.fingerprint,
             "weights": self.weights,
@@ -81,7 +98,7 @@ class MeasurementLog:
             file.write(json.dumps(entry, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self.known[row.tobytes()] = top1
+        self.known[row.tobytes()], self.correct[row.tobytes()] = top1, counts
 
     def _drop_half_a_line(self) -> None:
         content = self.path.read_bytes()
@@ -109,7 +126,21 @@ class MeasurementLog:
             raise UserError(f"{place}: top1 is {top1}; must be between 0 and 1")
         self.space.decode(genes)
         if images == self.images:
-            self.known[np.array(genes, dtype=np.int8).tobytes()] = top1
+            key = np.array(genes, dtype=np.int8).tobytes()
+            self.known[key] = top1
+            if "correct" in entry:
+                self.correct[key] = self._counts(place, entry["correct"], top1)
+
+    def _counts(self, place: str, counts: object, top1: float) -> list[int]:
+        parts = len(_parts(np.zeros(self.images)))
+        right = round(top1 * self.images)
+        if not isinstance(counts, list) or len(counts) != parts or sum(map(int, counts)) != right:
+            raise UserError(f"{place}: correct is {counts}; must be {parts} counts that add up to {right}")
+        return counts
+
+
+def _parts(images: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    return np.array_split(images, min(PARTS, len(images)))
 
 
 def sample_plan(space: SearchSpace, samples: int, rng: np.random.Generator) -> Genes:

@@ -1,7 +1,7 @@
 """Accuracy predictors: what they offer, and how they are stored and loaded.
 
-A predictor is two files: `predictor.npz` with its arrays and `predictor.json` with everything else: the space's fingerprint,
-the cross-validation report, and what was measured.
+A predictor is two files: `predictor.npz` with its arrays and `predictor.json` with everything else: its kind, the space's
+fingerprint, the cross-validation report, and what was measured.
 """
 
 from __future__ import annotations
@@ -13,17 +13,22 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.files import atomic_write, read_json, sha256, write_json
 from ofa.space import Genes, SearchSpace
-from search.features import FEATURE_SETS
+from search.mlp import MLPPredictor
 from search.problem import Floats
 from search.ridge import RidgePredictor
+from search.stage_additive import StageAdditivePredictor
 
 FORMAT = 1
-ARRAYS = ("offset", "scale", "weights", "spread")
-NUMBERS = ("penalty", "variance")
+KINDS: tuple[type[RidgePredictor | StageAdditivePredictor | MLPPredictor], ...] = (
+    RidgePredictor,
+    StageAdditivePredictor,
+    MLPPredictor,
+)
 
 
 class Predictor(Protocol):
@@ -36,7 +41,32 @@ class Predictor(Protocol):
         """Its standard deviation, float64[n]; None where a predictor does not know."""
 
 
-def save_predictor(folder: str | Path, predictor: RidgePredictor, facts: Mapping[str, Any]) -> None:
+class FittedPredictor(Predictor, Protocol):
+    """One that was fitted here, and can be stored."""
+
+    @property
+    def kind(self) -> str:
+        """One of the names in `search.selection`."""
+
+    @property
+    def space(self) -> SearchSpace:
+        """The space of the genes."""
+
+    @property
+    def samples(self) -> int:
+        """Subnets fitted."""
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What is stored as arrays."""
+
+    def facts(self) -> dict[str, Any]:
+        """What is stored as JSON."""
+
+    def describe(self) -> str:
+        """What the fit chose, for people."""
+
+
+def save_predictor(folder: str | Path, predictor: FittedPredictor, facts: Mapping[str, Any]) -> None:
     """Write `predictor.npz` and `predictor.json` into a folder, each atomically.
 
     Args:
@@ -46,16 +76,15 @@ def save_predictor(folder: str | Path, predictor: RidgePredictor, facts: Mapping
     """
     folder = Path(folder)
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: getattr(predictor, name) for name in ARRAYS})
+    np.savez(buffer, allow_pickle=False, **predictor.arrays())
     atomic_write(folder / "predictor.npz", buffer.getvalue())
     document = {
         "format": FORMAT,
-        "kind": "ridge",
+        "kind": predictor.kind,
         "space": predictor.space.name,
         "fingerprint": predictor.space.fingerprint,
-        "features": predictor.features,
         "samples": predictor.samples,
-        **{name: getattr(predictor, name) for name in NUMBERS},
+        **predictor.facts(),
         "arrays_sha256": sha256(folder / "predictor.npz"),
     }
     write_json(folder / "predictor.json", document | dict(facts))
@@ -78,8 +107,8 @@ def load_predictor(path: str | Path, space: SearchSpace) -> Predictor:
         return load_published(path, space)
     file = predictor_file(path)
     document = read_json(file)
-    if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("kind") != "ridge":
-        raise UserError(f"{file}: not a predictor of format {FORMAT} and kind 'ridge'")
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise UserError(f"{file}: not a predictor of format {FORMAT}")
     if document.get("fingerprint") != space.fingerprint:
         raise UserError(
             f"{file}: the predictor is for space {document.get('space')} with fingerprint {document.get('fingerprint')}; "
@@ -97,32 +126,23 @@ def predictor_file(path: Path) -> Path:
     raise UserError(f"{path}: no predictor there; `ofa predictor RUN` measures subnets and fits one")
 
 
-def _read(file: Path, document: dict[str, Any], space: SearchSpace) -> RidgePredictor:
+def _read(file: Path, document: dict[str, Any], space: SearchSpace) -> Predictor:
     arrays_file = file.with_suffix(".npz")
     if document.get("arrays_sha256") != sha256(arrays_file):
         raise UserError(f"{arrays_file}: its digest is not the one in {file.name}; fit the predictor again")
-    for key in ("features", "samples", *NUMBERS):
-        if key not in document:
-            raise UserError(f"{file}: key {key!r} is missing")
-    if document["features"] not in FEATURE_SETS:
-        raise UserError(f"{file}: features are {document['features']!r}; known are {', '.join(FEATURE_SETS)}")
+    kind = next((kind for kind in KINDS if kind.kind == document.get("kind")), None)
+    if kind is None:
+        known = ", ".join(kind.kind for kind in KINDS)
+        raise UserError(f"{file}: kind is {document.get('kind')!r}; known are {known}")
     with np.load(arrays_file, allow_pickle=False) as data:
-        missing = [name for name in ARRAYS if name not in data]
-        if missing:
-            raise UserError(f"{arrays_file}: array {missing[0]!r} is missing")
-        arrays = {name: np.asarray(data[name], dtype=np.float64) for name in ARRAYS}
-    predictor = RidgePredictor(
-        space=space,
-        features=document["features"],
-        samples=int(document["samples"]),
-        penalty=float(document["penalty"]),
-        variance=float(document["variance"]),
-        **arrays,
-    )
+        arrays = {name: np.asarray(data[name]) for name in data}
     try:
+        predictor = kind.restore(space, arrays, document)
         predictor.top1(space.encode(space.largest()))
-    except ValueError as error:
-        raise UserError(f"{arrays_file}: the arrays do not fit the space {space.name}: {error}") from None
+    except KeyError as error:
+        raise UserError(f"{file}: {error} is missing in it or in {arrays_file.name}") from None
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{file}: does not fit the space {space.name}: {error}") from None
     return predictor
 
 

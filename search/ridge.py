@@ -7,28 +7,25 @@ which is exact and closed-form here, so a fit takes milliseconds. The logit keep
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ofa.errors import UserError
 from ofa.space import Genes, SearchSpace
-from search.features import FEATURE_SETS, FeatureMap
+from search.features import FEATURE_SETS, FeatureMap, standard
 from search.problem import Floats
-
-PENALTIES = tuple(float(value) for value in np.logspace(-2, 3, 21))
-FEWEST = 8
-EDGE = 1e-4
-"""Measured accuracies are moved this far from 0 and 1, where the logit is infinite."""
-CHUNK = 65_536
-INTERCEPT = 30.0
-"""Prior standard deviation of the intercept, in units of the other weights': it is practically free."""
+from search.regression import check_samples, expit, linear_score, logit, solve, top1_std, with_intercept
 
 
 @dataclass(frozen=True, kw_only=True)
 class RidgePredictor:
     """Top-1 of the subnets of a space; make one with `fit`."""
+
+    kind: ClassVar[str] = "ridge"
+    ARRAYS: ClassVar[tuple[str, ...]] = ("offset", "scale", "weights", "spread")
 
     space: SearchSpace
     features: str
@@ -49,15 +46,12 @@ class RidgePredictor:
 
     def top1(self, genes: Genes) -> Floats:
         """Predicted top-1, float64[n] in (0, 1)."""
-        return _expit(self.score(genes))
+        return expit(self.score(genes))
 
     def score(self, genes: Genes) -> Floats:
         """The logit of `top1`, float64[n]: a sum of terms that each depend on one stage and the resolution."""
-        weights = self.weights[:-1] / self.scale
-        constant = INTERCEPT * self.weights[-1] - self.offset @ weights
         features = FeatureMap(self.space, self.features)
-        parts = [features(genes[i : i + CHUNK]) @ weights + constant for i in range(0, len(genes), CHUNK)]
-        return np.concatenate(parts) if parts else np.zeros(0)
+        return linear_score(features, genes, self.weights, self.offset, self.scale)
 
     def stage_scores(self, genes: Genes, base: Genes) -> Floats:
         """`score(genes) - score(base)` at every resolution, float64[resolutions, n]; resolution genes are ignored.
@@ -76,15 +70,46 @@ class RidgePredictor:
 
     def std(self, genes: Genes) -> Floats:
         """Standard deviation of what a measurement would give, float64[n]: model error and noise of the measurements."""
+        return top1_std(self.score(genes), self.variance * (self.penalty + self._left(genes)))
+
+    def leverage(self, genes: Genes) -> Floats:
+        """How much the measurement of each fitted subnet decides its own prediction, float64[n] in [0, 1).
+
+        A leave-one-out residual is the residual over one minus it.
+        """
+        return np.minimum(self._left(genes) / self.penalty, 1 - 1e-9)
+
+    def _left(self, genes: Genes) -> Floats:
+        """Prior variance that the samples have not explained, float64[n]."""
         x = self._design(genes)
-        explained = ((x @ self.spread) ** 2).sum(axis=1)
-        logit_variance = self.variance * (self.penalty + np.maximum((x**2).sum(axis=1) - explained, 0))
-        mean = _expit(x @ self.weights)
-        return np.asarray(mean * (1 - mean) * np.sqrt(logit_variance))
+        return np.asarray(np.maximum((x**2).sum(axis=1) - ((x @ self.spread) ** 2).sum(axis=1), 0))
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What is stored as arrays."""
+        return {name: getattr(self, name) for name in self.ARRAYS}
+
+    def facts(self) -> dict[str, Any]:
+        """What is stored as JSON."""
+        return {name: getattr(self, name) for name in ("features", "samples", "penalty", "variance")}
+
+    @classmethod
+    def restore(cls, space: SearchSpace, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> RidgePredictor:
+        """The inverse of `arrays` and `facts`; raises `ValueError` when shapes do not fit."""
+        return cls(
+            space=space,
+            features=facts["features"],
+            samples=int(facts["samples"]),
+            penalty=float(facts["penalty"]),
+            variance=float(facts["variance"]),
+            **{name: arrays[name].astype(np.float64) for name in cls.ARRAYS},
+        )
+
+    def describe(self) -> str:
+        """What was chosen inside the fit."""
+        return f"features {self.features}, penalty {self.penalty:g}, both by leave-one-out"
 
     def _design(self, genes: Genes) -> Floats:
-        x = (FeatureMap(self.space, self.features)(genes) - self.offset) / self.scale
-        return np.concatenate([x, np.full((len(x), 1), INTERCEPT)], axis=1)
+        return with_intercept((FeatureMap(self.space, self.features)(genes) - self.offset) / self.scale)
 
 
 def fit(space: SearchSpace, genes: Genes, top1: npt.ArrayLike) -> RidgePredictor:
@@ -98,55 +123,25 @@ def fit(space: SearchSpace, genes: Genes, top1: npt.ArrayLike) -> RidgePredictor
     Raises:
         UserError: too few samples, or accuracies that are none.
     """
-    top1 = np.asarray(top1, dtype=np.float64)
-    if top1.shape != (len(genes),):
-        raise UserError(f"top1 has shape {top1.shape} for {len(genes)} subnets; expected ({len(genes)},)")
-    if len(genes) < FEWEST:
-        raise UserError(f"{len(genes)} measured subnets; at least {FEWEST} are needed to fit a predictor")
-    wrong = np.flatnonzero(~((top1 >= 0) & (top1 <= 1)))
-    if len(wrong):
-        raise UserError(f"top1[{wrong[0]}] is {top1[wrong[0]]}; accuracies must be between 0 and 1")
-    return min((_fit(space, kind, genes, top1) for kind in FEATURE_SETS), key=lambda pair: pair[0])[1]
+    accuracies = check_samples(genes, top1)
+    return min((_fit(space, kind, genes, accuracies) for kind in FEATURE_SETS), key=lambda pair: pair[0])[1]
 
 
 def _fit(space: SearchSpace, kind: str, genes: Genes, top1: Floats) -> tuple[float, RidgePredictor]:
     """The best penalty for one set of features: its leave-one-out squared error, and the fitted model."""
     raw = FeatureMap(space, kind)(genes)
-    offset, scale = raw.mean(axis=0), raw.std(axis=0)
-    scale[scale < 1e-9] = np.inf  # a feature that never varies says nothing: standardised to 0
-    x = np.concatenate([(raw - offset) / scale, np.full((len(raw), 1), INTERCEPT)], axis=1)
-    y = _logit(np.clip(top1, EDGE, 1 - EDGE))
-    # Dual form: everything below is in the eigenbasis of the n x n Gram matrix.
-    values, vectors = np.linalg.eigh(x @ x.T)
-    values = np.maximum(values, 0)
-    rotated = vectors.T @ y
-    best = (np.inf, 0.0, np.zeros(0), np.zeros(0))
-    for penalty in PENALTIES:
-        inverse_diagonal = (vectors**2) @ (1 / (values + penalty))
-        dual = vectors @ (rotated / (values + penalty))
-        error = float(np.mean((dual / inverse_diagonal) ** 2))
-        if error < best[0]:
-            best = (error, penalty, dual, inverse_diagonal)
-    error, penalty, dual, inverse_diagonal = best
-    # A leave-one-out residual is dual / inverse_diagonal and its variance is the prior's over inverse_diagonal.
-    variance = max(float(np.mean(dual**2 / inverse_diagonal)), 1e-12)
+    offset, scale = standard(raw)
+    x = with_intercept((raw - offset) / scale)
+    solution = solve(x @ x.T, logit(top1))
     predictor = RidgePredictor(
         space=space,
         features=kind,
-        penalty=penalty,
+        penalty=solution.penalty,
         samples=len(genes),
         offset=offset,
         scale=scale,
-        weights=x.T @ dual,
-        spread=(x.T @ vectors) / np.sqrt(values + penalty),
-        variance=variance,
+        weights=x.T @ solution.dual,
+        spread=x.T @ solution.spread,
+        variance=solution.variance,
     )
-    return error, predictor
-
-
-def _logit(p: Floats) -> Floats:
-    return np.asarray(np.log(p / (1 - p)))
-
-
-def _expit(z: Floats) -> Floats:
-    return np.asarray(0.5 * (1 + np.tanh(z / 2)))
+    return solution.error, predictor

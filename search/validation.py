@@ -39,6 +39,8 @@ class Report:
     """Share of the measurements inside the predicted mean +- 1 std; 0.68 when the uncertainty is right."""
     within_2_std: float
     """The same for 2 std; 0.95 when right."""
+    z_std: float
+    """Root mean square of errors over predicted std: 1 when right, above when the model is too sure; NaN without std."""
     top1_std: float
     """Standard deviation of the measured top-1: what there is to explain."""
 
@@ -51,14 +53,28 @@ class Report:
             f" (subnets differ by {100 * self.top1_std:.2f} points, one standard deviation)",
             f"R2                 {self.r2:.3f}",
             f"coverage           {100 * self.within_1_std:.0f}% within 1 std, {100 * self.within_2_std:.0f}% within 2 std"
-            " (68% and 95% when right)",
+            f" (68% and 95% when right); errors are {self.z_std:.2f} times the predicted std",
         ]
 
 
 def cross_validate(
-    fit: Callable[[Genes, Floats], Fitted], genes: Genes, top1: Floats, rng: np.random.Generator, folds: int = 5
+    fit: Callable[[Genes, Floats], Fitted],
+    genes: Genes,
+    top1: Floats,
+    rng: np.random.Generator,
+    folds: int = 5,
+    scored: int | None = None,
 ) -> Report:
     """Fit on all folds but one, predict that one, for each; choices made inside the fit are validated too.
+
+    Args:
+        fit: from genes and top-1 to a model.
+        genes: measured subnets, int8[n, genes].
+        top1: of each, float64[n].
+        rng: draws the folds.
+        folds: how many.
+        scored: the report is on so many subnets, the first (a random sample, say, apart from what was measured later because
+            it promised much); None: on all.
 
     Raises:
         UserError: fewer than two subnets per fold.
@@ -73,15 +89,17 @@ def cross_validate(
         uncertainty = model.std(genes[fold == k])
         if uncertainty is not None:
             std[fold == k] = uncertainty
+    predicted, std, top1 = predicted[:scored], std[:scored], top1[:scored]
     error = np.abs(predicted - top1)
     return Report(
-        samples=len(genes),
+        samples=len(top1),
         folds=folds,
         kendall_tau=kendall_tau(predicted, top1),
         mean_absolute_error=float(error.mean()),
         r2=float(1 - (error**2).sum() / max(((top1 - top1.mean()) ** 2).sum(), 1e-300)),
         within_1_std=float((error <= std).mean()),
         within_2_std=float((error <= 2 * std).mean()),
+        z_std=float(np.sqrt(np.mean((error / std) ** 2))),
         top1_std=float(top1.std()),
     )
 

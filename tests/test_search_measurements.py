@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from ofa.errors import UserError
@@ -14,14 +16,16 @@ SPACE = make_space()
 
 
 class Counter:
-    def __init__(self, fail_after: int | None = None) -> None:
-        self.calls, self.fail_after = 0, fail_after
+    """Gets as many percent right as the genes' sum: the first images."""
 
-    def __call__(self, row: Genes) -> float:
+    def __init__(self, fail_after: int | None = None, images: int = 500) -> None:
+        self.calls, self.fail_after, self.images = 0, fail_after, images
+
+    def __call__(self, row: Genes) -> npt.NDArray[np.bool_]:
         if self.calls == self.fail_after:
             raise KeyboardInterrupt
         self.calls += 1
-        return float(row.sum()) / 100
+        return np.arange(self.images) < self.images * int(row.sum()) // 100
 
 
 def open_log(path: Path, weights: str = "w1", images: int = 500) -> MeasurementLog:
@@ -36,6 +40,30 @@ def test_measures_once_and_remembers(tmp_path: Path) -> None:
     assert first.tolist() == pytest.approx([row.sum() / 100 for row in [*genes, *genes[:2]]])
     again = open_log(tmp_path).top1(genes[::-1], Counter(fail_after=0))
     assert again.tolist() == first[:6][::-1].tolist()
+
+
+def test_counts_right_answers_in_ten_parts_of_the_images(tmp_path: Path) -> None:
+    genes = SPACE.sample(4, np.random.default_rng(0))
+    assert open_log(tmp_path).parts(genes[:0]) is not None
+    top1 = open_log(tmp_path).top1(genes, Counter())
+    again = open_log(tmp_path)
+    parts = again.parts(genes)
+    assert parts is not None
+    assert parts.shape == (4, 10)
+    assert parts.mean(axis=1) == pytest.approx(top1)
+    assert parts[0, 0] == pytest.approx(min(1, 10 * top1[0]))  # the first images are the ones it gets right
+    assert parts[0, -1] == 0.0
+    path = tmp_path / "log.jsonl"
+    old = json.loads(path.read_text().splitlines()[0])
+    del old["correct"]
+    path.write_text(json.dumps(old) + "\n" + "\n".join(path.read_text().splitlines()[1:]) + "\n")
+    older = open_log(tmp_path)
+    assert older.has(genes) == [True] * 4
+    assert older.parts(genes) is None
+    assert older.parts(genes[1:]) is not None
+    path.write_text(json.dumps(old | {"correct": [50] * 9 + [51]}) + "\n")
+    with pytest.raises(UserError, match=r"log.jsonl:1: correct is \[50, .* must be 10 counts that add up to"):
+        open_log(tmp_path)
 
 
 def test_resumes_after_an_interruption_and_a_line_cut_short(tmp_path: Path) -> None:
@@ -57,7 +85,7 @@ def test_resumes_after_an_interruption_and_a_line_cut_short(tmp_path: Path) -> N
 def test_other_numbers_of_images_are_measured_apart_and_kept(tmp_path: Path) -> None:
     genes = SPACE.sample(3, np.random.default_rng(0))
     open_log(tmp_path).top1(genes, Counter())
-    counter = Counter()
+    counter = Counter(images=100)
     open_log(tmp_path, images=100).top1(genes, counter)
     assert counter.calls == 3
     assert all(open_log(tmp_path).has(genes))

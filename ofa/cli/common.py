@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from latency_tables import Costs, Platform
     from ofa.evaluation import Evaluator
     from ofa.run import RunDirectory
@@ -103,8 +106,8 @@ class Measured:
         """Measured top-1 of canonical rows, float64[n]."""
         return self.log.top1(genes, self._measure, _bar if self.show else None)
 
-    def _measure(self, row: Genes) -> float:
-        return float(self.evaluator.top1(self.space.decode(row), split="validation", progress=False)[0])
+    def _measure(self, row: Genes) -> npt.NDArray[np.bool_]:
+        return self.evaluator.correct(self.space.decode(row)[0], "validation")
 
 
 def printer(args: argparse.Namespace) -> Callable[[str], None]:

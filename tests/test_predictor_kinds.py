@@ -1,0 +1,212 @@
+"""What every kind of predictor must do; each test runs for each of them. And how one is chosen."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ofa.errors import UserError
+from ofa.space import Genes, SearchSpace, load_space
+from search import load_predictor, save_predictor
+from search.exact import exact_front
+from search.pareto import front_order
+from search.predictor import KINDS
+from search.problem import Floats, Problem
+from search.selection import FITS, kinds_of, select
+from search.stage_tables import StageAdditive
+from search.validation import kendall_tau
+from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_space
+
+SPACE = load_space("fmnist")
+
+
+@pytest.fixture(params=sorted(FITS))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def sample(n: int, seed: int = 0, noise: float = 0.0, space: SearchSpace = SPACE) -> tuple[Genes, Floats]:
+    rng = np.random.default_rng(seed)
+    genes = space.sample(n, rng)
+    return genes, ToyAccuracy(space, seed=3).top1(genes) + rng.normal(0, noise, n)
+
+
+def interacting(genes: Genes, within: bool) -> Floats:
+    """An additive accuracy, and kernels of two blocks that count only together: of one stage, or of two stages."""
+    first, second = (SPACE.stage_columns[i].start + 2 for i in (1, 2))
+    blocks = (second, second + 1) if within else (first, second)
+    together = (genes[:, blocks[0]] == 1) ^ (genes[:, blocks[1]] == 1)
+    return ToyAccuracy(SPACE, seed=3).top1(genes) - 0.02 * together
+
+
+def test_every_kind_can_be_fitted_and_loaded() -> None:
+    assert {kind.kind for kind in KINDS} == set(FITS)
+    assert kinds_of("auto") == tuple(FITS)
+    with pytest.raises(UserError, match="kind is 'forest'; available are auto, ridge, stage-additive, mlp"):
+        kinds_of("forest")
+
+
+def test_predicts_subnets_it_has_not_seen(kind: str) -> None:
+    unseen, truth = sample(500, seed=9)
+    predictor = FITS[kind](SPACE, *sample(200))
+    assert kendall_tau(predictor.top1(unseen), truth) > 0.93
+    assert predictor.top1(unseen).dtype == np.float64
+    assert predictor.space == SPACE
+    assert predictor.samples == 200
+
+
+def test_prediction_does_not_depend_on_the_batch(kind: str) -> None:
+    predictor = FITS[kind](SPACE, *sample(60, noise=0.003))
+    genes, _ = sample(40, seed=5)
+    one_by_one = np.concatenate([predictor.top1(row[None]) for row in genes])
+    assert predictor.top1(genes) == pytest.approx(one_by_one, abs=1e-7)
+    assert predictor.top1(genes[:0]).shape == predictor.std(genes[:0]).shape == (0,)
+
+
+def test_same_samples_same_predictor(kind: str) -> None:
+    genes, _ = sample(100, seed=5)
+    first, again = (FITS[kind](SPACE, *sample(60, noise=0.003)) for _ in range(2))
+    assert np.array_equal(first.top1(genes), again.top1(genes))
+    assert np.array_equal(first.std(genes), again.std(genes))
+
+
+def test_uncertainty_is_calibrated_on_noisy_measurements(kind: str) -> None:
+    unseen, truth = sample(800, seed=9)
+    predictor = FITS[kind](SPACE, *sample(200, noise=0.01))
+    error = np.abs(predictor.top1(unseen) - truth - np.random.default_rng(1).normal(0, 0.01, 800))
+    std = predictor.std(unseen)
+    assert 0.58 < (error < std).mean() < 0.82
+    assert 0.9 < (error < 2 * std).mean() < 0.995
+
+
+def test_uncertainty_falls_with_more_samples(kind: str) -> None:
+    unseen, _ = sample(200, seed=9)
+    few, many = (FITS[kind](SPACE, *sample(n, noise=0.004)).std(unseen).mean() for n in (30, 300))
+    assert few > 1.2 * many
+
+
+def test_bad_samples_are_refused(kind: str) -> None:
+    with pytest.raises(UserError, match="7 measured subnets; at least 8 are needed"):
+        FITS[kind](SPACE, *sample(7))
+    with pytest.raises(UserError, match=r"top1\[3\] is nan; accuracies must be between 0 and 1"):
+        FITS[kind](SPACE, sample(10)[0], np.where(np.arange(10) == 3, np.nan, 0.5))
+
+
+def test_a_space_with_little_choice(kind: str) -> None:
+    """One stage without depths, one resolution: features that never vary, few distinct subnets."""
+    space = make_space(stages=1, depths=(2,), resolutions=(16,))
+    rows = every_subnet(space)
+    top1 = ToyAccuracy(space, seed=3).top1(rows)
+    assert np.isfinite(FITS[kind](space, rows, top1).std(rows)).all()
+    assert kendall_tau(FITS[kind](space, rows, top1).top1(rows), top1) > 0.9
+
+
+def test_stored_and_loaded_it_is_the_same(kind: str, tmp_path: Path) -> None:
+    predictor = FITS[kind](SPACE, *sample(60, noise=0.003))
+    save_predictor(tmp_path, predictor, {"images": 5000})
+    genes, _ = sample(100, seed=5)
+    loaded = load_predictor(tmp_path, SPACE)
+    assert type(loaded) is type(predictor)
+    assert np.array_equal(loaded.top1(genes), predictor.top1(genes))
+    assert loaded.std(genes) == pytest.approx(predictor.std(genes), rel=1e-6)
+    document = json.loads((tmp_path / "predictor.json").read_text())
+    assert document["kind"] == kind
+    assert document["images"] == 5000
+    with pytest.raises(UserError, match="for space fmnist with fingerprint"):
+        load_predictor(tmp_path, SPACE.with_data(classes=7))
+
+
+def test_arrays_of_another_shape_are_refused(kind: str, tmp_path: Path) -> None:
+    from ofa.files import sha256
+
+    save_predictor(tmp_path, FITS[kind](SPACE, *sample(60)), {})
+    with np.load(tmp_path / "predictor.npz", allow_pickle=False) as data:
+        arrays = {name: data[name] for name in data}
+    document = json.loads((tmp_path / "predictor.json").read_text())
+
+    def refused(changed: dict[str, np.ndarray], message: str) -> None:
+        np.savez(tmp_path / "predictor.npz", **changed)
+        digest = {"arrays_sha256": sha256(tmp_path / "predictor.npz")}
+        (tmp_path / "predictor.json").write_text(json.dumps(document | digest))
+        with pytest.raises(UserError, match=message):
+            load_predictor(tmp_path, SPACE)
+
+    first = next(iter(arrays))
+    refused({name: array for name, array in arrays.items() if name != first}, "is missing|does not fit the space fmnist")
+    refused(arrays | {first: arrays[first][:-1]}, "does not fit the space fmnist")
+
+
+def test_fast_enough_to_search_with(kind: str) -> None:
+    started = time.process_time()
+    predictor = FITS[kind](SPACE, *sample(200, noise=0.004))
+    fitted = time.process_time()
+    predictor.top1(SPACE.sample(100_000, np.random.default_rng(1)))
+    assert fitted - started < 5
+    assert time.process_time() - fitted < 2  # twice what it should be, for busy machines
+
+
+# -- what each is for ----------------------------------------------------------------------------------------------------
+
+
+def test_stage_additive_kinds_are_sums_over_stages_and_exactly_searchable() -> None:
+    space = make_space()
+    rows = every_subnet(space)
+    for kind in FITS:
+        predictor = FITS[kind](space, *sample(80, noise=0.003, space=space))
+        assert isinstance(predictor, StageAdditive) == (kind != "mlp")
+        if isinstance(predictor, StageAdditive):
+            problem = Problem(space=space, predictor=predictor, costs={"toy": ToyCosts(space, seed=1)})
+            front = exact_front(problem, "latency_ms", "toy")
+            cost, top1 = problem.cost("latency_ms", "toy", rows), problem.top1(rows)
+            by_force = front_order(cost, top1)
+            assert front.cost == pytest.approx(cost[by_force])
+            assert front.top1 == pytest.approx(top1[by_force], abs=1e-9)
+
+
+# -- choice --------------------------------------------------------------------------------------------------------------
+
+
+def test_choice_is_by_cross_validation_and_each_kind_learns_what_it_is_for() -> None:
+    genes, _ = sample(120)
+    for within, wanted in ((True, "stage-additive"), (False, "mlp")):
+        selection = select(SPACE, genes, interacting(genes, within), ("ridge", wanted), seed=0)
+        assert list(selection.reports) == ["ridge", wanted]
+        assert selection.predictor.kind == wanted
+        assert selection.report is selection.reports[wanted]
+        assert selection.report.kendall_tau > selection.reports["ridge"].kendall_tau + 0.02
+        assert "highest Kendall tau" in selection.why
+        assert len(selection.lines()) == 2
+
+
+def test_a_small_lead_does_not_cost_the_exact_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    genes, top1 = sample(60, noise=0.004)
+    reports = select(SPACE, genes, top1, tuple(FITS), seed=0).reports
+    taus = {"ridge": 0.7, "stage-additive": 0.71, "mlp": 0.719}
+
+    def report(fit: object, *_: object) -> object:
+        from dataclasses import replace
+
+        kind = next(name for name in FITS if FITS[name] is fit.func)  # type: ignore[attr-defined]
+        return replace(reports[kind], kendall_tau=taus[kind])
+
+    monkeypatch.setattr("search.selection.cross_validate", report)
+    selection = select(SPACE, genes, top1, tuple(FITS), seed=0)
+    assert selection.predictor.kind == "stage-additive"
+    assert selection.why == "Kendall tau 0.710 in cross-validation; mlp is ahead by less than 0.01 and not exact"
+    taus["mlp"] = 0.73
+    assert select(SPACE, genes, top1, tuple(FITS), seed=0).predictor.kind == "mlp"
+    assert select(SPACE, genes, top1, ("ridge",), seed=0).why == "as asked"
+    taus["ridge"] = 0.725
+    assert select(SPACE, genes, top1, tuple(FITS), seed=0).predictor.kind == "ridge"
+
+
+def test_report_may_be_on_the_random_sample_only() -> None:
+    genes, top1 = sample(60, noise=0.004)
+    selection = select(SPACE, genes, top1, ("ridge",), seed=0, scored=50)
+    assert selection.report.samples == 50
+    assert selection.report.top1_std == pytest.approx(top1[:50].std())
+    assert selection.predictor.samples == 60
