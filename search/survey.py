@@ -8,7 +8,7 @@ import numpy as np
 
 from ofa.space import Genes, SearchSpace
 from search.exact import exact_front, front_obstacle
-from search.pareto import Indices, evolved_front, front_order, spread
+from search.pareto import Front, Indices, evolved_front, front_order, spread
 from search.predictor import Predictor
 from search.problem import Costs, Floats, Problem
 
@@ -82,6 +82,17 @@ class Survey:
         return front_order(self.measured_cost, self.measured_top1)
 
 
+def predicted_front(problem: Problem, metric: str, platform: str, rng: np.random.Generator, budget: int = BUDGET) -> Front:
+    """Exactly where predictor and costs allow it, else by evolution with `budget` predictions.
+
+    Raises:
+        UserError: the platform does not know the metric.
+    """
+    if front_obstacle(problem, metric, platform) is None:
+        return exact_front(problem, metric, platform)
+    return evolved_front(problem, metric, platform, rng, budget)
+
+
 def survey(
     space: SearchSpace,
     predictor: Predictor,
@@ -99,10 +110,7 @@ def survey(
     """
     problem = Problem(space=space, predictor=predictor, costs={platform: costs})
     cloud = space.sample(samples, rng)
-    if front_obstacle(problem, metric, platform) is None:
-        front = exact_front(problem, metric, platform)
-    else:
-        front = evolved_front(problem, metric, platform, rng, budget)
+    front = predicted_front(problem, metric, platform, rng, budget)
     largest = space.encode(space.largest())
     return Survey(
         space=space,
