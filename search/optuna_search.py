@@ -16,8 +16,8 @@ import hashlib
 import inspect
 import json
 import os
+import platform
 import secrets
-import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -160,7 +160,7 @@ class _Trials:
         self.distributions: dict[str, BaseDistribution] = {
             name: CategoricalDistribution(tuple(choices)) for name, (_, choices) in self.levels.items()
         }
-        self.worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self.worker = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(2)}"
 
     def parameters(self, row: Genes) -> dict[str, Any]:
         """What optuna calls a row of genes; of an absent block, anything that is allowed."""
