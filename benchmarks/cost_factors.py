@@ -1,6 +1,6 @@
 """How many subnets per second the cost factors evaluate, against a walk per subnet; prints one JSON line.
 
-python benchmarks/cost_factors.py [--space mbv3-w1.2] [--platform edge-int8] [--metric latency_ms] [--subnets 1000000]
+python benchmarks/cost_factors.py [--space mbv3-w1.2] [--platform edge-int8] [--metric latency_ms] [--confidence 0.9]
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--space", default="mbv3-w1.2")
     parser.add_argument("--platform", default="edge-int8")
     parser.add_argument("--metric", default="latency_ms", choices=METRICS)
+    parser.add_argument("--confidence", type=float, help="the upper bound at this confidence, not the estimate")
     parser.add_argument("--subnets", type=int, default=1_000_000)
     parser.add_argument("--walked", type=int, default=300, help="subnets evaluated one by one, for comparison")
     parser.add_argument("--repeats", type=int, default=7)
@@ -30,7 +31,7 @@ def main() -> None:
 
     space, rng = load_space(args.space), np.random.default_rng(0)
     genes = space.sample(args.subnets, rng)
-    costs = load_platform(args.platform).costs(space)
+    costs = load_platform(args.platform).costs(space, args.confidence)
 
     start = time.perf_counter()
     lookup: Lookup = costs.factors(args.metric).lookup
@@ -57,6 +58,7 @@ def main() -> None:
         "space": args.space,
         "platform": args.platform,
         "metric": args.metric,
+        "confidence": args.confidence,
         "subnets_per_s": round(rate),
         "subnets_per_s_best": round(args.subnets / min(seconds)),
         "walk_subnets_per_s": round(1 / walk_s),

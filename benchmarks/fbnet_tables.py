@@ -42,7 +42,7 @@ DEVICES = {
     "eyeriss": (
         "eyeriss-sim",
         "Eyeriss, simulated by HW-NAS-Bench",
-        "simulator of HW-NAS-Bench; the precision is assumed",
+        "HW-NAS-Bench, a simulator; the precision is assumed",
         "int16",
         EnergyModel(
             source="power x time; power: 0.82 to 0.93 mJ/ms in HW-NAS-Bench's published examples, their middle",
@@ -52,7 +52,7 @@ DEVICES = {
     "fpga": (
         "fpga-zc706",
         "Xilinx ZC706 FPGA",
-        "accelerator of HW-NAS-Bench; the precision is assumed",
+        "HW-NAS-Bench, its accelerator; the precision is assumed",
         "int16",
         EnergyModel(source="power x time; power: 7.0 W, constant in HW-NAS-Bench's published examples", power_w=7.0),
     ),

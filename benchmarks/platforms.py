@@ -14,15 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import fbnet_tables
+import mlperf_tiny
 import numpy as np
+from bounds import nested_below
 from make_platforms import predict, split
 from reference_data import GPU_COLUMNS, gpu_subnets, specialised_nets
 from scipy.stats import spearmanr
 
-from latency_tables import load_platform
+from latency_tables import Platform, load_platform
 from latency_tables.calibrate import Subject, calibrate
 from latency_tables.measurements import Timing
+from latency_tables.op_model import conversions
+from latency_tables.ops import fuse
+from latency_tables.spread import P90
 from ofa import official
+from ofa.shapes import walk_blocks
 from ofa.space import load_space
 
 BATCHES = {"1080ti": 64, "v100": 64, "tx2": 16}
@@ -35,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reference", type=Path, required=True)
     args = parser.parse_args()
-    for claims in (table_import, leave_one_out, gpus, note10, fbnet):
+    for claims in (table_import, leave_one_out, gpus, note10, fbnet, microcontrollers, coverage, analog):
         for line in claims(args.reference):
             print(json.dumps(line), flush=True)
 
@@ -74,15 +80,16 @@ def leave_one_out(reference: Path) -> Iterator[dict[str, Any]]:
             "met": error.mape <= 0.08,
         }
     mean = float(np.mean(list(mapes.values())))
+    error = load_platform("pixel1").error
+    facts = {"networks": error.networks, "mape": error.mape, "worst": error.worst}
+    yield {"claim": "shipped Pixel 1, level from its seven nets on its table's proportions, leave-one-out"} | facts
     yield {"claim": "leave-one-out, mean of ten devices", "mape": round(mean, 4), "target": 0.04, "met": mean <= 0.04}
 
 
 def gpus(reference: Path) -> Iterator[dict[str, Any]]:
     """The shipped GPU platforms on the subnets that were not fitted."""
     for column, timings in gpu_subnets(reference).items():
-        device, batch = column.rpartition("_")[0], GPU_COLUMNS[column]
-        rest = split(timings)[1]
-        name = f"{device.replace('_', '-')}-batch{batch}"
+        name, rest = gpu_name(column), split(timings)[1]
         measured = np.array([timing.latency_ms for timing in rest])
         predicted = predict(load_platform(name), rest)
         limit = GPU_LIMITS[column]
@@ -133,6 +140,77 @@ def fbnet(reference: Path) -> Iterator[dict[str, Any]]:
             "worst": error.worst,
             "spearman": error.spearman,
         }
+
+
+def microcontrollers(reference: Path) -> Iterator[dict[str, Any]]:
+    """Four networks, each predicted by a fit to the other three; no target was set."""
+    for platform in mlperf_tiny.platforms(reference):
+        assert platform.energy is not None
+        for metric, error in (("latency", platform.error), ("energy", platform.energy.error)):
+            assert error is not None
+            facts = {"networks": error.networks, "mape": error.mape, "worst": error.worst, "spearman": error.spearman}
+            yield {"claim": f"{platform.name}: {metric} of MLPerf Tiny networks left out"} | facts
+
+
+def coverage(reference: Path) -> Iterator[dict[str, Any]]:
+    """The share of measurements below the p50 and the p90 of networks that were not fitted; 50% and 90% are promised."""
+    below = []
+    for device, timings in specialised_nets(reference).items():
+        below += nested_below(timings, BATCHES.get(device, 1))
+    yield {"claim": "specialised nets below a bound from the other nets of the device"} | shares(np.array(below).T)
+    for column, timings in gpu_subnets(reference).items():
+        platform, rest = load_platform(gpu_name(column)), split(timings)[1]
+        yield {"claim": f"{platform.name} on subnets not fitted"} | shares(shipped_below(platform, rest))
+    table = load_platform(reference / "tables" / "note10")
+    sizes = sorted({block.resolution for block in table.table.blocks if block.resolution}) if table.table else []
+    space = load_space("mbv3-w1.2").restrict(resolutions=sizes)
+    genes = space.sample(RANDOM_SUBNETS, np.random.default_rng(0))
+    spread = load_platform("note10").costs(space).spread("latency_ms", genes)
+    assert spread is not None
+    yield {"claim": "shipped Note10, the imported table"} | shares(table.costs(space).latency_ms(genes) <= np.array(spread))
+
+
+def shipped_below(platform: Platform, timings: list[Timing]) -> np.ndarray:
+    """The same for a platform that ships, bool[2, networks]."""
+    excess = platform.error.excess(P90)
+    assert excess is not None
+    measured, p50 = np.array([timing.latency_ms for timing in timings]), predict(platform, timings)
+    return np.array([measured <= p50, measured <= p50 * (1 + excess)])
+
+
+def shares(below: np.ndarray) -> dict[str, Any]:
+    p50, p90 = below.mean(axis=1)
+    return {"networks": below.shape[1], "below_p50": round(float(p50), 3), "below_p90": round(float(p90), 3)}
+
+
+def analog(_: Path) -> Iterator[dict[str, Any]]:
+    """What is left of an analog macro's peak efficiency in a system, on the largest subnet of mbv3-w1.2."""
+    space = load_space("mbv3-w1.2")
+    platform, largest = load_platform("analog-imc"), space.decode(space.levels - 1)[0]
+    energy = platform.energy
+    assert energy is not None
+    assert energy.ops is not None
+    ops = [op for block in walk_blocks(space, largest) for op in fuse(block)]
+    each = energy.ops["default"]
+    parts = {
+        "array": each.pj_per_mac * sum(op.macs for op in ops),
+        "conversion": energy.pj_per_conversion * sum(conversions(op, energy.array_rows) for op in ops),
+        "buffer": each.pj_per_activation_byte * sum(op.activations for op in ops),
+        "weights from DRAM": each.pj_per_weight_byte * sum(op.weights for op in ops),
+        "static": energy.static_w * float(platform.costs(space).latency_ms(space.levels - 1)[0]) * 1e9,
+    }
+    total = float(platform.costs(space).energy_mj(space.levels - 1)[0])
+    assert abs(sum(parts.values()) * 1e-9 / total - 1) < 1e-9
+    spent, operations = 0.0, 2 * sum(op.macs for op in ops)
+    for name, picojoules in parts.items():
+        spent += picojoules
+        facts = {"mj": round(picojoules * 1e-9, 4), "tops_per_w_with_all_so_far": round(operations / spent, 3)}
+        yield {"claim": f"analog-imc, largest subnet of mbv3-w1.2: {name}"} | facts
+
+
+def gpu_name(column: str) -> str:
+    """The platform of a column of the GPU measurements."""
+    return f"{column.rpartition('_')[0].replace('_', '-')}-batch{GPU_COLUMNS[column]}"
 
 
 def subject(device: str) -> Subject:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 from latency_tables.measurements import Timing
@@ -35,6 +36,7 @@ def specialised_nets(reference: Path) -> dict[str, list[Timing]]:
     return dict(devices)
 
 
+@cache
 def gpu_subnets(reference: Path) -> dict[str, list[Timing]]:
     """4,000 subnets of mbv3-w1.2 by column (`v100_1`, ...)."""
     space = load_space("mbv3-w1.2")

@@ -50,8 +50,9 @@ class Costs:
         self.confidence = confidence
         self._grid = ShapeGrid.of(space) if grid is None else grid
         self._factors: dict[str, Factors] = {}
-        self._incomplete: set[str] = set()
-        """Metrics of which some blocks of the space are unknown."""
+        self._missing: dict[str, UserError] = {}
+        """By metric of which some blocks of the space are unknown, what the first one lacks."""
+        self._network_excess: dict[str, float] = {}
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -64,12 +65,37 @@ class Costs:
         model = self.platform.latency
         beyond = {} if model is None else model.unseen(self._grid.distinct())
         prefix = f"platform {self.platform.name}, space {self.space.name}: outside the calibration: "
-        return tuple(f"{prefix}{kind}: {text}" for kind, text in beyond.items())
+        found = [f"{prefix}{kind}: {text}" for kind, text in beyond.items()]
+        if found and self.confidence is not None:
+            found.append(f"{prefix}the bounds at confidence {self.confidence:g} are of networks like those compared")
+        return tuple(found)
+
+    @cached_property
+    def resolutions(self) -> tuple[int, ...]:
+        """The space's resolutions at which the latency of every block is known; all of them, but for a measured table."""
+        factors = self._plain.factors("latency_ms")
+        arrays = (factors.stem, *factors.first, *factors.later, factors.head)
+        unknown = [np.isnan(array).reshape(len(array), -1).any(axis=1) for array in arrays if array is not None]
+        partial = np.any(unknown, axis=0)
+        return tuple(size for size, lacks in zip(self.space.resolutions, partial, strict=True) if not lacks)
+
+    @property
+    def covered(self) -> SearchSpace | None:
+        """The part of the space whose costs are known: at `resolutions`; None where that is all of it.
+
+        Raises:
+            UserError: no resolution is known completely; names a block that is missing.
+        """
+        if self.resolutions == self.space.resolutions:
+            return None
+        if not self.resolutions:
+            raise self._plain._missing["latency_ms"]
+        return self.space.restrict(resolutions=list(self.resolutions))
 
     def of(self, metric: str, genes: npt.ArrayLike) -> Floats:
         """One of `metrics` by name; raises `UserError` naming the first block that a table does not have."""
         values = self.factors(metric)(genes)
-        if metric in self._incomplete and np.isnan(values).any():
+        if metric in self._missing and np.isnan(values).any():
             row = int(np.isnan(values).argmax())
             subnet = self.space.decode(np.array(genes, ndmin=2)[row])[0]
             for shape in walk_blocks(self.space, subnet):
@@ -117,7 +143,8 @@ class Costs:
         plain = self._plain.of(metric, genes)
         if metric not in ESTIMATED:
             return plain, plain
-        if self._error(metric) is None:
+        report = self._error(metric)
+        if report is None or report.mape is None:
             return None
         return plain, self._p90.of(metric, genes)
 
@@ -157,26 +184,30 @@ class Costs:
     def _error(self, metric: str) -> ErrorReport | None:
         """What is known of a metric's error on whole networks."""
         energy = self.platform.energy
-        report = self.platform.error if metric == "latency_ms" else energy.error if energy is not None else None
-        return None if report is None or report.mape is None else report
+        return self.platform.error if metric == "latency_ms" else energy.error if energy is not None else None
 
     def _excess(
         self, metric: str, confidence: float, shape: BlockShape | None = None, resolution: int | None = None
     ) -> float:
         """By what share of the estimate a block's part (without one: the constant) may exceed it."""
-        report = self._error(metric)
-        if report is None:
-            raise UserError(
-                f"platform {self.platform.name}: the error of its {metric} on whole networks is unknown, so there is no "
-                f"upper bound at confidence {confidence:g}; leave that out, or measure (ofa profile, ofa calibrate)"
-            )
-        network = report.excess(confidence)
-        assert network is not None
+        if metric not in self._network_excess:
+            self._network_excess[metric] = self._known_excess(metric, confidence)
+        network = self._network_excess[metric]
         timed = metric == "latency_ms" or (self.platform.energy is not None and self.platform.energy.power_w is not None)
         if shape is None or self.platform.table is None or not timed:
             return network
         block = self.platform.table.find(shape, resolution)
         return combined(network, run_excess(block.median_ms, block.p90_ms, confidence))
+
+    def _known_excess(self, metric: str, confidence: float) -> float:
+        report = self._error(metric)
+        excess = None if report is None else report.excess(confidence)
+        if excess is None:
+            raise UserError(
+                f"platform {self.platform.name}: the error of its {metric} on whole networks is unknown, so there is no "
+                f"upper bound at confidence {confidence:g}; leave that out, or measure (ofa profile, ofa calibrate)"
+            )
+        return excess
 
     @cached_property
     def _plain(self) -> Costs:
@@ -203,5 +234,5 @@ class Costs:
         if missing:
             if np.isnan(factors.stem).all() or np.isnan(factors.head).all():
                 raise missing[0]  # the table has nothing of this space
-            self._incomplete.add(metric)
+            self._missing[metric] = missing[0]
         return factors

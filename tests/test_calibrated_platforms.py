@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.bounds import nested_below
 from benchmarks.reference_data import gpu_subnets, specialised_nets
 from latency_tables import load_platform, platform_names
 from latency_tables.calibrate import Subject, calibrate
@@ -57,6 +58,29 @@ def test_gpu_platforms_on_measured_subnets(reference: Path, column: str, mape: f
 
 
 @pytest.mark.reference
+def test_nine_of_ten_measured_latencies_lie_below_the_p90(reference: Path) -> None:
+    space = load_space("mbv3-w1.2")
+    columns = gpu_subnets(reference)
+    genes = space.encode([timing.subnet for timing in columns["v100_1"]])
+    for column, least, most in (("v100_1", 0.84, 0.9), ("v100_32", 0.87, 0.92), ("titan_rtx_64", 0.88, 0.93)):
+        device, _, batch = column.rpartition("_")
+        spread = load_platform(f"{device.replace('_', '-')}-batch{batch}").costs(space).spread("latency_ms", genes)
+        assert spread is not None
+        measured = np.array([timing.latency_ms for timing in columns[column]])
+        p50, p90 = ((measured <= bound).mean() for bound in spread)
+        assert 0.3 < p50 < 0.75, column
+        assert least < p90 < most, column
+
+
+@pytest.mark.reference
+def test_the_p90_of_a_network_from_the_others_of_its_device_covers_it(reference: Path) -> None:
+    # Neither the fit nor the error behind a network's bound has seen it; 9 of 10 should be below.
+    found = [pair for device, t in specialised_nets(reference).items() for pair in nested_below(t, BATCHES.get(device, 1))]
+    assert len(found) == 47
+    assert 0.84 < np.mean([p90 for _, p90 in found]) < 0.98
+
+
+@pytest.mark.reference
 def test_a_model_fitted_to_operations_of_fbnet_gives_them_back(reference: Path) -> None:
     # Layer 2 of FBNet at 32 px, kernel 3, expansion 6 (24 channels to 24): published, over an identity that costs nothing.
     hidden = 24 * 6
@@ -78,6 +102,8 @@ def test_a_calibrated_platform_says_what_it_saw(name: str) -> None:
     assert platform.latency.seen is not None
     costs = platform.costs(load_space("fmnist"))
     assert any(": conv_kxk: " in warning for warning in costs.warnings)
+    assert not any("confidence" in warning for warning in costs.warnings)
+    assert "bounds at confidence 0.9 are of networks like those compared" in costs.at(0.9).warnings[-1]
 
 
 def test_a_platform_has_no_warnings_about_what_it_saw() -> None:

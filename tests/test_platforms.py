@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,24 @@ def test_blocks_are_described() -> None:
     assert len(set(described)) == len(described)
 
 
+def test_a_table_says_which_resolutions_it_covers() -> None:
+    space = small_space()
+    costs = measured(space.restrict(resolutions=[16])).costs(space, confidence=0.9)
+    assert costs.resolutions == (16,)
+    assert costs.covered == space.restrict(resolutions=[16])
+    assert measured(space).costs(space).resolutions == (16, 28)
+    assert measured(space).costs(space).covered is None
+    assert load_platform("edge-int8").costs(space).covered is None
+    # A table that knows the stem and the head of a space at a resolution, but not all between them.
+    platform = measured(space)
+    assert platform.table is not None
+    partial = [block for block in platform.table.blocks if describe(block.shape).find("kernel 5, hidden 120") < 0]
+    costs = replace(platform, table=replace(platform.table, blocks=tuple(partial))).costs(space)
+    assert costs.resolutions == ()
+    with pytest.raises(UserError, match=r"mbconv .* kernel 5, hidden 120.* was not measured"):
+        _ = costs.covered
+
+
 def test_unknown_energy_is_an_error_not_zero() -> None:
     space = small_space()
     costs = measured(space).costs(space)
@@ -174,6 +193,9 @@ def test_an_unknown_name_lists_the_known() -> None:
         ("{note: made up}", "{note: made up, mape: 0.1}", "mape is 0.1 on 0 networks; give both or neither"),
         ("{note: made up}", "{note: made up, mape: .inf, networks: 3}", "mape is inf"),
         ("{note: made up}", "{note: x, networks: 3, mape: 0.1, worst: 0.05}", "worst is 0.05 and mape 0.1; the largest"),
+        ("{ops:", "{array_rows: 64, ops:", "array_rows is 64 and ms_per_mconversion 0.0; give both, above 0, or neither"),
+        ("{ops:", "{ms_per_mconversion: 2, ops:", "array_rows is None and ms_per_mconversion 2.0; give both"),
+        ("latency:", "energy: {source: x, power_w: 1, error: {mape: 1}}\nlatency:", "energy: error: key 'note' is missing"),
         ("{ops:", "{seen: {depthwise: [3]}, ops:", r"seen\.depthwise is \[3\.0\]; give the least and the most"),
         ("{ops:", "{seen: {depthwise: [3, 2]}, ops:", r"seen\.depthwise is \[3\.0, 2\.0\]; give"),
         ("latency: {", "latent: {", "unknown key 'latent'"),
@@ -243,6 +265,7 @@ def test_ofa_platforms_lists_and_shows(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["platforms"]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in platform_names())
+    assert max(map(len, printed.splitlines())) <= 100
     assert main(["platforms", "edge-int8"]) == 0
     assert "Horowitz" in capsys.readouterr().out
     assert main(["platforms", "--json"]) == 0
@@ -259,5 +282,6 @@ def test_ofa_platforms_shows_a_table(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["platforms", str(path)]) == 0
     printed = capsys.readouterr().out
     assert "measured blocks of space small" in printed
-    assert "5.0% (4 networks)" in printed
+    assert "mean 5.0%, Spearman 0.900, of 4 networks: made up" in " ".join(printed.split())
+    assert "1.096 x the estimate" in printed  # t(4, 0.9) sqrt(pi / 2) 5%
     assert "none: a test's" in printed

@@ -70,7 +70,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     say = printer(args)
     say(f"{error.networks} networks, latencies {platform.details['latencies']}")
     say(f"error: mean {error.mape:.1%}, largest {error.worst:.1%}, {error.note}")
-    say(f"energy: {'unknown' if platform.energy is None else platform.energy.source}")
+    energy = None if platform.energy is None else platform.energy.error
+    if platform.energy is None or energy is None:
+        say("energy: unknown")
+    else:
+        say(f"energy: {platform.energy.source}; error: mean {energy.mape:.1%}, largest {energy.worst:.1%}")
     say(f"written to {out}; use it with --platform {out}")
     return {
         "file": str(out),
@@ -81,4 +85,5 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "spearman": error.spearman,
         "note": error.note,
         "power_w": None if platform.energy is None else platform.energy.power_w,
+        "energy_mape": None if energy is None else energy.mape,
     }

@@ -10,6 +10,7 @@ from ofa.errors import UserError
 
 if TYPE_CHECKING:
     from latency_tables import Platform
+    from latency_tables.platform import ErrorReport
 
 EXAMPLE = "ofa platforms edge-int8"
 
@@ -71,17 +72,18 @@ def _facts(platform: Platform) -> dict[str, Any]:
     """Everything but the coefficients and the measured blocks."""
     from latency_tables.costs import metrics_of
 
-    error = platform.error
+    energy = platform.energy
     facts: dict[str, Any] = {
         name: getattr(platform, name)
         for name in ("name", "device", "kind", "runtime", "precision", "batch", "threads", "date")
     }
     facts |= {
         "metrics": list(metrics_of(platform)),
-        "error": {name: getattr(error, name) for name in ("mape", "worst", "spearman", "networks", "note")},
+        "error": _error_facts(platform.error),
         "description": platform.description,
         "source": platform.source,
-        "energy_source": None if platform.energy is None else platform.energy.source,
+        "energy_source": None if energy is None else energy.source,
+        "energy_error": None if energy is None or energy.error is None else _error_facts(energy.error),
         "licence": platform.licence,
         "details": platform.details,
     }
@@ -91,11 +93,33 @@ def _facts(platform: Platform) -> dict[str, Any]:
     return facts
 
 
+def _error_facts(error: ErrorReport) -> dict[str, Any]:
+    """An error report, and by what factor the p90 of a network exceeds its p50 for it."""
+    from dataclasses import asdict
+
+    from latency_tables.spread import P90
+
+    excess = error.excess(P90)
+    return asdict(error) | {"p90_over_p50": None if excess is None else 1 + excess}
+
+
 def _error_text(error: dict[str, Any]) -> str:
     if error["mape"] is None:
         return "not compared"
-    worst = "" if error["worst"] is None else f", at most {error['worst']:.1%}"
-    return f"{error['mape']:.1%}{worst} ({error['networks']} networks)"
+    worst = "" if error["worst"] is None else f" max {error['worst']:.1%}"
+    return f"{error['mape']:.1%}{worst}"
+
+
+def _error_lines(name: str, error: dict[str, Any]) -> dict[str, str]:
+    """An error report for people, with its name."""
+    if error["mape"] is None:
+        return {name: f"not compared: {error['note']}"}
+    texts = [f"mean {error['mape']:.1%}"]
+    texts += [] if error["worst"] is None else [f"largest {error['worst']:.1%}"]
+    texts += [] if error["spearman"] is None else [f"Spearman {error['spearman']:.3f}"]
+    texts += [f"{error[f'within_{i}']:.0%} within {i}%" for i in (5, 10) if error[f"within_{i}"] is not None]
+    p90 = f"{error['p90_over_p50']:.3f} x the estimate"
+    return {name: f"{', '.join(texts)}, of {error['networks']} networks: {error['note']}", f"{name} p90": p90}
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
@@ -104,10 +128,10 @@ def _table(rows: list[dict[str, Any]]) -> None:
         (
             row["name"],
             row["kind"],
-            row["runtime"],
+            _cut(row["runtime"].partition(",")[0]),
             row["precision"],
             str(row["batch"]),
-            " ".join(metric for metric in row["metrics"] if metric in ("latency_ms", "energy_mj")),
+            "latency energy" if "energy_mj" in row["metrics"] else "latency",
             _error_text(row["error"]),
         )
         for row in rows
@@ -115,19 +139,30 @@ def _table(rows: list[dict[str, Any]]) -> None:
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:
         print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
-    print("\nmemory_kb, weights_kb, macs_m and params_m are computed for all; `ofa platforms NAME` shows one's provenance")
+    print(
+        "\nerror: of latency, on whole networks that were not fitted. memory_kb, weights_kb, macs_m, params_m\n"
+        "are computed for all. `ofa platforms NAME` shows one with its provenance."
+    )
+
+
+def _cut(text: str, width: int = 16) -> str:
+    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
 
 
 def _show(facts: dict[str, Any]) -> None:
-    error = facts["error"]
-    shown = facts | {"metrics": " ".join(facts["metrics"]), "error": f"{_error_text(error)}: {error['note']}"}
-    if error["spearman"] is not None:
-        shown["spearman"] = f"{error['spearman']:.3f}"
-    shown |= shown.pop("details")
-    if "table" in shown:
-        table = shown["table"]
-        shown["table"] = f"{table['blocks']} measured blocks of space {table['space']} ({table['fingerprint']})"
+    shown: dict[str, Any] = {}
+    for name, value in facts.items():
+        if name in ("error", "energy_error") and value is not None:
+            shown |= _error_lines(name, value)
+        elif name == "metrics":
+            shown[name] = " ".join(value)
+        elif name == "table":
+            shown[name] = f"{value['blocks']} measured blocks of space {value['space']} ({value['fingerprint']})"
+        elif name == "details":
+            shown |= value
+        else:
+            shown[name] = value
     width = max(map(len, shown))
     for name, value in shown.items():
         text = "unknown" if value is None else str(value)
-        print(textwrap.fill(f"{name.replace('_', ' '):{width}}  {text}", 110, subsequent_indent=" " * (width + 2)))
+        print(textwrap.fill(f"{name.replace('_', ' '):{width}}  {text}", 100, subsequent_indent=" " * (width + 2)))
