@@ -14,7 +14,10 @@ from latency_tables.spread import network_excess, run_excess
 from ofa.errors import UserError
 from ofa.shapes import walk_blocks
 from ofa.space import load_space
+from search.exact import Exact
+from search.problem import Limit, Problem
 from tests.platform_toys import measured, small_space
+from tests.search_toys import ToyAccuracy, best_by_force, every_subnet, make_space
 
 SPACE = small_space()
 GENES = SPACE.sample(50, np.random.default_rng(0))
@@ -82,6 +85,21 @@ def test_factors_equal_the_walk(confidence: float) -> None:
         for subnet in SPACE.decode(GENES)
     ]
     np.testing.assert_allclose(costs.latency_ms(GENES), walked, rtol=1e-12)
+
+
+def test_the_exact_search_is_exact_under_bounds() -> None:
+    space = make_space()
+    platform = measured(space)
+    upper = platform.costs(space, confidence=0.9)
+    bound = float(np.quantile(upper.latency_ms(every_subnet(space)), 0.3))
+    limit = Limit("latency_ms", bound, platform.name)
+    problem = Problem(space=space, predictor=ToyAccuracy(space, seed=2), costs={platform.name: upper}, limits=[limit])
+    found = Exact().search(problem, np.random.default_rng(0), 100)
+    assert found.optimal
+    assert found.top1[0] == pytest.approx(best_by_force(problem))
+    assert upper.latency_ms(found.genes[0])[0] <= bound
+    plain = replace(problem, costs={platform.name: platform.costs(space)})
+    assert best_by_force(plain) > found.top1[0]  # the estimate would have allowed more
 
 
 def test_bounds_rise_with_the_confidence() -> None:
