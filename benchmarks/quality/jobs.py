@@ -1,0 +1,250 @@
+"""The jobs of `shrinking_quality.py`: each trains one thing and measures it. Called with everything that must be equal."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ofa import Subnet, Supernet, extract, official, recalibrate_batch_norm, schema
+from ofa.data import Data
+from ofa.optimiser import make_optimiser
+from ofa.recipe import Phase, Recipe, opened_spaces
+from ofa.run import RunDirectory, load_run_data
+from ofa.schedule import learning_rate
+from ofa.shapes import macs, walk
+from ofa.space import SearchSpace
+from ofa.static import build_net
+from ofa.training import Trainer
+
+FIXED_SUBNETS, SCRATCH_SUBNETS = 20, 8
+TEST_IMAGES = 4000
+WORKER = Path(__file__).parents[1] / "published_shrinking.py"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One data set and seed, and what `recipes.yaml` says."""
+
+    raw: dict[str, Any]
+    data_name: str
+    seed: int
+    work: Path
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The space of all recipes."""
+        return schema.build(SearchSpace, self.raw["space"], "recipes.yaml: space")
+
+    def recipe(self, name: str) -> Recipe:
+        """A recipe by name, on this data and seed."""
+        facts = {"space": "quality", "data": self.raw["data"][self.data_name], "seed": self.seed}
+        facts |= self.raw["common"] | self.raw["recipes"][name]
+        return schema.build(Recipe, facts, f"recipes.yaml: {name}")
+
+    @cached_property
+    def data(self) -> Data:
+        """Prepared images."""
+        return load_run_data(self.recipe("progressive"), self.space)
+
+    def folder(self, job: str) -> Path:
+        """Where a job keeps what it needs to go on."""
+        return self.work / "runs" / f"{job}-{self.data_name}-{self.seed}"
+
+    @cached_property
+    def subnets(self) -> dict[str, list[Subnet]]:
+        """What every supernet is measured by: the same subnets for all seeds and recipes."""
+        space, rng = self.space, np.random.default_rng(0)
+        fixed = space.decode(space.sample(FIXED_SUBNETS, rng))
+        fixed.sort(key=lambda subnet: macs(walk(space, subnet)))
+        return {"largest": [space.largest()], "smallest": [space.smallest()], "fixed": fixed, "tied": tied(space, rng)}
+
+    def scratch(self) -> list[int]:
+        """Those of the fixed subnets that are also trained alone: places in the list, evenly spread over operations."""
+        return [round(i * (FIXED_SUBNETS - 1) / (SCRATCH_SUBNETS - 1)) for i in range(SCRATCH_SUBNETS)]
+
+    def batches(self, recipe: Recipe, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The training batches of an epoch; the trainer's are the same."""
+        return self.data.batches(
+            "train",
+            batch_size=recipe.batch_size,
+            resolution=self.space.resolutions[0],
+            shuffle=True,
+            augment=True,
+            epoch=epoch,
+            seed=self.seed,
+            drop_last=True,
+        )
+
+    def top1(self, module: nn.Module) -> float:
+        """Of a plain module on test images, after recalibration on training images; in [0, 1]."""
+        recalibrate_batch_norm(module, (images for images, _ in self._measured("train")))
+        module.eval()
+        correct = total = 0
+        with torch.inference_mode():
+            for images, labels in self._measured("test"):
+                correct += int((module(images).argmax(1) == labels).sum())
+                total += len(labels)
+        return correct / total
+
+    def _measured(self, split: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        return _measured_batches(self.data, split, self.space.resolutions[0])
+
+    def measure(self, supernet: Supernet) -> dict[str, list[float]]:
+        """Top-1 of the subnets that everything is measured by."""
+        net = supernet.eval()
+        return {
+            name: [self.top1(_channels_last(extract(net, subnet))) for subnet in subnets]
+            for name, subnets in self.subnets.items()
+        }
+
+
+_PREPARED: dict[tuple[str, str], list[tuple[torch.Tensor, torch.Tensor]]] = {}
+
+
+def _measured_batches(data: Data, split: str, resolution: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    key = (data.config.source, split)
+    if key not in _PREPARED:
+        limit = 1000 if split == "train" else TEST_IMAGES
+        _PREPARED[key] = list(
+            data.batches(split, batch_size=250, resolution=resolution, shuffle=False, augment=False, limit=limit)
+        )
+    return _PREPARED[key]
+
+
+def tied(space: SearchSpace, rng: np.random.Generator, count: int = 4) -> list[Subnet]:
+    """Random subnets whose stages are as wide as they are deep (CompOFA): the i-th depth with the i-th expand ratio."""
+    subnets = []
+    for subnet in space.decode(space.sample(count, rng)):
+        stages = []
+        for stage, choice in zip(space.stages, subnet.stages, strict=True):
+            expand = stage.expands[stage.depths.index(len(choice.blocks))] if len(stage.depths) > 1 else stage.expands[-1]
+            stages.append(replace(choice, blocks=tuple(replace(block, expand=expand) for block in choice.blocks)))
+        subnets.append(replace(subnet, stages=tuple(stages)))
+    return subnets
+
+
+# -- jobs ----------------------------------------------------------------------------------------------------------------
+
+
+def train_ours(setting: Setting, name: str) -> dict[str, Any]:
+    """One of our recipes; goes on where it was stopped."""
+    space = replace(setting.space, compound=name == "compound")
+    run = RunDirectory.create(setting.folder(name), setting.recipe(name), space)
+    if not run.weights_path.exists():
+        Trainer(run, quiet=True).train()
+    rows = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
+    supernet = Supernet(setting.space)
+    supernet.load_state_dict(run.supernet().state_dict())  # outside of the compound space, where there is one
+    return {"top1": setting.measure(supernet), "train_seconds": sum(row["seconds"] for row in rows)}
+
+
+def train_published(setting: Setting, name: str, python: str, rate: float) -> dict[str, Any]:
+    """The published package's modules and functions on the phases of `progressive`; phases done are not repeated.
+
+    It sums the gradients of a step's subnets, so its learning rates are ours over their number, times `rate`.
+    """
+    recipe, space = setting.recipe("progressive"), setting.space
+    folder = setting.folder(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    opened = opened_spaces(recipe, space)
+    seconds, first_epoch, before = 0.0, 0, None
+    for phase, part in zip(recipe.phases, opened, strict=True):
+        out, timing = folder / f"{phase.name}.pt", folder / f"{phase.name}.json"
+        if not timing.exists():
+            settings = _worker_settings(setting, recipe, phase, part, rate)
+            settings |= {"before": before, "teacher": str(folder / f"{recipe.phases[0].name}.pt"), "out": str(out)}
+            settings["largest"] = _choices(opened[0])
+            epochs = range(first_epoch, first_epoch + phase.total_epochs)
+            timing.write_text(json.dumps(_run_worker(python, settings, setting, recipe, epochs)))
+        seconds += json.loads(timing.read_text())
+        first_epoch, before = first_epoch + phase.total_epochs, str(out)
+    supernet = Supernet(space)
+    theirs = torch.load(str(before), weights_only=True)["state_dict"]
+    supernet.load_state_dict(official.convert_state_dict(theirs, space))
+    return {"top1": setting.measure(supernet), "train_seconds": seconds}
+
+
+def train_scratch(setting: Setting, index: int) -> dict[str, Any]:
+    """One of the fixed subnets alone, on as many images as a supernet sees, with the sandwich's learning rate."""
+    recipe = setting.recipe("sandwich")
+    phase, place = recipe.phases[0], setting.scratch()[index]
+    generator = torch.Generator().manual_seed(setting.seed)
+    module = _channels_last(build_net(setting.space, setting.subnets["fixed"][place], generator)).train()
+    optimiser = make_optimiser(module, recipe.optimiser)
+    steps = setting.data.steps("train", recipe.batch_size, drop_last=True)
+    torch.manual_seed(setting.seed)  # its dropout
+    start = time.perf_counter()
+    for epoch in range(phase.total_epochs):
+        for step, (images, labels) in enumerate(setting.batches(recipe, epoch), epoch * steps):
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(phase, step, steps, recipe.batch_size / recipe.lr_images)
+            module.zero_grad()
+            torch.autograd.backward(F.cross_entropy(module(images), labels, label_smoothing=recipe.label_smoothing))
+            nn.utils.clip_grad_norm_(module.parameters(), recipe.optimiser.clip_norm or float("inf"))
+            optimiser.step()
+    seconds = time.perf_counter() - start
+    return {"place": place, "top1": setting.top1(module), "train_seconds": seconds}
+
+
+def _worker_settings(setting: Setting, recipe: Recipe, phase: Phase, part: SearchSpace, rate: float) -> dict[str, Any]:
+    space = setting.space
+    return {
+        "phase": phase.name,
+        "opened": _choices(part),
+        "epochs": phase.epochs,
+        "learning_rate": rate * phase.peak_lr / phase.subnets_per_step,
+        "subnets_per_step": phase.subnets_per_step,
+        "weight_decay": recipe.optimiser.weight_decay,
+        "dropout": space.head.dropout,
+        "width_mult": setting.raw["width_mult"],
+        "seed": setting.seed,
+        "images": [recipe.batch_size, space.in_channels, space.resolutions[0], space.resolutions[0]],
+        "steps_per_epoch": setting.data.steps("train", recipe.batch_size, drop_last=True),
+    }
+
+
+def _choices(part: SearchSpace) -> dict[str, list[Any]]:
+    last = part.stages[-1]
+    expands = [int(expand) if expand == int(expand) else expand for expand in last.expands]
+    return {"kernels": list(last.kernels), "expands": expands, "depths": list(last.depths)}
+
+
+def _run_worker(python: str, settings: dict[str, Any], setting: Setting, recipe: Recipe, epochs: range) -> float:
+    """Feed the worker; the seconds it took, its start and the making of batches included."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}  # its `ofa`, not ours
+    start = time.perf_counter()
+    words = Path(settings["out"]).with_suffix(".log")  # no pipe: its progress bars would fill it
+    with (
+        words.open("w") as log,
+        subprocess.Popen([python, str(WORKER)], stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment) as process,
+    ):
+        assert process.stdin is not None
+        try:
+            process.stdin.write(json.dumps(settings).encode() + b"\n")
+            for epoch in epochs:
+                for images, labels in setting.batches(recipe, epoch):
+                    process.stdin.write(images.contiguous(memory_format=torch.contiguous_format).numpy().tobytes())
+                    process.stdin.write(labels.numpy().tobytes())
+            process.stdin.close()
+        except BrokenPipeError:
+            pass  # it died; the log says why
+        if process.wait():
+            raise RuntimeError(f"the published package's worker failed in phase {settings['phase']}; see {words}")
+    return time.perf_counter() - start
+
+
+def _channels_last(module: nn.Module) -> nn.Module:
+    placed: nn.Module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return placed
