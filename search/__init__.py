@@ -2,7 +2,9 @@
 
 from search.evolution import Evolution
 from search.exact import Exact, exact_front
+from search.history import SearchLog, read_log
 from search.nsga2 import Nsga2
+from search.optuna_search import OptunaSearch
 from search.predictor import Predictor, load_predictor, save_predictor
 from search.problem import Infeasible, Limit, Objective, Problem
 from search.random_search import RandomSearch
@@ -16,15 +18,18 @@ __all__ = [
     "Limit",
     "Nsga2",
     "Objective",
+    "OptunaSearch",
     "Predictor",
     "Problem",
     "RandomSearch",
     "RidgePredictor",
+    "SearchLog",
     "SearchResult",
     "Searcher",
     "exact_front",
     "find_searcher",
     "fit",
     "load_predictor",
+    "read_log",
     "save_predictor",
 ]

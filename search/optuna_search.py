@@ -95,7 +95,10 @@ class OptunaSearch:
         """The study in memory, and the one in the storage."""
         import optuna
 
-        directions = ["maximize" if sign < 0 else "minimize" for sign in problem.signs]
+        directions = [
+            optuna.study.StudyDirection.MAXIMIZE if sign < 0 else optuna.study.StudyDirection.MINIMIZE
+            for sign in problem.signs
+        ]
         sampler = find_sampler(self.sampler, int(rng.integers(2**31)))
         own = optuna.create_study(sampler=sampler, directions=directions)
         if self.storage is None:

@@ -8,7 +8,8 @@ import numpy as np
 
 from ofa.space import Genes
 from search import domination
-from search.domination import Indices, Mask
+from search.domination import Indices as Indices
+from search.domination import Mask
 from search.nsga2 import Nsga2
 from search.problem import Floats, Objective, Problem
 

@@ -30,15 +30,15 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def load(storage: str, name: str | None = None) -> optuna.Study:
-    return optuna.load_study(study_name=name, storage=storage)
+def journal(path: Path) -> optuna.storages.JournalStorage:
+    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
 
 
 def test_tpe_learns_more_than_random_sampling() -> None:
     problem = problem_of()
-    learned = OptunaSearch(batch=8).search(problem, rng(), 80)
-    assert learned.evaluations == 80
-    assert learned.top1[0] > RandomSearch().search(problem, rng(), 80).top1[0]
+    learned = OptunaSearch(batch=8).search(problem, rng(), 64)
+    assert learned.evaluations == 64
+    assert learned.top1[0] > RandomSearch().search(problem, rng(), 64).top1[0]
 
 
 @pytest.mark.parametrize("objectives", [[Objective()], TWO])
@@ -62,13 +62,13 @@ def test_a_wrong_sampler_lists_what_there_is() -> None:
 def test_trials_can_be_read_in_the_study(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     problem = problem_of(min_top1=0.5)
-    result = OptunaSearch(sampler="RandomSampler", storage=storage, study="mine").search(problem, rng(), 30)
-    study = load(storage, "mine")
+    result = OptunaSearch(sampler="RandomSampler", storage=storage, study="mine").search(problem, rng(), 24)
+    study = optuna.load_study(study_name="mine", storage=storage)
     assert study.user_attrs["question"]["limits"] == [["latency_ms", "toy-phone", 11.0]]
     assert study.best_value == result.top1[0]
     done = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
     beyond = study.get_trials(states=(optuna.trial.TrialState.PRUNED,))
-    assert len({trial.user_attrs["subnet"] for trial in done}) == 30
+    assert len({trial.user_attrs["subnet"] for trial in done}) == 24
     assert beyond
     for trial in (*done, *beyond):
         within = trial.state == optuna.trial.TrialState.COMPLETE
@@ -82,7 +82,7 @@ def test_trials_can_be_read_in_the_study(tmp_path: Path) -> None:
 
 
 def test_a_study_goes_on_where_it_was_and_only_for_the_same_problem(tmp_path: Path) -> None:
-    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    storage, stored = f"journal://{tmp_path / 'log'}", journal(tmp_path / "log")
 
     def run(budget: int, study: str | None = None, **changes: object) -> object:
         return OptunaSearch(sampler="RandomSampler", storage=storage, study=study).search(
@@ -95,15 +95,15 @@ def test_a_study_goes_on_where_it_was_and_only_for_the_same_problem(tmp_path: Pa
     more = run(25)
     assert more.evaluations == 25
     assert {row.tobytes() for row in first.genes} <= {row.tobytes() for row in more.genes}
-    (name,) = optuna.get_all_study_names(storage)
+    (name,) = optuna.get_all_study_names(stored)
     assert name.startswith("toy-")
     with pytest.raises(
         UserError, match=rf"study '{name}' is of another problem: its source is '', not 'other'; give another"
     ):
         run(10, study=name, source="other")
     run(10, source="other")
-    assert len(optuna.get_all_study_names(storage)) == 2
-    optuna.create_study(storage=storage, study_name="foreign").optimize(lambda trial: 0.0, n_trials=1)
+    assert len(optuna.get_all_study_names(stored)) == 2
+    optuna.create_study(storage=stored, study_name="foreign").optimize(lambda trial: 0.0, n_trials=1)
     with pytest.raises(UserError, match="study 'foreign' is not one of ofa; give another --study"):
         run(10, study="foreign", objectives=[Objective("latency_ms", "toy-phone")])
 
@@ -159,10 +159,7 @@ print(result.evaluations)
     ]
     counts = [int(worker.communicate(timeout=120)[0]) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0]
-    study = optuna.load_study(
-        study_name=None,
-        storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / "journal"))),
-    )
+    study = optuna.load_study(study_name=None, storage=journal(tmp_path / "journal"))
     done = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
     workers_of = [trial.user_attrs["worker"].rpartition("-")[0] for trial in done]
     by_worker = {worker: workers_of.count(worker) for worker in workers_of}
