@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ofa import draws
 from ofa.colour import LUMA, grey
 from ofa.rand_augment import RandAugmentConfig, rand_augment
 
@@ -77,7 +78,7 @@ def shift_and_flip(images: Tensor, side: int, config: AugmentConfig, generator: 
     if padding:
         images = F.pad(images, (0, 0, padding, padding, padding, padding))
         windows = images.unfold(1, side, 1).unfold(2, side, 1)  # a view: [batch, tops, lefts, channels, side, side]
-        shifts = torch.randint(2 * padding + 1, (2, batch), generator=generator)
+        shifts = [draws.integers(2 * padding + 1, batch, generator) for _ in range(2)]
         tops, lefts = (height - side) // 2 + shifts[0], (width - side) // 2 + shifts[1]
         device = images.device
         images = windows[torch.arange(batch, device=device), tops.to(device), lefts.to(device)]
@@ -118,7 +119,7 @@ def random_resized_crop(
     batch, _, height, width = images.shape
     lefts, tops, widths, heights = crop_boxes(batch, height, width, area, generator)
     if mirror:
-        flips = torch.rand(batch, generator=generator) < 0.5
+        flips = draws.uniform(batch, generator) < 0.5
         lefts, widths = torch.where(flips, lefts + widths, lefts), torch.where(flips, -widths, widths)
     vertical = resampling(tops, heights, height, resolution).to(images.device)
     horizontal = resampling(lefts, widths, width, resolution).to(images.device)
@@ -147,7 +148,7 @@ def resampling(starts: Tensor, lengths: Tensor, size: int, resolution: int) -> T
 
 def flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Each image of [batch, channels, height, width] mirrored with probability one half."""
-    flips = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+    flips = draws.uniform(len(images), generator).view(-1, 1, 1, 1) < 0.5
     return torch.where(flips.to(images.device), images.flip(3), images)
 
 
@@ -186,7 +187,7 @@ def erase(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> 
         return images
     batch, _, height, width = images.shape
     lefts, tops, widths, heights = crop_boxes(batch, height, width, config.erase_area, generator)
-    chosen = torch.rand(batch, 1, 1, generator=generator) < config.erase_probability
+    chosen = draws.uniform(batch, generator).view(-1, 1, 1) < config.erase_probability
     rows, columns = torch.arange(height), torch.arange(width)
     in_rows = (rows >= tops.round().unsqueeze(1)) & (rows < (tops + heights).round().unsqueeze(1))  # [batch, height]
     in_columns = (columns >= lefts.round().unsqueeze(1)) & (columns < (lefts + widths).round().unsqueeze(1))
@@ -196,7 +197,7 @@ def erase(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> 
 
 def _uniform(count: int, bounds: tuple[float, ...], generator: torch.Generator) -> Tensor:
     low, high = bounds
-    return low + (high - low) * torch.rand(count, dtype=torch.float64, generator=generator)
+    return low + (high - low) * draws.uniform(count, generator, torch.float64)
 
 
 def _factor(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor
 from ofa import augment as augmentation
 from ofa.augment import AugmentConfig
 from ofa.datasets import Source, data_root, read_source
+from ofa.distributed import WHOLE, Share, processes_here
 from ofa.errors import UserError
 from ofa.splits import COLOUR, ERASE, ORDER, FileSplit, Part, Plan, Split, generator, make_splits, take
 
@@ -59,7 +60,8 @@ class DataConfig:
     evaluation_crop: float = 1.0
     """Fraction of the shorter side that evaluation keeps, in the centre (ImageNet's habit is 0.875)."""
     workers: int | None = None
-    """Processes that decode image files; None: one per usable CPU, at most 16."""
+    """Processes that decode image files; None: one per usable CPU, at most 16. Of each process of a parallel training, which
+    share the CPUs."""
     memory_limit_mb: float = 2048.0
     """An image folder of equal sizes below it is decoded once and stays in memory."""
 
@@ -125,6 +127,7 @@ class Data:
         device: torch.device | str = "cpu",
         limit: int | None = None,
         drop_last: bool = False,
+        share: Share = WHOLE,
     ) -> Iterator[Batch]:
         """One pass over a split.
 
@@ -140,6 +143,7 @@ class Data:
             device: where the batches are made.
             limit: use only so many images, the first of the order; with every class's share as in the whole split.
             drop_last: leave out a last batch that is not full.
+            share: yield only this part of each batch, as it would be in the whole; with drop_last.
 
         Yields:
             float32[batch, channels, resolution, resolution] normalised and channels-last, and int64[batch] labels.
@@ -153,11 +157,18 @@ class Data:
             raise ValueError(
                 f"batch_size {batch_size} must be 1 or more; start {start}, seed {seed}, epoch {epoch}: 0 or more"
             )
+        if batch_size % share.parts or (share.parts > 1 and not drop_last):
+            raise ValueError(f"batches of {batch_size} have no {share.parts} equal parts; or drop_last is missing")
         order = np.arange(count)
         if shuffle:
             order = torch.randperm(len(source.labels), generator=generator(seed, epoch, ORDER)).numpy()[:count]
         plans = [
-            Plan(order[i * batch_size : (i + 1) * batch_size], _resolution(resolution, i), (seed, epoch, i))
+            Plan(
+                order[i * batch_size : (i + 1) * batch_size][share.of(batch_size)],
+                _resolution(resolution, i),
+                (seed, epoch, i),
+                share,
+            )
             for i in range(start, self.steps(split, batch_size, limit, drop_last))
         ]
         varied = self.config.augment if augment else None
@@ -191,7 +202,7 @@ def load_data(config: DataConfig, root: str | Path | None = None, *, channels: i
         raise UserError(f"data {config.source}: channels is {channels}; images have 1 (grey) or 3 (RGB)")
     source = read_source(config.source, data_root() if root is None else Path(root))
     parts = _held_out(source, config)
-    workers = min(MAX_WORKERS, usable_cpus()) if config.workers is None else config.workers
+    workers = min(MAX_WORKERS, max(1, usable_cpus() // processes_here())) if config.workers is None else config.workers
     splits = make_splits(parts, channels, workers, int(config.memory_limit_mb * 1e6))
     if config.augment.crop_padding and isinstance(splits["train"], FileSplit):
         raise UserError(

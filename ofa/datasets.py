@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ofa import fashion_mnist
 from ofa.errors import UserError
+from ofa.path_list import PathList
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
 # Accepted spellings of (images, labels) of each part, in the arrays of an .npz or the .npy files of a folder.
@@ -42,7 +43,7 @@ class Arrays:
 class Files:
     """Image files, not decoded."""
 
-    paths: tuple[str, ...]
+    paths: PathList
     labels: npt.NDArray[np.int64]
 
 
@@ -206,7 +207,7 @@ def _read_image_folder(folder: Path) -> Source:
         if unknown:
             raise UserError(f"{folder}: class {unknown[0]!r} of {part} is not in train/, which has {', '.join(classes)}")
         numbers = [np.full(len(files[name]), classes.index(name), dtype=np.int64) for name in files]
-        parts[part] = Files(tuple(path for name in files for path in files[name]), np.concatenate(numbers))
+        parts[part] = Files(PathList.of(path for name in files for path in files[name]), np.concatenate(numbers))
     return Source(parts, classes)
 
 

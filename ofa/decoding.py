@@ -32,7 +32,7 @@ DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L")
 class Job:
     """One batch to decode."""
 
-    paths: tuple[str, ...]
+    paths: Sequence[str]
     resolution: int | None
     """Pixels of the square to make; None keeps the stored size (which must then be the same for all)."""
     keep: float = 1.0
@@ -41,6 +41,8 @@ class Job:
     """Range of the area of a random crop, which then takes the place of the central square."""
     seed: tuple[int, ...] = ()
     """Of the random crops; with the image's place in the batch it decides them."""
+    first: int = 0
+    """Place in the batch of the first image, where others decode the ones before."""
 
 
 class SizesDifferError(UserError):
@@ -162,7 +164,7 @@ def _decode_one(job: Job, place: int, channels: int) -> npt.NDArray[np.uint8]:
 
 def _box(job: Job, place: int, height: int, width: int) -> Box:
     if job.crop_area is not None:
-        return crop_box(height, width, job.crop_area, np.random.default_rng([*job.seed, place]))
+        return crop_box(height, width, job.crop_area, np.random.default_rng([*job.seed, job.first + place]))
     side = min(height, width) * job.keep
     left, top = (width - side) / 2, (height - side) / 2
     return left, top, left + side, top + side

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from ofa.errors import UserError
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA where it is present; raises `UserError` for a device that is not there."""
+    """`auto` is CUDA where it is present; raises `UserError` for a device that is not there.
+
+    Of several processes that `torchrun` starts on a machine, each gets a GPU of its own.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ofa.batch_norm import recalibrate_batch_norm
 from ofa.data import Data
+from ofa.distributed import ALONE, World
 from ofa.extraction import extract
 from ofa.recipe import EvaluationConfig
 from ofa.run import RunDirectory
@@ -31,6 +32,7 @@ class SubnetEvaluator:
         config: numbers of images.
         images: validation images to look at; None: all.
         device: where subnets run.
+        world: the processes that share the subnets of a call of `top1`.
     """
 
     def __init__(
@@ -40,8 +42,10 @@ class SubnetEvaluator:
         config: EvaluationConfig,
         images: int | None = None,
         device: torch.device | str = "cpu",
+        world: World = ALONE,
     ) -> None:
-        self.supernet, self.data, self.config, self.images, self.device = supernet, data, config, images, device
+        self.supernet, self.data, self.config, self.images = supernet, data, config, images
+        self.device, self.world = device, world
         self._cache: dict[tuple[str, int], list[tuple[Tensor, Tensor]]] = {}
 
     def size(self, split: str = "validation") -> int:
@@ -61,8 +65,9 @@ class SubnetEvaluator:
     def top1(self, subnets: Sequence[Subnet], split: str = "validation", progress: bool = False) -> npt.NDArray[np.float64]:
         """Share of images whose label is the first guess, float64[n] in [0, 1], each at its subnet's resolution."""
         self.size(split)  # a split that is not there is an error before the bar
-        bar = tqdm(subnets, desc=f"measuring on {split}", unit="subnet", disable=not progress)
-        return np.array([self.correct(subnet, split).mean() for subnet in bar], dtype=np.float64)
+        values = self.world.map(lambda subnet: float(self.correct(subnet, split).mean()), subnets)
+        bar = tqdm(values, f"measuring on {split}", len(subnets), unit="subnet", disable=not progress)
+        return np.array(list(bar), dtype=np.float64)
 
     @torch.inference_mode()
     def correct(self, subnet: Subnet, split: str = "validation") -> npt.NDArray[np.bool_]:
@@ -99,7 +104,10 @@ class Evaluator(SubnetEvaluator):
         run: the run.
         device: where subnets run.
         images: images of a split to look at; None: all.
+        world: the processes that share the subnets of a call of `top1`.
     """
 
-    def __init__(self, run: RunDirectory, device: torch.device | str = "cpu", images: int | None = None) -> None:
-        super().__init__(run.supernet(device), run.data(), run.recipe.evaluation, images, device)
+    def __init__(
+        self, run: RunDirectory, device: torch.device | str = "cpu", images: int | None = None, world: World = ALONE
+    ) -> None:
+        super().__init__(run.supernet(device), run.data(), run.recipe.evaluation, images, device, world)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -30,7 +31,9 @@ class MixConfig:
 
 
 def mix(images: Tensor, labels: Tensor, classes: int, config: MixConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Image i with image -i, all in the same proportion.
+    """Each image with its neighbour, all in the same proportion; the last of an odd number stays as it is.
+
+    Neighbours, so that a process which holds an even part of the batch needs no image of another's.
 
     Args:
         images: float32[batch, channels, height, width], in random order.
@@ -45,7 +48,8 @@ def mix(images: Tensor, labels: Tensor, classes: int, config: MixConfig, rng: np
     cut = config.cutmix > 0 and (config.mixup == 0 or rng.random() < 0.5)
     parameter = config.cutmix if cut else config.mixup
     share = float(rng.beta(parameter, parameter))
-    other = images.flip(0)
+    neighbours = _neighbours(len(images)).to(images.device)
+    other = images[neighbours]
     if cut:
         rows, columns = (_interval(side, (1 - share) ** 0.5, rng) for side in images.shape[2:])
         images = images.clone()
@@ -55,7 +59,12 @@ def mix(images: Tensor, labels: Tensor, classes: int, config: MixConfig, rng: np
     else:
         images = images.lerp(other, 1 - share)
     targets = F.one_hot(labels, classes).to(images.dtype)
-    return images, targets.lerp(targets.flip(0), 1 - share)
+    return images, targets.lerp(targets[neighbours], 1 - share)
+
+
+def _neighbours(count: int) -> Tensor:
+    """1, 0, 3, 2, ..., int64[count]."""
+    return torch.arange(count).bitwise_xor_(1).clamp_(max=count - 1)
 
 
 def _interval(side: int, fraction: float, rng: np.random.Generator) -> slice:

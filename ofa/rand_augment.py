@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ofa import draws
 from ofa.colour import grey
 
 LARGEST = 10.0
@@ -42,8 +43,8 @@ def rand_augment(images: Tensor, config: RandAugmentConfig, generator: torch.Gen
     """
     images = images.clone()
     for _ in range(config.operations):
-        chosen = torch.randint(len(OPERATIONS), (len(images),), generator=generator)
-        signs = torch.randint(2, (len(images),), generator=generator) * 2 - 1
+        chosen = draws.integers(len(OPERATIONS), len(images), generator)
+        signs = draws.integers(2, len(images), generator) * 2 - 1
         for number, operation in enumerate(OPERATIONS.values()):
             members = (chosen == number).nonzero().flatten()
             if len(members):

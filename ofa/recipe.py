@@ -153,6 +153,8 @@ class Recipe:
     """Start with residual blocks that pass their input through (Goyal et al., arXiv:1706.02677)."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    synchronise_norms: bool = False
+    """With several processes: batch norms in training use the whole batch, not each process's part of it."""
     checkpoint_seconds: float = 120.0
     """A checkpoint at least so often, and after every epoch."""
     tensorboard: bool = False

@@ -9,21 +9,26 @@ import numpy as np
 import torch
 
 from ofa import shapes
+from ofa.distributed import ALONE, World
 from ofa.evaluation import Evaluator
 from ofa.files import write_json
 from ofa.metrics import MetricsLog
 from ofa.run import RunDirectory
 
 
-def report_result(run: RunDirectory, device: torch.device | str = "cpu", progress: bool = True) -> dict[str, Any]:
+def report_result(
+    run: RunDirectory, device: torch.device | str = "cpu", progress: bool = True, world: World = ALONE
+) -> dict[str, Any]:
     """Test accuracy of the largest, the smallest and random subnets, with training time and energy; writes `result.json`.
+
+    The processes of `world` share the subnets; the first one writes.
 
     Returns:
         `split` (`test`, or `validation` where the data has no test part), `images`, `largest_top1`, `smallest_top1`,
         `random_top1_mean`, `random_top1_std`, `subnets` (each with `top1`, `macs_m`, `params_m`), `train_seconds`,
         `train_energy_j` (None where no counter could be read) and its source.
     """
-    evaluator = Evaluator(run, device)
+    evaluator = Evaluator(run, device, world=world)
     split = "test" if "test" in evaluator.data.sizes else "validation"
     space = run.space
     genes = space.sample(run.recipe.evaluation.final_subnets, np.random.default_rng(run.recipe.seed))
@@ -52,7 +57,8 @@ def report_result(run: RunDirectory, device: torch.device | str = "cpu", progres
         "train_energy_j": None if None in joules else sum(joules),
         "train_energy_source": rows[-1]["energy_source"] if rows else None,
     }
-    write_json(run.result_path, result)
+    if world.first:
+        write_json(run.result_path, result)
     return result
 
 

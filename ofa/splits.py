@@ -16,6 +16,8 @@ from ofa import augment
 from ofa.augment import AugmentConfig
 from ofa.datasets import Arrays, Files
 from ofa.decoding import Job, SizesDifferError, decode, size_of
+from ofa.distributed import WHOLE, Share
+from ofa.draws import for_share
 
 if TYPE_CHECKING:
     from ofa.data import DataConfig
@@ -39,17 +41,19 @@ def generator(*seed: int) -> torch.Generator:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """One batch: what, how large, and the seed of its augmentation."""
+    """One batch, or a process's part of it: what, how large, and the seed of its augmentation."""
 
     items: npt.NDArray[np.int64]
     """Places in the split."""
     resolution: int
     seed: tuple[int, int, int]
     """Seed, epoch and index of the batch."""
+    share: Share = WHOLE
+    """Which part of the batch the items are."""
 
     def generator(self, use: int) -> torch.Generator:
         """A fresh generator for one use within this batch."""
-        return generator(*self.seed, use)
+        return for_share(generator(*self.seed, use), self.share)
 
 
 class Split(ABC):
@@ -124,7 +128,14 @@ class FileSplit(Split):
         area = varied.random_resized_crop if varied is not None else None
         keep = config.evaluation_crop if varied is None else 1.0
         jobs = [
-            Job(tuple(self._paths[i] for i in plan.items), plan.resolution, keep, area, (*plan.seed, GEOMETRY))
+            Job(
+                self._paths.take(plan.items),
+                plan.resolution,
+                keep,
+                area,
+                (*plan.seed, GEOMETRY),
+                first=plan.share.index * len(plan.items),
+            )
             for plan in plans
         ]
         decoded = decode(jobs, self.channels, self._workers, pin_memory=device.type == "cuda")
@@ -166,7 +177,7 @@ def take(part: Part, items: npt.NDArray[np.int64]) -> Part:
     """The images of a part at the given places, in that order."""
     if isinstance(part, Arrays):
         return Arrays(part.images[items], part.labels[items])
-    return Files(tuple(part.paths[i] for i in items), part.labels[items])
+    return Files(part.paths.take(items), part.labels[items])
 
 
 def _fits(parts: Sequence[Files], channels: int, memory_limit: int) -> bool:

@@ -9,6 +9,8 @@ from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ofa.distributed import ALONE, World
+from ofa.draws import for_share
 from ofa.losses import subnet_loss
 from ofa.mixing import mix
 from ofa.recipe import Recipe
@@ -28,27 +30,34 @@ class GradientStep:
         opened: the part of the space that the phase trains.
         teacher: the net whose soft labels every subnet learns from; none where there is none, or where the largest subnet of
             the step teaches the others.
+        world: the processes that share each batch.
     """
 
     def __init__(
-        self, supernet: Supernet, recipe: Recipe, index: int, opened: SearchSpace, teacher: nn.Module | None = None
+        self,
+        supernet: Supernet,
+        recipe: Recipe,
+        index: int,
+        opened: SearchSpace,
+        teacher: nn.Module | None = None,
+        world: World = ALONE,
     ) -> None:
         self.supernet, self.recipe, self.index, self.opened, self.teacher = supernet, recipe, index, opened, teacher
-        self.phase = recipe.phases[index]
+        self.phase, self.world = recipe.phases[index], world
 
     def __call__(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
         """Put the gradients of a step's subnets into `.grad`, in place of what was there; their mean loss, a scalar.
 
         Args:
             step: since the phase began; it decides the subnets, the dropout and how images are mixed.
-            images: float32[batch, channels, side, side].
+            images: float32[batch, channels, side, side]; of several processes, each gives its part of the batch.
             labels: int64[batch].
         """
         self.supernet.zero_grad(set_to_none=True)
         recipe, phase = self.recipe, self.phase
         position = recipe.seed, self.index, step
         subnets = subnets_of_step(self.opened, phase, *position, images.shape[-1])
-        generator = generator_of_step(*position, images.device)
+        generator = for_share(generator_of_step(*position, images.device), self.world.share)
         if recipe.mix.used:
             images, labels = mix(images, labels, self.opened.classes, recipe.mix, mix_rng_of_step(*position))
         soft = self._soft_labels(images)
@@ -71,7 +80,7 @@ class GradientStep:
             total += loss.detach()
             if in_place and number == 0:
                 soft = F.softmax(logits.detach(), dim=1)
-        return total / len(subnets)
+        return self.world.average_gradients(self.supernet, total / len(subnets))
 
     @torch.no_grad()
     def _soft_labels(self, images: Tensor) -> Tensor | None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ofa import draws
 from ofa.elastic import ElasticConv, ElasticConvNorm, ElasticLinear, ElasticSqueezeExcite
 from ofa.errors import UserError
 from ofa.shapes import hidden_channels, in_widths, is_residual
@@ -27,7 +28,7 @@ def keep_all(x_BCHW: Tensor) -> Tensor:
 
 def drop_branch(x_BCHW: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
     """The branch zeroed for each image with probability `rate`, else scaled up so that its mean stays."""
-    keep_B111 = x_BCHW.new_empty(len(x_BCHW), 1, 1, 1).bernoulli_(1 - rate, generator=generator)
+    keep_B111 = draws.keep(x_BCHW[:, :1, :1, :1], 1 - rate, generator)
     return x_BCHW * (keep_B111 / (1 - rate))
 
 
@@ -153,8 +154,7 @@ class ElasticHead(nn.Module):
             x = act(conv(x, conv.out_channels))
         x = x.flatten(1)
         if self.training and self.dropout > 0:
-            keep = torch.empty_like(x).bernoulli_(1 - self.dropout, generator=generator)
-            x = x * keep / (1 - self.dropout)
+            x = x * draws.keep(x, 1 - self.dropout, generator) / (1 - self.dropout)
         logits: Tensor = self.classifier(x)
         return logits
 

@@ -8,14 +8,16 @@ be killed at any moment: it goes on at the last checkpoint, bit by bit the same 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from ofa.checkpoint import Checkpoint, Position, flatten, load_checkpoint, save_checkpoint, unflatten
+from ofa.distributed import ALONE, World
 from ofa.ema import WeightAverage
-from ofa.energy import EnergyMeter
+from ofa.energy import POWERCAP, EnergyMeter
 from ofa.errors import UserError
 from ofa.evaluation import SubnetEvaluator
 from ofa.extraction import extract
@@ -27,7 +29,9 @@ from ofa.schedule import learning_rate, resolution_of_step, subnets_of_step
 from ofa.space import SearchSpace
 from ofa.step import GradientStep, load_teacher
 from ofa.supernet import Supernet
+from ofa.synchronised_norm import synchronise_norms
 
+NO_POWERCAP = Path("/nonexistent")
 LOSS_EVERY_STEPS = 20  # reading the loss waits for the device
 
 
@@ -38,12 +42,16 @@ class Trainer:
         run: where everything is read from and written to.
         device: where to train.
         quiet: no progress bar.
+        world: the processes that share each batch; the first one writes.
     """
 
-    def __init__(self, run: RunDirectory, device: torch.device | str = "cpu", quiet: bool = False) -> None:
-        self.run, self.recipe, self.space = run, run.recipe, run.space
+    def __init__(
+        self, run: RunDirectory, device: torch.device | str = "cpu", quiet: bool = False, world: World = ALONE
+    ) -> None:
+        self.run, self.recipe, self.space, self.world = run, run.recipe, run.space, world
+        world.check_batch(self.recipe.batch_size)
         self.device = torch.device(device)
-        self.quiet = quiet
+        self.quiet = quiet or not world.first
         self.data = load_run_data(run.recipe, run.space)
         self.opened = opened_spaces(run.recipe, run.space)
         self.steps_per_epoch = self.data.steps("train", self.recipe.batch_size, drop_last=True)
@@ -62,10 +70,14 @@ class Trainer:
         self.optimiser: torch.optim.Optimizer | None = None
         self.position = Position()
         self.sums = _fresh_sums()
-        self.metrics = MetricsLog(run.metrics_path, run.path / "tensorboard" if self.recipe.tensorboard else None)
+        board = run.path / "tensorboard" if self.recipe.tensorboard and world.first else None
+        self.metrics = MetricsLog(run.metrics_path, board)
         evaluation = self.recipe.evaluation
-        self.evaluator = SubnetEvaluator(self.result, self.data, evaluation, evaluation.images, self.device)
-        self.meter = EnergyMeter(device=self.device.type)
+        self.evaluator = SubnetEvaluator(self.result, self.data, evaluation, evaluation.images, self.device, world)
+        powercap = POWERCAP if world.local_rank == 0 else NO_POWERCAP
+        self.meter = EnergyMeter(device=self.device.type, powercap=powercap)
+        if self.recipe.synchronise_norms:
+            synchronise_norms(self.supernet, world)
 
     @property
     def result(self) -> Supernet:
@@ -83,7 +95,9 @@ class Trainer:
                 self._train_phase(index)
         finally:
             self.progress.close()
-        save_weights(self.run.weights_path, self.result.state_dict())
+        if self.world.first:
+            save_weights(self.run.weights_path, self.result.state_dict())
+        self.world.wait()
 
     # -- one phase -----------------------------------------------------------------------------------------------------
 
@@ -96,10 +110,12 @@ class Trainer:
         teacher_path = self.run.path / "teacher.safetensors"
         taught = index > 0 and phase.distill > 0 and phase.teacher == "first"
         teacher = load_teacher(teacher_path, self.space, self.device) if taught else None
-        gradients = GradientStep(self.supernet, self.recipe, index, self.opened[index], teacher)
+        if teacher is not None and self.recipe.synchronise_norms:
+            synchronise_norms(teacher, self.world)
+        gradients = GradientStep(self.supernet, self.recipe, index, self.opened[index], teacher, self.world)
         for epoch in range(self._epoch(), phase.total_epochs):
             self._train_epoch(index, epoch, gradients)
-        if index == 0:
+        if index == 0 and self.world.first:
             save_weights(teacher_path, extract(self.result, self.space.largest()).state_dict())
         self.position, self.optimiser = Position(index + 1, 0), None
         self._save()
@@ -107,6 +123,7 @@ class Trainer:
     def _enter_phase(self, index: int) -> None:
         if index > 0 and _opens_expands(self.opened[index - 1], self.opened[index]):
             self.supernet.sort_channels(self.opened[index - 1])
+        self.world.broadcast_weights(self.supernet)
         self.optimiser = make_optimiser(self.supernet, self.recipe.optimiser)
         if self.average is not None:
             self.average.restart()
@@ -126,6 +143,7 @@ class Trainer:
             seed=self.recipe.seed,
             start=start,
             drop_last=True,
+            share=self.world.share,
             device=self.device,
         )
         scale = self.recipe.batch_size / self.recipe.lr_images
@@ -180,13 +198,14 @@ class Trainer:
             "seconds": seconds,
             "images_per_s": steps * self.recipe.batch_size / seconds,
             "subnets_per_step": phase.subnets_per_step,
-            "energy_j": self.sums["energy_j"],
+            "energy_j": self._energy_j(),
             "energy_source": self.meter.source,
         }
         last = epoch + 1 == phase.total_epochs
         if last or (epoch + 1) % self.recipe.evaluation.every_epochs == 0:
             row |= self._measure(index, epoch)
-        self.metrics.append(row)
+        if self.world.first:
+            self.metrics.append(row)
         accuracies = "  ".join(f"{key[5:]} {100 * row[key]:.2f}%" for key in row if key.startswith("top1_"))
         self.progress.line(f"{phase.name} epoch {epoch + 1}/{phase.total_epochs}  loss {row['loss']:.3f}  {accuracies}")
         self.sums = _fresh_sums()
@@ -208,10 +227,20 @@ class Trainer:
         known = self.sums["energy_j"]
         self.sums["energy_j"] = None if joules is None or known is None else known + joules
 
+    def _energy_j(self) -> float | None:
+        """Of the epoch, on all machines: the first process of each counts its processors, every process its GPU."""
+        counted = self.world.local_rank == 0 or self.device.type != "cpu"
+        joules = self.world.gather(self.sums["energy_j"] if counted else 0.0)
+        return None if None in joules else sum(joules)
+
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
     def _save(self) -> None:
+        if not self.world.first:
+            return
         progress = self.sums | {"loss": float(self.sums["loss"])}
+        if self.world.size > 1 and self.sums["steps"] > 0:
+            progress["energy_j"] = None  # what the others have counted so far would be lost
         momentum = {} if self.optimiser is None else momenta(self.supernet, self.optimiser)
         average = {} if self.average is None else self.average.net.state_dict()
         tensors = flatten(model=self.supernet.state_dict(), momentum=momentum, average=average)
@@ -219,9 +248,15 @@ class Trainer:
 
     def _resume(self) -> None:
         checkpoint = load_checkpoint(self.run.checkpoint_folder, self.device)
-        if checkpoint is None:
-            self.metrics.keep_before(0, 0)
-            return
+        found = self.world.gather(None if checkpoint is None else checkpoint.position)
+        if any(other != found[0] for other in found):
+            raise UserError(f"{self.run.path}: processes see different checkpoints; all machines must share this folder")
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        if self.world.first:
+            self.metrics.keep_before(self.position.phase, self._epoch())
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
         self.position, self.sums = checkpoint.position, checkpoint.progress
         self.supernet.load_state_dict(unflatten(checkpoint.tensors, "model"))
         if self.average is not None:
@@ -229,7 +264,6 @@ class Trainer:
         if self.position.step > 0:
             self.optimiser = make_optimiser(self.supernet, self.recipe.optimiser)
             set_momenta(self.supernet, self.optimiser, unflatten(checkpoint.tensors, "momentum"))
-        self.metrics.keep_before(self.position.phase, self._epoch())
 
     def _epoch(self) -> int:
         """The epoch of the phase that is not booked yet; its last step may have been taken already."""

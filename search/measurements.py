@@ -23,6 +23,7 @@ from search.genes import Domain
 from search.problem import Floats
 
 Measure = Callable[[Genes], npt.NDArray[np.bool_]]
+Spread = Callable[[Measure, Genes], Iterable[npt.NDArray[np.bool_]]]
 PARTS = 10
 """Parts of the validation images that correct answers are counted in."""
 
@@ -56,19 +57,26 @@ class MeasurementLog:
                 log._read(f"{log.path}:{number}", line)
         return log
 
-    def top1(self, genes: Genes, measure: Measure, progress: Callable[[Genes], Iterable[Genes]] | None = None) -> Floats:
+    def top1(
+        self,
+        genes: Genes,
+        measure: Measure,
+        progress: Callable[[Genes], Iterable[Genes]] | None = None,
+        spread: Spread = map,
+    ) -> Floats:
         """Measured top-1 of canonical rows, float64[n]; what is not known yet is measured and appended, one at a time.
 
         Args:
             genes: int8[n, genes].
             measure: which images one row of genes classifies right, bool[images].
             progress: wraps the rows that have to be measured (a progress bar).
+            spread: applies `measure` to all rows, in order: by itself, or with other processes.
         """
-        new = [row for row in genes if row.tobytes() not in self.known]
-        rows = np.array(new, dtype=np.int8).reshape(-1, genes.shape[1])
-        for row in progress(rows) if progress and len(rows) else rows:
-            if row.tobytes() not in self.known:  # the same row may be asked for twice
-                self._append(row, measure(row))
+        new = {row.tobytes(): row for row in genes if row.tobytes() not in self.known}  # a row may be asked for twice
+        rows = np.array(list(new.values()), dtype=np.int8).reshape(-1, genes.shape[1])
+        shown = progress(rows) if progress and len(rows) else rows
+        for right, row in zip(spread(measure, rows), shown, strict=True):
+            self._append(row, right)
         return np.array([self.known[row.tobytes()] for row in genes], dtype=np.float64)
 
     def has(self, genes: Genes) -> list[bool]:

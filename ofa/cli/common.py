@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ofa.distributed import ALONE, World
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
@@ -84,10 +85,11 @@ class Measured:
     evaluator: Evaluator
     log: MeasurementLog
     show: bool
+    world: World = ALONE
 
     @classmethod
-    def open(cls, run: RunDirectory, images: int | None, device: str, show: bool) -> Measured:
-        """Load supernet and data; `show` draws a progress bar on stderr."""
+    def open(cls, run: RunDirectory, images: int | None, device: str, show: bool, world: World = ALONE) -> Measured:
+        """Load supernet and data; `show` draws a progress bar on stderr. The processes of `world` share the subnets."""
         from ofa.devices import choose_device
         from ofa.evaluation import Evaluator
         from search.measurements import MeasurementLog
@@ -95,7 +97,7 @@ class Measured:
         evaluator = Evaluator(run, choose_device(device), images)
         path = run.path / "predictor" / "measurements.jsonl"
         log = MeasurementLog.open(path, run.space, weights_digest(run), evaluator.size("validation"))
-        return cls(run.space, evaluator, log, show)
+        return cls(run.space, evaluator, log, show, world)
 
     @property
     def images(self) -> int:
@@ -104,7 +106,11 @@ class Measured:
 
     def top1(self, genes: Genes) -> Floats:
         """Measured top-1 of canonical rows, float64[n]."""
-        return self.log.top1(genes, self._measure, _bar if self.show else None)
+        return self.log.top1(genes, self._measure, _bar if self.show else None, self.world.lead)
+
+    def follow(self) -> None:
+        """Measure one's part of what the first process asks for, until it has all."""
+        self.world.follow(self._measure)
 
     def _measure(self, row: Genes) -> npt.NDArray[np.bool_]:
         return self.evaluator.correct(self.space.decode(row)[0], "validation")

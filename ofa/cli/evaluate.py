@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ofa.cli.common import check_at_least
+
 if TYPE_CHECKING:
     from ofa.space import SearchSpace
     from ofa.subnet import Subnet
@@ -24,29 +26,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: cuda where there is one)")
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure the subnets named."""
-    import numpy as np
-
+def run(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Measure the subnets named; several processes share them, and the first one reports."""
     from ofa import shapes
     from ofa.devices import choose_device
-    from ofa.errors import UserError
+    from ofa.distributed import join
     from ofa.evaluation import Evaluator
     from ofa.run import RunDirectory
 
-    for name, least in (("random", 0), ("images", 1)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name} is {value}; must be at least {least}")
-    directory = RunDirectory.open(args.run)
-    space = directory.space
-    names = args.subnet or ([] if args.random else ["largest", "smallest"])
-    subnets = {name: _named(space, name) for name in names}
-    genes = space.sample(args.random, np.random.default_rng(args.seed))
-    subnets |= {f"random {i}": subnet for i, subnet in enumerate(space.decode(genes) if args.random else [])}
-    evaluator = Evaluator(directory, choose_device(args.device), args.images)
-    top1 = evaluator.top1(list(subnets.values()), args.split, progress=not args.json)
-    rows = [
+    check_at_least(args, random=0, images=1)
+    device = choose_device(args.device)
+    with join(device) as world:
+        with world.agree():
+            directory = RunDirectory.open(args.run)
+            space = directory.space
+            subnets = _chosen(args, space)
+            evaluator = Evaluator(directory, device, args.images, world)
+            evaluator.size(args.split)
+        top1 = evaluator.top1(list(subnets.values()), args.split, progress=world.first and not args.json)
+    if not world.first:
+        return None
+    rows: list[dict[str, Any]] = [
         {
             "subnet": name,
             "top1": float(value),
@@ -65,6 +65,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 f"  {row['params_m']:14.3f}  {row['resolution']:15d}"
             )
     return {"split": args.split, "images": evaluator.size(args.split), "subnets": rows}
+
+
+def _chosen(args: argparse.Namespace, space: SearchSpace) -> dict[str, Subnet]:
+    import numpy as np
+
+    names = args.subnet or ([] if args.random else ["largest", "smallest"])
+    subnets = {name: _named(space, name) for name in names}
+    genes = space.sample(args.random, np.random.default_rng(args.seed))
+    return subnets | {f"random {i}": subnet for i, subnet in enumerate(space.decode(genes) if args.random else [])}
 
 
 def _named(space: SearchSpace, name: str) -> Subnet:

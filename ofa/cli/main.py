@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = command.parse_args([word for i, word in enumerate(argv) if i != argv.index(verb)])
     try:
         result = module.run(args)
-        if args.json:
+        if args.json and result is not None:  # of several processes, one reports
             print(json.dumps(result))
     except UserError as error:
         print(f"ofa {verb}: error: {error}", file=sys.stderr)

@@ -1,4 +1,7 @@
-"""Measure a sample of a run's subnets on validation data, fit the accuracy predictor, and report how good it is."""
+"""Measure a sample of a run's subnets on validation data, fit the accuracy predictor, and report how good it is.
+
+Several processes share the measuring: torchrun --nproc-per-node N -m -- ofa predictor RUN (docs/scaling.md).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from ofa.cli.common import add_measuring_arguments, check_at_least, printer
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from ofa.cli.common import Measured
+    from ofa.run import RunDirectory
     from ofa.space import Genes, SearchSpace
     from search.closed_loop import Round, Target
     from search.noise import Noise
@@ -45,31 +49,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_measuring_arguments(parser)
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure (what is not measured yet), fit, validate, store."""
-    from search.selection import FOLDS, kinds_of, select
+def run(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Measure (what is not measured yet), fit, validate, store; of several processes, the others only measure."""
+    from search.selection import FOLDS, kinds_of
 
     check_at_least(args, samples=2 * FOLDS, rounds=0, points=2, images=1, seed=0)
     kinds = kinds_of(args.kind)
     if args.platform and not args.rounds:
         raise UserError("--platform says which fronts --rounds searches; give --rounds too")
 
+    from ofa.cli.common import Measured
+    from ofa.devices import choose_device
+    from ofa.distributed import join
+    from ofa.run import RunDirectory
+
+    with join(choose_device(args.device)) as world:
+        with world.agree():
+            directory = RunDirectory.open(args.run)
+            measured = Measured.open(directory, args.images, args.device, show=not args.json, world=world)
+        if not world.first:
+            measured.follow()
+            return None
+        with world.leading():
+            return _fit(args, kinds, directory, measured)
+
+
+def _fit(args: argparse.Namespace, kinds: Sequence[str], directory: RunDirectory, measured: Measured) -> dict[str, Any]:
     import time
     from functools import partial
 
     import numpy as np
 
-    from ofa.cli.common import Measured
-    from ofa.run import RunDirectory
     from search.closed_loop import closed_loop, measured_front
     from search.measurements import sample_plan
+    from search.selection import select
 
     say = printer(args)
-    directory = RunDirectory.open(args.run)
     space = directory.space
     targets = _targets(args.platform, space)
     sample = sample_plan(space, args.samples, np.random.default_rng(args.seed))
-    measured = Measured.open(directory, args.images, args.device, show=not args.json)
     before = len(measured.log.known)
     known = sum(measured.log.has(sample))
     say(f"{args.samples} subnets on {measured.images} validation images; {known} are measured already")

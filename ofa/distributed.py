@@ -1,0 +1,272 @@
+"""Several processes that work on one run: who is who, and what they tell each other.
+
+`torchrun` starts the processes and names them in the environment; `join` connects them: NCCL between GPUs, gloo between CPUs
+and for messages. Without it a process is `ALONE`, every method below is what it is for one, and nothing is imported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ofa.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+STEP_TIMEOUT = timedelta(minutes=10)
+"""Of a reduction: every process is at the same step."""
+MESSAGE_TIMEOUT = timedelta(days=1)
+"""Of a message: one may wait for others that still measure. The end of a process is seen at once: its connection closes."""
+ROUND = 8
+"""Items of `World.map` that each process does before the results are exchanged: few enough to lose little in a kill, enough
+that a slow one does not keep the others waiting."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """One of the equal parts of a batch."""
+
+    index: int = 0
+    parts: int = 1
+
+    def of(self, count: int) -> slice:
+        """The places of a batch of `count` images that are in this part; `count` divides by the parts."""
+        size = count // self.parts
+        return slice(self.index * size, (self.index + 1) * size)
+
+
+WHOLE = Share()
+
+
+@dataclass(frozen=True)
+class World:
+    """A process among the `size` ones of a run. What exchanges something is called by all of them, in the same order."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    """Among the processes of this machine."""
+    messages: Any = None
+    """The process group of messages; of gradients it is torch's default one."""
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes files and speaks."""
+        return self.rank == 0
+
+    @property
+    def share(self) -> Share:
+        """The part of every batch that is this process's."""
+        return Share(self.rank, self.size)
+
+    def check_batch(self, batch_size: int) -> None:
+        """Raise `UserError` where a batch has no equal parts."""
+        if batch_size % self.size:
+            raise UserError(
+                f"batch_size {batch_size} does not divide by the {self.size} processes; it counts the images of all of them"
+            )
+
+    # -- messages ------------------------------------------------------------------------------------------------------
+
+    def gather(self, value: Item) -> list[Item]:
+        """The values of all processes, by rank; on every process."""
+        values: list[Any] = [value]
+        if self.size > 1:
+            import torch.distributed as dist
+
+            values *= self.size
+            with self._contact():
+                dist.all_gather_object(values, value, group=self.messages)
+        return values
+
+    def broadcast(self, value: Item) -> Item:
+        """The first process's value; on every process."""
+        values: list[Any] = [value]
+        if self.size > 1:
+            import torch.distributed as dist
+
+            with self._contact():
+                dist.broadcast_object_list(values, src=0, group=self.messages)
+        return values[0]  # type: ignore[no-any-return]
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        self.gather(None)
+
+    @contextmanager
+    def agree(self) -> Iterator[None]:
+        """A block in which each process may make out the same mistake of the user's: all end, and the first one says why.
+
+        Raises:
+            UserError: on the first process, the first mistake by rank; the others exit with the same code.
+        """
+        if self.size == 1:
+            yield
+            return
+        mistake = None
+        try:
+            yield
+        except UserError as error:
+            mistake = str(error)
+        for message in self.gather(mistake):
+            if message is not None:
+                raise UserError(message) if self.first else SystemExit(2)
+
+    # -- work ----------------------------------------------------------------------------------------------------------
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """`function` of every item, in order: each process computes a part, and all get all. All give the same items."""
+        if self.size == 1:
+            yield from map(function, items)
+            return
+        for some in _rounds(list(items), ROUND * self.size):
+            parts = self.gather([function(item) for item in some[self.rank :: self.size]])
+            yield from (parts[place % self.size][place // self.size] for place in range(len(some)))
+
+    def lead(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """`map` for a first process that alone knows the items, while the others `follow`."""
+        if self.size == 1:
+            yield from map(function, items)
+            return
+        for some in _rounds(list(items), ROUND * self.size):
+            yield from self.map(function, self.broadcast(some))
+
+    @contextmanager
+    def leading(self) -> Iterator[None]:
+        """A block of the first process in which it may `lead`; the others are let go at its end."""
+        try:
+            yield
+        except LostContactError:
+            raise
+        except BaseException:
+            self.broadcast(None)
+            raise
+        self.broadcast(None)
+
+    def follow(self, function: Callable[[Item], object]) -> None:
+        """Do one's part of what the first process leads, until it lets go."""
+        some: Sequence[Item] | None = None
+        while (some := self.broadcast(some)) is not None:
+            for _ in self.map(function, some):
+                pass
+
+    # -- tensors -------------------------------------------------------------------------------------------------------
+
+    def average_gradients(self, net: nn.Module, loss: Tensor) -> Tensor:
+        """Replace the gradients that are there by their mean over all processes, in one reduction; the mean of `loss`.
+
+        Every process must have gradients of the same parameters.
+        """
+        if self.size == 1:
+            return loss
+        import torch
+        import torch.distributed as dist
+
+        gradients = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
+        everything = [*gradients, loss]
+        flat = torch.cat([tensor.reshape(-1) for tensor in everything])
+        with self._contact():
+            dist.all_reduce(flat)
+        flat /= self.size
+        *means, mean_loss = _views(flat, everything)
+        torch._foreach_copy_(gradients, means)
+        return mean_loss
+
+    def broadcast_weights(self, net: nn.Module) -> None:
+        """Give the first process's parameters and statistics to all: the same sum may round differently on another GPU."""
+        if self.size == 1:
+            return
+        import torch
+        import torch.distributed as dist
+
+        values = [value.detach() for value in net.state_dict(keep_vars=True).values() if value.is_floating_point()]
+        flat = torch.cat([value.reshape(-1) for value in values])
+        with self._contact():
+            dist.broadcast(flat, src=0)
+        torch._foreach_copy_(values, _views(flat, values))
+
+    def stack(self, tensor: Tensor) -> Tensor:
+        """The tensors of all processes in a new leading dimension; no gradient flows through it."""
+        import torch
+        import torch.distributed as dist
+
+        tensors = [torch.empty_like(tensor) for _ in range(self.size)]
+        with self._contact():
+            dist.all_gather(tensors, tensor)
+        return torch.stack(tensors)
+
+    @contextmanager
+    def _contact(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            cause = str(error).splitlines()[0].rpartition("] ")[2]
+            raise LostContactError(
+                f"process {self.rank} of {self.size} lost contact with another ({cause}); "
+                "the same command goes on at the last checkpoint, with any number of processes"
+            ) from None
+
+
+class LostContactError(UserError):
+    """Another process ended or cannot be reached."""
+
+
+ALONE = World()
+
+
+@contextmanager
+def join(device: torch.device) -> Iterator[World]:
+    """Connect to the other processes that `torchrun` started, for as long as the block lasts; `ALONE` where there are none.
+
+    Args:
+        device: of this process; each has its own GPU, or all are on CPUs.
+
+    Raises:
+        UserError: the others cannot be reached.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1 or "RANK" not in os.environ:
+        yield ALONE
+        return
+    import torch
+    import torch.distributed as dist
+
+    rank = int(os.environ["RANK"])
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=STEP_TIMEOUT)
+        messages = dist.new_group(backend="gloo", timeout=MESSAGE_TIMEOUT)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"process {rank} of {size}: the others cannot be reached: {str(error).splitlines()[0]}") from None
+    try:
+        yield World(rank, size, int(os.environ.get("LOCAL_RANK", "0")), messages)
+    finally:
+        dist.destroy_process_group()
+
+
+def processes_here() -> int:
+    """Processes of this run on this machine, which share its CPUs."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def _rounds(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _views(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """One tensor as several of the shapes of `like`."""
+    import torch
+
+    parts = torch.split(flat, [tensor.numel() for tensor in like])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]

@@ -1,0 +1,47 @@
+"""Many paths in little memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+
+class PathList(Sequence[str]):
+    """Paths as one array of bytes and the bounds of each; made by `of`.
+
+    Strings would be an object each, and processes that fork off to decode could not share them: counting references writes
+    to an object's memory, so that every worker ends up with a copy of its own.
+    """
+
+    def __init__(self, text: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> None:
+        self._text, self._starts, self._ends = text, starts, ends
+
+    @classmethod
+    def of(cls, paths: Iterable[str]) -> PathList:
+        """The same paths, in the same order."""
+        encoded = [os.fsencode(path) for path in paths]
+        lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        ends = np.cumsum(lengths)
+        return cls(np.frombuffer(b"".join(encoded), np.uint8), ends - lengths, ends)
+
+    def take(self, places: npt.NDArray[np.int64]) -> PathList:
+        """The paths at the given places, in that order."""
+        return PathList(self._text, self._starts[places], self._ends[places])
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> PathList: ...
+
+    def __getitem__(self, place: int | slice) -> str | PathList:
+        if isinstance(place, slice):
+            return PathList(self._text, self._starts[place], self._ends[place])
+        return os.fsdecode(self._text[self._starts[place] : self._ends[place]].tobytes())
