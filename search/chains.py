@@ -46,44 +46,54 @@ def merge(chain: Chain, bounds: Floats, ahead: list[list[list[Floats]]], incumbe
                 arrivals.append(
                     _extend(chain, part, paths, before, width, bounds, [a[part + 1][width] for a in ahead], incumbent)
                 )
-        states = [_prune(_concatenate(arrivals)) for arrivals in joined]
-    return _prune(_concatenate(states))
+        states = [_join(arrivals) for arrivals in joined]
+    return _join(states)
 
 
-def _concatenate(parts: list[Paths]) -> Paths:
-    return Paths(
+def _join(parts: list[Paths]) -> Paths:
+    """Those of all parts that no other beats; each part alone has none that is beaten."""
+    if len(parts) == 1:
+        return parts[0]
+    paths = Paths(
         np.concatenate([paths.score for paths in parts]),
         np.concatenate([paths.costs for paths in parts], axis=1),
         np.concatenate([paths.picks for paths in parts]),
     )
+    return paths.take(_useful(paths.score, paths.costs))
 
 
 def _extend(
     chain: Chain, part: int, paths: Paths, before: int, width: int, bounds: Floats, ahead: list[Floats], incumbent: float
 ) -> Paths:
-    """Every path with every useful option of the next stage; `ahead` is per cost the front of what follows."""
+    """Every path with every option of the next stage, less what another beats; `ahead`: per cost, the front of the rest."""
     options = np.flatnonzero(chain.allowed[part][before, width])
     cost = np.stack([costs[part][before, width][options] for costs in chain.costs])
     score = chain.scores[part][before, width][options]
     useful = _useful(score, cost)
     options, score, cost = options[useful], score[useful], cost[:, useful]
     total = (paths.score[:, None] + score).ravel()
-    fits = np.ones(len(total), dtype=np.bool_)
-    sums = []
-    for i, front in enumerate(ahead):
-        sums.append((paths.costs[i][:, None] + cost[i]).ravel())
-        if not len(front[0]):
-            fits[:] = False
-            continue
-        room = np.searchsorted(front[0], bounds[i] - sums[i], side="right")
-        fits &= room > 0
-        if len(ahead) > 1:
-            fits &= total + front[1][np.maximum(room - 1, 0)] >= incumbent - SLACK * abs(incumbent)
-    kept = np.flatnonzero(fits)
+    sums = (paths.costs[:, :, None] + cost[:, None, :]).reshape(len(cost), -1)
+    kept = _within(total, sums, bounds, ahead, incumbent)
+    kept = kept[_useful(total[kept], sums[:, kept])]
     parent, option = np.divmod(kept, max(1, len(options)))
     chosen = width * chain.scores[part].shape[2] + options[option]
     picks = np.concatenate([paths.picks[parent], chosen[:, None]], axis=1)
-    return Paths(total[kept], np.stack([values[kept] for values in sums]), picks)
+    return Paths(total[kept], sums[:, kept], picks)
+
+
+def _within(score: Floats, costs: Floats, bounds: Floats, ahead: list[Floats], incumbent: float) -> Indices:
+    """Beginnings that can be completed within every bound and, with several costs, so as to reach the incumbent's score."""
+    if any(not len(front[0]) for front in ahead):
+        return np.zeros(0, dtype=np.int64)
+    fits = np.ones(len(score), dtype=np.bool_)
+    for cost, bound, front in zip(costs, bounds, ahead, strict=True):
+        if len(ahead) == 1:
+            fits = cost <= bound - front[0][0]
+        else:
+            room = np.searchsorted(front[0], bound - cost, side="right")
+            fits &= room > 0
+            fits &= score + front[1][np.maximum(room - 1, 0)] >= incumbent - SLACK * abs(incumbent)
+    return np.flatnonzero(fits)
 
 
 def _useful(score: Floats, cost: Floats) -> Indices:
@@ -93,8 +103,8 @@ def _useful(score: Floats, cost: Floats) -> Indices:
     return _nondominated(score, cost)
 
 
-def _prune(paths: Paths) -> Paths:
-    return paths.take(_useful(paths.score, paths.costs))
+def _cheapest(cost: Floats) -> Indices:
+    return np.array([cost.argmin()]) if len(cost) else np.zeros(0, dtype=np.int64)
 
 
 def _staircase(cost: Floats, score: Floats) -> Indices:
@@ -157,7 +167,7 @@ def ahead_of(chain: Chain, count: int) -> list[list[list[Floats]]]:
                 for width, front in enumerate(fronts[0]):
                     options = np.flatnonzero(chain.allowed[part][state, width])
                     cost, score = chain.costs[i][part][state, width][options], chain.scores[part][state, width][options]
-                    useful = _staircase(cost, score) if count > 1 else cost.argsort()[:1]  # one cost: only what is cheapest
+                    useful = _staircase(cost, score) if count > 1 else _cheapest(cost)
                     costs.append((cost[useful][:, None] + front[0]).ravel())
                     scores.append((score[useful][:, None] + front[1]).ravel())
                 cost, score = np.concatenate(costs), np.concatenate(scores)

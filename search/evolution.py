@@ -1,54 +1,65 @@
 """Evolution over gene matrices, finished by local search.
 
 Genes are categorical, so variation is uniform crossover and random reset (regularised evolution and the published finder
-mutate one gene list at a time in Python; here a generation is a handful of array operations).
+mutate one gene list at a time in Python; here a generation is a handful of array operations). Of the many children of each
+mother one is evaluated: the best by an additive guess fitted to what was evaluated last (`search.guess`).
 
-The resolution decides what every block costs, so the best subnets of different resolutions have little in common and one
-population settles on whichever resolution looked best early. Here every resolution (or group of neighbouring ones) first
-evolves apart, for a short while; then the promising ones get populations of full size, one after the other, and fresh ones
-when these no longer improve, until the budget ends.
+The landscape is rugged: a population settles on one of many optima, and which one is chance. So populations are small and
+many, a few side by side. The resolution decides what every block costs, and the best subnets of different resolutions have
+little in common: at first every resolution (or group of neighbouring ones) has a population of its own, and the worse ones
+are given up early. A population that no longer improves makes room for another at the most promising resolutions: from
+fresh samples, or from the best found so far, shaken.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from ofa.space import Genes
 from search.feasibility import feasible_seeds
-from search.genes import Domain
-from search.problem import Floats, Problem
+from search.guess import Guess
+from search.populations import Population, generation
+from search.problem import Problem
 from search.searcher import Archive, SearchResult
 
-Levels = npt.NDArray[np.int8]
-SAMPLES = 6000
-"""Drawn to start a population; the feasible ones nearest to the limits are evaluated."""
+SAMPLES = 36
+"""Drawn to start a population, per member; of the feasible ones those nearest to the limits are evaluated."""
+START = 3
+"""Evaluated to start a population, per member."""
+EXCHANGES = 200
+"""Two-gene neighbours evaluated per step of local search: the best by the guess."""
 
 
 @dataclass(frozen=True)
 class Evolution:
-    """Evolve populations of subnets, then climb from the leaders through all one-gene and two-gene neighbours."""
+    """Evolve populations of subnets, then climb from the leaders through one-gene and two-gene neighbours."""
 
-    population: int = 512
-    """At most; a 150th of the budget where that is less. As many children are evaluated per generation."""
-    oversampling: int = 6
-    """Children made per child evaluated; those that use most of the limits are kept."""
+    population: int = 96
+    """At most; a 200th of the budget where that is less."""
+    side_by_side: int = 4
+    """Populations at a time; at first one per island, if that is more."""
+    brood: int = 16
+    """Children made per mother and generation, of which about one is evaluated."""
     changes: float = 1.5
     """Genes reset per child, on average."""
+    shaken: float = 0.4
+    """Share of the genes that are reset in a population that starts from the best found so far."""
+    elite: int = 20
+    """How many of the best found so far it starts from."""
     islands: int = 8
     """Groups of resolutions that evolve apart, at most."""
-    scouting_share: float = 0.35
-    """Part of the budget that compares the islands."""
+    trial: int = 8
+    """Generations after which the worse half of the islands is given up, and again until `finalists` are left."""
     finalists: int = 2
-    """Islands that get full populations."""
+    patience: int = 6
+    """Generations without a better leader before a population is given up."""
     leaders: int = 3
     """Where local search starts."""
-    climbing_share: float = 0.1
+    climbing_share: float = 0.05
     """Part of the budget that is kept for local search."""
-    patience: int = 10
-    """Generations without a better leader before a population is given up."""
 
     @property
     def name(self) -> str:
@@ -59,63 +70,23 @@ class Evolution:
         """See `Searcher.search`."""
         archive = Archive(problem, budget)
         seeds = feasible_seeds(problem, rng)
-        size = int(np.clip(budget // 150, 16, self.population))
-        archive.add(archive.new(_near_the_limits(problem, seeds, max(1, min(8 * size, budget // 8)), rng)))
-        islands = _islands(problem.domain, self.islands)
-        reserve = int(budget * self.climbing_share)
-        if len(islands) > 1:
-            share = int(budget * self.scouting_share / len(islands))
-            best = [self._evolve(archive, island, size // 4, archive.left - share, rng) for island in islands]
-            islands = [islands[i] for i in np.argsort(best, kind="stable")[::-1][: self.finalists]]
-        tries, barren = 0, 0
-        while archive.left > reserve and barren < len(islands):
-            before = archive.evaluations
-            self._evolve(archive, islands[tries % len(islands)], size, reserve, rng)
-            tries += 1
-            barren = barren + 1 if archive.evaluations == before else 0
-        self._climb(problem, archive)
+        size = int(np.clip(budget // 200, 8, self.population))
+        archive.add(archive.new(_near_the_limits(problem, seeds, max(1, min(size, budget // 8)), rng)))
+        run = _Run(self, archive, rng, size, int(budget * self.climbing_share))
+        populations = [population for island in list(run.best) if (population := run.first(island))]
+        while archive.left > run.reserve:
+            while len(populations) < self.side_by_side and (another := run.another()):
+                populations.append(another)
+            if not populations:
+                break
+            generation(archive, populations, run.island_of, self.brood, self.changes, run.reserve, rng)
+            populations = run.going_on(populations)
+        self._climb(archive)
         return archive.result(self.name)
 
-    def _evolve(self, archive: Archive, island: Levels, size: int, reserve: int, rng: np.random.Generator) -> float:
-        """One population, until it is stale or only `reserve` evaluations are left; its best top-1, -inf if it had none."""
-        problem = archive.problem
-        genes, top1 = self._start(archive, island, size, reserve, rng)
-        stale = 0
-        while len(genes) and archive.left > reserve and stale < self.patience:
-            best = top1.max()
-            children = self._vary(problem.domain, genes, island, size, rng)
-            children = _near_the_limits(problem, archive.new(children), min(size, archive.left - reserve), rng)
-            top1 = np.concatenate([top1, archive.add(children)])
-            genes = np.concatenate([genes, children])
-            kept = np.argsort(-top1, kind="stable")[:size]
-            genes, top1 = genes[kept], top1[kept]
-            stale = 0 if top1[0] > best else stale + 1
-        return float(top1.max()) if len(top1) else -np.inf
-
-    def _start(
-        self, archive: Archive, island: Levels, size: int, reserve: int, rng: np.random.Generator
-    ) -> tuple[Genes, Floats]:
-        """A new population's first rows, and what the archive has of its island where sampling finds nothing new."""
-        domain, room = archive.problem.domain, archive.left - reserve
-        drawn = np.concatenate([domain.sample(SAMPLES // 3, rng), domain.sample_sizes(2 * SAMPLES // 3, rng)])
-        drawn[:, 0] = rng.choice(island, size=len(drawn))
-        fresh = _near_the_limits(archive.problem, archive.new(drawn), min(3 * size, room), rng)
-        top1 = archive.add(fresh)
-        if len(fresh):
-            return fresh, top1
-        known = np.isin(archive.genes[:, 0], island)
-        return archive.genes[known][:size], archive.top1[known][:size]
-
-    def _vary(self, domain: Domain, genes: Genes, island: Levels, size: int, rng: np.random.Generator) -> Genes:
-        """Half crossover then mutation, half mutation alone; all inside the island."""
-        n = size * self.oversampling
-        mothers, fathers = genes[rng.integers(0, len(genes), size=(2, n))]
-        children = domain.vary(mothers, fathers, n // 2, self.changes, rng)
-        children[:, 0] = np.where(np.isin(children[:, 0], island), children[:, 0], mothers[:, 0])
-        return children
-
-    def _climb(self, problem: Problem, archive: Archive) -> None:
+    def _climb(self, archive: Archive) -> None:
         """From each leader to its best neighbour while that is better; ends with the budget or at local optima."""
+        domain = archive.problem.domain
         climbed: set[bytes] = set()
         while archive.left > 0:
             leaders = [row for row in archive.genes[: self.leaders] if row.tobytes() not in climbed]
@@ -124,16 +95,93 @@ class Evolution:
             row = leaders[0][None]
             climbed.add(row.tobytes())
             best = archive.top1[0]
-            near = problem.domain.neighbours(row)
+            near = domain.neighbours(row)
             archive.add(archive.new(near))
             if archive.top1[0] <= best:  # an exchange: one gene cheaper pays for another that is dearer
-                archive.add(archive.new(problem.domain.neighbours(near)))
+                further = archive.new(domain.neighbours(near))
+                guess = Guess.fit(domain, archive.genes, archive.top1)
+                archive.add(further[np.argsort(-guess(further), kind="stable")[:EXCHANGES]])
 
 
-def _islands(domain: Domain, most: int) -> list[Levels]:
-    """The resolutions of a domain in at most `most` groups of neighbours."""
-    levels = domain.table[0, : domain.counts[0]]
-    return np.array_split(levels, min(most, len(levels)))
+@dataclass
+class _Run:
+    """The state of one search: which islands are still in it, and how far it is."""
+
+    settings: Evolution
+    archive: Archive
+    rng: np.random.Generator
+    size: int
+    """Of a population."""
+    reserve: int
+    """Evaluations kept for local search."""
+    founded: int = 0
+    """Populations after the first ones."""
+    generations: int = 0
+    best: dict[int, float] = field(init=False)
+    """The best top-1 of every island that has not been given up."""
+
+    def __post_init__(self) -> None:
+        domain = self.archive.problem.domain
+        levels = domain.table[0, : domain.counts[0]]
+        self.islands = np.array_split(levels, min(self.settings.islands, len(levels)))
+        self.island_of: npt.NDArray[np.int64] = np.zeros(len(domain.space.resolutions), dtype=np.int64)
+        for i, island in enumerate(self.islands):
+            self.island_of[island] = i
+        self.best = dict.fromkeys(range(len(self.islands)), -np.inf)
+
+    def first(self, island: int) -> Population | None:
+        """The first population of an island: from fresh samples and what is known already; None where there is nothing."""
+        known = self.island_of[self.archive.genes[:, 0]] == island
+        genes, top1 = self.archive.genes[known], self.archive.top1[known]
+        fresh = self._fresh(island)
+        genes, top1 = np.concatenate([genes, fresh]), np.concatenate([top1, self.archive.add(fresh)])
+        return Population(island, self.size, genes, top1) if len(genes) else None
+
+    def another(self) -> Population | None:
+        """One more, on the best island, every third time on the second best; None where nothing new is found.
+
+        Every other one starts from the best of its island, shaken.
+        """
+        order = sorted(self.best, key=lambda island: -self.best[island])
+        island = order[1 if self.founded % 3 == 2 and len(order) > 1 else 0]
+        genes = self._shaken(island) if self.founded % 2 else self._fresh(island)
+        self.founded += 1
+        if not len(genes):
+            return None
+        return Population(island, self.size, genes, self.archive.add(genes))
+
+    def going_on(self, populations: list[Population]) -> list[Population]:
+        """Those that still improve, on the islands that are still in the search."""
+        self.generations += 1
+        for population in populations:
+            self.best[population.island] = max(self.best[population.island], float(population.top1[0]))
+        if self.generations % self.settings.trial == 0:
+            kept = max(self.settings.finalists, -(-len(self.best) // 2))
+            order = sorted(self.best, key=lambda island: -self.best[island])
+            self.best = {island: self.best[island] for island in order[:kept]}
+        return [p for p in populations if p.stale < self.settings.patience and p.island in self.best]
+
+    def _fresh(self, island: int) -> Genes:
+        """New subnets of an island, near the limits."""
+        domain = self.archive.problem.domain
+        few = SAMPLES * self.size // 3
+        drawn = np.concatenate([domain.sample(few, self.rng), domain.sample_sizes(2 * few, self.rng)])
+        return self._new(drawn, island)
+
+    def _shaken(self, island: int) -> Genes:
+        """New subnets of an island, half like the best known ones, near the limits."""
+        domain, archive = self.archive.problem.domain, self.archive
+        elite = archive.genes[self.island_of[archive.genes[:, 0]] == island][: self.settings.elite]
+        if not len(elite):
+            return self._fresh(island)
+        drawn = elite[self.rng.integers(0, len(elite), size=SAMPLES * self.size)]
+        resets = self.settings.shaken * float((domain.counts > 1).sum())
+        return self._new(domain.mutate(drawn, resets, self.rng), island)
+
+    def _new(self, genes: Genes, island: int) -> Genes:
+        genes[:, 0] = self.rng.choice(self.islands[island], size=len(genes))
+        room = max(0, min(START * self.size, self.archive.left - self.reserve))
+        return _near_the_limits(self.archive.problem, self.archive.new(genes), room, self.rng)
 
 
 def _near_the_limits(problem: Problem, genes: Genes, n: int, rng: np.random.Generator) -> Genes:

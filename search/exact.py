@@ -69,9 +69,8 @@ def exact_front(problem: Problem, metric: str, platform: str) -> Front:
         raise UserError(f"the exact front needs a cost that is a sum; {metric} is a maximum")
     rest = [pair for pair in _summed(problem) if pair != (metric, platform)]
     if rest:
-        raise UserError(
-            f"the exact front has one cost, {metric} on {platform}; it cannot keep to a limit on {rest[0][0]} too"
-        )
+        other = f"a limit on {rest[0][0]} of {rest[0][1]}"
+        raise UserError(f"the exact front has one cost, {metric} on {platform}; it cannot keep to {other} too")
     bounds = [limit.bound for limit in problem.limits if (limit.metric, limit.platform) == (metric, platform)]
     genes = _solve(tables, np.array([min(bounds, default=np.inf)]), _maxima(problem))
     genes = genes[(problem.use(genes) <= 1).all(axis=1)]

@@ -95,13 +95,14 @@ class StageTables:
         for stage, columns in zip(self.space.stages, self.space.stage_columns, strict=True):
             found = []
             for depth in self._levels(columns.start + 1):
-                used = range(columns.start + 2, columns.start + 2 + 2 * stage.depths[depth])
-                grid = np.array(list(product(*(self._levels(gene) for gene in used))), dtype=np.int8)
-                rows = np.repeat(base[None], len(grid), axis=0)
+                used = slice(columns.start + 2, columns.start + 2 + 2 * stage.depths[depth])
+                levels = [self.domain.table[gene, : self.domain.counts[gene]] for gene in range(used.start, used.stop)]
+                rows = np.repeat(base[None], np.prod([len(choices) for choices in levels]), axis=0)
                 rows[:, columns.start + 2 : columns.stop] = 0
                 rows[:, columns.start + 1] = depth
-                rows[:, used.start : used.stop] = grid
-                found.append(rows[(self.space.canonical(rows) == rows).all(axis=1)])  # a compound space has not all
+                rows[:, used] = np.stack(np.meshgrid(*levels, indexing="ij"), axis=-1).reshape(len(rows), -1)
+                tied = (self.space.canonical(rows) == rows).all(axis=1) if self.space.compound else slice(None)
+                found.append(rows[tied])
             parts.append(np.concatenate(found))
         return tuple(parts)
 
@@ -145,13 +146,33 @@ class StageTables:
             tables.append(np.stack(widths, axis=1))
         return tables
 
-    def base_score(self, resolution: int) -> float:
-        """The score of the smallest subnet at a resolution (its gene)."""
+    @cached_property
+    def _base_scores(self) -> Floats:
+        """The score of the smallest subnet at every resolution of the space."""
         predictor = self.problem.predictor
         assert isinstance(predictor, StageAdditive)
-        row = self.base.copy()
-        row[:, 0] = resolution
-        return float(predictor.score(row)[0])
+        rows = np.repeat(self.base, len(self.space.resolutions), axis=0)
+        rows[:, 0] = np.arange(len(rows))
+        return predictor.score(rows)
+
+    def base_score(self, resolution: int) -> float:
+        """The score of the smallest subnet at a resolution (its gene)."""
+        return float(self._base_scores[resolution])
+
+    @cached_property
+    def _blocks(self) -> list[npt.NDArray[np.int64]]:
+        """Of each stage: kernel and expand of every option's blocks as kernel * expands + expand, int64[blocks, options].
+
+        An absent block has kernels * expands.
+        """
+        found = []
+        for rows, stage, place in zip(self.options[1:], self.space.stages, self.space.stage_columns, strict=True):
+            pairs = rows[:, place.start + 2 : place.stop].astype(np.int64).T
+            index = pairs[::2] * len(stage.expands) + pairs[1::2]
+            depths = np.asarray(stage.depths)[rows[:, place.start + 1]]
+            absent = np.arange(len(index))[:, None] >= depths
+            found.append(np.where(absent, len(stage.kernels) * len(stage.expands), index))
+        return found
 
     def cost(self, factors: Factors, part: int, resolution: int) -> Floats:
         """[widths before, widths, options]; the last stage's has the head's, the stem's the constant."""
@@ -160,14 +181,14 @@ class StageTables:
             values = factors.stem[resolution][:, rows[:, 2], rows[:, 3]]  # [widths, options]
             return np.asarray(values + (factors.constant if factors.reduce is np.add else 0.0))[None]
         s = part - 1
-        place, stage = self.space.stage_columns[s].start, self.space.stages[s]
-        total = factors.first[s][resolution][:, :, rows[:, place + 2], rows[:, place + 3]]
-        later = factors.later[s]
-        depths = np.asarray(stage.depths)[rows[:, place + 1]]
-        for block in range(1, stage.depths[-1]):
-            assert later is not None
-            values = later[resolution][:, rows[:, place + 2 + 2 * block], rows[:, place + 3 + 2 * block]]
-            total = factors.reduce(total, (values * (depths > block))[None])
+        first, later = factors.first[s][resolution], factors.later[s]
+        blocks = self._blocks[s]
+        total = first.reshape(*first.shape[:2], -1)[:, :, blocks[0]]
+        if later is not None:
+            values = later[resolution].reshape(len(later[resolution]), -1)
+            values = np.concatenate([values, np.zeros((len(values), 1))], axis=1)  # the last is an absent block's
+            for block in blocks[1:]:
+                total = factors.reduce(total, values[:, block])
         if part == len(self.space.stages):
             total = factors.reduce(total, factors.head[resolution][None, :, None])
         return np.asarray(total)

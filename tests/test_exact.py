@@ -141,12 +141,61 @@ def test_equals_brute_force_under_a_second_limit(bounds: dict[str, float]) -> No
     assert result.top1[0] == pytest.approx(problem.top1(rows[feasible]).max(), abs=1e-12)
 
 
+def two_phones(*limits: Limit) -> Problem:
+    """Two platforms that cost differently."""
+    space = make_space()
+    costs = {"toy-phone": ToyCosts(space, seed=1), "old-phone": ToyCosts(space, seed=5)}
+    return Problem(space=space, predictor=ToyAccuracy(space, seed=2), costs=costs, limits=limits)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        [Limit("latency_ms", 11.0, "toy-phone"), Limit("latency_ms", 10.5, "old-phone")],
+        [Limit("latency_ms", 12.0, "toy-phone"), Limit("memory_kb", 1.7, "old-phone"), Limit("energy_mj", 1.8, "old-phone")],
+        [Limit("latency_ms", 11.5, "old-phone"), Limit("memory_kb", 1.6, "toy-phone"), Limit("memory_kb", 1.8, "old-phone")],
+    ],
+)
+def test_limits_on_several_platforms(limits: list[Limit]) -> None:
+    problem = two_phones(*limits)
+    rows = every_subnet(problem.space)
+    within = problem.use(rows) <= 1
+    feasible = within.all(axis=1)
+    assert 0 < feasible.sum() < within[:, :-1].all(axis=1).sum()  # the last limit rules something out too
+    assert find_searcher("auto", problem)[0].name == "exact"
+    result = Exact().search(problem, rng(), 3000)
+    assert result.optimal
+    assert (problem.use(result.genes) <= 1).all()
+    assert result.top1[0] == pytest.approx(problem.top1(rows[feasible]).max(), abs=1e-12)
+
+
+def test_names_the_platform_that_it_cannot_handle() -> None:
+    both = Limit("latency_ms", 11.0, "toy-phone"), Limit("latency_ms", 10.5, "old-phone")
+    problem = two_phones(*both)
+    with pytest.raises(
+        UserError, match="one cost, latency_ms on toy-phone; it cannot keep to a limit on latency_ms of old-phone"
+    ):
+        exact_front(problem, "latency_ms", "toy-phone")
+    with pytest.raises(Infeasible, match=r"^no subnet of toy runs under 0.5 ms on toy-phone; the fastest takes [\d.]+ ms$"):
+        Exact().search(two_phones(Limit("latency_ms", 0.5, "toy-phone"), both[1]), rng(), 100)
+
+    class NoFactors(ToyCosts):
+        factors = None  # type: ignore[assignment]
+
+    costs = {**problem.costs, "old-phone": NoFactors(problem.space, seed=5)}
+    unknown = Problem(space=problem.space, predictor=problem.predictor, costs=costs, limits=both)
+    with pytest.raises(UserError, match="the exact search cannot solve this: latency on old-phone has no cost factors"):
+        Exact().search(unknown, rng(), 100)
+
+
 def test_the_front_with_limits() -> None:
     problem = make_problem(make_space(), latency_ms=11.0, memory_kb=1.6)
     front = exact_front(problem, "latency_ms", "toy-phone")
     assert (problem.use(front.genes) <= 1).all()
     assert front.top1[-1] == pytest.approx(Exact().search(problem, rng(), 3000).top1[0])
-    with pytest.raises(UserError, match="has one cost, latency_ms on toy-phone; it cannot keep to a limit on energy_mj too"):
+    with pytest.raises(
+        UserError, match="has one cost, latency_ms on toy-phone; it cannot keep to a limit on energy_mj of toy-phone"
+    ):
         exact_front(make_problem(make_space(), energy_mj=2.0), "latency_ms", "toy-phone")
     with pytest.raises(UserError, match="needs a cost that is a sum; memory_kb is a maximum"):
         exact_front(problem, "memory_kb", "toy-phone")
