@@ -8,14 +8,13 @@ to the CSV file.
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import dataclass
-from math import isfinite
+from math import isnan, nan
 from pathlib import Path
-from typing import Any
 
 from ofa import official
+from ofa.csv_file import read_table
 from ofa.errors import UserError
 from ofa.files import read_json
 from ofa.space import SearchSpace, load_space
@@ -41,59 +40,33 @@ class Timing:
 
 def load_measurements(path: str | Path) -> list[Timing]:
     """The timings of a CSV file; raises `UserError` naming the line and column of a mistake."""
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    reader = csv.DictReader(text.splitlines(), strict=True)
+    table = read_table(path, REQUIRED, OPTIONAL)
+    latency = table.numbers("latency_ms")
+    energy = table.numbers("energy_mj", empty=nan) if "energy_mj" in table.columns else [nan] * len(latency)
     spaces: dict[str, SearchSpace] = {}
     timings = []
-    try:
-        _check_columns(path, reader.fieldnames or [])
-        for row in reader:
-            timings.append(_timing(row, f"{path}:{reader.line_num}", spaces, path.parent))
-    except csv.Error as error:
-        raise UserError(f"{path}:{reader.line_num}: not valid CSV: {error}") from None
-    if not timings:
-        raise UserError(f"{path}: has no rows; expected one per timed network")
+    for i, line in enumerate(table.lines):
+        row = {name: values[i] for name, values in table.columns.items()}
+        place = f"{table.path}:{line}"
+        try:
+            space, subnet = _network(row, spaces, table.path.parent)
+        except UserError as error:
+            raise UserError(f"{place}: {error}") from None
+        known = None if isnan(energy[i]) else energy[i]
+        timings.append(Timing(space=space, subnet=subnet, latency_ms=latency[i], energy_mj=known, place=place))
     return timings
 
 
-def _check_columns(path: Path, columns: Any) -> None:
-    known = f"columns are {', '.join(REQUIRED)} and optionally {', '.join(OPTIONAL)}"
-    for column in columns:
-        if column not in REQUIRED + OPTIONAL:
-            raise UserError(f"{path}:1: unknown column {column!r}; {known}")
-    for column in REQUIRED:
-        if column not in columns:
-            raise UserError(f"{path}:1: column {column!r} is missing; {known}")
-
-
-def _timing(row: dict[str, Any], place: str, spaces: dict[str, SearchSpace], folder: Path) -> Timing:
-    if None in row or None in row.values():
-        raise UserError(f"{place}: has not as many values as the first line has columns (JSON with commas must be quoted)")
+def _network(row: dict[str, str], spaces: dict[str, SearchSpace], folder: Path) -> tuple[SearchSpace, Subnet]:
+    """What was timed; `spaces` are those read so far, by name."""
     name = row["space"]
-    try:
-        if name not in spaces:
-            spaces[name] = load_space(folder / name if name.endswith((".yaml", ".yml")) else name)
-        subnet = _subnet(row, spaces[name], folder)
-    except UserError as error:
-        raise UserError(f"{place}: {error}") from None
-    energy = row.get("energy_mj") or None
-    return Timing(
-        space=spaces[name],
-        subnet=subnet,
-        latency_ms=_positive(row["latency_ms"], f"{place}: latency_ms"),
-        energy_mj=None if energy is None else _positive(energy, f"{place}: energy_mj"),
-        place=place,
-    )
+    if name not in spaces:
+        spaces[name] = load_space(folder / name if name.endswith((".yaml", ".yml")) else name)
+    return spaces[name], _subnet(row, spaces[name], folder)
 
 
-def _subnet(row: dict[str, Any], space: SearchSpace, folder: Path) -> Subnet:
-    text = row["architecture"].strip()
+def _subnet(row: dict[str, str], space: SearchSpace, folder: Path) -> Subnet:
+    text = row["architecture"]
     if text.startswith("{"):
         try:
             data = json.loads(text)
@@ -118,19 +91,9 @@ def _subnet(row: dict[str, Any], space: SearchSpace, folder: Path) -> Subnet:
 
 
 def _resolution(text: str) -> int | None:
-    if not text.strip():
+    if not text:
         return None
     try:
         return int(text)
     except ValueError:
         raise UserError(f"resolution is {text!r}; expected a whole number of pixels") from None
-
-
-def _positive(text: str, place: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise UserError(f"{place} is {text!r}; expected a number") from None
-    if not (isfinite(value) and value > 0):
-        raise UserError(f"{place} is {text}; must be finite and above 0")
-    return value

@@ -1,18 +1,10 @@
-"""The run directory: everything a training run leaves, and the only place that knows its layout.
-
-- `recipe.yaml`, `space.yaml`: as resolved; a run goes on only with the same ones
-- `metrics.jsonl`: a line per epoch
-- `checkpoint/`: where training can be taken up again
-- `teacher.safetensors`: the largest net after the first phase
-- `supernet.safetensors`, `result.json`: the result, its accuracy on test data, time and energy
-- `predictor/`, `queries/`: what later verbs add
-"""
+"""The run directory: everything a training run leaves. `ofa.run_files` knows its layout."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import torch
 import yaml
@@ -23,6 +15,7 @@ from ofa.data import Data, load_data
 from ofa.errors import UserError
 from ofa.files import atomic_write
 from ofa.recipe import Recipe
+from ofa.run_files import RunFiles
 from ofa.space import SearchSpace
 from ofa.supernet import Supernet
 
@@ -30,13 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@dataclass(frozen=True)
-class RunDirectory:
-    """A run directory that holds at least a recipe and its space."""
+@dataclass(frozen=True, kw_only=True)
+class RunDirectory(RunFiles):
+    """A run directory with its recipe, which gives its data and its supernet."""
 
-    path: Path
     recipe: Recipe
-    space: SearchSpace
 
     @classmethod
     def create(cls, path: str | Path, recipe: Recipe, space: SearchSpace) -> RunDirectory:
@@ -56,44 +47,12 @@ class RunDirectory:
             raise UserError(f"{path}: exists and is no run directory; give another --run")
         atomic_write(path / "space.yaml", yaml.safe_dump(schema.to_plain(space), sort_keys=False))
         atomic_write(path / "recipe.yaml", yaml.safe_dump(schema.to_plain(recipe), sort_keys=False))
-        return cls(path, recipe, space)
+        return cls(path=path, recipe=recipe, space=space)
 
     @classmethod
-    def open(cls, path: str | Path) -> RunDirectory:
-        """A finished run; raises `UserError` if the folder is none."""
-        path = Path(path)
-        if not (path / "recipe.yaml").exists():
-            raise UserError(f"{path}: no run directory (no recipe.yaml in it); make one with: ofa train CONFIG --run {path}")
-        run = cls._read(path)
-        if not run.weights_path.exists():
-            raise UserError(f"{path}: training is not finished; go on with the same command: ofa train CONFIG --run {path}")
-        return run
-
-    @classmethod
-    def _read(cls, path: Path) -> RunDirectory:
+    def _read(cls, path: Path) -> Self:
         recipe = schema.build(Recipe, schema.load_yaml(path / "recipe.yaml"), str(path / "recipe.yaml"))
-        space = schema.build(SearchSpace, schema.load_yaml(path / "space.yaml"), str(path / "space.yaml"))
-        return cls(path, recipe, space)
-
-    @property
-    def weights_path(self) -> Path:
-        """The supernet's weights, once training is finished."""
-        return self.path / "supernet.safetensors"
-
-    @property
-    def metrics_path(self) -> Path:
-        """A JSON line per epoch."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def result_path(self) -> Path:
-        """Accuracies of the finished supernet."""
-        return self.path / "result.json"
-
-    @property
-    def checkpoint_folder(self) -> Path:
-        """Where training can be taken up again."""
-        return self.path / "checkpoint"
+        return cls(path=path, recipe=recipe, space=cls._read_space(path))
 
     def supernet(self, device: torch.device | str = "cpu") -> Supernet:
         """The trained supernet, in eval mode."""

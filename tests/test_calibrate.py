@@ -100,9 +100,7 @@ def test_terms_are_those_of_the_model(precision: str, batch: int) -> None:
         assert block_terms(block, precision, batch) @ weights == pytest.approx(model.block_ms(block, precision, batch))
 
 
-@pytest.mark.parametrize(
-    ("count", "noise", "bound"), [(4, 0, 0.08), (10, 0.01, 0.03), (20, 0.01, 0.02), (200, 0.01, 0.005)]
-)
+@pytest.mark.parametrize(("count", "noise", "bound"), [(4, 0, 0.08), (10, 0.01, 0.03), (20, 0.01, 0.02), (200, 0.01, 0.005)])
 def test_random_networks_calibrate_another_device(count: int, noise: float, bound: float) -> None:
     platform = calibrate(timings(count, a_device(), noise), SUBJECT)
     error = errors(platform, timings(100, a_device(), seed=1))
@@ -216,7 +214,10 @@ def test_mistakes_in_a_csv_file(tmp_path: Path) -> None:
     for text, message in (
         ("space,architecture,resolution\n", "column 'latency_ms' is missing"),
         ("space,architecture,resolution,latency_ms\n", "has no rows"),
-        ('space,architecture,resolution,latency_ms\nmbv3-w1.0,{"ks": 3, "e": 3},128,4\n', ":2: has not as many values"),
+        (
+            'space,architecture,resolution,latency_ms\nmbv3-w1.0,{"ks": 3, "e": 3},128,4\n',
+            ":2: has 5 values; line 1 has 4 columns",
+        ),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=message):
@@ -234,11 +235,17 @@ def test_ofa_calibrate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert (platform.name, platform.device, platform.kind) == ("phone", "My phone", "calibrated")
     assert facts["mape"] == platform.error.mape
     assert facts["power_w"] == pytest.approx(2.5)
+    assert platform.energy is not None
+    assert platform.energy.error is not None
+    # The power is the same for all here, so an energy is as wrong as its latency.
+    assert (facts["energy_mape"], platform.energy.error.networks) == (pytest.approx(facts["mape"], abs=1e-3), 8)
     genes = SPACE.sample(5, np.random.default_rng(0))
     costs = platform.costs(SPACE)
     np.testing.assert_allclose(costs.energy_mj(genes), 2.5 * costs.latency_ms(genes), rtol=1e-4)
     assert main([*command, "--prior", "edge-int8"]) == 0
-    assert "leave-one-out" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "leave-one-out" in printed
+    assert "measured energy / latency of 8 networks; error: mean" in printed
     for extra, message in (
         (["--out", "phone"], "--out is phone; must end in .yaml"),
         (["--precision", "fp31"], "--precision is fp31; allowed are fp32"),

@@ -16,10 +16,12 @@ COMPOSITION_ROOT = ROOT / "ofa" / "cli"
 TORCH_FREE = (
     "ofa",
     "ofa.datasets",
+    "ofa.csv_file",
     "ofa.errors",
     "ofa.fashion_mnist",
     "ofa.files",
     "ofa.resources",
+    "ofa.run_files",
     "ofa.schema",
     "ofa.shapes",
     "ofa.space",

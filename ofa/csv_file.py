@@ -1,0 +1,98 @@
+"""CSV files that people write: columns by name, with the line of every mistake. Only the standard library is needed."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+from ofa.errors import UserError
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a file, as columns of stripped text."""
+
+    path: Path
+    columns: dict[str, list[str]]
+    lines: list[int]
+    """Of each row."""
+
+    def place(self, row: int, column: str) -> str:
+        """Where a value stands, for messages."""
+        return f"{self.path}:{self.lines[row]}: {column}"
+
+    def numbers(self, column: str, empty: float | None = None) -> list[float]:
+        """A column of finite numbers above 0.
+
+        Args:
+            column: its name.
+            empty: stands for a missing value; None: there must be none.
+
+        Raises:
+            UserError: a value that is none; the message has its line.
+        """
+        values = []
+        for i, text in enumerate(self.columns[column]):
+            if not text and empty is not None:
+                values.append(empty)
+                continue
+            try:
+                value = float(text)
+            except ValueError:
+                wanted = "a number" if empty is None else "a number, or nothing"
+                raise UserError(f"{self.place(i, column)} is {text!r}; expected {wanted}") from None
+            if not (isfinite(value) and value > 0):
+                raise UserError(f"{self.place(i, column)} is {text}; must be finite and above 0")
+            values.append(value)
+        return values
+
+
+def read_table(path: str | Path, required: Sequence[str], optional: Sequence[str]) -> Table:
+    """Read a CSV file whose first line names its columns; empty lines are skipped.
+
+    Raises:
+        UserError: no such file, no rows, a column that is missing, unknown or there twice, or a line of another length.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    reader = csv.reader(text.splitlines(), strict=True)
+    rows, lines = [], []
+    try:
+        names = [name.strip() for name in next(reader, [])]
+        _check_names(path, names, required, optional)
+        for row in reader:
+            if not any(row):
+                continue
+            if len(row) != len(names):
+                hint = " (a value with commas must be quoted)" if len(row) > len(names) else ""
+                raise UserError(f"{path}:{reader.line_num}: has {len(row)} values; line 1 has {len(names)} columns{hint}")
+            rows.append(row)
+            lines.append(reader.line_num)
+    except csv.Error as error:
+        raise UserError(f"{path}:{reader.line_num}: not valid CSV: {error}") from None
+    if not rows:
+        raise UserError(f"{path}: has no rows")
+    columns = {
+        name: [value.strip() for value in values] for name, values in zip(names, zip(*rows, strict=True), strict=True)
+    }
+    return Table(path, columns, lines)
+
+
+def _check_names(path: Path, names: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> None:
+    known = f"columns are {', '.join(required)} and optionally {', '.join(optional)}"
+    for i, name in enumerate(names):
+        if name not in required and name not in optional:
+            raise UserError(f"{path}:1: unknown column {name!r}; {known}")
+        if name in names[:i]:
+            raise UserError(f"{path}:1: column {name!r} stands there twice")
+    for name in required:
+        if name not in names:
+            raise UserError(f"{path}:1: column {name!r} is missing; {known}")
