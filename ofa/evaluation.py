@@ -56,10 +56,13 @@ class SubnetEvaluator:
     def module(self, subnet: Subnet) -> nn.Module:
         """The subnet as a plain network with its own batch-norm statistics, in eval mode."""
         module: nn.Module = extract(self.supernet, subnet).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        batches = self._batches("train", subnet.resolution, self.config.recalibration_images)
-        recalibrate_batch_norm(module, (images for images, _ in batches))
+        recalibrate_batch_norm(module, self.recalibration_images(subnet.resolution))
         module.eval()
         return module
+
+    def recalibration_images(self, resolution: int) -> Iterable[Tensor]:
+        """Batches of training images for batch-norm statistics."""
+        return (images for images, _ in self._batches("train", resolution, self.config.recalibration_images))
 
     @torch.inference_mode()
     def top1(self, subnets: Sequence[Subnet], split: str = "validation", progress: bool = False) -> npt.NDArray[np.float64]:
@@ -72,9 +75,13 @@ class SubnetEvaluator:
     @torch.inference_mode()
     def correct(self, subnet: Subnet, split: str = "validation") -> npt.NDArray[np.bool_]:
         """Of which images the first guess is the label, bool[images], in the same order for every subnet."""
-        module = self.module(subnet)
+        return self.correct_of(self.module(subnet), subnet.resolution, split)
+
+    @torch.inference_mode()
+    def correct_of(self, module: nn.Module, resolution: int, split: str = "validation") -> npt.NDArray[np.bool_]:
+        """As `correct`, of a plain network; its batch norms are folded into its convolutions."""
         fold_batch_norm(module)
-        batches = self._batches(split, subnet.resolution, self.size(split))
+        batches = self._batches(split, resolution, self.size(split))
         right = torch.cat([module(images).argmax(1) == labels for images, labels in batches])
         return np.asarray(right.cpu().numpy())
 
@@ -110,4 +117,5 @@ class Evaluator(SubnetEvaluator):
     def __init__(
         self, run: RunDirectory, device: torch.device | str = "cpu", images: int | None = None, world: World = ALONE
     ) -> None:
-        super().__init__(run.supernet(device), run.data(), run.recipe.evaluation, images, device, world)
+        super().__init__(run.supernet(device), run.data(world), run.recipe.evaluation, images, device, world)
+        self.run = run

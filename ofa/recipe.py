@@ -138,6 +138,8 @@ class Recipe:
     """A name that ships, or the path of a YAML file, from here or beside the recipe."""
     data: DataConfig
     phases: tuple[Phase, ...]
+    init: str | None = None
+    """A finished run whose supernet this one starts from (`ofa.transfer`)."""
     batch_size: int = 64
     lr_images: int = 64
     """Images a step that `peak_lr` is meant for."""

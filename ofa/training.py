@@ -24,12 +24,13 @@ from ofa.extraction import extract
 from ofa.metrics import MetricsLog, Progress
 from ofa.optimiser import make_optimiser, momenta, set_momenta
 from ofa.recipe import Phase, opened_spaces
-from ofa.run import RunDirectory, load_run_data, save_weights
+from ofa.run import RunDirectory, save_weights
 from ofa.schedule import learning_rate, resolution_of_step, subnets_of_step
 from ofa.space import SearchSpace
 from ofa.step import GradientStep, load_teacher
 from ofa.supernet import Supernet
 from ofa.synchronised_norm import synchronise_norms
+from ofa.transfer import start_from
 
 NO_POWERCAP = Path("/nonexistent")
 LOSS_EVERY_STEPS = 20  # reading the loss waits for the device
@@ -52,7 +53,7 @@ class Trainer:
         world.check_batch(self.recipe.batch_size)
         self.device = torch.device(device)
         self.quiet = quiet or not world.first
-        self.data = load_run_data(run.recipe, run.space)
+        self.data = run.data(world)
         self.opened = opened_spaces(run.recipe, run.space)
         self.steps_per_epoch = self.data.steps("train", self.recipe.batch_size, drop_last=True)
         if self.steps_per_epoch == 0:
@@ -65,6 +66,8 @@ class Trainer:
         self.supernet = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.recipe.zero_gamma:
             self.supernet.pass_inputs_through()
+        if self.recipe.init is not None:
+            start_from(self.supernet, self.recipe.init)
         decay = self.recipe.average_decay
         self.average = WeightAverage(self.supernet, decay) if decay > 0 else None
         self.optimiser: torch.optim.Optimizer | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -19,12 +20,16 @@ VERBS = {
     "evaluate": "accuracy of subnets of a trained run on held-out data",
     "predictor": "measure a sample of subnets, fit and report the accuracy predictor",
     "query": "the best subnet under a platform's limits, ready to use",
+    "finetune": "train a queried subnet further, taught by the run's largest net",
     "pareto": "draw accuracy against energy or latency",
     "platforms": "list platforms, or show one with its provenance",
     "profile": "measure this machine as a platform",
     "calibrate": "fit a platform to end-to-end timings of a few networks",
     "data": "put a data set where the recipes look for it",
 }
+
+SMALL_MATRICES = ("query", "pareto")
+"""Verbs whose matrix products are small: a second thread of BLAS costs more than it gives, much on a busy machine."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             print(f"ofa: error: unknown verb {verb!r}; verbs are {', '.join(VERBS)}", file=sys.stderr)
         return 2
+    if verb in SMALL_MATRICES:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy reads it when it is imported; torch does not
     module = importlib.import_module(f"ofa.cli.{verb}")
     command = argparse.ArgumentParser(
         prog=f"ofa {verb}",

@@ -1,5 +1,6 @@
 """Train a supernet: every phase of a recipe, one command. The same command goes on after a kill.
 
+On other images, from a trained supernet: ofa train --init RUN --data NEW (docs/training.md).
 On several GPUs, or machines: torchrun --nproc-per-node N -m -- ofa train CONFIG (docs/scaling.md).
 """
 
@@ -9,18 +10,25 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ofa.errors import UserError
+
 if TYPE_CHECKING:
     import torch
 
     from ofa.distributed import World
+    from ofa.recipe import Recipe
+    from ofa.space import SearchSpace
 
 EXAMPLE = "ofa train configs/demo.yaml --run runs/demo"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
-    parser.add_argument("config", help="a recipe that ships, by name, or a YAML file")
-    parser.add_argument("--run", metavar="DIR", help="run directory (default: runs/NAME of the recipe)")
+    parser.add_argument("config", nargs="?", help="a recipe that ships, by name, or a YAML file")
+    parser.add_argument("--init", metavar="RUN", help="start from the supernet of a finished run; its recipe, shortened")
+    parser.add_argument("--data", metavar="NEW", help="with --init: the new images, as a recipe's data source")
+    parser.add_argument("--epochs", type=int, metavar="N", help="with --init: default is a quarter of the run's steps")
+    parser.add_argument("--run", metavar="DIR", help="run directory (default: runs/NAME of the recipe or the data)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: cuda where there is one)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -30,6 +38,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     from ofa.devices import choose_device
     from ofa.distributed import join
 
+    _check(args)
     device = choose_device(args.device)
     with join(device) as world:
         return _train(args, device, world)
@@ -37,19 +46,19 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
 
 def _train(args: argparse.Namespace, device: torch.device, world: World) -> dict[str, Any] | None:
     from ofa.files import read_json
-    from ofa.recipe import load_recipe
     from ofa.result import report_result, result_lines
     from ofa.run import RunDirectory
     from ofa.training import Trainer
 
-    path = args.run or Path("runs") / Path(args.config).stem
+    path = args.run or Path("runs") / Path(args.config or args.data).stem
     quiet = args.quiet or args.json or not world.first
     with world.agree():
-        recipe, space = load_recipe(args.config)
+        recipe, space = _recipe(args)
         if world.first:
             RunDirectory.create(path, recipe, space)
     with world.agree():
         directory = RunDirectory.create(path, recipe, space)
+    with world.agree():
         trainer = None if directory.weights_path.exists() else Trainer(directory, device, quiet, world)
     if trainer is not None:
         trainer.train()
@@ -62,3 +71,29 @@ def _train(args: argparse.Namespace, device: torch.device, world: World) -> dict
     if not args.json:
         print("\n".join(result_lines(result, directory.result_path)))
     return {"run": str(directory.path)} | result
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise `UserError` unless it is either a recipe, or a run to start from with new data."""
+    if args.config is None and args.init is None:
+        raise UserError("nothing to train: give a recipe, or --init RUN --data NEW")
+    if args.config is not None and args.init is not None:
+        raise UserError(
+            f"both the recipe {args.config} and --init {args.init} are given; give one (a recipe can say init: {args.init})"
+        )
+    if (args.init is None) != (args.data is None):
+        given, missing = ("--data", "--init RUN") if args.init is None else ("--init", "--data NEW")
+        raise UserError(f"{given} is given without {missing}")
+    if args.epochs is not None and (args.init is None or args.epochs < 1):
+        raise UserError(f"--epochs is {args.epochs}; it needs --init, and must be at least 1")
+
+
+def _recipe(args: argparse.Namespace) -> tuple[Recipe, SearchSpace]:
+    if args.init is None:
+        from ofa.recipe import load_recipe
+
+        return load_recipe(args.config)
+    from ofa.run import RunDirectory
+    from ofa.transfer import transfer_recipe
+
+    return transfer_recipe(RunDirectory.open(args.init), args.data, args.epochs)

@@ -1,0 +1,151 @@
+"""From a trained supernet to other images, and one subnet further: `ofa train --init`, `ofa finetune`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ofa import load_subnet
+from ofa.cli.main import main
+from ofa.evaluation import Evaluator
+from ofa.run import RunDirectory
+from ofa.subnet_directory import save_subnet
+from tests.tiny import write_recipe
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the tiny recipe."""
+    folder = tmp_path_factory.mktemp("trained")
+    assert main(["train", str(write_recipe(folder)), "--run", str(folder / "run"), "--quiet"]) == 0
+    return folder / "run"
+
+
+def write_images(path: Path, classes: int, count: int = 160) -> Path:
+    """Images of 12 pixels whose class is the height at which they are bright."""
+    rng = np.random.default_rng(1)
+    labels = np.arange(count) % classes
+    images = rng.integers(0, 120, (count, 12, 12))
+    for image, label in zip(images, labels, strict=True):
+        image[3 * label : 3 * label + 3] += 130
+    np.savez(path, images=images.astype(np.uint8), labels=labels)
+    return path
+
+
+def test_other_images_need_one_command(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_images(tmp_path / "rows.npz", classes=4)
+    command = ["train", "--init", str(trained), "--data", str(data), "--run", str(tmp_path / "run"), "--json"]
+    assert main([*command, "--epochs", "6"]) == 0
+    capsys.readouterr()
+    run = RunDirectory.open(tmp_path / "run")
+    assert run.space.classes == 4
+    assert run.recipe.init == str(trained)
+    assert run.recipe.batch_size == 10  # halved, so that the 144 training images make at least eight steps
+    assert [phase.epochs for phase in run.recipe.phases] == [6]
+    before = load_file(trained / "supernet.safetensors")
+    after = load_file(run.weights_path)
+    assert after["head.classifier.weight"].shape[0] == 4
+    assert {key for key in before if before[key].shape != after[key].shape} == {
+        "head.classifier.weight",
+        "head.classifier.bias",
+    }
+    subnets = [run.space.smallest(), run.space.largest()]
+    assert Evaluator(run).top1(subnets).min() > 0.6  # guessing is 0.25
+    assert main([*command, "--epochs", "6"]) == 0  # it is finished: the same command only reports
+    assert json.loads(capsys.readouterr().out)["run"] == str(tmp_path / "run")
+
+
+def test_weights_are_those_of_the_run_where_classes_agree(trained: Path, tmp_path: Path) -> None:
+    data = write_images(tmp_path / "rows.npz", classes=3)
+    recipe = (trained.parent / "tiny.yaml").read_text().replace(str(trained.parent / "data.npz"), str(data))
+    head, _ = recipe.split("phases:")
+    (tmp_path / "tiny-space.yaml").write_text((trained.parent / "tiny-space.yaml").read_text())
+    phases = "phases: [{name: all, epochs: 1, peak_lr: 0.0, opens: {everything: true}}]\n"
+    (tmp_path / "again.yaml").write_text(f"{head}init: {trained}\n{phases}")
+    assert main(["train", str(tmp_path / "again.yaml"), "--run", str(tmp_path / "run"), "--quiet"]) == 0
+    before, after = load_file(trained / "supernet.safetensors"), load_file(tmp_path / "run" / "supernet.safetensors")
+    weights = [key for key in before if "running" not in key and "num_batches" not in key]
+    assert weights
+    assert all(torch.equal(before[key], after[key]) for key in weights)
+
+
+def test_epochs_follow_the_steps_of_the_run(trained: Path, tmp_path: Path) -> None:
+    from ofa.transfer import transfer_recipe
+
+    source = RunDirectory.open(trained)
+    small = transfer_recipe(source, str(write_images(tmp_path / "small.npz", 2, count=20)))[0]
+    large = transfer_recipe(source, str(write_images(tmp_path / "large.npz", 2, count=400)))[0]
+    steps = 6 * (200 // 20)  # epochs of the tiny recipe x steps
+    assert small.batch_size == 2
+    assert small.phases[0].epochs == max(6, -(-steps // 4 // (18 // 2)))
+    assert large.batch_size == 20
+    assert large.phases[0].epochs == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to train: give a recipe, or --init RUN --data NEW"),
+        (["demo", "--init", "RUN"], "both the recipe demo and --init"),
+        (["--init", "RUN"], "--init is given without --data NEW"),
+        (["demo", "--data", "x.npz"], "--data is given without --init RUN"),
+        (["demo", "--epochs", "3"], "--epochs is 3; it needs --init"),
+        (["--init", "RUN", "--data", "x.npz", "--epochs", "0"], "--epochs is 0; it needs --init, and must be at least 1"),
+        (["--init", "nowhere", "--data", "x.npz"], "nowhere: no run directory"),
+        (["--init", "RUN", "--data", "nothing.npz"], "data source 'nothing.npz': there is no"),
+    ],
+)
+def test_mistakes_are_one_line(
+    trained: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *(str(trained) if word == "RUN" else word for word in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_another_space_is_refused(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_recipe(tmp_path)
+    path.write_text(path.read_text() + f"init: {trained}\n")
+    space = tmp_path / "tiny-space.yaml"
+    space.write_text(space.read_text().replace("kernels: [3, 5]", "kernels: [3]"))
+    path.write_text(path.read_text().replace("  - {name: kernel, epochs: 1, peak_lr: 0.05, opens: {kernels: [3, 5]}}\n", ""))
+    assert main(["train", str(path), "--run", str(tmp_path / "run")]) == 2
+    assert "only the name and the number of classes may differ" in capsys.readouterr().err
+
+
+def test_finetuning_gains_and_says_so(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = RunDirectory.open(trained)
+    subnet = run.space.smallest()
+    card = {
+        "title": "smallest",
+        "figures": [{"name": "Latency", "value": 1.0, "unit": "ms", "source": "none", "uncertainty": None}],
+        "input": {"channels": 1, "resolution": subnet.resolution, "mean": [0.5], "std": [0.5], "classes": ["a", "b", "c"]},
+    }
+    module = Evaluator(run).module(subnet)
+    with torch.no_grad():  # a subnet with something to learn: its classifier is forgotten
+        module.head.classifier.weight.zero_()
+    folder = save_subnet(trained / "queries" / "smallest", run.space, subnet, module, card)
+    weights = (folder / "weights.safetensors").read_bytes()
+    for _ in range(2):
+        assert main(["finetune", str(folder), "--epochs", "4", "--peak-lr", "0.1", "--json"]) == 0
+    first = json.loads(capsys.readouterr().out.splitlines()[0])
+    out = Path(first["out"])
+    assert out == folder.with_name("smallest-finetuned")
+    assert first["top1_after"] > first["top1_before"] + 0.2
+    assert (folder / "weights.safetensors").read_bytes() == weights
+    lines = json.loads((out / "card.json").read_text())["figures"]
+    assert [line["name"] for line in lines] == ["Top-1, validation (measured)", "Latency"]
+    assert lines[0]["value"] == pytest.approx(100 * first["top1_after"])
+    evaluator = Evaluator(run)
+    assert evaluator.correct_of(load_subnet(out), subnet.resolution).mean() == pytest.approx(first["top1_after"])
+
+    assert main(["finetune", str(folder), "--run", str(tmp_path)]) == 2
+    assert "no run directory" in capsys.readouterr().err
+    assert main(["finetune", str(folder), "--peak-lr", "0"]) == 2
+    assert "--peak-lr is 0.0; must be above 0" in capsys.readouterr().err
