@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_platforms import measured, small_space
+from platform_toys import measured, small_space
 
 from latency_tables import load_platform, save_platform
 from ofa.errors import UserError

@@ -1,8 +1,14 @@
-"""Measuring this machine on a tiny space, with few runs."""
+"""Measuring this machine on a tiny space, with few runs; and what becomes of times."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +16,16 @@ import pytest
 import torch
 
 from latency_tables import load_platform
-from latency_tables import profile as profiling
+from latency_tables.energy_loops import block_watts, modelled, power_of
 from latency_tables.factors import ShapeGrid
-from latency_tables.measure import block_calls, measure
-from latency_tables.profile import Settings, correction, profile
+from latency_tables.ort_runtime import OrtRuntime
+from latency_tables.plan import Settings, SpacePlan
+from latency_tables.profile import Target, profile
+from latency_tables.results import read
+from latency_tables.timing import VISITS
+from latency_tables.torch_runtime import TorchRuntime
 from ofa.cli.main import main
-from ofa.energy import EnergyReading
-from ofa.errors import UserError
+from ofa.energy import EnergyMeter, EnergyReading
 from ofa.shapes import walk_blocks
 from ofa.space import SearchSpace, load_space
 
@@ -31,6 +40,9 @@ stages:
   - {widths: [8], depths: [1, 2], kernels: [3], expands: [2, 3], se: true}
 head: {width: 16}
 """
+FEW = Settings(runs=5, fit_networks=2, test_networks=2)
+
+MACHINE = {"processor": "a processor", "runtime": "a runtime", "threads": "1"}
 
 
 @pytest.fixture
@@ -45,38 +57,39 @@ def space(space_file: Path) -> SearchSpace:
     return load_space(space_file)
 
 
-def few(**changes: object) -> Settings:
-    return Settings(**{"runs": 5, "threads": 1, "fit_networks": 2, "test_networks": 2, **changes})  # type: ignore[arg-type]
+# -- the command -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
 def test_ofa_profile_writes_a_platform_that_ofa_can_use(
-    space_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    runtime: str, space_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "here.yaml"
-    arguments = ["profile", "--space", str(space_file), "--out", str(out), "--runs", "7", "--threads", "1"]
-    assert main([*arguments, "--networks", "5", "--power-w", "12.5", "--json"]) == 0
+    arguments = ["profile", "--space", str(space_file), "--out", str(out), "--runtime", runtime, "--threads", "1"]
+    assert main([*arguments, "--runs", "7", "--networks", "5", "--power-w", "12.5", "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
     platform = load_platform(out)
     space = load_space(space_file)
     assert (platform.name, platform.kind, platform.threads, platform.batch) == ("here", "measured", 1, 1)
+    assert platform.runtime.startswith({"torch": "PyTorch", "onnxruntime": "ONNX Runtime"}[runtime])
     assert platform.table is not None
     assert {block.shape for block in platform.table.blocks} == set(ShapeGrid.of(space).distinct())
-    assert {block.count for block in platform.table.blocks} == {10}  # 7 runs, in visits of 5
+    assert all(block.count + block.rejected >= 10 for block in platform.table.blocks)  # 7 runs, in 5 visits of 2
     assert platform.table.fingerprint == space.fingerprint
-    assert (platform.error.networks, platform.error.mape) == (2, summary["mape"])
-    assert platform.details["torch"] == torch.__version__
+    assert (platform.error.networks, platform.error.mape) == (3, summary["mape"])
+    assert platform.error.within_10 == summary["within_10"]
     costs = platform.costs(space)
     genes = space.sample(10, np.random.default_rng(0))
     assert (costs.latency_ms(genes) > 0).all()
     np.testing.assert_allclose(costs.energy_mj(genes), platform.energy.power_w * costs.latency_ms(genes))  # type: ignore[union-attr, operator]
+    assert list(tmp_path.glob("*.partial.csv")) == []  # removed when the platform is written
 
 
 def test_ofa_profile_prints_for_people(space_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "here.yml"
     arguments = ["--space", str(space_file), "--out", str(out), "--runs", "5", "--networks", "2", "--resolutions", "8"]
-    assert main(["profile", *arguments]) == 0
-    printed = capsys.readouterr().out
-    assert "held out: error" in printed
+    assert main(["profile", *arguments, "--threads", "1"]) == 0
+    assert "1 held-out networks: error" in capsys.readouterr().out
     platform = load_platform(out)
     assert platform.table is not None
     assert {op.in_size for block in platform.table.blocks for op in block.shape.main[:1]} == {8, 4}
@@ -85,12 +98,23 @@ def test_ofa_profile_prints_for_people(space_file: Path, tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ([], "--out FILE is missing: where to write the platform"),
         (["--out", "x.json"], "--out is x.json; it must end in .yaml"),
         (["--out", "x.yaml", "--runs", "0"], "runs is 0; must be at least 1"),
         (["--out", "x.yaml", "--threads", "0"], "threads is 0; must be at least 1"),
         (["--out", "x.yaml", "--networks", "1"], "--networks is 1; must be at least 2"),
         (["--out", "x.yaml", "--power-w", "-3"], "power_w is -3.0; must be above 0"),
+        (["--out", "x.yaml", "--energy-s", "nan"], "energy_s is nan; must be at least 0 and finite"),
         (["--out", "x.yaml", "--resolutions", "9"], "resolutions has 9, which no stage of the space has"),
+        (["--out", "x.yaml", "--runtime", "tflite"], "runtime is 'tflite'; allowed are torch, onnxruntime"),
+        (["--out", "x.yaml", "--runtime", "onnxruntime", "--device", "cuda"], "runtime onnxruntime is measured on"),
+        (["--out", "x.yaml", "--runtime", "onnxruntime", "--channels-last"], "runtime onnxruntime is measured on"),
+        (["--out", "x.yaml", "--device", "cuda:77"], "--device cuda:77: this machine has"),
+        (["--export", "x.zip", "--import", "y.csv"], "give --export or --import, not both"),
+        (["--export", "x.tar"], "--export is x.tar; it must end in .zip"),
+        (["--export", "x.zip", "--threads", "2"], "--threads has no meaning with --export"),
+        (["--import", "x.csv", "--out", "x.yaml", "--runs", "2"], "--runs has no meaning with --import"),
+        (["--import", "nowhere.csv", "--out", "x.yaml"], "nowhere.csv: no such file"),
     ],
 )
 def test_wrong_options(space_file: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,80 +122,165 @@ def test_wrong_options(space_file: Path, arguments: list[str], message: str, cap
     assert message in capsys.readouterr().err
 
 
-def test_the_threads_of_torch_are_restored(space: SearchSpace) -> None:
+def test_a_killed_profile_goes_on(space_file: Path, tmp_path: Path) -> None:
+    """SIGKILL in the middle; the same command measures what is left, and nothing twice."""
+    out = tmp_path / "here.yaml"
+    command = [sys.executable, "-m", "ofa.cli.main", "profile", "--space", str(space_file), "--out", str(out)]
+    command += ["--runs", "40", "--networks", "4", "--threads", "1", "--runtime", "onnxruntime", "--json"]
+    partial = tmp_path / "here.yaml.partial.csv"
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until = time.monotonic() + 60
+    while not partial.exists() or partial.stat().st_size < 5000:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not out.exists()
+    plan = SpacePlan.of(load_space(space_file), Settings(runs=40, fit_networks=2, test_networks=2))
+    _, before, _ = read(partial, plan.plan)
+    assert 0 < len(before) < VISITS * len(plan.plan.items)
+    torn = partial.read_bytes()
+    assert main([*command[3:], "--runtime", "torch"]) == 2  # other settings: refused, and the file stays
+    assert partial.read_bytes() == torn
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not partial.exists()
+    table = load_platform(out).table
+    assert table is not None
+    times = {block.shape: block.count + block.rejected for block in table.blocks}
+    for item, shape in plan.blocks.items():
+        already = sum(len(row[4]) for row in before if row[2] == item)
+        assert times[shape] >= max(already, 40)
+
+
+# -- measuring -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_threads_of_torch_are_restored(space: SearchSpace, tmp_path: Path) -> None:
     before = torch.get_num_threads()
     for channels_last in (False, True):
-        platform = profile(space, "here", few(channels_last=channels_last), np.random.default_rng(0))
+        target = Target(threads=1, channels_last=channels_last)
+        platform = profile(space, "here", FEW, target, tmp_path / f"{channels_last}.csv")
         assert torch.get_num_threads() == before
+        assert platform.threads == 1
         assert platform.details["memory format"] == ("channels last" if channels_last else "contiguous")
 
 
-def test_every_call_runs_and_is_timed(space: SearchSpace) -> None:
-    counts = [0, 0, 0]
-
-    def call(i: int) -> None:
-        counts[i] += 1
-
-    times_ms = measure([lambda i=i: call(i) for i in range(3)], 11, np.random.default_rng(0))  # type: ignore[misc]
-    assert times_ms.shape == (3, 15)
-    assert counts == [1 + 3 * 6] * 3  # one warm-up, then per visit one untimed and five timed runs
-    assert (times_ms > 0).all()
-
-
 def test_blocks_are_the_blocks_of_the_network(space: SearchSpace) -> None:
-    shapes = ShapeGrid.of(space).distinct()
-    calls = block_calls(shapes, 2, False, np.random.default_rng(0))
+    plan = SpacePlan.of(space, FEW)
+    runtime = TorchRuntime(plan.models, "cpu", 1, channels_last=False, seed=0)
     with torch.inference_mode():
-        for shape, call in zip(shapes, calls, strict=True):
-            last = shape.main[-1]
+        for name, shape in plan.blocks.items():
+            item, last = plan.plan.items[name], shape.main[-1]
             size = (2, last.out_channels) if shape.kind == "head" else (2, last.out_channels, last.out_size, last.out_size)
-            assert call().shape == size
+            assert runtime.open(item)(runtime.feed(item, 2)).shape == size
 
 
-def test_correction_recovers_intercept_and_factor() -> None:
-    sums_ms = np.array([1.0, 2.0, 3.0, 5.0])
-    assert correction(sums_ms, 0.3 + 1.2 * sums_ms, 0.5) == pytest.approx((0.3, 1.2))
-    assert correction(sums_ms, -0.1 + 1.2 * sums_ms, 0.5) == pytest.approx((-0.1, 1.2))
+def test_onnx_runtime_gives_the_output_of_its_input() -> None:
+    """Its calls bind input and output once; another input must still be computed."""
+    from latency_tables.onnx_blocks import build_empty
+    from latency_tables.timing import Item
+
+    runtime = OrtRuntime(lambda _: build_empty().SerializeToString(), 1, 0)
+    call = runtime.open(Item("empty", 1, 1))
+    for _ in range(3):
+        x = runtime.feed(Item("empty", 1, 1), 1)
+        for _ in range(2):
+            assert call(x).numpy() == x.numpy()
 
 
-def test_correction_that_cannot_be_told_is_the_factor_alone() -> None:
-    assert correction(np.full(5, 2.0), np.full(5, 3.0), 1.0) == pytest.approx((0.0, 1.5))  # sums all alike
-    sums_ms = np.array([1.0, 2.0, 3.0])
-    backwards = np.array([3.0, 2.0, 1.0])
-    assert correction(sums_ms, backwards, 1.0) == pytest.approx((0.0, np.mean(backwards / sums_ms)))
-    steep = -0.9 + 2 * sums_ms  # would be negative for the smallest subnet
-    assert correction(sums_ms, steep, 0.3) == pytest.approx((0.0, np.mean(steep / sums_ms)))
+def test_a_missing_onnx_runtime_is_named(
+    space_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert main(["profile", "--space", str(space_file), "--out", str(tmp_path / "x.yaml"), "--runtime", "onnxruntime"]) == 2
+    assert "the package onnxruntime is not installed; install it with: pip install onnxruntime" in capsys.readouterr().err
 
 
-def test_held_out_error_and_a_profile_that_fails_its_check() -> None:
-    whole = np.array([1.0, 2.0, 3.0, 4.0])
-    report = profiling._report(whole * 1.05, whole)
-    assert report.mape == pytest.approx(0.05)
-    assert report.spearman == pytest.approx(1.0)
-    assert "FAILS" not in report.note
-    assert profiling._report(whole * 1.5, whole).note.startswith("FAILS its own check")
+def test_a_profile_that_fails_its_check_says_so(
+    space_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("latency_tables.assemble.ACCEPTED_MAPE", -1.0)
+    out = tmp_path / "bad.yaml"
+    assert main(["profile", "--space", str(space_file), "--out", str(out), "--runs", "5", "--networks", "2"]) == 0
+    assert "ofa profile: warning: FAILS its own check" in capsys.readouterr().err
+    assert load_platform(out).error.note.startswith("FAILS its own check")
 
 
-def test_energy_is_measured_given_or_modelled_and_says_which(space: SearchSpace) -> None:
-    counter = profiling._energy(Settings(), EnergyReading(30.0, 2.0, "RAPL package-0"))
-    assert counter.power_w == 15.0
-    assert "RAPL package-0" in counter.source
-    nothing = EnergyReading(None, 2.0, "no energy counter is readable: none")
-    given = profiling._energy(Settings(power_w=9.0), nothing)
+# -- energy ----------------------------------------------------------------------------------------------------------------
+
+
+class FakeMeter:
+    """A counter of a machine that always takes 5 W."""
+
+    def start(self) -> None:
+        self.begun_s = time.perf_counter()
+
+    def stop(self) -> EnergyReading:
+        seconds = time.perf_counter() - self.begun_s
+        return EnergyReading(5.0 * seconds, seconds, "a fake counter")
+
+
+def test_every_block_is_repeated_for_its_energy(space: SearchSpace) -> None:
+    plan = SpacePlan.of(space, FEW)
+    runtime = TorchRuntime(plan.models, "cpu", 1, channels_last=False, seed=0)
+    meter = FakeMeter()
+    begun_s = time.perf_counter()
+    watts = block_watts(plan, runtime, meter, 0.02, False)
+    assert time.perf_counter() - begun_s >= 0.02 * len(plan.blocks)
+    assert watts == pytest.approx(dict.fromkeys(plan.blocks, 5.0))
+
+
+def test_a_counter_makes_the_energy_of_a_profile(space: SearchSpace, tmp_path: Path) -> None:
+    class Counted(EnergyMeter):
+        available = True  # type: ignore[assignment]
+
+        def stop(self) -> EnergyReading:
+            return replace(super().stop(), joules=7.0, seconds=2.0, source="a fake counter")
+
+    for energy_s in (0.0, 0.001):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("latency_tables.profile.EnergyMeter", Counted)
+            target = Target(threads=1, energy_s=energy_s)
+            platform = profile(space, "here", FEW, target, tmp_path / f"{energy_s}.csv")
+        assert platform.energy is not None
+        assert platform.table is not None
+        if energy_s:
+            assert "each block repeated for 0.001 s" in platform.energy.source
+            assert all(block.energy_mj is not None for block in platform.table.blocks)
+        else:
+            assert platform.energy.power_w == 3.5
+        genes = space.sample(3, np.random.default_rng(0))
+        costs = platform.costs(space)
+        expected = 3.5 * (costs.latency_ms(genes) - (platform.table.intercept_ms if energy_s else 0.0))
+        np.testing.assert_allclose(costs.energy_mj(genes), expected, rtol=1e-3)
+
+
+def test_energy_is_given_or_modelled_and_says_which(space: SearchSpace) -> None:
+    given = power_of(9.0, "no counter")
     assert given.power_w == 9.0
-    assert "given by the user" in given.source
-    modelled = profiling._energy(Settings(), nothing)
-    assert modelled.power_w is None
-    assert "modelled, a lower bound" in modelled.source
+    assert "given by the user (--power-w); no counter" in given.source
+    model = modelled("no counter")
+    assert model.power_w is None
+    assert "modelled, a lower bound" in model.source
     block = next(walk_blocks(space, space.largest()))
     (op,) = block.main
     activations = 4 * (1 * 12**2 + 8 * 6**2)
     expected = 4.6 * op.macs + 244 * 4 * (9 * 8 + 8) + 12.5 * activations
-    assert modelled.ops_mj(block, "fp32", 1) == pytest.approx(expected * 1e-9)
+    assert model.ops_mj(block, "fp32", 1) == pytest.approx(expected * 1e-9)
 
 
-def test_settings_are_checked() -> None:
-    with pytest.raises(UserError, match="batch is 0; must be at least 1"):
-        Settings(batch=0)
-    with pytest.raises(UserError, match="power_w is inf; must be above 0 and finite"):
-        Settings(power_w=float("inf"))
+# -- CUDA ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+def test_a_cuda_device_is_timed_with_events(space: SearchSpace, tmp_path: Path) -> None:
+    platform = profile(space, "gpu", FEW, Target(device="cuda", energy_s=0.05), tmp_path / "gpu.csv")
+    assert platform.device == torch.cuda.get_device_name()
+    assert platform.table is not None
+    assert all(0 < block.median_ms < 50 for block in platform.table.blocks)
+    runtime = TorchRuntime({"m": ()}, "cuda", None, channels_last=False, seed=0)
+    big = torch.randn(4096, 4096, device="cuda")
+    (times_ms,) = runtime.time([lambda x: x @ x @ x @ x], big, 5)
+    assert min(times_ms) > 1.0  # four of 137 GFLOP each: not just the launches

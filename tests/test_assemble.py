@@ -1,0 +1,137 @@
+"""From times to a platform: the call subtracted, outliers dropped, networks corrected for, the error reported."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from space_toys import toy_space
+
+from latency_tables.assemble import assemble, correction, reject_outliers, report
+from latency_tables.energy_loops import modelled
+from latency_tables.plan import EMPTY_ITEM, Settings, SpacePlan
+from latency_tables.platform import Platform
+from latency_tables.results import Row
+from latency_tables.timing import REFERENCE, VISITS
+from ofa.errors import UserError
+from ofa.shapes import BlockShape, walk_blocks
+
+Rows = list[Row]
+MACHINE = {"processor": "a processor", "runtime": "a runtime", "threads": "1"}
+
+
+def rows_of(plan: SpacePlan, block_ms: dict[BlockShape, float], empty_ms: float, intercept: float, factor: float) -> Rows:
+    """Times of a device whose networks take intercept + factor x the sum of their blocks, and which is slow now and then."""
+    rows = []
+    for chain, items in enumerate(plan.plan.chains):
+        for turn in range(VISITS):
+            slowness = 1.0 + 0.5 * ((chain + turn) % 3 == 0)
+            rows.append((chain, turn, REFERENCE, 0, [0.2 * slowness] * 4))
+            for item in items:
+                if item in plan.blocks:
+                    ms = empty_ms + block_ms[plan.blocks[item]]
+                elif item in plan.networks:
+                    ms = intercept + factor * sum(block_ms[b] for b in walk_blocks(plan.space, plan.networks[item]))
+                else:
+                    ms = empty_ms
+                rows.append((chain, turn, item, 0, [slowness * ms * noise for noise in (1.0, 0.9, 1.1, 50.0)]))
+    return rows
+
+
+@pytest.fixture
+def plan() -> SpacePlan:
+    return SpacePlan.of(toy_space("wide"), Settings(runs=5, fit_networks=8, test_networks=8))
+
+
+def made(plan: SpacePlan, **changes: object) -> Platform:
+    block_ms = {shape: 0.1 + 0.07 * i for i, shape in enumerate(plan.blocks.values())}
+    given = {"rows": rows_of(plan, block_ms, 0.01, 0.03, 1.2), "energy": modelled("none"), "watts": {}, "place": "r.csv"}
+    return assemble(plan, "here", facts=MACHINE, **(given | changes))  # type: ignore[arg-type]
+
+
+def test_blocks_are_charged_without_the_call_and_networks_with_it(plan: SpacePlan) -> None:
+    platform = made(plan)
+    assert platform.table is not None
+    blocks = {block.shape: block for block in platform.table.blocks}
+    for i, shape in enumerate(plan.blocks.values()):
+        assert blocks[shape].median_ms == pytest.approx(0.1 + 0.07 * i, rel=1e-4)
+        assert 0.85 < blocks[shape].p10_ms / blocks[shape].median_ms < 0.95
+        assert 1.05 < blocks[shape].p90_ms / blocks[shape].median_ms < 1.15
+        count, rejected = blocks[shape].count, blocks[shape].rejected
+        assert count + rejected == 4 * VISITS
+        assert rejected >= VISITS  # an outlier in each visit, and the slow visits
+    assert (platform.table.intercept_ms, platform.table.factor) == pytest.approx((0.03, 1.2), rel=1e-3)
+    assert platform.error.mape == pytest.approx(0, abs=1e-4)
+    assert (platform.error.networks, platform.error.within_5, platform.error.spearman) == (8, 1.0, pytest.approx(1.0))
+    assert platform.details["empty call"] == "10.0 us, subtracted from every block"
+
+
+def test_slow_moments_do_not_count_but_where_there_is_nothing_else(plan: SpacePlan) -> None:
+    """Slow runs that scaling does not mend: the reference took half as long again, the blocks three times as long."""
+    block_ms = {shape: 0.1 + 0.07 * i for i, shape in enumerate(plan.blocks.values())}
+    rows = rows_of(plan, block_ms, 0.01, 0.03, 1.2)
+    slow = {row[:2] for row in rows if row[2] == REFERENCE and row[4][0] > 0.25}
+    worse = [(*row[:4], [2 * ms for ms in row[4]] if row[:2] in slow and row[2] != REFERENCE else row[4]) for row in rows]
+    platform = made(plan, rows=worse)
+    assert platform.table is not None
+    assert [block.median_ms for block in platform.table.blocks] == pytest.approx(list(block_ms.values()), rel=1e-4)
+    assert platform.details["without calm runs"].startswith("0 blocks or networks")
+    chain = next(i for i, chain in enumerate(plan.plan.chains) if len(chain) > 1)
+    never = [(*row[:4], [0.3] * 4 if row[2] == REFERENCE and row[0] == chain else row[4]) for row in rows]
+    platform = made(plan, rows=never)
+    assert platform.details["without calm runs"].startswith(f"{len(plan.plan.chains[chain])} blocks or networks")
+
+
+def test_a_missing_visit_is_named(plan: SpacePlan) -> None:
+    platform_rows = rows_of(plan, dict.fromkeys(plan.blocks.values(), 0.1), 0.01, 0.0, 1.0)
+    gone = next(item for item, shape in plan.blocks.items() if shape.kind == "head")
+    rows = [row for row in platform_rows if row[1:3] != (2, gone)]
+    with pytest.raises(UserError, match=rf"^r.csv: item '{gone}' \(head 24->5 channels.*\) has 4 of 5 visits; run the same"):
+        made(plan, rows=rows)
+
+
+def test_a_block_no_slower_than_an_empty_call_is_refused(plan: SpacePlan) -> None:
+    rows = rows_of(plan, dict.fromkeys(plan.blocks.values(), 1e-9), 0.01, 0.1, 1.0)
+    rows = [(*row[:4], [0.02] * 4 if row[2] == EMPTY_ITEM else row[4]) for row in rows]
+    with pytest.raises(UserError, match=r"^r.csv: stem 2->8 channels.* takes 0.01 ms, no longer than an empty call"):
+        made(plan, rows=rows)
+
+
+def test_energy_of_blocks_is_their_power_by_their_corrected_time(plan: SpacePlan) -> None:
+    watts = {item: 3.0 + i for i, item in enumerate(plan.blocks)}
+    platform = made(plan, watts=watts)
+    assert platform.table is not None
+    for block, power_w in zip(platform.table.blocks, watts.values(), strict=True):
+        assert block.energy_mj == pytest.approx(power_w * 1.2 * block.median_ms, rel=1e-3)
+
+
+def test_outliers_are_slow_runs_of_their_visit() -> None:
+    calm, slow = np.array([1.0, 1.01, 0.99, 1.0, 1.02]), np.array([2.0, 2.02, 1.98, 2.01, 9.0])
+    times = reject_outliers([calm, slow])
+    assert times.rejected == 1
+    assert sorted(times.kept_ms) == sorted([*calm, *slow[:-1]])  # a slower visit is no outlier: the machine may be so
+    assert reject_outliers([np.array([1.0] * 9 + [1.04])]).rejected == 0  # a clock has steps
+    assert reject_outliers([np.array([1.0] * 9 + [1.06])], rejected=3).rejected == 4
+
+
+def test_correction_recovers_intercept_and_factor() -> None:
+    sums_ms = np.array([1.0, 2.0, 3.0, 5.0])
+    assert correction(sums_ms, 0.3 + 1.2 * sums_ms, 0.5) == pytest.approx((0.3, 1.2))
+    assert correction(sums_ms, -0.1 + 1.2 * sums_ms, 0.5) == pytest.approx((-0.1, 1.2))
+
+
+def test_correction_that_cannot_be_told_is_the_factor_alone() -> None:
+    assert correction(np.full(5, 2.0), np.full(5, 3.0), 1.0) == pytest.approx((0.0, 1.5))  # sums all alike
+    sums_ms = np.array([1.0, 2.0, 3.0])
+    backwards = np.array([3.0, 2.0, 1.0])
+    assert correction(sums_ms, backwards, 1.0) == pytest.approx((0.0, np.mean(backwards / sums_ms)))
+    steep = -0.9 + 2 * sums_ms  # would be negative for the smallest subnet
+    assert correction(sums_ms, steep, 0.3) == pytest.approx((0.0, np.mean(steep / sums_ms)))
+
+
+def test_held_out_error_and_a_profile_that_fails_its_check() -> None:
+    whole = np.array([1.0, 2.0, 3.0, 4.0])
+    found = report(whole * [1.02, 0.98, 1.08, 1.12], whole)
+    assert (found.mape, found.worst) == pytest.approx((0.06, 0.12))
+    assert (found.within_5, found.within_10, found.spearman) == (0.5, 0.75, pytest.approx(1.0))
+    assert "FAILS" not in found.note
+    assert report(whole * 1.5, whole).note.startswith("FAILS its own check")
