@@ -11,7 +11,8 @@ import numpy as np
 
 from ofa.errors import UserError
 from ofa.files import atomic_write
-from search.problem import METRICS
+from search.overlay import Overlay
+from search.problem import METRICS, Floats
 from search.survey import Survey
 
 if TYPE_CHECKING:
@@ -25,6 +26,27 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 WIDE = 4.0
 """Costs that span more than this factor are drawn on a logarithmic axis."""
+OVERLAY: dict[str, Any] = {
+    "linestyle": "none",
+    "marker": "X",
+    "markersize": 7.5,
+    "markerfacecolor": "white",
+    "markeredgecolor": "#222222",
+    "markeredgewidth": 1.2,
+}
+MARK = 9
+"""Half the side of a mark, in pixels."""
+SIDES = (
+    (8, 0, "left", "center"),
+    (-8, 0, "right", "center"),
+    (0, 8, "center", "bottom"),
+    (0, -8, "center", "top"),
+    (7, 7, "left", "bottom"),
+    (-7, 7, "right", "bottom"),
+    (7, -7, "left", "top"),
+    (-7, -7, "right", "top"),
+)
+"""Where a name may stand: offset in points, alignment."""
 CLOUD_SHARE = 1.15
 """How far below the front's span of accuracy the cloud may stretch the axis, in units of that span."""
 
@@ -35,13 +57,17 @@ def check_format(path: Path) -> None:
         raise UserError(f"--out is {path}; allowed are names ending in {', '.join(FORMATS)}")
 
 
-def draw(surveys: Sequence[Survey], title: str, subtitle: str = "") -> Figure:
+def draw(surveys: Sequence[Survey], title: str, subtitle: str = "", overlay: Overlay | None = None) -> Figure:
     """Accuracy against a cost, one colour per platform: cloud, predicted front, measured points, the largest net.
+
+    Predictions are thin and dashed with a band of one standard deviation, measurements thick and filled with bars: one
+    standard error of the accuracy and, where it is known, the cost from its median to its 90th percentile.
 
     Args:
         surveys: one per platform, of one metric.
         title: what is shown.
         subtitle: smaller, below it.
+        overlay: other networks' points.
 
     Raises:
         UserError: nothing to draw, or more platforms than colours that can be told apart.
@@ -55,11 +81,13 @@ def draw(surveys: Sequence[Survey], title: str, subtitle: str = "") -> Figure:
     axes = figure.add_subplot()
     for survey, colour, marker in zip(surveys, COLOURS, MARKERS, strict=False):
         _draw_survey(axes, survey, colour, marker)
-    _set_axes(axes, surveys)
+    _set_axes(axes, surveys, overlay)
     axes.set_title(title, loc="left", fontsize=13, fontweight="bold", pad=24 if subtitle else 10)
     if subtitle:
         axes.text(0, 1.02, subtitle, transform=axes.transAxes, fontsize=9.5, color="#555555", va="bottom")
-    figure.legend(handles=_legend(surveys), loc="outside lower center", ncols=2, fontsize=9.5, frameon=False)
+    figure.legend(handles=_legend(surveys, overlay), loc="outside lower center", ncols=2, fontsize=9.5, frameon=False)
+    if overlay is not None:
+        _draw_overlay(figure, axes, overlay, surveys)
     return figure
 
 
@@ -80,12 +108,18 @@ def _draw_survey(axes: Axes, survey: Survey, colour: str, marker: str) -> None:
     axes.scatter(survey.cloud_cost, 100 * survey.cloud_top1, s=5, color=colour, alpha=0.16, linewidths=0, zorder=1)
     measured = len(survey.measured_cost) > 0
     axes.plot(survey.front_cost, 100 * survey.front_top1, color=colour, linestyle=(0, (3, 2)), linewidth=1.2, zorder=3)
+    if survey.front_std is not None:
+        low, high = survey.front_top1 - survey.front_std, survey.front_top1 + survey.front_std
+        axes.fill_between(survey.front_cost, 100 * low, 100 * high, color=colour, alpha=0.12, linewidth=0, zorder=2)
     if measured:
         best = survey.measured_front()
         axes.plot(survey.measured_cost[best], 100 * survey.measured_top1[best], color=colour, linewidth=1.6, zorder=4)
+        p90 = survey.measured_p90
+        beyond = None if p90 is None else np.stack([np.zeros(len(p90)), p90 - survey.measured_cost])
         axes.errorbar(
             survey.measured_cost,
             100 * survey.measured_top1,
+            xerr=beyond,
             yerr=100 * survey.standard_error(survey.measured_top1),
             fmt=marker,
             color=colour,
@@ -101,13 +135,53 @@ def _draw_survey(axes: Axes, survey: Survey, colour: str, marker: str) -> None:
     axes.plot([survey.largest_cost], [100 * height], **_star(colour, known), zorder=6)
 
 
+def _draw_overlay(figure: Figure, axes: Axes, overlay: Overlay, surveys: Sequence[Survey]) -> None:
+    """Hollow points with their names, which stand where they cover no other name or mark and do not leave the axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    axes.plot(overlay.cost, 100 * overlay.top1, **OVERLAY, zorder=7)
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()  # the layout, and with it where things are, is known only now
+    room = axes.get_window_extent(canvas.get_renderer())
+    marks = [(overlay.cost, overlay.top1), *((survey.measured_cost, survey.measured_top1) for survey in surveys)]
+    taken = [box for cost, top1 in marks for box in _boxes(axes, cost, top1)]
+    for name, x, y in zip(overlay.names, overlay.cost, 100 * overlay.top1, strict=True):
+        for across, up, horizontal, vertical in SIDES:
+            label = axes.annotate(
+                name,
+                (x, y),
+                xytext=(across, up),
+                textcoords="offset points",
+                ha=horizontal,
+                va=vertical,
+                fontsize=8.5,
+                color="#222222",
+                bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.8},
+                zorder=8,
+            )
+            box = label.get_window_extent(canvas.get_renderer())
+            inside = room.x0 <= box.x0 and box.x1 <= room.x1 and room.y0 <= box.y0 and box.y1 <= room.y1
+            if inside and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            label.remove()
+
+
+def _boxes(axes: Axes, cost: Floats, top1: Floats) -> list[Any]:
+    """What marks cover, in pixels."""
+    from matplotlib.transforms import Bbox
+
+    points = axes.transData.transform(np.column_stack([cost, 100 * top1]))
+    return [Bbox.from_extents(x - MARK, y - MARK, x + MARK, y + MARK) for x, y in points]
+
+
 def _star(colour: str, measured: bool) -> dict[str, Any]:
     """The largest net: filled when measured, hollow when predicted."""
     face, edge = (colour, "white") if measured else ("white", colour)
     return {"linestyle": "none", "marker": "*", "markersize": 15, "markerfacecolor": face, "markeredgecolor": edge}
 
 
-def _legend(surveys: Sequence[Survey]) -> list[Artist]:
+def _legend(surveys: Sequence[Survey], overlay: Overlay | None) -> list[Artist]:
     """One entry per platform in its colour, then one per kind of mark in grey."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -119,23 +193,31 @@ def _legend(surveys: Sequence[Survey]) -> list[Artist]:
         handles += [Patch(color=colour, label=survey.platform) for survey, colour in zip(surveys, COLOURS, strict=False)]
     cloud = f"random subnets, predicted ({len(surveys[0].cloud_cost):,}{'' if alone else ' each'})"
     handles.append(Line2D([], [], linestyle="none", marker=".", markersize=5, color=grey, alpha=0.6, label=cloud))
-    handles.append(Line2D([], [], color=grey, linestyle=(0, (3, 2)), linewidth=1.2, label="front, predicted"))
+    sure = " (band: 1 standard deviation)" if surveys[0].front_std is not None else ""
+    handles.append(Line2D([], [], color=grey, linestyle=(0, (3, 2)), linewidth=1.2, label=f"front, predicted{sure}"))
     measured = any(len(survey.measured_cost) for survey in surveys)
     if measured:
-        label = f"front, measured on {surveys[0].images:,} images (\N{PLUS-MINUS SIGN} standard error)"
+        label = f"front, measured on {surveys[0].images:,} images"
         handles.append(Line2D([], [], color=grey, marker="o", markersize=6.5, linewidth=1.6, label=label))
     star = _star(grey, measured) | {"markersize": 12}
     handles.append(Line2D([], [], label=f"largest net, {'measured' if measured else 'predicted'}", **star))
+    if measured:
+        cost = "; cost to its p90" if any(survey.front_p90 is not None for survey in surveys) else ""
+        handles.append(Line2D([], [], linestyle="none", label=f"bars: \N{PLUS-MINUS SIGN} standard error{cost}"))
+    if overlay is not None:
+        handles.append(Line2D([], [], label="other networks, as given", **OVERLAY))
     if not measured:
-        handles.append(Line2D([], [], linestyle="none", label="nothing here is measured"))
+        handles.append(Line2D([], [], linestyle="none", label="nothing of the run is measured"))
     return handles
 
 
-def _set_axes(axes: Axes, surveys: Sequence[Survey]) -> None:
+def _set_axes(axes: Axes, surveys: Sequence[Survey], overlay: Overlay | None) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     metric = METRICS[surveys[0].metric]
     costs = np.concatenate([np.append(survey.cloud_cost, survey.front_cost) for survey in surveys])
+    if overlay is not None:
+        costs = np.append(costs, overlay.cost)
     if costs.max() > WIDE * costs.min():
         axes.set_xscale("log")
         decades = np.log10(costs.max() / costs.min())
@@ -146,7 +228,12 @@ def _set_axes(axes: Axes, surveys: Sequence[Survey]) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(f"{metric.label} ({metric.unit})", fontsize=11)
     axes.set_ylabel("Top-1 accuracy, validation (%)", fontsize=11)
-    axes.set_ylim(*_accuracy_range(surveys))
+    axes.set_ylim(*_accuracy_range(surveys, overlay))
+    bare_axes(axes)
+
+
+def bare_axes(axes: Axes) -> None:
+    """A light grid, and no frame above and on the right."""
     axes.tick_params(labelsize=10)
     axes.grid(visible=True, which="major", color="#DDDDDD", linewidth=0.7)
     axes.set_axisbelow(True)
@@ -154,10 +241,12 @@ def _set_axes(axes: Axes, surveys: Sequence[Survey]) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _accuracy_range(surveys: Sequence[Survey]) -> tuple[float, float]:
+def _accuracy_range(surveys: Sequence[Survey], overlay: Overlay | None) -> tuple[float, float]:
     """All of the fronts with their error bars, and as much of the cloud as leaves them readable; in percent."""
-    parts = [survey.front_top1 for survey in surveys]
+    parts = [survey.front_top1 for survey in surveys] + ([] if overlay is None else [overlay.top1])
     for survey in surveys:
+        if survey.front_std is not None:
+            parts += [survey.front_top1 + survey.front_std]
         parts.append(np.array([survey.largest_top1 if survey.largest_measured is None else survey.largest_measured]))
         if len(survey.measured_top1):
             error = survey.standard_error(survey.measured_top1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ofa.space import Genes, SearchSpace
 from search.exact import exact_front, front_obstacle
-from search.pareto import Front, Indices, evolved_front, front_order, spread
+from search.pareto import Front, Indices, evolved_front, front_order, hypervolume, spread
 from search.predictor import Predictor
 from search.problem import Costs, Floats, Problem
 
@@ -35,6 +35,8 @@ class Survey:
     """Predicted."""
     front_std: Floats | None
     """Uncertainty of the prediction; None where the predictor gives none."""
+    front_p90: Floats | None = None
+    """What 9 of 10 measurements of the cost are expected to stay below; None where that is not known, or exact."""
     largest: Genes
     """The largest net, int8[1, genes]."""
     largest_cost: float
@@ -77,6 +79,27 @@ class Survey:
             images=images,
         )
 
+    @property
+    def measured_p90(self) -> Floats | None:
+        """`front_p90` of the measured rows."""
+        if self.front_p90 is None:
+            return None
+        known = {row.tobytes(): value for row, value in zip(self.front, self.front_p90, strict=True)}
+        return np.array([known[row.tobytes()] for row in self.measured])
+
+    @property
+    def reference(self) -> tuple[float, float]:
+        """Cost and accuracy that hypervolumes are measured from: the worst of the cloud."""
+        return float(self.cloud_cost.max()), float(self.cloud_top1.min())
+
+    def predicted_hypervolume(self) -> float:
+        """Of the predicted front, in the unit of the cost (times a share)."""
+        return hypervolume(self.front_cost, self.front_top1, *self.reference)
+
+    def measured_hypervolume(self) -> float | None:
+        """Of the measured points; None where there are none."""
+        return hypervolume(self.measured_cost, self.measured_top1, *self.reference) if len(self.measured) else None
+
     def measured_front(self) -> Indices:
         """Which of the measured rows no other measured row beats, cost ascending."""
         return front_order(self.measured_cost, self.measured_top1)
@@ -102,16 +125,17 @@ def survey(
     samples: int,
     rng: np.random.Generator,
     budget: int = BUDGET,
+    part: SearchSpace | None = None,
 ) -> Survey:
     """Predict a cloud of random subnets and find the front: exactly where predictor and costs allow it, else by evolution.
 
     Raises:
         UserError: the platform does not know the metric.
     """
-    problem = Problem(space=space, predictor=predictor, costs={platform: costs})
-    cloud = space.sample(samples, rng)
+    problem = Problem(space=space, predictor=predictor, costs={platform: costs}, part=part)
+    cloud = problem.domain.sample(samples, rng)
     front = predicted_front(problem, metric, platform, rng, budget)
-    largest = space.encode(space.largest())
+    largest = problem.domain.extremes()[1:]
     return Survey(
         space=space,
         metric=metric,
@@ -123,6 +147,7 @@ def survey(
         front_cost=front.cost,
         front_top1=front.top1,
         front_std=predictor.std(front.genes),
+        front_p90=_p90(costs, metric, front.genes),
         largest=largest,
         largest_cost=float(problem.cost(metric, platform, largest)[0]),
         largest_top1=float(problem.top1(largest)[0]),
@@ -130,3 +155,10 @@ def survey(
         measured_cost=np.zeros(0),
         measured_top1=np.zeros(0),
     )
+
+
+def _p90(costs: Costs, metric: str, genes: Genes) -> Floats | None:
+    """Where costs know how sure they are."""
+    spread_of = getattr(costs, "spread", None)
+    known = None if spread_of is None else spread_of(metric, genes)
+    return None if known is None or np.array_equal(*known) else np.asarray(known[1])

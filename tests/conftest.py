@@ -29,3 +29,20 @@ def reference() -> Path:
 def shared_data() -> Path:
     """Real data sets that are too large for the repository."""
     return _shared("data")
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny run, really trained, with a predictor of 24 measured subnets."""
+    from ofa.cli.main import main
+    from ofa.recipe import load_recipe
+    from ofa.run import RunDirectory
+    from ofa.training import Trainer
+    from tests.tiny import write_recipe
+
+    folder = tmp_path_factory.mktemp("trained")
+    recipe, space = load_recipe(write_recipe(folder))
+    directory = RunDirectory.create(folder / "run", recipe, space)
+    Trainer(directory, quiet=True).train()
+    assert main(["predictor", str(directory.path), "--samples", "24", "--json"]) == 0
+    return directory.path

@@ -80,12 +80,13 @@ def test_svg_is_text_and_repeats_byte_for_byte(tmp_path: Path, one: Survey) -> N
 def test_legend_tells_measured_from_predicted(one: Survey) -> None:
     assert texts([one]) == [
         "random subnets, predicted (200)",
-        "front, predicted",
-        f"front, measured on {IMAGES} images (\N{PLUS-MINUS SIGN} standard error)",
+        "front, predicted (band: 1 standard deviation)",
+        f"front, measured on {IMAGES} images",
         "largest net, measured",
+        "bars: \N{PLUS-MINUS SIGN} standard error",
     ]
     unmeasured = texts([make_survey(measured=False)])
-    assert unmeasured[-2:] == ["largest net, predicted", "nothing here is measured"]
+    assert unmeasured[-2:] == ["largest net, predicted", "nothing of the run is measured"]
     assert not any("front, measured" in text for text in unmeasured)
 
 

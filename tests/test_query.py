@@ -16,48 +16,18 @@ import torch
 from ofa.cli.main import main
 from ofa.errors import UserError
 from ofa.evaluation import Evaluator
-from ofa.recipe import load_recipe
 from ofa.run import RunDirectory
 from ofa.subnet_directory import FILES, load_subnet, read_subnet
-from ofa.training import Trainer
-from tests.tiny import write_recipe
+from tests.verbs import error, figures, ofa
 
 ROOT = Path(__file__).resolve().parents[1]
 PLATFORM = "edge-int8"
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(trained_run: Path) -> Path:
     """A trained run with a predictor of 24 measured subnets."""
-    folder = tmp_path_factory.mktemp("query")
-    recipe, space = load_recipe(write_recipe(folder))
-    directory = RunDirectory.create(folder / "run", recipe, space)
-    Trainer(directory, quiet=True).train()
-    assert main(["predictor", str(directory.path), "--samples", "24", "--json"]) == 0
-    return directory.path
-
-
-def ofa(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
-    capsys.readouterr()
-    code = main([*map(str, words), "--json"])
-    captured = capsys.readouterr()
-    assert code == 0, captured.err
-    result: dict[str, Any] = json.loads(captured.out)
-    return result
-
-
-def error(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    """The one line that a user's mistake leaves on stderr."""
-    capsys.readouterr()
-    assert main([*map(str, words)]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1
-    return captured.err
-
-
-def figures(card: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {figure["name"]: figure for figure in card["figures"]}
+    return trained_run
 
 
 # -- predictor -----------------------------------------------------------------------------------------------------------
@@ -177,10 +147,10 @@ def test_query_mistakes_are_one_line(run: Path, tmp_path: Path, capsys: pytest.C
     query = ("query", run, "--platform", PLATFORM)
     text = error(capsys, *query, "--latency-ms", 1e-4)
     assert "no subnet of tiny runs under 0.0001 ms on edge-int8; the fastest takes 0." in text
-    assert "algorithm is 'best'; available are auto, exact, evolution, random" in error(
+    assert "algorithm is 'best'; available are auto, exact, evolution, nsga2, optuna, random" in error(
         capsys, *query, "--algorithm", "best"
     )
-    assert "limit energy_mj is -1; must be a positive number" in error(capsys, *query, "--energy-mj", -1)
+    assert "--energy-mj is -1; must be finite and above 0" in error(capsys, *query, "--energy-mj", -1)
     assert "--verify is 0; must be at least 1" in error(capsys, *query, "--verify", 0)
     assert "unknown platform 'toaster'; known are" in error(capsys, "query", run, "--platform", "toaster")
     (tmp_path / "mine").mkdir()
@@ -247,59 +217,3 @@ def test_weights_of_another_network_are_named(run: Path, tmp_path: Path, capsys:
     replaced({"head.classifier.bias": None}, "missing weights head.classifier.bias$")
     replaced({"head.extra": torch.zeros(1)}, "unexpected weights head.extra$")
     replaced({"head.classifier.bias": torch.zeros(9)}, r"head.classifier.bias has shape \[9\]; the subnet needs \[3\]")
-
-
-# -- pareto --------------------------------------------------------------------------------------------------------------
-
-
-def test_pareto_measures_draws_and_writes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "front.png"
-    words = (
-        "pareto",
-        run,
-        "--platform",
-        PLATFORM,
-        "--platform",
-        "eyeriss-like",
-        "--samples",
-        50,
-        "--points",
-        4,
-        "--out",
-        out,
-    )
-    result = ofa(capsys, *words)
-    assert out.read_bytes().startswith(b"\x89PNG")
-    header, *rows = (tmp_path / "front.csv").read_text().splitlines()
-    assert header.startswith("platform,kind,energy_mj,predicted_top1")
-    assert sum(",cloud," in row for row in rows) == 100
-    assert [part["platform"] for part in result["platforms"]] == [PLATFORM, "eyeriss-like"]
-    for part in result["platforms"]:
-        assert 2 <= len(part["measured"]) <= 4
-        assert part["images"] == 60
-        assert part["largest"]["measured_top1"] is not None
-    log = (run / "predictor" / "measurements.jsonl").read_text()
-    assert ofa(capsys, *words) == result
-    assert (run / "predictor" / "measurements.jsonl").read_text() == log
-
-
-def test_pareto_without_measuring_and_other_axes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out, csv = tmp_path / "front.svg", tmp_path / "numbers.csv"
-    words = ("pareto", run, "--platform", PLATFORM, "--x", "memory_kb", "--samples", 20, "--no-verify", "--out", out)
-    result = ofa(capsys, *words, "--csv", csv)
-    assert "Peak memory (kB)" in out.read_text()
-    assert "nothing here is measured" in out.read_text()
-    assert csv.exists()
-    assert result["platforms"][0]["measured"] == []
-
-
-def test_pareto_mistakes_are_one_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    base = ("pareto", run, "--platform", PLATFORM)
-    assert "--out is front.gif; allowed are names ending in .png" in error(capsys, *base, "--out", "front.gif")
-    text = error(capsys, *base, "--platform", PLATFORM, "--out", tmp_path / "x.png")
-    assert "--platform is edge-int8, edge-int8; must be distinct" in text
-    assert "--points is 1; must be at least 2" in error(capsys, *base, "--points", 1, "--out", tmp_path / "x.png")
-    with pytest.raises(SystemExit) as caught:
-        main([*map(str, base), "--x", "price", "--out", "x.png"])
-    assert caught.value.code == 2
-    assert "invalid choice: 'price'" in capsys.readouterr().err

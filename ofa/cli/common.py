@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from latency_tables import Costs, Platform
     from ofa.evaluation import Evaluator
     from ofa.run import RunDirectory
+    from ofa.run_files import RunFiles
     from ofa.space import Genes, SearchSpace
     from search.measurements import MeasurementLog
     from search.predictor import Predictor
@@ -39,22 +40,27 @@ def check_at_least(args: argparse.Namespace, **least: int) -> None:
             raise UserError(f"--{name} is {value}; must be at least {bound}")
 
 
-def platform_costs(platform: Platform, space: SearchSpace) -> Costs:
+def platform_costs(platform: Platform, space: SearchSpace, confidence: float | None = None) -> Costs:
     """What the space's subnets cost; where blocks lie outside what a calibration saw, a warning goes to standard error."""
-    costs = platform.costs(space)
-    for warning in costs.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    costs = platform.costs(space, confidence)
+    warn(costs)
     return costs
 
 
-def weights_digest(run: RunDirectory) -> str:
+def warn(costs: Costs) -> None:
+    """Write to standard error what users of these costs must know."""
+    for warning in costs.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def weights_digest(run: RunFiles) -> str:
     """What identifies a run's weights in its measurements and its predictor."""
     from ofa.files import sha256
 
     return sha256(run.weights_path)[:16]
 
 
-def open_predictor(run: RunDirectory) -> tuple[Predictor, dict[str, Any]]:
+def open_predictor(run: RunFiles) -> tuple[Predictor, dict[str, Any]]:
     """The run's predictor and its facts.
 
     Raises:

@@ -3,86 +3,159 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ofa.cli.common import add_measuring_arguments, check_at_least, printer
+from ofa.cli.question import (
+    add_fix_argument,
+    add_limit_arguments,
+    limits_of,
+    load_platforms,
+    parse_bounds,
+    parse_fixes,
+    searched_part,
+)
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
     from latency_tables import Costs
     from ofa.cli.common import Measured
-    from ofa.run import RunDirectory
+    from ofa.run_files import RunFiles
     from ofa.space import Genes
     from search.card import Accuracy
-    from search.problem import Floats, Limit
-    from search.searcher import SearchResult
+    from search.problem import Floats, Limit, Problem
+    from search.searcher import Searcher, SearchResult
 
-EXAMPLE = "ofa query runs/demo --platform edge-int8 --latency-ms 0.5 --energy-mj 0.03"
-LIMITS = {
-    "latency_ms": "latency per inference, in ms",
-    "energy_mj": "energy per inference, in mJ",
-    "memory_kb": "peak activation memory, in kB",
-    "params_m": "parameters, in millions",
-    "macs_m": "multiply-accumulates, in millions",
-}
+EXAMPLE = """ofa query runs/demo --platform edge-int8 --latency-ms 0.5 --energy-mj 0.03
+  ofa query runs/demo --platform note10 --platform pixel1 --latency-ms 3 --latency-ms pixel1=4 --confidence 0.9
+  ofa query runs/demo --fleet devices.csv --out answer.csv"""
+VERIFY = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
     parser.add_argument("run", help="a trained run directory with a predictor")
-    parser.add_argument("--platform", required=True, metavar="P", help="a platform by name, or a YAML file")
-    for metric, text in LIMITS.items():
-        parser.add_argument(f"--{metric.replace('_', '-')}", type=float, metavar="X", help=f"at most X: {text}")
-    parser.add_argument("--algorithm", default="auto", help="auto (default), exact, evolution or random")
+    parser.add_argument(
+        "--platform", action="append", default=[], metavar="P", help="a platform by name, or a YAML file; may be repeated"
+    )
+    parser.add_argument(
+        "--fleet", type=Path, metavar="CSV", help="answer many devices: columns platform, device, confidence and the limits"
+    )
+    add_limit_arguments(parser)
+    parser.add_argument(
+        "--confidence", type=float, metavar="C", help="count latency and energy by their upper bound at C, e.g. 0.9"
+    )
+    add_fix_argument(parser)
+    parser.add_argument("--algorithm", default="auto", help="auto (default), exact, evolution, optuna, nsga2 or random")
     parser.add_argument("--budget", type=int, default=20_000, metavar="N", help="predictions at most (default: 20000)")
-    parser.add_argument("--verify", type=int, default=5, metavar="K", help="measure the best K predicted (default: 5)")
+    parser.add_argument("--sampler", metavar="CLASS", help="of optuna (default: TPESampler)")
+    parser.add_argument(
+        "--storage", metavar="URL", help="share optuna's study: sqlite:///FILE, journal://FILE, postgresql://..."
+    )
+    parser.add_argument("--study", metavar="NAME", help="of optuna in its storage (default: made from the question)")
+    parser.add_argument("--history", type=Path, metavar="FILE", help="log the search to this JSONL; the same search resumes")
+    parser.add_argument(
+        "--verify",
+        type=int,
+        metavar="K",
+        help=f"measure the best K predicted (default: {VERIFY}); of a fleet, the K that most devices get (default: all)",
+    )
     parser.add_argument("--no-verify", action="store_true", help="believe the predictor; nothing is measured")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where the subnet is written (default: RUN/queries/NAME)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where the subnet is written (default: RUN/queries/NAME); of a fleet, a file"
+    )
     add_measuring_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Search, measure, write."""
     check_at_least(args, budget=1, verify=1, images=1, seed=0)
+    if args.fleet is not None:
+        from ofa.cli.fleet import run_fleet
+
+        return run_fleet(args)
 
     import numpy as np
 
-    from latency_tables import load_platform
-    from search.problem import Limit, Problem
-    from search.searcher import find_searcher
-
-    find_searcher(args.algorithm)  # a wrong name is told before anything is opened
-    platform = load_platform(args.platform)
-    bounds = {metric: getattr(args, metric) for metric in LIMITS}
-    limits = [Limit(metric, bound, platform.name) for metric, bound in bounds.items() if bound is not None]
+    _find_searcher(args)  # a wrong name is told before anything is opened
+    fixes = parse_fixes(args.fix)
+    platforms = load_platforms(args.platform)
+    names = [platform.name for platform in platforms]
+    limits = limits_of(parse_bounds(args), names)
 
     from ofa.cli.common import Measured, open_predictor, platform_costs
-    from ofa.run import RunDirectory
+    from ofa.run_files import RunFiles
+    from search.problem import Problem
 
     say = printer(args)
-    directory = RunDirectory.open(args.run)
-    out = args.out or directory.path / "queries" / query_name(platform.name, limits)
+    directory = RunFiles.open(args.run)
+    out = args.out or directory.path / "queries" / query_name(names, limits, args.confidence, args.fix)
     _check_out(out)
     predictor, facts = open_predictor(directory)
-    costs = platform_costs(platform, directory.space)
-    problem = Problem(space=directory.space, predictor=predictor, costs={platform.name: costs}, limits=limits)
-    searcher, why = find_searcher(args.algorithm, problem)
+    costs = [platform_costs(platform, directory.space, args.confidence) for platform in platforms]
+    problem = Problem(
+        space=directory.space,
+        predictor=predictor,
+        costs=dict(zip(names, costs, strict=True)),
+        limits=limits,
+        part=searched_part(directory.space, fixes, costs),
+        confidence=args.confidence,
+        source=facts["arrays_sha256"],
+    )
+    problem = _logged(problem, args)
+    searcher, why = _find_searcher(args, problem)
     result = searcher.search(problem, np.random.default_rng(args.seed), args.budget)
     proven = "; no subnet within the limits is predicted better" if result.optimal else ""
     say(f"{searcher.name} ({why}): {result.evaluations} predictions in {result.seconds:.2f} s{proven}")
-    measured = Measured.open(directory, args.images, args.device, show=not args.json)
+
+    from ofa.run import RunDirectory  # torch from here on: a query that fails above answers without it
+
+    measured = Measured.open(RunDirectory.open(args.run), args.images, args.device, show=not args.json)
     best, accuracy = 0, _predicted(result, 0, predictor.std(result.genes[:1]), facts)
     if not args.no_verify:
-        best, accuracy = _verify(result, predictor.std(result.genes), facts, measured, args.verify, say)
-    card = _card(directory, costs, result, best, accuracy, limits, measured)
+        count = args.verify or VERIFY
+        best, accuracy = _verify(result, predictor.std(result.genes), facts, measured, count, say)
+    card = _card(directory, costs, result, best, accuracy, problem, measured)
     _save(out, directory, measured, result.genes[best], card)
     say("")
+    width = max(len(line["name"]) for line in card["figures"]) + 2
     for line in card["figures"]:
         value = "unknown" if line["value"] is None else f"{line['value']:.4g} {line['unit']}"
-        say(f"{line['name']:36}{value:>14}  {line['source']}")
+        say(f"{line['name']:{width}}{value:>12}  {line['source']}")
     say(f"\nwritten to {out} (card.md has sources and uncertainties; python {out / 'load.py'} runs it)")
     return {"out": str(out), "card": card, "genes": result.genes[best].tolist(), "verified": not args.no_verify}
+
+
+def _find_searcher(args: argparse.Namespace, problem: Problem | None = None) -> tuple[Searcher, str]:
+    """The searcher as asked for, and why this one."""
+    from dataclasses import replace
+
+    from search.optuna_search import OptunaSearch
+    from search.searcher import find_searcher
+
+    searcher, why = find_searcher(args.algorithm, problem)
+    given = {name: getattr(args, name) for name in ("sampler", "storage", "study") if getattr(args, name) is not None}
+    if not given:
+        return searcher, why
+    if not isinstance(searcher, OptunaSearch):
+        raise UserError(f"--{next(iter(given))} goes with --algorithm optuna; it is {args.algorithm}")
+    return replace(searcher, **given), why
+
+
+def _logged(problem: Problem, args: argparse.Namespace) -> Problem:
+    """The problem with its log, where one is wanted."""
+    if args.history is None:
+        return problem
+
+    from dataclasses import replace
+
+    from search.history import SearchLog
+
+    name = _find_searcher(args, problem)[0].name
+    log = SearchLog.open(args.history, problem, algorithm=name, seed=args.seed, budget=args.budget)
+    return replace(problem, log=log)
 
 
 def _check_out(out: Path) -> None:
@@ -91,10 +164,20 @@ def _check_out(out: Path) -> None:
         raise UserError(f"--out is {out}, which exists and holds no subnet; give another folder")
 
 
-def query_name(platform: str, limits: list[Limit]) -> str:
-    """A folder's name that says what was asked."""
-    parts = [platform] + [f"{limit.metric}-{limit.bound:g}" for limit in limits]
-    return "_".join(parts if limits else [*parts, "no-limits"])
+def query_name(names: Sequence[str], limits: Sequence[Limit], confidence: float | None, fixes: Sequence[str]) -> str:
+    """A folder's name that says what was asked; a limit on one of several platforms names it."""
+    from search.problem import METRICS
+
+    several = len(names) > 1
+    parts = ["+".join(names)]
+    for limit in limits:
+        where = f"-{limit.platform}" if several and METRICS[limit.metric].on_platform else ""
+        parts.append(f"{limit.metric}{where}-{limit.bound:g}")
+    if not limits:
+        parts.append("no-limits")
+    if confidence is not None:
+        parts.append(f"confidence-{confidence:g}")
+    return "_".join([*parts, *(word.replace("=", "-") for word in fixes)])
 
 
 def _predicted(result: SearchResult, row: int, std: Floats | None, facts: dict[str, Any]) -> Accuracy:
@@ -120,12 +203,12 @@ def _verify(
 
 
 def _card(
-    directory: RunDirectory,
-    costs: Costs,
+    directory: RunFiles,
+    costs: Sequence[Costs],
     result: SearchResult,
     best: int,
     accuracy: Accuracy,
-    limits: list[Limit],
+    problem: Problem,
     measured: Measured,
 ) -> dict[str, Any]:
     from search.card import build_card, limits_plain
@@ -135,7 +218,8 @@ def _card(
     facts = {
         "run": directory.path.name,
         "space": f"{space.name} (fingerprint {space.fingerprint})",
-        "limits": limits_plain(limits),
+        "limits": limits_plain(problem.limits, several=len(costs) > 1),
+        **({} if problem.confidence is None else {"confidence": problem.confidence}),
         "algorithm": f"{result.algorithm}, {result.evaluations} predictions" + (", optimal" if result.optimal else ""),
         "input": {
             "channels": space.in_channels,
@@ -145,10 +229,11 @@ def _card(
             "classes": list(data.classes),
         },
     }
-    return build_card(f"Subnet of {space.name} for {costs.platform.name}", costs, genes, accuracy, facts)
+    names = " and ".join(cost.platform.name for cost in costs)
+    return build_card(f"Subnet of {space.name} for {names}", costs, genes, accuracy, facts)
 
 
-def _save(out: Path, directory: RunDirectory, measured: Measured, genes: Genes, card: dict[str, Any]) -> None:
+def _save(out: Path, directory: RunFiles, measured: Measured, genes: Genes, card: dict[str, Any]) -> None:
     from ofa.subnet_directory import save_subnet
 
     subnet = directory.space.decode(genes)[0]
