@@ -117,6 +117,8 @@ class _Run:
     founded: int = 0
     """Populations after the first ones."""
     generations: int = 0
+    ended: dict[int, list[float]] = field(default_factory=dict)
+    """The leaders of the populations that were given up, by island."""
     best: dict[int, float] = field(init=False)
     """The best top-1 of every island that has not been given up."""
 
@@ -138,28 +140,40 @@ class _Run:
         return Population(island, self.size, genes, top1) if len(genes) else None
 
     def another(self) -> Population | None:
-        """One more, on the best island, every third time on the second best; None where nothing new is found.
+        """One more, on the best island, now and then on the second best; None where nothing new is found.
 
         Every other one starts from the best of its island, shaken.
         """
-        order = sorted(self.best, key=lambda island: -self.best[island])
-        island = order[1 if self.founded % 3 == 2 and len(order) > 1 else 0]
+        island = self._island()
         genes = self._shaken(island) if self.founded % 2 else self._fresh(island)
         self.founded += 1
         if not len(genes):
             return None
         return Population(island, self.size, genes, self.archive.add(genes))
 
+    def _island(self) -> int:
+        """The best one; every third time the second best, if it keeps up with half of the best one's populations."""
+        order = sorted(self.best, key=lambda island: -self.best[island])
+        if self.founded % 3 == 2 and len(order) > 1:
+            ended = self.ended.get(order[0], [])
+            if not ended or self.best[order[1]] >= np.median(ended):
+                return order[1]
+        return order[0]
+
     def going_on(self, populations: list[Population]) -> list[Population]:
         """Those that still improve, on the islands that are still in the search."""
         self.generations += 1
+        patience = self.settings.patience
         for population in populations:
-            self.best[population.island] = max(self.best[population.island], float(population.top1[0]))
+            leader = float(population.top1[0])
+            self.best[population.island] = max(self.best[population.island], leader)
+            if population.stale >= patience:
+                self.ended.setdefault(population.island, []).append(leader)
         if self.generations % self.settings.trial == 0:
             kept = max(self.settings.finalists, -(-len(self.best) // 2))
             order = sorted(self.best, key=lambda island: -self.best[island])
             self.best = {island: self.best[island] for island in order[:kept]}
-        return [p for p in populations if p.stale < self.settings.patience and p.island in self.best]
+        return [p for p in populations if p.stale < patience and p.island in self.best]
 
     def _fresh(self, island: int) -> Genes:
         """New subnets of an island, near the limits."""

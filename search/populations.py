@@ -65,7 +65,7 @@ def generation(
 ) -> None:
     """One generation of every population, all in the same array operations.
 
-    A mother has `brood` children, half of them by crossover inside her population and reset of `changes` genes, half by
+    A mother has `brood` children, four of five by crossover inside her population and reset of `changes` genes, one by
     reset alone; none leaves the island (`island_of` a resolution). About one per mother, the best by the guess, is
     evaluated, while more than `reserve` evaluations are left.
     """
@@ -75,7 +75,7 @@ def generation(
     genes = np.concatenate([population.genes for population in populations])
     mother = np.tile(np.arange(len(genes)), brood)
     father = (counts.cumsum() - counts)[home[mother]] + rng.integers(0, counts[home[mother]])
-    crossed = len(mother) // 2
+    crossed = len(mother) * 4 // 5
     children = problem.domain.vary(genes[mother], genes[father], crossed, changes, rng)
     stays = island_of[children[:, 0]] == island_of[genes[mother, 0]]
     children[:, 0] = np.where(stays, children[:, 0], genes[mother, 0])

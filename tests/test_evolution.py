@@ -5,8 +5,12 @@ import pytest
 
 from ofa.space import load_space
 from search.evolution import Evolution
+from search.genes import Domain
+from search.guess import Guess
+from search.populations import Population, generation
 from search.random_search import RandomSearch
-from tests.search_toys import best_by_force, make_problem, make_space
+from search.searcher import Archive
+from tests.search_toys import ToyAccuracy, best_by_force, make_problem, make_space, one_subnet_space
 
 
 @pytest.mark.parametrize("bound", [9.0, 11.0, 13.0])
@@ -42,3 +46,42 @@ def test_uses_most_of_the_budget_it_is_limited_by() -> None:
     problem = make_problem(load_space("mbv3-w1.2"), latency_ms=40.0)
     found = Evolution().search(problem, np.random.default_rng(0), 8000)
     assert problem.use(found.genes[:1])[0, 0] > 0.98
+
+
+def test_the_guess_learns_what_is_additive() -> None:
+    """Depth too: a gene of an absent block counts for nothing."""
+    space = make_space(stages=4, depths=(1, 2, 3))
+    domain, accuracy = Domain(space), ToyAccuracy(space, seed=4)
+    rows = domain.sample(800, np.random.default_rng(0))
+    guess = Guess.fit(domain, rows[:400], accuracy.sums(rows[:400]))
+    found, true = guess(rows[400:]), accuracy.sums(rows[400:])
+    assert np.abs((found - found.mean()) - (true - true.mean())).max() < 0.05 * true.std()
+
+
+def test_the_guess_of_a_space_with_one_subnet() -> None:
+    domain = Domain(one_subnet_space())
+    row = domain.sample(1, np.random.default_rng(0))
+    assert Guess.fit(domain, row, np.array([0.7]))(row) == pytest.approx(0)
+
+
+def test_a_generation_stays_on_its_islands_and_within_its_budget() -> None:
+    problem = make_problem(make_space(stages=3, depths=(1, 2, 3)), latency_ms=15.0)
+    rng = np.random.default_rng(0)
+    archive = Archive(problem, 200)
+    populations = []
+    for island in (0, 1):
+        rows = problem.domain.sample(60, rng)
+        rows[:, 0] = island
+        rows = archive.new(rows)
+        populations.append(Population(island, 20, rows, archive.add(rows)))
+    before = archive.evaluations
+    leaders = [population.top1[0] for population in populations]
+    for _ in range(6):
+        generation(archive, populations, np.array([0, 1]), brood=8, changes=1.0, reserve=50, rng=rng)
+    assert before < archive.evaluations == 150
+    for island, population in enumerate(populations):
+        assert len(population.genes) == 20
+        assert set(population.genes[:, 0].tolist()) == {island}
+        assert np.array_equal(population.top1, problem.top1(population.genes))
+        assert (np.diff(population.top1) <= 0).all()
+        assert population.top1[0] > leaders[island]
