@@ -19,7 +19,7 @@ from torch import Tensor
 from ofa import augment as augmentation
 from ofa.augment import AugmentConfig
 from ofa.datasets import Source, data_root, read_source
-from ofa.distributed import WHOLE, Share, processes_here
+from ofa.distributed import ALONE, WHOLE, Share, World, processes_here
 from ofa.errors import UserError
 from ofa.splits import COLOUR, ERASE, ORDER, FileSplit, Part, Plan, Split, generator, make_splits, take
 
@@ -187,20 +187,23 @@ class Data:
         return size if limit is None else min(limit, size)
 
 
-def load_data(config: DataConfig, root: str | Path | None = None, *, channels: int | None = None) -> Data:
+def load_data(
+    config: DataConfig, root: str | Path | None = None, *, channels: int | None = None, world: World = ALONE
+) -> Data:
     """Read, split and prepare a data set.
 
     Args:
         config: the recipe's section.
         root: where `ofa data` puts data sets; None: the environment's OFA_DATA, else `data`.
         channels: 1 or 3; images are converted. None: as stored, and 3 for image files.
+        world: the processes that load it: one lists the files for all.
 
     Raises:
         UserError: nothing is there (says how to get it), or files are empty, corrupt or inconsistent.
     """
     if channels not in (None, 1, 3):
         raise UserError(f"data {config.source}: channels is {channels}; images have 1 (grey) or 3 (RGB)")
-    source = read_source(config.source, data_root() if root is None else Path(root))
+    source = world.once(lambda: read_source(config.source, data_root() if root is None else Path(root)))
     parts = _held_out(source, config)
     workers = min(MAX_WORKERS, max(1, usable_cpus() // processes_here())) if config.workers is None else config.workers
     splits = make_splits(parts, channels, workers, int(config.memory_limit_mb * 1e6))

@@ -98,6 +98,21 @@ class World:
                 dist.broadcast_object_list(values, src=0, group=self.messages)
         return values[0]  # type: ignore[no-any-return]
 
+    def once(self, function: Callable[[], Result]) -> Result:
+        """What `function` gives the first process, which alone calls it; its `UserError` is raised by all."""
+        if self.size == 1:
+            return function()
+        found: Result | UserError | None = None
+        if self.first:
+            try:
+                found = function()
+            except UserError as error:
+                found = error
+        found = self.broadcast(found)
+        if isinstance(found, UserError):
+            raise found
+        return found  # type: ignore[return-value]
+
     def wait(self) -> None:
         """Until all processes are here."""
         self.gather(None)
@@ -105,6 +120,8 @@ class World:
     @contextmanager
     def agree(self) -> Iterator[None]:
         """A block in which each process may make out the same mistake of the user's: all end, and the first one says why.
+
+        What may fail on one process alone must not come before an exchange in the same block: the others would wait.
 
         Raises:
             UserError: on the first process, the first mistake by rank; the others exit with the same code.

@@ -12,6 +12,7 @@ from safetensors.torch import load, save
 
 from ofa import schema
 from ofa.data import Data, load_data
+from ofa.distributed import ALONE, World
 from ofa.errors import UserError
 from ofa.files import atomic_write
 from ofa.recipe import Recipe
@@ -60,14 +61,14 @@ class RunDirectory(RunFiles):
         net.load_state_dict(load(self.weights_path.read_bytes()))
         return net.to(device).eval()
 
-    def data(self) -> Data:
+    def data(self, world: World = ALONE) -> Data:
         """The recipe's data, with the channels and classes that the space expects."""
-        return load_run_data(self.recipe, self.space)
+        return load_run_data(self.recipe, self.space, world)
 
 
-def load_run_data(recipe: Recipe, space: SearchSpace) -> Data:
+def load_run_data(recipe: Recipe, space: SearchSpace, world: World = ALONE) -> Data:
     """The data of a recipe; raises `UserError` where its classes do not fit the space."""
-    data = load_data(recipe.data, channels=space.in_channels)
+    data = load_data(recipe.data, channels=space.in_channels, world=world)
     if len(data.classes) != space.classes:
         raise UserError(
             f"data {recipe.data.source} has {len(data.classes)} classes; the space {space.name} has {space.classes}: "

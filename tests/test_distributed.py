@@ -307,6 +307,23 @@ def test_the_first_leads_and_the_others_follow_until_it_lets_go() -> None:
     assert together(work, 2) == [[1, 3, 4], [2]]
 
 
+def test_what_one_does_once_is_known_to_all() -> None:
+    def work(world: World) -> object:
+        def look() -> str:
+            assert world.first
+            return "found"
+
+        def fail() -> str:
+            raise UserError("nothing there")
+
+        found = world.once(look)
+        with pytest.raises(UserError, match="nothing there"):
+            world.once(fail)
+        return found
+
+    assert together(work, 3) == ["found"] * 3
+
+
 def test_the_first_mistake_ends_all() -> None:
     def work(world: World) -> str:
         try:

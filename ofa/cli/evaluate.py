@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
             directory = RunDirectory.open(args.run)
             space = directory.space
             subnets = _chosen(args, space)
+        with world.agree():
             evaluator = Evaluator(directory, device, args.images, world)
             evaluator.size(args.split)
         top1 = evaluator.top1(list(subnets.values()), args.split, progress=world.first and not args.json)

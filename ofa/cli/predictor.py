@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     with join(choose_device(args.device)) as world:
         with world.agree():
             directory = RunDirectory.open(args.run)
+        with world.agree():
             measured = Measured.open(directory, args.images, args.device, show=not args.json, world=world)
         if not world.first:
             measured.follow()
