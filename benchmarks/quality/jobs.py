@@ -151,9 +151,9 @@ def train_ours(setting: Setting, name: str) -> dict[str, Any]:
 
 
 def train_published(setting: Setting, name: str, python: str, rate: float) -> dict[str, Any]:
-    """The published package's modules and functions on the phases of `progressive`; phases done are not repeated.
+    """The published package's modules and functions on the phases of `progressive`, with its learning rates times `rate`.
 
-    It sums the gradients of a step's subnets, so its learning rates are ours over their number, times `rate`.
+    Phases done are not repeated.
     """
     recipe, space = setting.recipe("progressive"), setting.space
     folder = setting.folder(name)
@@ -204,7 +204,7 @@ def _worker_settings(setting: Setting, recipe: Recipe, phase: Phase, part: Searc
         "phase": phase.name,
         "opened": _choices(part),
         "epochs": phase.epochs,
-        "learning_rate": rate * phase.peak_lr / phase.subnets_per_step,
+        "learning_rate": rate * phase.peak_lr,
         "subnets_per_step": phase.subnets_per_step,
         "weight_decay": recipe.optimiser.weight_decay,
         "dropout": space.head.dropout,
