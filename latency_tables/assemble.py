@@ -20,6 +20,7 @@ from ofa.errors import UserError
 from ofa.shapes import BlockShape, walk_blocks
 
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 ACCEPTED_MAPE = 0.10
 """A profile whose held-out error is larger says so in its file."""
@@ -149,7 +150,7 @@ def report(predicted_ms: Floats, whole_ms: Floats) -> ErrorReport:
     return replace(found, note=failed)
 
 
-def _of_visits(visits: Sequence[tuple[Floats, Floats]], preempted: int) -> Times:
+def _of_visits(visits: Sequence[tuple[Floats, Flags]], preempted: int) -> Times:
     """The calm runs of visits (times in ms, which are calm); all of them where hardly any is."""
     calm = [times_ms[which] for times_ms, which in visits if which.any()]
     if sum(map(len, calm)) < LEAST_RUNS:
@@ -163,7 +164,7 @@ def _networks(plan: SpacePlan, times: Mapping[str, Times]) -> Floats:
 
 def _by_item(plan: SpacePlan, rows: Sequence[Row], place: str) -> dict[str, Times]:
     """The calm runs of every item, scaled to one speed of the processor by their references."""
-    visits: dict[str, list[tuple[Floats, Floats]]] = {item: [] for item in plan.plan.items}
+    visits: dict[str, list[tuple[Floats, Flags]]] = {item: [] for item in plan.plan.items}
     preempted = dict.fromkeys(visits, 0)
     all_ms = np.array([ms for row in rows if row[2] == REFERENCE for ms in row[4]] or [1.0])
     limit_ms = calm_limit(list(all_ms))

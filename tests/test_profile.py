@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from latency_tables import load_platform
+from latency_tables import load_platform, timing
 from latency_tables.energy_loops import block_watts, modelled, power_of
 from latency_tables.factors import ShapeGrid
 from latency_tables.ort_runtime import OrtRuntime
@@ -43,6 +43,13 @@ head: {width: 16}
 FEW = Settings(runs=5, fit_networks=2, test_networks=2)
 
 MACHINE = {"processor": "a processor", "runtime": "a runtime", "threads": "1"}
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short visits, and no further ones where the machine is busy."""
+    monkeypatch.setattr(timing, "MOST_RUNS", 5)
+    monkeypatch.setattr(timing, "MOST_VISITS", VISITS)
 
 
 @pytest.fixture
