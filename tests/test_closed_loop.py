@@ -17,17 +17,13 @@ import pytest
 from ofa.cli.main import main
 from ofa.data import Data
 from ofa.errors import UserError
-from ofa.recipe import load_recipe
-from ofa.run import RunDirectory
 from ofa.space import Genes, load_space
-from ofa.training import Trainer
 from search.closed_loop import Round, Target, check_targets, closed_loop, measured_front
 from search.measurements import sample_plan
 from search.pareto import hypervolume, nondominated
 from search.problem import Floats
 from search.selection import select
 from tests.search_toys import ToyAccuracy, ToyCosts, make_space
-from tests.tiny import write_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 SPACE = load_space("fmnist")
@@ -137,18 +133,10 @@ def test_ends_when_a_front_has_nothing_left_to_measure() -> None:
 # -- a trained run -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("loop")
-    recipe, space = load_recipe(write_recipe(folder))
-    directory = RunDirectory.create(folder / "run", recipe, space)
-    Trainer(directory, quiet=True).train()
-    return directory.path
-
-
 @pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(trained, tmp_path / "run"))
+def run(trained_run: Path, tmp_path: Path) -> Path:
+    """Of which nothing has been measured."""
+    return Path(shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("predictor")))
 
 
 def predictor(run: Path, capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
