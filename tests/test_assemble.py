@@ -16,6 +16,8 @@ from ofa.errors import UserError
 from ofa.shapes import BlockShape, walk_blocks
 
 Rows = list[Row]
+NOISE = ((1.0, 0.9, 1.1, 50.0), (1.0, 1.0, 1.3, 1.0))
+"""Factors of the runs of a visit: of a block or network, and of the empty call."""
 MACHINE = {"processor": "a processor", "runtime": "a runtime", "threads": "1"}
 
 
@@ -33,7 +35,7 @@ def rows_of(plan: SpacePlan, block_ms: dict[BlockShape, float], empty_ms: float,
                     ms = intercept + factor * sum(block_ms[b] for b in walk_blocks(plan.space, plan.networks[item]))
                 else:
                     ms = empty_ms
-                rows.append((chain, turn, item, 0, [slowness * ms * noise for noise in (1.0, 0.9, 1.1, 50.0)]))
+                rows.append((chain, turn, item, 0, [slowness * ms * noise for noise in NOISE[item == EMPTY_ITEM]]))
     return rows
 
 
