@@ -1,8 +1,9 @@
 """How near the loader of image folders comes to what the processors can decode: images/s against a bare loop.
 
-The loader is `Data.batches` with W workers, as training uses it: random resized crops, batches in the order of the epoch,
-float32 and normalised. The bare loop decodes, crops and resizes the same files with Pillow in W processes and throws the
-pixels away. They take turns; medians are compared. Prints one JSON line.
+The loader is what training uses, with W workers: `decode`, random resized crops as batches of bytes in order, all that a
+CPU does beside a GPU; and `Data.batches`, where this CPU also makes them float32 and normalises them. The bare loop decodes,
+crops and resizes the same files with Pillow in W processes and throws the pixels away. They take turns; medians are
+compared. Prints one JSON line.
 
     OMP_NUM_THREADS=1 python benchmarks/decoding.py --workers 2                     # synthetic photos, 500 x 375
     OMP_NUM_THREADS=1 python benchmarks/decoding.py --folder cifar10 --resolution 32
@@ -27,6 +28,7 @@ from PIL import Image
 from ofa.augment import AugmentConfig
 from ofa.data import Data, DataConfig, load_data
 from ofa.datasets import Files, read_source
+from ofa.decoding import Job, decode
 
 WIDTH, HEIGHT, QUALITY = 500, 375, 90  # an average ImageNet photo has 500 x 375 pixels and about 110 kB
 DISTINCT = 200
@@ -86,6 +88,15 @@ def time_loader(data: Data, count: int, args: argparse.Namespace, epoch: int) ->
     return time.perf_counter() - start
 
 
+def time_decode(paths: list[str], args: argparse.Namespace, epoch: int) -> float:
+    """Seconds to batches of bytes in order, the start of the workers included."""
+    start = time.perf_counter()
+    batches = [paths[first : first + args.batch] for first in range(0, len(paths), args.batch)]
+    jobs = [Job(batch, args.resolution, crop_area=AREA, seed=(epoch, i)) for i, batch in enumerate(batches)]
+    assert sum(len(batch) for batch in decode(jobs, 3, args.workers)) == len(paths)
+    return time.perf_counter() - start
+
+
 def compare(folder: Path, args: argparse.Namespace) -> dict[str, object]:
     varied = AugmentConfig(horizontal_flip=True, random_resized_crop=AREA)
     config = DataConfig(source=str(folder), validation=1, augment=varied, workers=args.workers, memory_limit_mb=0)
@@ -93,12 +104,16 @@ def compare(folder: Path, args: argparse.Namespace) -> dict[str, object]:
     paths = [str(path) for path in folder.glob("train/*/*")]
     random.Random(0).shuffle(paths)
     count = min(args.images, data.sizes["train"])
-    seconds: dict[str, list[float]] = {"bare": [], "loader": []}
+    seconds: dict[str, list[float]] = {"bare": [], "decode": [], "batches": []}
     for repeat in range(args.repeats + 1):
-        bare, loader = time_bare(paths[:count], args), time_loader(data, count, args, repeat)
+        taken = {
+            "bare": time_bare(paths[:count], args),
+            "decode": time_decode(paths[:count], args, repeat),
+            "batches": time_loader(data, count, args, repeat),
+        }
         if repeat > 0:  # the first reads the files from disk
-            seconds["bare"].append(bare)
-            seconds["loader"].append(loader)
+            for name, value in taken.items():
+                seconds[name].append(value)
     rate = {name: count / float(np.median(values)) for name, values in seconds.items()}
     return {
         "images": count,
@@ -107,7 +122,7 @@ def compare(folder: Path, args: argparse.Namespace) -> dict[str, object]:
         "workers": args.workers,
         "repeats": args.repeats,
         "images_per_s": {name: round(value, 1) for name, value in rate.items()},
-        "share_of_limit": round(rate["loader"] / rate["bare"], 3),
+        "share_of_limit": {name: round(rate[name] / rate["bare"], 3) for name in ("decode", "batches")},
         "torch": torch.__version__,
     }
 

@@ -278,7 +278,7 @@ def _finish(images: Tensor, plan: Plan, varied: AugmentConfig | None, mean: Tens
     images = augmentation.resize(images.float(), plan.resolution)
     if varied is not None:
         images = augmentation.jitter(images, varied, plan.generator(COLOUR))
-    images = images.sub(mean).div_(std)
+    images = images.sub_(mean).div_(std)
     if varied is not None:
         images = augmentation.erase(images, varied, plan.generator(ERASE))
     return images.contiguous(memory_format=torch.channels_last)

@@ -41,6 +41,8 @@ class Job:
     """Range of the area of a random crop, which then takes the place of the central square."""
     seed: tuple[int, ...] = ()
     """Of the random crops; with the image's place in the batch it decides them."""
+    mirrored: npt.NDArray[np.bool_] | None = None
+    """Which images to mirror; None: none."""
     first: int = 0
     """Place in the batch of the first image, where others decode the ones before."""
 
@@ -156,6 +158,8 @@ def _decode_one(job: Job, place: int, channels: int) -> npt.NDArray[np.uint8]:
             converted = image if image.mode == MODES[channels] else image.convert(MODES[channels])
             if resolution is not None:
                 converted = converted.resize((resolution, resolution), image_module.Resampling.BILINEAR, box=box)
+            if job.mirrored is not None and job.mirrored[place]:
+                converted = converted.transpose(image_module.Transpose.FLIP_LEFT_RIGHT)
             pixels = np.asarray(converted, dtype=np.uint8)
         except (OSError, ValueError, SyntaxError) as error:
             raise UserError(f"{path}: corrupt image: {error}") from None

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ofa import augment
+from ofa import augment, draws
 from ofa.augment import AugmentConfig
 from ofa.datasets import Arrays, Files
 from ofa.decoding import Job, SizesDifferError, decode, size_of
@@ -134,6 +134,7 @@ class FileSplit(Split):
                 keep,
                 area,
                 (*plan.seed, GEOMETRY),
+                _mirrored(plan) if varied is not None and varied.horizontal_flip else None,
                 first=plan.share.index * len(plan.items),
             )
             for plan in plans
@@ -141,8 +142,6 @@ class FileSplit(Split):
         decoded = decode(jobs, self.channels, self._workers, pin_memory=device.type == "cuda")
         for plan, images in zip(plans, decoded, strict=True):
             batch = images.to(device, non_blocking=True).permute(0, 3, 1, 2)
-            if varied is not None and varied.horizontal_flip:
-                batch = augment.flip(batch, plan.generator(GEOMETRY))
             yield batch, torch.from_numpy(self.labels[plan.items]).to(device)
 
     def statistics(self) -> Statistics:
@@ -150,6 +149,11 @@ class FileSplit(Split):
         sample = self._paths[:STATISTICS_SAMPLE]
         jobs = [Job(sample[start : start + CHUNK], STATISTICS_SIDE) for start in range(0, len(sample), CHUNK)]
         return _statistics(images.numpy() for images in decode(jobs, self.channels, self._workers))
+
+
+def _mirrored(plan: Plan) -> npt.NDArray[np.bool_]:
+    mirrored: npt.NDArray[np.bool_] = (draws.uniform(len(plan.items), plan.generator(GEOMETRY)) < 0.5).numpy()
+    return mirrored
 
 
 def make_splits(parts: Mapping[str, Part], channels: int | None, workers: int, memory_limit: int) -> dict[str, Split]:
