@@ -84,7 +84,7 @@ def assemble(
         UserError: naming the first block that is missing.
     """
     times = _by_item(plan, rows, place)
-    # A fast call, not the median: on a busy machine calls of a few microseconds scatter by more than the smallest blocks take.
+    # A fast call, not the median: on a busy machine calls of a few microseconds scatter by more than the smallest blocks.
     empty_ms = float(np.quantile(times[EMPTY_ITEM].kept_ms, 0.1))
     alone_ms = {item: _beside(times[item].median_ms, empty_ms, plan.blocks[item], place) for item in plan.blocks}
     by_shape = {shape: alone_ms[item] for item, shape in plan.blocks.items()}
