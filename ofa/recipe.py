@@ -138,6 +138,8 @@ class Recipe:
     """A name that ships, or the path of a YAML file, from here or beside the recipe."""
     data: DataConfig
     phases: tuple[Phase, ...]
+    classes: int | None = None
+    """Of the data, where they are not as many as the space says."""
     init: str | None = None
     """A finished run whose supernet this one starts from (`ofa.transfer`)."""
     batch_size: int = 64
@@ -174,6 +176,8 @@ class Recipe:
         for name in ("average_decay", "drop_connect"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; must be at least 0 and below 1")
+        if self.classes is not None and self.classes < 2:
+            raise ValueError(f"classes is {self.classes}; must be at least 2")
         names = [phase.name for phase in self.phases]
         if len(set(names)) != len(names):
             raise ValueError(f"phases are named {names}; names must be distinct")
@@ -190,6 +194,8 @@ def load_recipe(name_or_path: str | Path) -> tuple[Recipe, SearchSpace]:
     recipe = schema.build(Recipe, raw, str(path))
     beside = path.parent / recipe.space
     space = load_space(beside if beside.is_file() else recipe.space)
+    if recipe.classes is not None:
+        space = replace(space, classes=recipe.classes)
     lines = [getattr(phase, "line", 0) for phase in raw["phases"]]
     opened_spaces(recipe, space, [f"{path}:{line}: phases[{i}]" for i, line in enumerate(lines)])
     return recipe, space

@@ -124,3 +124,13 @@ def test_loss_adds_the_teacher() -> None:
     both = subnet_loss(logits, labels, label_smoothing=0.0, teacher=teacher, distill=0.5)
     soft = -(teacher * F.log_softmax(logits, 1)).sum(1).mean()
     assert both.item() == pytest.approx((plain + 0.5 * soft).item(), rel=1e-6)
+
+
+def test_a_recipe_says_how_many_classes(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    path.write_text(path.read_text() + "classes: 7\n")
+    _, space = load_recipe(path)
+    assert space.classes == 7
+    path.write_text(path.read_text().replace("classes: 7", "classes: 1"))
+    with pytest.raises(UserError, match=r"tiny\.yaml:\d+: classes is 1; must be at least 2"):
+        load_recipe(path)
