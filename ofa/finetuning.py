@@ -33,6 +33,8 @@ def finetune(
 ) -> None:
     """Train a plain subnet in place, then recalibrate its batch norm; it is left in eval mode.
 
+    The same call gives the same weights on a CPU; on a GPU dropout is not seeded.
+
     Args:
         module: the extracted subnet.
         subnet: what it is; images come at its resolution.
@@ -46,8 +48,8 @@ def finetune(
     optimiser = make_optimiser(module, recipe.optimiser)
     steps = data.steps("train", recipe.batch_size, drop_last=True)
     scale = recipe.batch_size / recipe.lr_images
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # dropout draws from it
-        torch.manual_seed(recipe.seed)
+    with torch.random.fork_rng(devices=[]):  # a plain net's dropout draws from the global generator
+        torch.set_rng_state(torch.Generator().manual_seed(recipe.seed).get_state())
         for epoch in range(phase.total_epochs):
             module.train()
             total = torch.zeros((), device=device)
