@@ -47,6 +47,7 @@ CLAIMED = ("fmnist", "mbv3-w1.2")
 TARGETS = {"onnxruntime": 0.05, "torch": 0.07}
 SPEARMAN = 0.98
 NAME = "epyc-milan"
+SHORT = {"onnxruntime": "ort", "torch": "torch"}
 NETWORK_WEIGHT = 5.0
 """Of a whole network in the fit, beside a block."""
 PLATFORMS = Path(__file__).resolve().parents[1] / "latency_tables" / "platforms"
@@ -66,11 +67,10 @@ def main() -> None:
         for line in map(held_out, sorted(args.folder.glob("*.yaml"))):
             print(json.dumps(line))
     else:
-        for runtime in TARGETS:
-            for threads in (1, 2):
-                platform = fitted(args.folder, runtime, threads)
-                save_platform(platform, PLATFORMS / f"{platform.name}.yaml")
-                print(json.dumps({"platform": platform.name} | asdict(platform.error)))
+        for runtime, threads in sorted({tuple(path.stem.split("-", 2)[:2]) for path in args.folder.glob("*.yaml")}):
+            platform = fitted(args.folder, runtime, int(threads))
+            save_platform(platform, PLATFORMS / f"{platform.name}.yaml")
+            print(json.dumps({"platform": platform.name} | asdict(platform.error)))
 
 
 def plan_of(name: str) -> SpacePlan:
@@ -112,12 +112,14 @@ def fitted(folder: Path, runtime: str, threads: int) -> Platform:
     block_ms: list[float] = []
     fit_on: list[Timing] = []
     test_on: list[Timing] = []
+    names = []
     for path in sorted(folder.glob(f"{runtime}-{threads}-*.yaml")):
+        names.append(path.stem.split("-", 2)[2])
         one = load_platform(path)
         assert one.table is not None
         shapes += [block.shape for block in one.table.blocks]
         block_ms += [one.table.factor * block.median_ms for block in one.table.blocks]
-        plan = plan_of(path.stem.split("-", 2)[2])
+        plan = plan_of(names[-1])
         csv = path.with_suffix(".csv")
         whole_ms = network_times(plan, read(csv, plan.plan)[1], str(csv))
         timings = [
@@ -126,16 +128,14 @@ def fitted(folder: Path, runtime: str, threads: int) -> Platform:
         ]
         fit_on += timings[: plan.settings.fit_networks]
         test_on += timings[plan.settings.fit_networks :]
-    if not shapes:
-        raise SystemExit(f"{folder}: nothing measured with {runtime}, threads: {threads}")
     latency = model(shapes, np.array(block_ms), fit_on)
-    spaces = ", ".join(name if sizes is None else f"{name} at {sizes} px" for name, (sizes, _) in SPACES.items())
+    spaces = ", ".join(name if (sizes := SPACES[name][0]) is None else f"{name} at {sizes} px" for name in names)
     details = {
         key: fact for key, fact in one.details.items() if key in ("processor", "processors visible", "system", "device")
     }
     platform = replace(
         one,
-        name=f"{NAME}-{runtime}-{threads}",
+        name=f"{NAME}-{SHORT[runtime]}-{threads}",
         kind="calibrated",
         description=f"A model of operations fitted to {len(shapes)} blocks and {len(fit_on)} whole subnets of {spaces}.",
         source="`ofa profile` on our development machine, a virtual one (benchmarks/this_machine.py)",
@@ -146,7 +146,7 @@ def fitted(folder: Path, runtime: str, threads: int) -> Platform:
         energy=None,
     )
     measured_ms = np.array([timing.latency_ms for timing in test_on])
-    note = f"whole random subnets of {', '.join(SPACES)} that were not fitted"
+    note = f"whole random subnets of {', '.join(names)} that were not fitted"
     return replace(platform, error=compare(predict(platform, test_on), measured_ms, note))
 
 

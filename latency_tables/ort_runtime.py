@@ -47,13 +47,14 @@ class OrtRuntime:
     def open(self, item: Item) -> Call:
         """A function from one `OrtValue` to another."""
         options = self._ort.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
         options.execution_mode = self._ort.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3
         if self.threads > 1:
             options.use_per_session_threads = False
+        else:
+            options.intra_op_num_threads = 1
+            options.inter_op_num_threads = 1
         for side in ("height", "width"):
             options.add_free_dimension_override_by_name(side, item.size)
         session = self._ort.InferenceSession(self._load(item.model), options, providers=["CPUExecutionProvider"])
