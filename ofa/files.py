@@ -73,6 +73,14 @@ def sha256(path: str | Path) -> str:
         raise UserError(f"{path}: cannot be read: {error}") from None
 
 
+def drop_half_a_line(path: Path) -> None:
+    """Cut a last line that a killed writer did not finish, of a file that grows line by line."""
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+        with open(path, "r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
+
+
 def _mode_of_new_files() -> int:
     """Permissions an ordinary `open` would give (`mkstemp` is private by design; a run directory is not)."""
     mask = os.umask(0)

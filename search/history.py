@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
-from ofa.files import atomic_write
+from ofa.files import atomic_write, drop_half_a_line
 from ofa.space import Genes
 from search.problem import Floats, Problem
 
@@ -78,7 +78,7 @@ class SearchLog:
             raise UserError(f"{log.path}: the log of another search: {differs}; give another file")
         log.known = {row.tobytes(): top1 for row, top1 in zip(logged.genes, logged.top1.tolist(), strict=True)}
         log.written = len(logged.genes)
-        _drop_half_a_line(log.path)
+        drop_half_a_line(log.path)
         return log
 
     def top1(self, problem: Problem, genes: Genes) -> Floats:
@@ -162,10 +162,3 @@ def read_log(path: str | Path) -> LoggedSearch:
         genes=np.concatenate([batch["genes"] for batch in batches]) if batches else np.zeros((0, 0), dtype=np.int8),
         top1=np.array([value for batch in batches for value in batch["top1"]], dtype=np.float64),
     )
-
-
-def _drop_half_a_line(path: Path) -> None:
-    content = path.read_bytes()
-    if not content.endswith(b"\n"):
-        with open(path, "r+b") as file:
-            file.truncate(content.rfind(b"\n") + 1)

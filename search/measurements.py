@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
+from ofa.files import drop_half_a_line
 from ofa.space import Genes, SearchSpace
 from search.genes import Domain
 from search.problem import Floats
@@ -52,7 +53,7 @@ class MeasurementLog:
         """
         log = cls(Path(path), space, weights, images)
         if log.path.exists():
-            log._drop_half_a_line()
+            drop_half_a_line(log.path)
             for number, line in enumerate(log.path.read_text(encoding="utf-8").splitlines(), start=1):
                 log._read(f"{log.path}:{number}", line)
         return log
@@ -107,12 +108,6 @@ class MeasurementLog:
             file.flush()
             os.fsync(file.fileno())
         self.known[row.tobytes()], self.correct[row.tobytes()] = top1, counts
-
-    def _drop_half_a_line(self) -> None:
-        content = self.path.read_bytes()
-        if content and not content.endswith(b"\n"):
-            with open(self.path, "r+b") as file:
-                file.truncate(content.rfind(b"\n") + 1)
 
     def _read(self, place: str, line: str) -> None:
         try:
