@@ -81,3 +81,17 @@ def toy_space(name: str) -> SearchSpace:
     """One of the shipped spaces or of the small ones here, by name."""
     toys = {"tiny": tiny_space, "wide": wide_space, "deep": deep_space}
     return toys[name]() if name in toys else load_space(name)
+
+
+PROFILED = """\
+name: tiny
+block: mbconv
+in_channels: 1
+classes: 3
+resolutions: [8, 12]
+stem: {widths: [8], stride: 2}
+stages:
+  - {widths: [8], depths: [1, 2], kernels: [3], expands: [2, 3], se: true}
+head: {width: 16}
+"""
+"""YAML of a space whose blocks are measured in a second."""

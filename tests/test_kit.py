@@ -22,18 +22,8 @@ from latency_tables.results import read, settings_of
 from latency_tables.timing import REFERENCE, VISITS
 from ofa.cli.main import main
 from ofa.space import load_space
+from tests.space_toys import PROFILED
 
-SPACE = """\
-name: tiny
-block: mbconv
-in_channels: 1
-classes: 3
-resolutions: [8, 12]
-stem: {widths: [8], stride: 2}
-stages:
-  - {widths: [8], depths: [1, 2], kernels: [3], expands: [2, 3], se: true}
-head: {width: 16}
-"""
 FILES = {"README.md", "run.py", "manifest.json", "models.zip", "latency_tables/__init__.py"}
 ISOLATED = """\
 import importlib.abc, runpy, sys
@@ -58,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def space_file(folder: Path) -> Path:
     path = folder / "tiny.yaml"
-    path.write_text(SPACE)
+    path.write_text(PROFILED)
     return path
 
 
@@ -240,7 +230,7 @@ def test_wrong_settings_are_refused(
 
 def test_results_of_another_space_are_refused(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = tmp_path / "other.yaml"
-    other.write_text(SPACE.replace("classes: 3", "classes: 4").replace("name: tiny", "name: other"))
+    other.write_text(PROFILED.replace("classes: 3", "classes: 4").replace("name: tiny", "name: other"))
     assert imported(results, other, tmp_path / "x.yaml") == 2
     fingerprint = settings_of(results)["kit"]["fingerprint"]
     message = f"{results}:1: kit.fingerprint is {fingerprint!r}, of space tiny; other has {load_space(other).fingerprint!r}"

@@ -28,18 +28,8 @@ from ofa.cli.main import main
 from ofa.energy import EnergyMeter, EnergyReading
 from ofa.shapes import walk_blocks
 from ofa.space import SearchSpace, load_space
+from tests.space_toys import PROFILED
 
-SPACE = """\
-name: tiny
-block: mbconv
-in_channels: 1
-classes: 3
-resolutions: [8, 12]
-stem: {widths: [8], stride: 2}
-stages:
-  - {widths: [8], depths: [1, 2], kernels: [3], expands: [2, 3], se: true}
-head: {width: 16}
-"""
 FEW = Settings(runs=5, fit_networks=2, test_networks=2)
 
 MACHINE = {"processor": "a processor", "runtime": "a runtime", "threads": "1"}
@@ -55,7 +45,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def space_file(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
-    path.write_text(SPACE)
+    path.write_text(PROFILED)
     return path
 
 

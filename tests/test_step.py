@@ -12,9 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import ofa.training
 from ofa import Subnet, Supernet, extract
-from ofa.checkpoint import save_checkpoint
 from ofa.ema import WeightAverage
 from ofa.mixing import MixConfig, mix
 from ofa.recipe import load_recipe, opened_spaces
@@ -24,7 +22,7 @@ from ofa.step import GradientStep
 from ofa.supernet import ElasticBottleneck, ElasticMBConv
 from ofa.training import Trainer
 from tests.space_toys import toy_space
-from tests.tiny import write_recipe
+from tests.tiny import killed_after, write_recipe
 
 SANDWICH = """
 phases:
@@ -102,19 +100,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 def test_every_option_resumes_bit_by_bit(
     saves: int, finished: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, count = sandwich(tmp_path, OPTIONS, checkpoint_seconds=0), 0
-
-    def stop_after(*args: object) -> None:
-        nonlocal count
-        save_checkpoint(*args)  # type: ignore[arg-type]
-        count += 1
-        if count == saves:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ofa.training, "save_checkpoint", stop_after)
-        with pytest.raises(KeyboardInterrupt):
-            train(path, tmp_path / "run")
+    path = sandwich(tmp_path, OPTIONS, checkpoint_seconds=0)
+    with killed_after(saves, monkeypatch):
+        train(path, tmp_path / "run")
     torch.rand(3)
     run = train(path, tmp_path / "run")
     left, right = load_file(finished.weights_path), load_file(run.weights_path)

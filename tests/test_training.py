@@ -22,7 +22,7 @@ from ofa.recipe import load_recipe
 from ofa.result import report_result
 from ofa.run import RunDirectory
 from ofa.training import Trainer
-from tests.tiny import write_recipe
+from tests.tiny import killed_after, write_recipe
 
 STEPS_PER_EPOCH, EPOCHS = 10, 6
 
@@ -85,19 +85,8 @@ def test_a_run_stopped_anywhere_goes_on_bit_by_bit(
     saves: int, finished: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = start(tmp_path, "run", checkpoint_seconds=0)
-    count = 0
-
-    def stop_after(*args: object) -> None:
-        nonlocal count
-        save_checkpoint(*args)  # type: ignore[arg-type]
-        count += 1
-        if count == saves:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ofa.training, "save_checkpoint", stop_after)
-        with pytest.raises(KeyboardInterrupt):
-            Trainer(run, quiet=True).train()
+    with killed_after(saves, monkeypatch):
+        Trainer(run, quiet=True).train()
     assert not run.weights_path.exists()
     torch.rand(17)  # another global random state must not matter
     Trainer(run, quiet=True).train()

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
+
+import ofa.training
+from ofa.checkpoint import save_checkpoint
 
 SPACE = """
 name: tiny
@@ -56,3 +63,21 @@ def write_recipe(folder: Path, checkpoint_seconds: float = 1e9) -> Path:
     path = folder / "tiny.yaml"
     path.write_text(recipe)
     return path
+
+
+@contextmanager
+def killed_after(saves: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Training inside is interrupted right after it has written so many checkpoints."""
+    count = 0
+
+    def stop_after(*args: Any) -> None:
+        nonlocal count
+        save_checkpoint(*args)
+        count += 1
+        if count == saves:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ofa.training, "save_checkpoint", stop_after)
+        with pytest.raises(KeyboardInterrupt):
+            yield
