@@ -80,6 +80,12 @@ def results(kit: Path) -> Path:
     return kit / "results.csv"
 
 
+def rounds_of_all(results: Path) -> list[str]:
+    """Its lines up to the end of the rounds that visit every chain; where the machine was restless, more rounds follow."""
+    head, titles, *rows = results.read_text().splitlines(keepends=True)
+    return [head, titles, *(row for row in rows if int(row.split(",")[1]) < VISITS)]
+
+
 def imported(results: Path, space_file: Path, out: Path, *options: str) -> int:
     return main(["profile", "--import", str(results), "--space", str(space_file), "--out", str(out), *options])
 
@@ -159,13 +165,13 @@ def test_the_results_make_a_platform(results: Path, space_file: Path, tmp_path: 
 
 
 def test_a_device_goes_on_where_it_stopped(kit: Path, results: Path, tmp_path: Path) -> None:
-    lines = results.read_text().splitlines(keepends=True)
+    lines = rounds_of_all(results)
     part = tmp_path / "part.csv"
     part.write_text("".join(lines[:20]) + lines[20][:10])
     done = run_kit(kit, "--threads", "1", "--out", str(part))
     assert done.returncode == 0, done.stderr
     assert "visits are there already; going on" in done.stderr
-    assert len(part.read_text().splitlines()) == len(lines)
+    assert len(rounds_of_all(part)) == len(lines)
     assert part.read_text().splitlines(keepends=True)[:18] == lines[:18]
     done = run_kit(kit, "--threads", "2", "--out", str(part))
     assert done.returncode == 2
@@ -191,7 +197,7 @@ def test_results_that_stop_early_are_refused(
     results: Path, space_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "early.csv"
-    path.write_text("".join(results.read_text().splitlines(keepends=True)[:-12]))
+    path.write_text("".join(rounds_of_all(results)[:-12]))
     assert imported(path, space_file, tmp_path / "x.yaml") == 2
     error = capsys.readouterr().err
     assert f"of {VISITS} visits; run the same command again, it goes on" in error
