@@ -1,10 +1,13 @@
 """Little data: a supernet started from a trained one against the same supernet from scratch, on ELPV's solar cells.
 
-    ofa data elpv && python benchmarks/transfer.py runs/demo --out runs/transfer
+    ofa data elpv && ofa train configs/cifar-grey.yaml --run runs/cifar-grey
+    python benchmarks/transfer.py configs/elpv.yaml --out runs/transfer --shares 0.1 --steps 300 1200
 
-Both train by the recipe of `ofa train --init`, for the same steps on the same images; parts of the training data are drawn
-with the seed, stratified. Balanced accuracy (mean recall of the classes) on the test cells, of the largest, the smallest and
-ten random subnets, recalibrated. A run that is finished is not trained again. Prints one JSON line per share of the data.
+Both sides train by the same recipe, for the same steps on the same images in the same order; only the start differs. Parts
+of the training data are drawn with the seed, stratified. Balanced accuracy (mean recall of the classes) on the test cells,
+of the largest, the smallest and ten random subnets, recalibrated. `--held-out` measures on the training cells that were not
+drawn instead: settings are chosen there. A run that is finished is not trained again. Prints a JSON line per share and
+length.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import json
 import time
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -20,76 +24,101 @@ import torch
 
 from ofa.datasets import Arrays, data_root, read_source
 from ofa.evaluation import Evaluator
-from ofa.run import RunDirectory
+from ofa.recipe import Recipe, load_recipe
+from ofa.run import RunDirectory, load_run_data
+from ofa.space import SearchSpace
 from ofa.training import Trainer
-from ofa.transfer import transfer_recipe
 
 RANDOM = 10
+SUBNETS = ("largest", "smallest", "random")
 
 
-def write_share(data: Path, share: float, seed: int, out: Path) -> Path:
-    """Training images by a share of each class, and all test images, as an .npz."""
-    source = read_source(str(data), data_root())
+def write_share(data: str, share: float, seed: int, out: Path, held_out: bool) -> Path:
+    """Training images by a share of each class, and as the test part the data's own or, held out, the images not drawn."""
+    source = read_source(data, data_root())
     train, test = source.parts["train"], source.parts["test"]
     assert isinstance(train, Arrays)
     assert isinstance(test, Arrays)
     rng = np.random.default_rng(seed)
-    kept = []
+    drawn = np.zeros(len(train.labels), dtype=bool)
     for label in range(len(source.classes)):
         members = rng.permutation(np.flatnonzero(train.labels == label))
-        kept.append(members[: round(share * len(members))])
-    rows = np.sort(np.concatenate(kept))
-    arrays = {"x_train": train.images[rows], "y_train": train.labels[rows], "x_test": test.images, "y_test": test.labels}
+        drawn[members[: round(share * len(members))]] = True
+    if held_out:
+        test = Arrays(train.images[~drawn], train.labels[~drawn])
+    arrays = {"x_train": train.images[drawn], "y_train": train.labels[drawn], "x_test": test.images, "y_test": test.labels}
     out.parent.mkdir(parents=True, exist_ok=True)
     np.savez(out, **arrays, classes=np.array(source.classes))
     return out
 
 
+def of_length(recipe: Recipe, space: SearchSpace, data: Path, steps: int) -> Recipe:
+    """The recipe on this data, its one phase so long that it has so many optimiser steps; measured at its end only."""
+    recipe = replace(recipe, data=replace(recipe.data, source=str(data)))
+    per_epoch = load_run_data(recipe, space).steps("train", recipe.batch_size, drop_last=True)
+    (phase,) = recipe.phases
+    warmup = ceil(steps / per_epoch * phase.warmup_epochs / phase.total_epochs) if phase.warmup_epochs else 0
+    phase = replace(phase, warmup_epochs=warmup, epochs=max(1, round(steps / per_epoch) - warmup))
+    evaluation = replace(recipe.evaluation, every_epochs=phase.total_epochs)
+    return replace(recipe, phases=(phase,), evaluation=evaluation)
+
+
 def balanced_accuracy(run: RunDirectory) -> dict[str, float]:
-    """Of the largest, the smallest, and random subnets on average."""
+    """Of the largest, the smallest, and random subnets on average, in percent."""
     evaluator = Evaluator(run)
     space = run.space
-    batches = evaluator.data.batches("test", batch_size=200, resolution=8, shuffle=False, augment=False)
-    labels = torch.cat([labels for _, labels in batches]).numpy()  # in the order that `correct` has
+    labels = evaluator.data.labels("test")  # in the order that `correct` has
     subnets = [space.largest(), space.smallest(), *space.decode(space.sample(RANDOM, np.random.default_rng(0)))]
     values = []
     for subnet in subnets:
         correct = evaluator.correct(subnet, "test")
-        values.append(float(np.mean([correct[labels == label].mean() for label in np.unique(labels)])))
-    return {"largest": values[0], "smallest": values[1], "random": float(np.mean(values[2:]))}
+        values.append(100 * float(np.mean([correct[labels == label].mean() for label in np.unique(labels)])))
+    return dict(zip(SUBNETS, (values[0], values[1], float(np.mean(values[2:]))), strict=True))
+
+
+def compare(recipe: Recipe, space: SearchSpace, args: argparse.Namespace, share: float, steps: int) -> dict[str, object]:
+    """Train both sides with every seed; the line of a share and length."""
+    found: dict[str, list[dict[str, float]]] = {start: [] for start in args.starts}
+    started, epochs = time.perf_counter(), 0
+    for seed in args.seeds:
+        data = args.out / f"data-{share:g}-{seed}.npz"
+        if not data.exists():
+            write_share(recipe.data.source, share, seed, data, args.held_out)
+        for start, rows in found.items():
+            init = recipe.init if start == "initialised" else None
+            own = replace(of_length(recipe, space, data, steps), seed=seed, init=init)
+            run = RunDirectory.create(args.out / f"{start}-{share:g}-{steps}-{seed}", own, space)
+            if not run.weights_path.exists():
+                Trainer(run, quiet=True).train()
+            rows.append(balanced_accuracy(run))
+            epochs = own.phases[0].total_epochs
+    line: dict[str, object] = {"share": share, "steps": steps, "epochs": epochs, "seeds": args.seeds}
+    for start, rows in found.items():
+        line |= {f"{start}_{name}": [round(row[name], 2) for row in rows] for name in SUBNETS}
+    if {"scratch", "initialised"} <= set(found):
+        for name in SUBNETS:
+            gains = [b[name] - a[name] for a, b in zip(found["scratch"], found["initialised"], strict=True)]
+            line[f"gain_{name}"] = round(float(np.mean(gains)), 2)
+    return line | {"seconds": round(time.perf_counter() - started)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help="a finished run to start from")
-    parser.add_argument("--data", type=Path, default=Path("elpv.npz"))
+    parser.add_argument("recipe", help="of one phase, with the key init")
+    parser.add_argument("--init", help="a finished run, in place of the recipe's")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.3, 1.0])
+    parser.add_argument("--steps", type=int, nargs="+", default=[300])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, help="default: that of `ofa train --init`")
+    parser.add_argument("--starts", nargs="+", default=["scratch", "initialised"], choices=["scratch", "initialised"])
+    parser.add_argument("--held-out", action="store_true", help="measure on the training cells that were not drawn")
     args = parser.parse_args()
+    torch.set_num_threads(1)
+    recipe, space = load_recipe(args.recipe)
+    recipe = replace(recipe, init=args.init or recipe.init)
     for share in args.shares:
-        found: dict[str, list[dict[str, float]]] = {"scratch": [], "initialised": []}
-        started, recipe = time.perf_counter(), None
-        for seed in args.seeds:
-            data = args.out / f"data-{share:g}-{seed}.npz"
-            if not data.exists():
-                write_share(args.data, share, seed, data)
-            recipe, space = transfer_recipe(RunDirectory.open(args.source), str(data), args.epochs)
-            for name, init in (("scratch", None), ("initialised", recipe.init)):
-                own = replace(recipe, init=init, seed=seed)
-                run = RunDirectory.create(args.out / f"{name}-{share:g}-{seed}", own, space)
-                if not run.weights_path.exists():
-                    Trainer(run, quiet=True).train()
-                found[name].append(balanced_accuracy(run))
-        assert recipe is not None
-        line = {"share": share, "seeds": len(args.seeds), "epochs": recipe.phases[0].epochs, "batch": recipe.batch_size}
-        for name, rows in found.items():
-            line |= {f"{name}_{key}": [round(100 * row[key], 2) for row in rows] for key in rows[0]}
-        for key in ("largest", "smallest", "random"):
-            gain = [100 * (b[key] - a[key]) for a, b in zip(found["scratch"], found["initialised"], strict=True)]
-            line[f"gain_{key}"] = round(float(np.mean(gain)), 2)
-        print(json.dumps(line | {"seconds": round(time.perf_counter() - started)}), flush=True)
+        for steps in args.steps:
+            print(json.dumps(compare(recipe, space, args, share, steps)), flush=True)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ class AugmentConfig:
 
     horizontal_flip: bool = False
     """Mirror an image with probability one half."""
+    vertical_flip: bool = False
+    """The same upside down."""
     crop_padding: int = 0
     """Shift by up to so many pixels of the stored image, filling with black (4 is usual for 32 px)."""
     random_resized_crop: tuple[float, ...] | None = None
@@ -146,10 +148,10 @@ def resampling(starts: Tensor, lengths: Tensor, size: int, resolution: int) -> T
     return weights.div_(weights.sum(dim=2, keepdim=True))
 
 
-def flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image of [batch, channels, height, width] mirrored with probability one half."""
+def flip(images: Tensor, generator: torch.Generator, dim: int = 3) -> Tensor:
+    """Each image of [batch, channels, height, width] mirrored with probability one half; `dim` 2 is upside down."""
     flips = draws.uniform(len(images), generator).view(-1, 1, 1, 1) < 0.5
-    return torch.where(flips.to(images.device), images.flip(3), images)
+    return torch.where(flips.to(images.device), images.flip(dim), images)
 
 
 def resize(images: Tensor, resolution: int) -> Tensor:

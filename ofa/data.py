@@ -21,7 +21,7 @@ from ofa.augment import AugmentConfig
 from ofa.datasets import Source, data_root, read_source
 from ofa.distributed import ALONE, WHOLE, Share, World, processes_here
 from ofa.errors import UserError
-from ofa.splits import COLOUR, ERASE, ORDER, FileSplit, Part, Plan, Split, generator, make_splits, take
+from ofa.splits import COLOUR, ERASE, ORDER, TURN, FileSplit, Part, Plan, Split, generator, make_splits, take
 
 Resolution = int | Sequence[int] | Callable[[int], int]
 Batch = tuple[Tensor, Tensor]
@@ -277,6 +277,8 @@ def _finish(images: Tensor, plan: Plan, varied: AugmentConfig | None, mean: Tens
     """Squares in 0..255 to float32 at the plan's resolution, normalised, channels-last."""
     images = augmentation.resize(images.float(), plan.resolution)
     if varied is not None:
+        if varied.vertical_flip:
+            images = augmentation.flip(images, plan.generator(TURN), dim=2)
         images = augmentation.jitter(images, varied, plan.generator(COLOUR))
     images = images.sub_(mean).div_(std)
     if varied is not None:

@@ -140,6 +140,8 @@ class Recipe:
     phases: tuple[Phase, ...]
     classes: int | None = None
     """Of the data, where they are not as many as the space says."""
+    resolutions: tuple[int, ...] | None = None
+    """In place of the space's."""
     init: str | None = None
     """A finished run whose supernet this one starts from (`ofa.transfer`)."""
     batch_size: int = 64
@@ -194,8 +196,11 @@ def load_recipe(name_or_path: str | Path) -> tuple[Recipe, SearchSpace]:
     recipe = schema.build(Recipe, raw, str(path))
     beside = path.parent / recipe.space
     space = load_space(beside if beside.is_file() else recipe.space)
-    if recipe.classes is not None:
-        space = replace(space, classes=recipe.classes)
+    own: dict[str, Any] = {"classes": recipe.classes, "resolutions": recipe.resolutions}
+    try:
+        space = replace(space, **{key: value for key, value in own.items() if value is not None})
+    except ValueError as error:  # resolutions that the space refuses
+        raise UserError(f"{path}: {error}") from None
     lines = [getattr(phase, "line", 0) for phase in raw["phases"]]
     opened_spaces(recipe, space, [f"{path}:{line}: phases[{i}]" for i, line in enumerate(lines)])
     return recipe, space

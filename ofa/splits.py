@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Part = Arrays | Files
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
-ORDER, GEOMETRY, COLOUR, ERASE = range(4)  # what a generator is for: each use has its own
+ORDER, GEOMETRY, COLOUR, ERASE, TURN = range(5)  # what a generator is for: each use has its own
 SIZE_SAMPLE = 64  # files whose size is looked at before all are decoded
 STATISTICS_SAMPLE = 2048  # files that mean and deviation are computed from
 STATISTICS_SIDE = 64

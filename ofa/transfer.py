@@ -22,7 +22,9 @@ LEAST_STEPS_PER_EPOCH = 8
 CLASSIFIER = "head.classifier."
 
 
-def transfer_recipe(source: RunDirectory, data: str, epochs: int | None = None) -> tuple[Recipe, SearchSpace]:
+def transfer_recipe(
+    source: RunDirectory, data: str, epochs: int | None = None, resolutions: tuple[int, ...] | None = None
+) -> tuple[Recipe, SearchSpace]:
     """The recipe that takes a finished run's supernet to other images, and its space.
 
     All subnets are trained already, so one phase opens everything: the largest net learns from the labels and teaches the
@@ -33,6 +35,7 @@ def transfer_recipe(source: RunDirectory, data: str, epochs: int | None = None) 
         data: the new data set, as a recipe's `source`; other settings of the run's data are kept, but the validation part,
             which is the data set's own, or a tenth of it.
         epochs: of the phase; None: a quarter of the run's optimiser steps, and no fewer epochs than it had.
+        resolutions: sides of the images in pixels; None: the run's.
     """
     config = replace(source.recipe.data, source=data, validation=None, normalise=None)
     loaded = load_data(config, channels=source.space.in_channels)
@@ -55,6 +58,8 @@ def transfer_recipe(source: RunDirectory, data: str, epochs: int | None = None) 
     recipe = replace(
         source.recipe,
         init=str(source.path),
+        classes=len(loaded.classes),
+        resolutions=resolutions,
         data=config,
         phases=(phase,),
         batch_size=batch,
@@ -62,21 +67,27 @@ def transfer_recipe(source: RunDirectory, data: str, epochs: int | None = None) 
         evaluation=replace(source.recipe.evaluation, every_epochs=every),
         description=f"{data}, from the supernet of {source.path.name}",
     )
-    return recipe, replace(source.space, classes=len(loaded.classes))
+    try:
+        space = replace(source.space, classes=len(loaded.classes), resolutions=resolutions or source.space.resolutions)
+    except ValueError as error:
+        raise UserError(f"{data} at {resolutions} pixels: {error}") from None
+    return recipe, space
 
 
 def start_from(supernet: Supernet, run: str | Path) -> None:
     """Give a fresh supernet the weights of a finished run; the classifier stays as it is where the classes are others.
 
     Raises:
-        UserError: the run is not finished, or its space differs in more than name and classes.
+        UserError: the run is not finished, or its space differs in more than resolutions and classes.
     """
     source = RunDirectory.open(run)
     space = supernet.space
-    if replace(source.space, name=space.name, classes=space.classes) != space:
+    side = (max(source.space.resolutions[-1], space.resolutions[-1]),)  # weights know no resolution
+    like = replace(source.space, classes=space.classes, resolutions=side)
+    if like.fingerprint != replace(space, resolutions=side).fingerprint:
         raise UserError(
             f"{run}: its space {source.space.name} is not the recipe's {space.name}; "
-            "only the name and the number of classes may differ"
+            "only the resolutions and the number of classes may differ"
         )
     state = load(source.weights_path.read_bytes())
     if source.space.classes != space.classes:

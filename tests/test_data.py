@@ -14,7 +14,7 @@ from ofa.augment import AugmentConfig
 from ofa.data import Batch, Data, DataConfig, NormaliseConfig, load_data, mixed_order
 from ofa.errors import UserError
 
-VARIED = AugmentConfig(horizontal_flip=True, crop_padding=2, brightness=0.2, erase_probability=0.5)
+VARIED = AugmentConfig(horizontal_flip=True, vertical_flip=True, crop_padding=2, brightness=0.2, erase_probability=0.5)
 CROPPED = AugmentConfig(horizontal_flip=True, random_resized_crop=(0.3, 1.0))
 
 
@@ -218,3 +218,12 @@ def test_a_gpu_sees_the_same_batches(arrays: Path) -> None:
             assert theirs.is_cuda
             assert torch.allclose(images, theirs.cpu(), atol=1e-2)
             assert torch.equal(labels, their_labels.cpu())
+
+
+def test_images_are_turned_upside_down_by_half(arrays: Path) -> None:
+    data = load(arrays, augment=AugmentConfig(vertical_flip=True))
+    plain, turned = (torch.cat([images for images, _ in collect(data, augment=augment)]) for augment in (False, True))
+    same = (turned == plain).flatten(1).all(1)
+    upside_down = (turned == plain.flip(2)).flatten(1).all(1)
+    assert (same ^ upside_down).all()
+    assert 0.35 < upside_down.double().mean() < 0.65

@@ -407,6 +407,7 @@ def test_a_batch_that_has_no_equal_parts_is_refused() -> None:
 def test_parts_of_a_batch_are_what_the_whole_has(files: bool, tmp_path: Path) -> None:
     varied = AugmentConfig(
         horizontal_flip=True,
+        vertical_flip=True,
         random_resized_crop=(0.3, 1.0) if files else None,
         crop_padding=0 if files else 2,
         brightness=0.3,

@@ -126,6 +126,16 @@ def test_loss_adds_the_teacher() -> None:
     assert both.item() == pytest.approx((plain + 0.5 * soft).item(), rel=1e-6)
 
 
+def test_a_recipe_says_which_resolutions(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    path.write_text(path.read_text() + "resolutions: [16, 24]\n")
+    _, space = load_recipe(path)
+    assert space.resolutions == (16, 24)
+    path.write_text(path.read_text().replace("[16, 24]", "[2]"))
+    with pytest.raises(UserError, match=r"tiny\.yaml: resolution 2 is too small for a total stride of 4"):
+        load_recipe(path)
+
+
 def test_a_recipe_says_how_many_classes(tmp_path: Path) -> None:
     path = write_recipe(tmp_path)
     path.write_text(path.read_text() + "classes: 7\n")

@@ -15,6 +15,7 @@ from ofa.cli.main import main
 from ofa.evaluation import Evaluator
 from ofa.run import RunDirectory
 from ofa.subnet_directory import save_subnet
+from ofa.supernet import Supernet
 from tests.tiny import write_recipe
 
 
@@ -74,6 +75,18 @@ def test_weights_are_those_of_the_run_where_classes_agree(trained: Path, tmp_pat
     assert all(torch.equal(before[key], after[key]) for key in weights)
 
 
+def test_images_may_be_of_other_sizes(trained: Path, tmp_path: Path) -> None:
+    from ofa.transfer import start_from, transfer_recipe
+
+    data = write_images(tmp_path / "rows.npz", classes=3)
+    recipe, space = transfer_recipe(RunDirectory.open(trained), str(data), resolutions=(16, 20))
+    assert (recipe.resolutions, space.resolutions) == ((16, 20), (16, 20))
+    net = Supernet(space, torch.Generator().manual_seed(0))
+    start_from(net, trained)
+    found = net.state_dict()
+    assert all(torch.equal(value, found[key]) for key, value in load_file(trained / "supernet.safetensors").items())
+
+
 def test_epochs_follow_the_steps_of_the_run(trained: Path, tmp_path: Path) -> None:
     from ofa.transfer import transfer_recipe
 
@@ -96,6 +109,8 @@ def test_epochs_follow_the_steps_of_the_run(trained: Path, tmp_path: Path) -> No
         (["demo", "--data", "x.npz"], "--data is given without --init RUN"),
         (["demo", "--epochs", "3"], "--epochs is 3; it needs --init"),
         (["--init", "RUN", "--data", "x.npz", "--epochs", "0"], "--epochs is 0; it needs --init, and must be at least 1"),
+        (["demo", "--resolutions", "16"], "--resolutions is [16]; it needs --init"),
+        (["--init", "RUN", "--data", "DATA", "--resolutions", "16", "12"], "choices must be ascending and distinct"),
         (["--init", "nowhere", "--data", "x.npz"], "nowhere: no run directory"),
         (["--init", "RUN", "--data", "nothing.npz"], "data source 'nothing.npz': there is no"),
     ],
@@ -103,7 +118,8 @@ def test_epochs_follow_the_steps_of_the_run(trained: Path, tmp_path: Path) -> No
 def test_mistakes_are_one_line(
     trained: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["train", *(str(trained) if word == "RUN" else word for word in arguments)]) == 2
+    known = {"RUN": str(trained), "DATA": str(trained.parent / "data.npz")}
+    assert main(["train", *(known.get(word, word) for word in arguments)]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -116,7 +132,7 @@ def test_another_space_is_refused(trained: Path, tmp_path: Path, capsys: pytest.
     space.write_text(space.read_text().replace("kernels: [3, 5]", "kernels: [3]"))
     path.write_text(path.read_text().replace("  - {name: kernel, epochs: 1, peak_lr: 0.05, opens: {kernels: [3, 5]}}\n", ""))
     assert main(["train", str(path), "--run", str(tmp_path / "run")]) == 2
-    assert "only the name and the number of classes may differ" in capsys.readouterr().err
+    assert "only the resolutions and the number of classes may differ" in capsys.readouterr().err
 
 
 def test_finetuning_gains_and_says_so(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--init", metavar="RUN", help="start from the supernet of a finished run; its recipe, shortened")
     parser.add_argument("--data", metavar="NEW", help="with --init: the new images, as a recipe's data source")
     parser.add_argument("--epochs", type=int, metavar="N", help="with --init: default is a quarter of the run's steps")
+    parser.add_argument("--resolutions", type=int, nargs="+", metavar="PX", help="with --init: default is the run's")
     parser.add_argument("--run", metavar="DIR", help="run directory (default: runs/NAME of the recipe or the data)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: cuda where there is one)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -86,6 +87,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError(f"{given} is given without {missing}")
     if args.epochs is not None and (args.init is None or args.epochs < 1):
         raise UserError(f"--epochs is {args.epochs}; it needs --init, and must be at least 1")
+    if args.resolutions is not None and args.init is None:
+        raise UserError(f"--resolutions is {args.resolutions}; it needs --init")
 
 
 def _recipe(args: argparse.Namespace) -> tuple[Recipe, SearchSpace]:
@@ -96,4 +99,5 @@ def _recipe(args: argparse.Namespace) -> tuple[Recipe, SearchSpace]:
     from ofa.run import RunDirectory
     from ofa.transfer import transfer_recipe
 
-    return transfer_recipe(RunDirectory.open(args.init), args.data, args.epochs)
+    resolutions = None if args.resolutions is None else tuple(args.resolutions)
+    return transfer_recipe(RunDirectory.open(args.init), args.data, args.epochs, resolutions)
