@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 
 from latency_tables import load_platform, save_platform
+from ofa.cli.common import Measured
 from ofa.cli.main import main
 from ofa.run_files import RunFiles
+from ofa.space import Genes
+from search import load_predictor
+from search.problem import Floats
 from tests.platform_toys import measured
 from tests.verbs import error, figures, ofa
 
@@ -106,6 +110,58 @@ def test_a_table_that_lacks_a_resolution_confines_the_search(
     assert "has costs at 8 px; searched are 12 px" in text
 
 
+def test_the_cheapest_subnet_that_is_accurate_enough(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of all subnets the one with the least energy that is predicted to reach it, found without search."""
+    words = ("query", run, "--platform", EDGE, "--no-verify", "--out", tmp_path / "net")
+    space = RunFiles.open(run).space
+    genes = np.unique(space.sample(3000, np.random.default_rng(0)), axis=0)
+    top1 = load_predictor(run, space).top1(genes)
+    energy = load_platform(EDGE).costs(space).energy_mj(genes)
+    for least in np.quantile(top1, [0.3, 0.9]):
+        result = ofa(capsys, *words, "--minimize", "energy_mj", "--min-top1", least)
+        predicted = figures(result["card"])["Top-1, validation (predicted)"]["value"]
+        assert predicted >= 100 * least
+        assert costs(run, EDGE, result)["energy_mj"] <= energy[top1 >= least].min() * (1 + 1e-9)
+        assert result["card"]["least"] == "energy per inference on edge-int8"
+        assert result["card"]["min_top1"] == least
+    smallest = ofa(capsys, *words, "--minimize", "macs_m")
+    assert costs(run, EDGE, smallest)["macs_m"] == bounds(run, EDGE, "macs_m", 0.0)
+
+
+def test_the_cheapest_is_measured_to_be_accurate_enough(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the cheapest on, until one is; were none, that is an error."""
+    words = ("query", run, "--platform", EDGE, "--minimize", "energy_mj", "--out", tmp_path / "net")
+    chosen = ofa(capsys, *words, "--no-verify")
+    least = figures(chosen["card"])["Top-1, validation (predicted)"]["value"] / 100
+    values = [least - 0.01, least - 0.02, least + 0.01]
+    asked: list[list[int]] = []
+
+    def top1(self: Measured, genes: Genes) -> Floats:
+        asked.extend(genes.tolist())
+        return np.array(values[len(asked) - len(genes) : len(asked)])
+
+    monkeypatch.setattr(Measured, "top1", top1)
+    result = ofa(capsys, *words, "--min-top1", least)
+    assert asked[0] == chosen["genes"]
+    assert result["genes"] == asked[2]
+    assert figures(result["card"])["Top-1, validation (measured)"]["value"] == pytest.approx(100 * values[2])
+    energy = [costs(run, EDGE, {"genes": genes})["energy_mj"] for genes in asked]
+    assert energy == sorted(energy)
+    asked.clear()
+    text = error(capsys, *words, "--min-top1", least, "--verify", 2, "--json")
+    assert f"none of 2 subnets predicted to have a top-1 of {least:g} is measured to have it" in text
+    assert f"the best has {values[0]:.4g}" in text
+    assert "with a predicted accuracy of 1; the most accurate has" in error(capsys, *words, "--min-top1", 1)
+
+
+def test_the_default_folder_says_what_is_least(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("query", run, "--platform", EDGE, "--platform", EYERISS, "--no-verify", "--minimize", f"{EYERISS}=latency_ms")
+    result = ofa(capsys, *words)
+    assert Path(result["out"]).name == f"{EDGE}+{EYERISS}_least-{EYERISS}-latency_ms"
+
+
 def test_optuna_with_a_sampler_and_a_storage(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     storage = f"journal://{tmp_path / 'study.log'}"
     words = ("--algorithm", "optuna", "--sampler", "RandomSampler", "--storage", storage, "--study", "mine", "--budget", 40)
@@ -144,6 +200,17 @@ def test_a_logged_search_resumes(run: Path, tmp_path: Path, capsys: pytest.Captu
             "--latency-ms is given twice for the same",
         ),
         (("--platform", EDGE, "--macs-m", "edge-int8=2"), "--macs-m is for platform 'edge-int8', but the same on all"),
+        (("--platform", EDGE, "--minimize", "size"), "--minimize is 'size'; expected one of latency_ms, energy_mj"),
+        (("--platform", EDGE, "--minimize", "note10=latency_ms"), "after PLATFORM= of edge-int8, or alone"),
+        (
+            ("--platform", EDGE, "--platform", NOTE10, "--minimize", "latency_ms"),
+            "--minimize is latency_ms, but on which platform? Give --minimize edge-int8=latency_ms, say",
+        ),
+        (("--platform", EDGE, "--min-top1", "88"), "min_top1 is 88; must be above 0 and at most 1"),
+        (
+            ("--platform", EDGE, "--minimize", "macs_m", "--algorithm", "evolution"),
+            "this algorithm searches for accuracy alone",
+        ),
         (("--platform", EDGE, "--fix", "kernel=3"), "--fix is 'kernel=3'; expected WHAT=VALUES, WHAT being one of kernels"),
         (("--platform", EDGE, "--fix", "kernels"), "--fix is 'kernels'; expected WHAT=VALUES"),
         (("--platform", EDGE, "--fix", "kernels=a"), "--fix is 'kernels=a'; expected whole numbers separated by commas"),

@@ -38,6 +38,7 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
     from ofa.run_files import RunFiles
     from search.fleet import answer
     from search.fleet_files import check_fleet_format, read_fleet, write_fleet
+    from search.searcher import DEFAULT_BUDGET
 
     say = printer(args)
     fixes = parse_fixes(args.fix)
@@ -53,7 +54,7 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
     offers.check(args.confidence)
     fleet = offers.with_confidence(args.confidence)
     exact = args.algorithm != "nsga2"
-    result = answer(fleet, offers.problem, np.random.default_rng(args.seed), args.budget, exact)
+    result = answer(fleet, offers.problem, np.random.default_rng(args.seed), args.budget or DEFAULT_BUDGET, exact)
     searched = next((group for group in result.groups if not group.surface.exact), None)
     if args.algorithm == "exact" and searched is not None:
         raise UserError(f"--algorithm is exact; on {searched.platform}: {searched.surface.method}")
@@ -84,9 +85,9 @@ def _check_options(args: argparse.Namespace) -> None:
     for option, used in [("--platform", args.platform), *((flag(metric), metric in given) for metric in LIMITS)]:
         if used:
             raise UserError(f"{option} does not go with --fleet, whose file names platform and limits of each device")
-    for option in ("history", "sampler", "storage", "study"):
+    for option in ("history", "sampler", "storage", "study", "minimize", "min_top1"):
         if getattr(args, option) is not None:
-            raise UserError(f"--{option} does not go with --fleet, which is no single search")
+            raise UserError(f"{flag(option)} does not go with --fleet, which is no single search")
     if args.algorithm not in ALGORITHMS:
         raise UserError(f"--algorithm is {args.algorithm!r}; with --fleet it is one of {', '.join(ALGORITHMS)}")
 

@@ -1,9 +1,9 @@
-"""The most accurate subnet under a platform's limits: searched with the predictor, measured, and written ready to use."""
+"""The most accurate subnet under a platform's limits, or the cheapest accurate enough: searched, measured, ready to use."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,10 @@ from ofa.cli.common import add_measuring_arguments, check_at_least, printer
 from ofa.cli.question import (
     add_fix_argument,
     add_limit_arguments,
+    add_objective_arguments,
     limits_of,
     load_platforms,
+    objective_of,
     parse_bounds,
     parse_fixes,
     searched_part,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """ofa query runs/demo --platform edge-int8 --latency-ms 0.5 --energy-mj 0.03
   ofa query runs/demo --platform note10 --platform pixel1 --latency-ms 3 --latency-ms pixel1=4 --confidence 0.9
+  ofa query runs/demo --platform edge-int8 --minimize energy_mj --min-top1 0.88
   ofa query runs/demo --fleet devices.csv --out answer.csv"""
 VERIFY = 5
 
@@ -47,9 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confidence", type=float, metavar="C", help="count latency and energy by their upper bound at C, e.g. 0.9"
     )
+    add_objective_arguments(parser)
     add_fix_argument(parser)
     parser.add_argument("--algorithm", default="auto", help="auto (default), exact, evolution, optuna, nsga2 or random")
-    parser.add_argument("--budget", type=int, default=20_000, metavar="N", help="predictions at most (default: 20000)")
+    parser.add_argument(
+        "--budget", type=int, metavar="N", help="predictions at most (default: 20000; 300 with optuna, which thinks longer)"
+    )
     parser.add_argument("--sampler", metavar="CLASS", help="of optuna (default: TPESampler)")
     parser.add_argument(
         "--storage", metavar="URL", help="share optuna's study: sqlite:///FILE, journal://FILE, postgresql://..."
@@ -84,14 +90,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     platforms = load_platforms(args.platform)
     names = [platform.name for platform in platforms]
     limits = limits_of(parse_bounds(args), names)
+    objective = objective_of(args.minimize, names)
 
     from ofa.cli.common import Measured, open_predictor, platform_costs
     from ofa.run_files import RunFiles
     from search.problem import Problem
+    from search.searcher import default_budget
 
     say = printer(args)
     directory = RunFiles.open(args.run)
-    out = args.out or directory.path / "queries" / query_name(names, limits, args.confidence, args.fix)
+    out = args.out or directory.path / "queries" / query_name(args, names, limits)
     _check_out(out)
     predictor, facts = open_predictor(directory)
     costs = [platform_costs(platform, directory.space, args.confidence) for platform in platforms]
@@ -100,13 +108,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         predictor=predictor,
         costs=dict(zip(names, costs, strict=True)),
         limits=limits,
+        objectives=[objective],
+        min_top1=args.min_top1,
         part=searched_part(directory.space, fixes, costs),
         confidence=args.confidence,
         source=facts["arrays_sha256"],
     )
-    problem = _logged(problem, args)
     searcher, why = _find_searcher(args, problem)
-    result = searcher.search(problem, np.random.default_rng(args.seed), args.budget)
+    budget = args.budget or default_budget(searcher.name)
+    problem = _logged(problem, args, searcher.name, budget)
+    result = searcher.search(problem, np.random.default_rng(args.seed), budget)
     proven = "; no subnet within the limits is predicted better" if result.optimal else ""
     say(f"{searcher.name} ({why}): {result.evaluations} predictions in {result.seconds:.2f} s{proven}")
 
@@ -116,7 +127,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     best, accuracy = 0, _predicted(result, 0, predictor.std(result.genes[:1]), facts)
     if not args.no_verify:
         count = args.verify or VERIFY
-        best, accuracy = _verify(result, predictor.std(result.genes), facts, measured, count, say)
+        best, accuracy = _verify(problem, result, predictor.std(result.genes), facts, measured, count, say)
     card = _card(directory, costs, result, best, accuracy, problem, measured)
     _save(out, directory, measured, result.genes[best], card)
     say("")
@@ -144,7 +155,7 @@ def _find_searcher(args: argparse.Namespace, problem: Problem | None = None) -> 
     return replace(searcher, **given), why
 
 
-def _logged(problem: Problem, args: argparse.Namespace) -> Problem:
+def _logged(problem: Problem, args: argparse.Namespace, algorithm: str, budget: int) -> Problem:
     """The problem with its log, where one is wanted."""
     if args.history is None:
         return problem
@@ -153,8 +164,7 @@ def _logged(problem: Problem, args: argparse.Namespace) -> Problem:
 
     from search.history import SearchLog
 
-    name = _find_searcher(args, problem)[0].name
-    log = SearchLog.open(args.history, problem, algorithm=name, seed=args.seed, budget=args.budget)
+    log = SearchLog.open(args.history, problem, algorithm=algorithm, seed=args.seed, budget=budget)
     return replace(problem, log=log)
 
 
@@ -164,7 +174,7 @@ def _check_out(out: Path) -> None:
         raise UserError(f"--out is {out}, which exists and holds no subnet; give another folder")
 
 
-def query_name(names: Sequence[str], limits: Sequence[Limit], confidence: float | None, fixes: Sequence[str]) -> str:
+def query_name(args: argparse.Namespace, names: Sequence[str], limits: Sequence[Limit]) -> str:
     """A folder's name that says what was asked; a limit on one of several platforms names it."""
     from search.problem import METRICS
 
@@ -173,11 +183,15 @@ def query_name(names: Sequence[str], limits: Sequence[Limit], confidence: float 
     for limit in limits:
         where = f"-{limit.platform}" if several and METRICS[limit.metric].on_platform else ""
         parts.append(f"{limit.metric}{where}-{limit.bound:g}")
-    if not limits:
+    if args.minimize is not None:
+        parts.append(f"least-{args.minimize}")
+    if args.min_top1 is not None:
+        parts.append(f"top1-{args.min_top1:g}")
+    if len(parts) == 1:
         parts.append("no-limits")
-    if confidence is not None:
-        parts.append(f"confidence-{confidence:g}")
-    return "_".join([*parts, *(word.replace("=", "-") for word in fixes)])
+    if args.confidence is not None:
+        parts.append(f"confidence-{args.confidence:g}")
+    return "_".join([*parts, *args.fix]).replace("=", "-")
 
 
 def _predicted(result: SearchResult, row: int, std: Floats | None, facts: dict[str, Any]) -> Accuracy:
@@ -188,18 +202,41 @@ def _predicted(result: SearchResult, row: int, std: Floats | None, facts: dict[s
 
 
 def _verify(
-    result: SearchResult, std: Floats | None, facts: dict[str, Any], measured: Measured, count: int, say: Any
+    problem: Problem,
+    result: SearchResult,
+    std: Floats | None,
+    facts: dict[str, Any],
+    measured: Measured,
+    count: int,
+    say: Callable[[str], None],
 ) -> tuple[int, Accuracy]:
-    """Measure the best predicted; the best measured wins, the better predicted among equals."""
+    """Measure the best predicted. The best measured wins, the better predicted among equals; of the cheapest, the first
+    that is measured to be accurate enough.
+
+    Raises:
+        UserError: none is measured to have the accuracy asked for.
+    """
     from dataclasses import replace
 
-    top1 = measured.top1(result.genes[:count])
-    best = int(top1.argmax())
-    for i, value in enumerate(top1):
+    least = problem.min_top1 or 0.0
+    if problem.accuracy_only:
+        tried = measured.top1(result.genes[:count]).tolist()
+        best = tried.index(max(tried))
+    else:
+        tried = []
+        while len(tried) < min(count, len(result.genes)) and max(tried, default=-1.0) < least:
+            tried += measured.top1(result.genes[len(tried) : len(tried) + 1]).tolist()
+        best = len(tried) - 1
+    for i, value in enumerate(tried):
         mark = "  <- best" if i == best else ""
         say(f"  candidate {i + 1}: predicted {100 * result.top1[i]:.2f}%, measured {100 * value:.2f}%{mark}")
+    if tried[best] < least:
+        raise UserError(
+            f"none of {len(tried)} subnets predicted to have a top-1 of {least:g} is measured to have it; the best has "
+            f"{max(tried):.4g}: measure more (--verify), or ask for less (--min-top1)"
+        )
     accuracy = _predicted(result, best, std, facts)
-    return best, replace(accuracy, measured=float(top1[best]), images=measured.images, candidates=len(top1))
+    return best, replace(accuracy, measured=tried[best], images=measured.images, candidates=len(tried))
 
 
 def _card(
@@ -219,6 +256,8 @@ def _card(
         "run": directory.path.name,
         "space": f"{space.name} (fingerprint {space.fingerprint})",
         "limits": limits_plain(problem.limits, several=len(costs) > 1),
+        **({} if problem.accuracy_only else {"least": str(problem.objectives[0])}),
+        **({} if problem.min_top1 is None else {"min_top1": problem.min_top1}),
         **({} if problem.confidence is None else {"confidence": problem.confidence}),
         "algorithm": f"{result.algorithm}, {result.evaluations} predictions" + (", optimal" if result.optimal else ""),
         "input": {

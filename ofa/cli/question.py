@@ -14,7 +14,7 @@ from ofa.errors import UserError
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
     from ofa.space import SearchSpace
-    from search.problem import Limit
+    from search.problem import Limit, Objective
 
 LIMITS = {
     "latency_ms": "latency per inference, in ms",
@@ -40,6 +40,18 @@ def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             flag(metric), action="append", default=[], metavar="X", help=f"at most X: {text}; P=X: on platform P only"
         )
+
+
+def add_objective_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is searched for, where it is not the most accurate subnet."""
+    parser.add_argument(
+        "--minimize",
+        metavar="METRIC",
+        help=f"the subnet with the least of this, one of {', '.join(LIMITS)}, is searched; P=METRIC: on platform P",
+    )
+    parser.add_argument(
+        "--min-top1", type=float, metavar="X", help="only subnets with at least this accuracy, in [0, 1], e.g. 0.88"
+    )
 
 
 def add_fix_argument(parser: argparse.ArgumentParser) -> None:
@@ -113,6 +125,22 @@ def limits_of(bounds: dict[str, list[Bound]], names: Sequence[str]) -> list[Limi
         values = {name: by_platform.get(name, everywhere) for name in places}
         limits += [Limit(metric, value, name) for name, value in values.items() if value is not None]
     return limits
+
+
+def objective_of(word: str | None, names: Sequence[str]) -> Objective:
+    """What `--minimize` asks for; accuracy without it. Raises `UserError` for an unknown metric, or no single platform."""
+    from search.problem import METRICS, Objective
+
+    if word is None:
+        return Objective()
+    place, separator, metric = word.rpartition("=")
+    if metric not in METRICS or (separator and place not in names):
+        raise UserError(
+            f"--minimize is {word!r}; expected one of {', '.join(METRICS)}, after PLATFORM= of {', '.join(names)}, or alone"
+        )
+    if METRICS[metric].on_platform and not separator and len(names) > 1:
+        raise UserError(f"--minimize is {metric}, but on which platform? Give --minimize {names[0]}={metric}, say")
+    return Objective(metric, place or names[0])
 
 
 def parse_fixes(words: Sequence[str]) -> dict[str, Any]:
