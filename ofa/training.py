@@ -15,13 +15,14 @@ import torch
 from torch import nn
 
 from ofa.checkpoint import Checkpoint, Position, flatten, load_checkpoint, save_checkpoint, unflatten
+from ofa.devices import check_precision
 from ofa.distributed import ALONE, World
 from ofa.ema import WeightAverage
 from ofa.energy import POWERCAP, EnergyMeter
 from ofa.errors import UserError
 from ofa.evaluation import SubnetEvaluator
 from ofa.extraction import extract
-from ofa.metrics import MetricsLog, Progress
+from ofa.metrics import LateReading, MetricsLog, Progress
 from ofa.optimiser import make_optimiser, momenta, set_momenta
 from ofa.recipe import Phase, opened_spaces
 from ofa.run import RunDirectory, save_weights
@@ -33,7 +34,7 @@ from ofa.synchronised_norm import synchronise_norms
 from ofa.transfer import start_from
 
 NO_POWERCAP = Path("/nonexistent")
-LOSS_EVERY_STEPS = 20  # reading the loss waits for the device
+LOSS_EVERY_STEPS = 20
 
 
 class Trainer:
@@ -52,6 +53,7 @@ class Trainer:
         self.run, self.recipe, self.space, self.world = run, run.recipe, run.space, world
         world.check_batch(self.recipe.batch_size)
         self.device = torch.device(device)
+        check_precision(self.recipe.precision, self.device)
         self.quiet = quiet or not world.first
         self.data = run.data(world)
         self.opened = opened_spaces(run.recipe, run.space)
@@ -63,7 +65,7 @@ class Trainer:
             )
         fresh = torch.Generator().manual_seed(self.recipe.seed)
         net = Supernet(self.space, fresh).to(self.device)
-        self.supernet = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.supernet: Supernet = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.recipe.zero_gamma:
             self.supernet.pass_inputs_through()
         if self.recipe.init is not None:
@@ -73,6 +75,7 @@ class Trainer:
         self.optimiser: torch.optim.Optimizer | None = None
         self.position = Position()
         self.sums = _fresh_sums()
+        self.shown = LateReading()
         board = run.path / "tensorboard" if self.recipe.tensorboard and world.first else None
         self.metrics = MetricsLog(run.metrics_path, board)
         evaluation = self.recipe.evaluation
@@ -152,7 +155,7 @@ class Trainer:
         scale = self.recipe.batch_size / self.recipe.lr_images
         self.supernet.train()
         self.meter.start()
-        clock = last_saved = time.perf_counter()
+        clock = time.perf_counter()  # since the epoch began or the last checkpoint was written
         for step, (images, labels) in enumerate(batches, first_step + start):
             # Learning rate of this step.
             rate = learning_rate(phase, step, self.steps_per_epoch, scale)
@@ -173,15 +176,14 @@ class Trainer:
             self.sums["loss"] += loss
             self.sums["steps"] += 1
             self.position = Position(index, step + 1)
-            shown = float(loss) if step % LOSS_EVERY_STEPS == 0 else None
+            shown = self.shown.exchange(loss) if step % LOSS_EVERY_STEPS == 0 and not self.quiet else None
             self.progress.step(phase.name, epoch, phase.total_epochs, shown)
-            now = time.perf_counter()
-            if now - last_saved > self.recipe.checkpoint_seconds:
-                self._book_time(now - clock)
+            if time.perf_counter() - clock > self.recipe.checkpoint_seconds:
+                self._book_time(clock)
                 self._save()
                 self.meter.start()
-                clock = last_saved = time.perf_counter()
-        self._book_time(time.perf_counter() - clock)
+                clock = time.perf_counter()
+        self._book_time(clock)
         self._finish_epoch(index, epoch)
 
     # -- between epochs ------------------------------------------------------------------------------------------------
@@ -196,7 +198,7 @@ class Trainer:
             "name": phase.name,
             "epoch": epoch,
             "epochs": phase.total_epochs,
-            "loss": float(self.sums["loss"]) / max(1, steps),
+            "loss": self.sums["loss"] / max(1, steps),
             "learning_rate": rate,
             "seconds": seconds,
             "images_per_s": steps * self.recipe.batch_size / seconds,
@@ -224,8 +226,9 @@ class Trainer:
         values = self.evaluator.top1(list(named.values()))
         return {f"top1_{name}": float(value) for name, value in zip(named, values, strict=True)}
 
-    def _book_time(self, seconds: float) -> None:
-        self.sums["seconds"] += seconds
+    def _book_time(self, since: float) -> None:
+        self.sums["loss"] = float(self.sums["loss"])  # waits for the device, whose time counts
+        self.sums["seconds"] += time.perf_counter() - since
         joules = self.meter.stop().joules
         known = self.sums["energy_j"]
         self.sums["energy_j"] = None if joules is None or known is None else known + joules
@@ -241,7 +244,7 @@ class Trainer:
     def _save(self) -> None:
         if not self.world.first:
             return
-        progress = self.sums | {"loss": float(self.sums["loss"])}
+        progress = self.sums.copy()
         if self.world.size > 1 and self.sums["steps"] > 0:
             progress["energy_j"] = None  # what the others have counted so far would be lost
         momentum = {} if self.optimiser is None else momenta(self.supernet, self.optimiser)
