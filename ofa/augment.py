@@ -1,8 +1,8 @@
 """Augmentation of a whole batch at once, on the device the batch is on.
 
-Every function draws its choices from the generator it is given (on the CPU, so that a GPU sees the same choices) and is
-vectorised over the batch: crops are index arithmetic, flips a `where`. Bytes are [n, height, width, channels], as stored;
-floats are [batch, channels, height, width] in 0..255 until they are normalised.
+Every function draws its choices from the generator it is given (on the CPU, so that a GPU sees the same choices; none waits
+for the GPU) and is vectorised over the batch: crops are index arithmetic, flips a `where`. Bytes are [n, height, width,
+channels], as stored; floats are [batch, channels, height, width] in 0..255 until they are normalised.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ def shift_and_flip(images: Tensor, side: int, config: AugmentConfig, generator: 
         shifts = [draws.integers(2 * padding + 1, batch, generator) for _ in range(2)]
         tops, lefts = (height - side) // 2 + shifts[0], (width - side) // 2 + shifts[1]
         device = images.device
-        images = windows[torch.arange(batch, device=device), tops.to(device), lefts.to(device)]
+        tops, lefts = tops.to(device, non_blocking=True), lefts.to(device, non_blocking=True)
+        images = windows[torch.arange(batch, device=device), tops, lefts]
     else:
         images = center(images, side).permute(0, 3, 1, 2)
     return flip(images, generator) if config.horizontal_flip else images
@@ -123,8 +124,9 @@ def random_resized_crop(
     if mirror:
         flips = draws.uniform(batch, generator) < 0.5
         lefts, widths = torch.where(flips, lefts + widths, lefts), torch.where(flips, -widths, widths)
-    vertical = resampling(tops, heights, height, resolution).to(images.device)
-    horizontal = resampling(lefts, widths, width, resolution).to(images.device)
+    lefts, tops, widths, heights = (box.to(images.device, non_blocking=True) for box in (lefts, tops, widths, heights))
+    vertical = resampling(tops, heights, height, resolution)
+    horizontal = resampling(lefts, widths, width, resolution)
     return vertical.unsqueeze(1) @ (images @ horizontal.mT.unsqueeze(1))
 
 
@@ -132,7 +134,7 @@ def resampling(starts: Tensor, lengths: Tensor, size: int, resolution: int) -> T
     """Weights that resample an interval of a row of pixels by a triangle filter, widened where it shrinks.
 
     Args:
-        starts: float64[n], where the intervals start, in pixels; a half is the middle of the first pixel.
+        starts: float64[n], where the intervals start, in pixels; a half is the middle of the first pixel. On their device.
         lengths: float64[n]; a negative one reads backwards.
         size: pixels in the row.
         resolution: pixels to make.
@@ -140,10 +142,10 @@ def resampling(starts: Tensor, lengths: Tensor, size: int, resolution: int) -> T
     Returns:
         float32[n, resolution, size], rows summing to 1: equal to Pillow's and PyTorch's antialiased bilinear resizing.
     """
-    steps = (torch.arange(resolution) + 0.5) / resolution
+    steps = (torch.arange(resolution, device=starts.device) + 0.5) / resolution
     centers = (starts.unsqueeze(1) + lengths.unsqueeze(1) * steps).float()
     reach = (lengths.abs() / resolution).clamp(min=1.0).float().view(-1, 1, 1)
-    distances = (centers.unsqueeze(2) - (torch.arange(size) + 0.5)).abs_()
+    distances = (centers.unsqueeze(2) - (torch.arange(size, device=starts.device) + 0.5)).abs_()
     weights = (1 - distances.div_(reach)).clamp_(min=0.0)
     return weights.div_(weights.sum(dim=2, keepdim=True))
 
@@ -151,7 +153,7 @@ def resampling(starts: Tensor, lengths: Tensor, size: int, resolution: int) -> T
 def flip(images: Tensor, generator: torch.Generator, dim: int = 3) -> Tensor:
     """Each image of [batch, channels, height, width] mirrored with probability one half; `dim` 2 is upside down."""
     flips = draws.uniform(len(images), generator).view(-1, 1, 1, 1) < 0.5
-    return torch.where(flips.to(images.device), images.flip(dim), images)
+    return torch.where(flips.to(images.device, non_blocking=True), images.flip(dim), images)
 
 
 def resize(images: Tensor, resolution: int) -> Tensor:
@@ -163,8 +165,8 @@ def resize(images: Tensor, resolution: int) -> Tensor:
     if (height, width) == (resolution, resolution):
         return images
     start = torch.zeros(1, dtype=torch.float64)
-    vertical = resampling(start, start + height, height, resolution)[0].to(images)
-    horizontal = resampling(start, start + width, width, resolution)[0].to(images)
+    vertical = resampling(start, start + height, height, resolution)[0].to(images, non_blocking=True)
+    horizontal = resampling(start, start + width, width, resolution)[0].to(images, non_blocking=True)
     return vertical @ (images @ horizontal.mT)
 
 
@@ -190,11 +192,13 @@ def erase(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> 
     batch, _, height, width = images.shape
     lefts, tops, widths, heights = crop_boxes(batch, height, width, config.erase_area, generator)
     chosen = draws.uniform(batch, generator).view(-1, 1, 1) < config.erase_probability
-    rows, columns = torch.arange(height), torch.arange(width)
+    drawn = (lefts, tops, widths, heights, chosen)
+    lefts, tops, widths, heights, chosen = (values.to(images.device, non_blocking=True) for values in drawn)
+    rows, columns = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
     in_rows = (rows >= tops.round().unsqueeze(1)) & (rows < (tops + heights).round().unsqueeze(1))  # [batch, height]
     in_columns = (columns >= lefts.round().unsqueeze(1)) & (columns < (lefts + widths).round().unsqueeze(1))
     erased = chosen & in_rows.unsqueeze(2) & in_columns.unsqueeze(1)
-    return images.masked_fill(erased.unsqueeze(1).to(images.device), 0.0)
+    return images.masked_fill(erased.unsqueeze(1), 0.0)
 
 
 def _uniform(count: int, bounds: tuple[float, ...], generator: torch.Generator) -> Tensor:
@@ -204,4 +208,4 @@ def _uniform(count: int, bounds: tuple[float, ...], generator: torch.Generator) 
 
 def _factor(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     factors = _uniform(len(images), (1 - strength, 1 + strength), generator)
-    return factors.to(images).view(-1, 1, 1, 1)
+    return factors.to(images, non_blocking=True).view(-1, 1, 1, 1)

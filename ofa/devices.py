@@ -25,3 +25,9 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
     return device
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raises `UserError` for bf16 on a GPU that would only imitate it."""
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise UserError(f"precision is bf16, which {torch.cuda.get_device_name(device)} does not compute; use fp32")

@@ -49,12 +49,13 @@ class ElasticConv(Conv):
     def weight_for(self, out_channels: int, in_channels: int, kernel: int) -> Tensor:
         """The weight of a choice: out_channels x in_channels (1 if depthwise) x kernel x kernel."""
         weight = self.weight[:out_channels, : 1 if self.depthwise else in_channels]
-        if not self.transforms:
+        if not self.transforms or kernel == self.kernels[-1]:
             return _centre(weight, kernel)
-        for i in range(len(self.kernels) - 1, self.kernels.index(kernel), -1):
-            large, small = self.kernels[i], self.kernels[i - 1]
-            matrix = self.get_parameter(f"transform_{large}to{small}")
-            weight = F.linear(_centre(weight, small).flatten(2), matrix).view(*weight.shape[:2], small, small)
+        with torch.autocast(weight.device.type, enabled=False):  # bf16 would round at every matrix, not once
+            for i in range(len(self.kernels) - 1, self.kernels.index(kernel), -1):
+                large, small = self.kernels[i], self.kernels[i - 1]
+                matrix = self.get_parameter(f"transform_{large}to{small}")
+                weight = F.linear(_centre(weight, small).flatten(2), matrix).view(*weight.shape[:2], small, small)
         return weight
 
     def forward(self, x_BCHW: Tensor, out_channels: int, kernel: int | None = None) -> Tensor:  # type: ignore[override]

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from ofa.errors import UserError
@@ -40,6 +42,25 @@ class MetricsLog:
                 if isinstance(value, float):
                     self._writer.add_scalar(f"{row['name']}/{key}", value, row["epoch"])
             self._writer.flush()
+
+
+class LateReading:
+    """A number that a device is still computing, read without waiting for it."""
+
+    def __init__(self) -> None:
+        self._waiting: tuple[Tensor, torch.cuda.Event] | None = None
+
+    def exchange(self, value: Tensor) -> float | None:
+        """Of a GPU, what was given the time before, or None if that has not arrived; of a CPU, `value` itself."""
+        if value.device.type != "cuda":
+            return float(value)
+        found = None
+        if self._waiting is not None and self._waiting[1].query():
+            found = float(self._waiting[0])
+        copy, arrived = value.detach().to("cpu", non_blocking=True), torch.cuda.Event()
+        arrived.record()
+        self._waiting = copy, arrived
+        return found
 
 
 class Progress:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +47,7 @@ def mix(images: Tensor, labels: Tensor, classes: int, config: MixConfig, rng: np
     cut = config.cutmix > 0 and (config.mixup == 0 or rng.random() < 0.5)
     parameter = config.cutmix if cut else config.mixup
     share = float(rng.beta(parameter, parameter))
-    neighbours = _neighbours(len(images)).to(images.device)
+    neighbours = _neighbours(len(images), images.device)
     other = images[neighbours]
     if cut:
         rows, columns = (_interval(side, (1 - share) ** 0.5, rng) for side in images.shape[2:])
@@ -58,13 +57,13 @@ def mix(images: Tensor, labels: Tensor, classes: int, config: MixConfig, rng: np
         share = 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
     else:
         images = images.lerp(other, 1 - share)
-    targets = F.one_hot(labels, classes).to(images.dtype)
+    targets = images.new_zeros(len(labels), classes).scatter_(1, labels.unsqueeze(1), 1.0)
     return images, targets.lerp(targets[neighbours], 1 - share)
 
 
-def _neighbours(count: int) -> Tensor:
+def _neighbours(count: int, device: torch.device) -> Tensor:
     """1, 0, 3, 2, ..., int64[count]."""
-    return torch.arange(count).bitwise_xor_(1).clamp_(max=count - 1)
+    return torch.arange(count, device=device).bitwise_xor_(1).clamp_(max=count - 1)
 
 
 def _interval(side: int, fraction: float, rng: np.random.Generator) -> slice:

@@ -48,8 +48,8 @@ def rand_augment(images: Tensor, config: RandAugmentConfig, generator: torch.Gen
         for number, operation in enumerate(OPERATIONS.values()):
             members = (chosen == number).nonzero().flatten()
             if len(members):
-                strength = (signs[members] * (config.magnitude / LARGEST)).to(images).view(-1, 1, 1, 1)
-                places = members.to(images.device)
+                strength = (signs[members] * (config.magnitude / LARGEST)).to(images, non_blocking=True).view(-1, 1, 1, 1)
+                places = members.to(images.device, non_blocking=True)
                 images[places] = operation(images[places], strength)
     return images
 

@@ -17,6 +17,7 @@ from ofa.subspace import is_part, largest_only
 INCLUDED = ("largest", "smallest")
 TEACHERS = ("first", "largest")
 DIVERGENCE_NAMES = ("cross_entropy", "alpha_divergence")
+PRECISIONS = ("fp32", "bf16")
 CHOICES = ("kernels", "depths", "expands", "widths")
 
 
@@ -161,6 +162,11 @@ class Recipe:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     synchronise_norms: bool = False
     """With several processes: batch norms in training use the whole batch, not each process's part of it."""
+    precision: str = "fp32"
+    """`bf16`: autocast of training, of subnets and teacher. Weights, batch-norm statistics, losses and all that is measured
+    stay float32."""
+    activation_checkpointing: bool = False
+    """Compute what is inside a block again in the backward pass instead of keeping it (`ofa.recompute`)."""
     checkpoint_seconds: float = 120.0
     """A checkpoint at least so often, and after every epoch."""
     tensorboard: bool = False
@@ -180,6 +186,8 @@ class Recipe:
                 raise ValueError(f"{name} is {getattr(self, name)}; must be at least 0 and below 1")
         if self.classes is not None and self.classes < 2:
             raise ValueError(f"classes is {self.classes}; must be at least 2")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is {self.precision!r}; allowed are {', '.join(PRECISIONS)}")
         names = [phase.name for phase in self.phases]
         if len(set(names)) != len(names):
             raise ValueError(f"phases are named {names}; names must be distinct")

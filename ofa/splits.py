@@ -92,7 +92,7 @@ class MemorySplit(Split):
             self._on_device[device] = images.to(device), labels.to(device)
         images, labels = self._on_device[device]
         for plan in plans:
-            items = torch.from_numpy(plan.items).to(device)
+            items = torch.from_numpy(plan.items).to(device, non_blocking=True)
             yield self._square(images, items, plan, config, varied), labels[items]
 
     def _square(self, images: Tensor, items: Tensor, plan: Plan, config: DataConfig, varied: AugmentConfig | None) -> Tensor:
@@ -142,7 +142,7 @@ class FileSplit(Split):
         decoded = decode(jobs, self.channels, self._workers, pin_memory=device.type == "cuda")
         for plan, images in zip(plans, decoded, strict=True):
             batch = images.to(device, non_blocking=True).permute(0, 3, 1, 2)
-            yield batch, torch.from_numpy(self.labels[plan.items]).to(device)
+            yield batch, torch.from_numpy(self.labels[plan.items]).to(device, non_blocking=True)
 
     def statistics(self) -> Statistics:
         """See `Split.statistics`; of the central squares of the first files, which are a fair sample."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -66,7 +67,9 @@ class GradientStep:
         in_place = phase.teacher == "largest"  # the first subnet is the largest: it teaches the next ones
         for number, subnet in enumerate(subnets):
             drop_connect = recipe.drop_connect if number == 0 or not in_place else 0.0
-            logits = self.supernet(images, subnet, generator, drop_connect)
+            with self._precision(images.device):
+                logits = self.supernet(images, subnet, generator, drop_connect, recipe.activation_checkpointing)
+            logits = logits.float()  # losses are float32
             loss = subnet_loss(
                 logits,
                 labels,
@@ -85,7 +88,15 @@ class GradientStep:
     @torch.no_grad()
     def _soft_labels(self, images: Tensor) -> Tensor | None:
         """The teacher looks once."""
-        return None if self.teacher is None else F.softmax(self.teacher(images), dim=1)
+        if self.teacher is None:
+            return None
+        with self._precision(images.device):
+            logits = self.teacher(images)
+        return F.softmax(logits.float(), dim=1)
+
+    def _precision(self, device: torch.device) -> AbstractContextManager[object]:
+        """What a forward pass runs in; the backward pass then has the same precisions, operation by operation."""
+        return torch.autocast(device.type, torch.bfloat16) if self.recipe.precision == "bf16" else nullcontext()
 
 
 def load_teacher(path: Path, space: SearchSpace, device: torch.device) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -12,24 +12,18 @@ from torch.nn import functional as F
 from ofa import draws
 from ofa.elastic import ElasticConv, ElasticConvNorm, ElasticLinear, ElasticSqueezeExcite
 from ofa.errors import UserError
+from ofa.recompute import recomputed
 from ofa.shapes import hidden_channels, in_widths, is_residual
 from ofa.space import SearchSpace, make_divisible
 from ofa.static import activation, downsample, initialise, set_norm_eps
 from ofa.subnet import Block, Subnet
 from ofa.subnet import Stem as StemChoice
 
-Keep = Callable[[Tensor], Tensor]
 
-
-def keep_all(x_BCHW: Tensor) -> Tensor:
-    """The branch of a residual block as it is."""
-    return x_BCHW
-
-
-def drop_branch(x_BCHW: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-    """The branch zeroed for each image with probability `rate`, else scaled up so that its mean stays."""
+def branch_scale(x_BCHW: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
+    """0 for each image with probability `rate`, else what keeps the mean: B x 1 x 1 x 1, to scale a residual branch by."""
     keep_B111 = draws.keep(x_BCHW[:, :1, :1, :1], 1 - rate, generator)
-    return x_BCHW * (keep_B111 / (1 - rate))
+    return keep_B111 / (1 - rate)
 
 
 class ElasticStem(nn.Module):
@@ -85,14 +79,15 @@ class ElasticMBConv(nn.Module):
         self.se = ElasticSqueezeExcite(hidden) if choices.se else nn.Identity()
         self.project = ElasticConvNorm(hidden, out_width, "none")
 
-    def forward(self, x_BCHW: Tensor, choice: Block, out_width: int, keep: Keep = keep_all) -> Tensor:
-        """B x in x H x W to B x out_width x H/stride x W/stride; `keep` scales the branch beside an identity."""
+    def forward(self, x_BCHW: Tensor, choice: Block, out_width: int, scale_B111: Tensor | None = None) -> Tensor:
+        """B x in x H x W to B x out_width x H/stride x W/stride; the branch of a residual block may be scaled."""
         x = x_BCHW
         if self.expand is not None:
             x = self.expand(x, self.hidden_for(choice.expand, x.shape[1], out_width))
         x = self.se(self.depthwise(x, x.shape[1], choice.kernel))
         x = self.project(x, out_width)
-        y: Tensor = keep(x) + x_BCHW if self.residual else x
+        x = x if scale_B111 is None else x * scale_B111
+        y: Tensor = x + x_BCHW if self.residual else x
         return y
 
 
@@ -110,16 +105,16 @@ class ElasticBottleneck(nn.Module):
         self.reduce = ElasticConvNorm(in_width, hidden, act)
         self.middle = ElasticConvNorm(hidden, hidden, act, choices.kernels, self.stride, transforms=space.kernel_transforms)
         self.project = ElasticConvNorm(hidden, out_width, "none")
-        identity = is_residual(space, stage, index)
-        self.shortcut = None if identity else ElasticConvNorm(in_width, out_width, "none")
+        self.residual = is_residual(space, stage, index)
+        self.shortcut = None if self.residual else ElasticConvNorm(in_width, out_width, "none")
         self.activation = activation(act)
 
-    def forward(self, x_BCHW: Tensor, choice: Block, out_width: int, keep: Keep = keep_all) -> Tensor:
-        """B x in x H x W to B x out_width x H/stride x W/stride; `keep` scales the branch beside an identity."""
+    def forward(self, x_BCHW: Tensor, choice: Block, out_width: int, scale_B111: Tensor | None = None) -> Tensor:
+        """B x in x H x W to B x out_width x H/stride x W/stride; the branch of a residual block may be scaled."""
         hidden = self.hidden_for(choice.expand, x_BCHW.shape[1], out_width)
         x = self.middle(self.reduce(x_BCHW, hidden), hidden, choice.kernel)
         x = self.project(x, out_width)
-        x = keep(x) if self.shortcut is None else x
+        x = x if scale_B111 is None else x * scale_B111
         shortcut = x_BCHW
         if self.shortcut is not None:
             shortcut = self.shortcut(downsample(x_BCHW, self.stride), out_width)
@@ -180,7 +175,12 @@ class Supernet(nn.Module):
         initialise(self, generator)
 
     def forward(
-        self, images: Tensor, subnet: Subnet, generator: torch.Generator | None = None, drop_connect: float = 0.0
+        self,
+        images: Tensor,
+        subnet: Subnet,
+        generator: torch.Generator | None = None,
+        drop_connect: float = 0.0,
+        recompute: bool = False,
     ) -> Tensor:
         """Logits of one subnet.
 
@@ -190,6 +190,7 @@ class Supernet(nn.Module):
             generator: for dropout and drop-connect in training.
             drop_connect: in training, the probability that an image skips the last residual block; it falls linearly to 0
                 towards the first one (Huang et al., arXiv:1603.09382).
+            recompute: in training, keep of each block only what goes in, and compute the rest again in the backward pass.
 
         Returns:
             float32[batch, classes].
@@ -206,8 +207,11 @@ class Supernet(nn.Module):
         for blocks, stage in zip(self.stages, subnet.stages, strict=True):
             assert isinstance(blocks, nn.ModuleList)
             for block, choice in zip(blocks, stage.blocks, strict=False):  # shorter is shallower
-                rate = drop_connect * done / last if self.training else 0.0
-                x = block(x, choice, stage.width, partial(drop_branch, rate=rate, generator=generator) if rate else keep_all)
+                assert isinstance(block, (ElasticMBConv, ElasticBottleneck))
+                rate = drop_connect * done / last if self.training and block.residual else 0.0
+                scale_B111 = branch_scale(x, rate, generator) if rate else None
+                compute = partial(recomputed, block) if recompute and self.training else block
+                x = compute(x, choice, stage.width, scale_B111)
                 done += 1
         logits: Tensor = self.head(x, generator)
         return logits

@@ -57,9 +57,14 @@ class Recorded(Supernet):
     calls: list[tuple[Subnet, Tensor, float]]
 
     def forward(
-        self, images: Tensor, subnet: Subnet, generator: torch.Generator | None = None, drop_connect: float = 0.0
+        self,
+        images: Tensor,
+        subnet: Subnet,
+        generator: torch.Generator | None = None,
+        drop_connect: float = 0.0,
+        recompute: bool = False,
     ) -> Tensor:
-        logits = super().forward(images, subnet, generator, drop_connect)
+        logits = super().forward(images, subnet, generator, drop_connect, recompute)
         self.calls.append((subnet, logits.detach(), drop_connect))
         return logits
 

@@ -1,0 +1,210 @@
+"""What a recipe can switch on for a GPU, as far as a CPU shows it: bf16, activation checkpointing, the fused optimiser."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ofa import Supernet, UserError
+from ofa.devices import check_precision
+from ofa.elastic import ElasticConv
+from ofa.optimiser import make_optimiser, momenta, set_momenta
+from ofa.recipe import OptimiserConfig, Recipe, load_recipe, opened_spaces
+from ofa.run import RunDirectory
+from ofa.space import SearchSpace
+from ofa.static import build_net
+from ofa.step import GradientStep
+from ofa.training import Trainer
+from tests.space_toys import toy_space
+from tests.test_step import sandwich
+from tests.tiny import killed_after, write_recipe
+
+BF16 = "precision: bf16\nactivation_checkpointing: true\naverage_decay: 0.9\ndrop_connect: 0.3\n"
+
+
+def train(path: Path, folder: Path) -> RunDirectory:
+    run = RunDirectory.create(folder, *load_recipe(path))
+    Trainer(run, quiet=True).train()
+    return run
+
+
+def first_step(space: SearchSpace, folder: Path, **changes: Any) -> tuple[float, Supernet]:
+    """The loss of a first step of a sandwich over `space`, and the net with its gradients."""
+    recipe, _ = load_recipe(sandwich(folder))
+    recipe = replace(recipe, **changes)
+    rng = torch.Generator().manual_seed(0)
+    net = Supernet(space, rng).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    images = torch.randn(12, space.in_channels, 24, 24, generator=rng).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(12) % space.classes
+    return float(GradientStep(net, recipe, 0, opened_spaces(recipe, space)[0])(0, images, labels)), net
+
+
+def gradients(net: Supernet) -> dict[str, Tensor]:
+    return {name: parameter.grad for name, parameter in net.named_parameters() if parameter.grad is not None}
+
+
+# -- bf16 --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["wide", "deep"])
+def test_a_step_in_bf16_is_close_to_one_in_float32(name: str, tmp_path: Path) -> None:
+    space = toy_space(name)
+    exact_loss, exact = first_step(space, tmp_path)
+    loss, net = first_step(space, tmp_path, precision="bf16")
+    assert loss != exact_loss
+    assert loss == pytest.approx(exact_loss, rel=0.01)
+    found, wanted = gradients(net), gradients(exact)
+    assert found.keys() == wanted.keys()
+    assert {value.dtype for value in [*found.values(), *net.state_dict().values()]} == {torch.float32, torch.int64}
+    flat, flat_wanted = (torch.cat([values[key].flatten() for key in wanted]) for values in (found, wanted))
+    assert float(torch.cosine_similarity(flat, flat_wanted, dim=0)) > 0.98
+    for key, value in exact.named_buffers():
+        assert torch.allclose(net.get_buffer(key), value, rtol=0.05, atol=0.02), key
+
+
+def test_kernel_transforms_stay_float32_in_bf16() -> None:
+    conv = ElasticConv(6, 6, (3, 5, 7), depthwise=True, transforms=True)
+    for parameter in conv.parameters():
+        torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        weight = conv.weight_for(6, 6, 3)
+        assert conv(torch.ones(1, 6, 8, 8), 6, 3).dtype == torch.bfloat16
+    assert torch.equal(weight, conv.weight_for(6, 6, 3))
+
+
+def test_the_teacher_speaks_bf16_and_soft_labels_are_float32(tmp_path: Path) -> None:
+    recipe, space = load_recipe(write_recipe(tmp_path))
+    opened = opened_spaces(recipe, space)[1]
+    teacher = build_net(space, space.largest(), torch.Generator().manual_seed(1)).train()
+    spoken: list[torch.dtype] = []
+    teacher.register_forward_hook(lambda module, inputs, output: spoken.append(output.dtype))
+    net = Supernet(space, torch.Generator().manual_seed(0)).train()
+    images, labels = torch.randn(6, 1, 12, 12, generator=torch.Generator().manual_seed(2)), torch.arange(6) % 3
+    step = GradientStep(net, replace(recipe, precision="bf16"), 1, opened, teacher)
+    soft = step._soft_labels(images)
+    assert spoken == [torch.bfloat16]
+    assert soft is not None
+    assert torch.allclose(soft.sum(1), torch.ones(6), atol=1e-6)  # bf16 would be off by up to 4e-3
+    assert step(0, images, labels).dtype == torch.float32
+
+
+def test_training_in_bf16_learns(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    path.write_text(path.read_text() + "precision: bf16\n")
+    run = train(path, tmp_path / "run")
+    rows = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
+    assert rows[2]["loss"] < 0.8 * rows[0]["loss"]
+    assert rows[-1]["top1_largest"] > 0.7  # chance is 0.33
+
+
+def test_bf16_and_checkpointing_resume_bit_by_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(sandwich(tmp_path, BF16), tmp_path / "whole")
+    path = sandwich(tmp_path, BF16, checkpoint_seconds=0)
+    with killed_after(4, monkeypatch):
+        train(path, tmp_path / "run")
+    left, right = load_file(whole.weights_path), load_file(train(path, tmp_path / "run").weights_path)
+    assert [name for name in left if not torch.equal(left[name], right[name])] == []
+
+
+def test_a_gpu_without_bf16_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla V100")
+    with pytest.raises(UserError, match="precision is bf16, which Tesla V100 does not compute; use fp32"):
+        check_precision("bf16", torch.device("cuda"))
+    check_precision("fp32", torch.device("cuda"))
+    check_precision("bf16", torch.device("cpu"))
+
+
+# -- activation checkpointing ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", ["wide", "deep"])
+def test_recomputed_blocks_change_nothing(name: str, precision: str, tmp_path: Path) -> None:
+    space = toy_space(name)
+    options: dict[str, Any] = {"precision": precision, "drop_connect": 0.4}
+    loss, net = first_step(space, tmp_path, **options)
+    again_loss, again = first_step(space, tmp_path, activation_checkpointing=True, **options)
+    assert again_loss == loss
+    wanted, found = gradients(net), gradients(again)
+    assert found.keys() == wanted.keys()
+    assert [key for key in wanted if not torch.equal(found[key], wanted[key])] == []
+    state, again_state = net.state_dict(), again.state_dict()  # running statistics among them
+    assert [key for key in state if not torch.equal(again_state[key], state[key])] == []
+    assert {norm.momentum for norm in again.modules() if isinstance(norm, torch.nn.BatchNorm2d)} == {0.1}
+
+
+def test_recomputed_blocks_keep_less(tmp_path: Path) -> None:
+    space = toy_space("wide")
+
+    def kept(**options: Any) -> int:
+        sizes: list[int] = []
+
+        def pack(tensor: Tensor) -> Tensor:
+            sizes.append(tensor.nbytes)
+            return tensor
+
+        net = Supernet(space, torch.Generator().manual_seed(0)).train()
+        images = torch.randn(4, 2, 16, 16, generator=torch.Generator().manual_seed(1))
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            net(images, space.largest(), torch.Generator(), **options)
+        return sum(sizes)
+
+    assert kept(recompute=True) < 0.5 * kept()
+
+
+# -- the optimiser -----------------------------------------------------------------------------------------------------
+
+
+def test_the_fused_optimiser_takes_the_same_steps() -> None:
+    space = toy_space("wide")
+    config = OptimiserConfig(momentum=0.9, weight_decay=1e-2)
+    plain = Supernet(space, torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fused = deepcopy(plain)
+    nets = {plain: make_optimiser(plain, config), fused: make_optimiser(fused, config, fused=True)}
+    images = torch.randn(4, 2, 16, 16, generator=torch.Generator().manual_seed(1))
+    for number, subnet in enumerate([space.smallest(), space.smallest(), space.largest(), space.smallest()]):
+        if number == 3:  # as after a restart: momenta come from a file, which knows no memory format
+            stored = {name: value.contiguous() for name, value in momenta(fused, nets[fused]).items()}
+            nets[fused] = make_optimiser(fused, config, fused=True)
+            set_momenta(fused, nets[fused], stored)
+        for net, optimiser in nets.items():
+            optimiser.param_groups[0]["lr"] = optimiser.param_groups[1]["lr"] = 0.1
+            net.zero_grad(set_to_none=True)
+            net(images, subnet).square().mean().backward()
+            optimiser.step()
+    for (name, wanted), found in zip(plain.named_parameters(), fused.parameters(), strict=True):
+        assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-6), name
+        assert nets[fused].state[found]["momentum_buffer"].stride() == found.stride()
+    assert make_optimiser(plain, config).defaults["fused"] is None  # on a CPU
+
+
+# -- mistakes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("precision: fp16", r"tiny\.yaml:\d+: precision is 'fp16'; allowed are fp32, bf16"),
+        ("precision: 16", r"tiny\.yaml:\d+: precision: expected text, got 16"),
+        ("activation_checkpointing: 1", r"tiny\.yaml:\d+: activation_checkpointing: expected true or false, got 1"),
+    ],
+)
+def test_mistakes_name_place_value_and_what_is_allowed(line: str, message: str, tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(UserError, match=message):
+        load_recipe(path)
+
+
+def test_everything_is_off_by_default(tmp_path: Path) -> None:
+    recipe: Recipe = load_recipe(write_recipe(tmp_path))[0]
+    assert (recipe.precision, recipe.activation_checkpointing) == ("fp32", False)
