@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import secrets
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from ofa.subnet import Subnet
 
 JOURNAL = "journal://"
+RETRY_S = 1.0
+"""Before a database that could not be opened is tried once more."""
 KEY = "worker"
 """User attribute that tells trials apart: host, process, number."""
 NOT_CATEGORICAL = ("CmaEsSampler", "QMCSampler")
@@ -251,15 +254,21 @@ def _storage(url: str | None) -> BaseStorage | str | None:
     from optuna.storages.journal import JournalFileBackend
     from sqlalchemy.exc import SQLAlchemyError
 
-    try:
-        if url.startswith(JOURNAL):
-            return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
-        return RDBStorage(url)
-    except (ImportError, OSError, ValueError, StorageInternalError, SQLAlchemyError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"storage {url!r} cannot be opened: {reason}; allowed are sqlite:///FILE, {JOURNAL}FILE, postgresql://..."
-        ) from None
+    for last in (False, True):
+        try:
+            if url.startswith(JOURNAL):
+                return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
+            return RDBStorage(url)
+        except (ImportError, OSError, ValueError, StorageInternalError, SQLAlchemyError) as error:
+            if isinstance(error, SQLAlchemyError) and not last:
+                time.sleep(RETRY_S)  # in a new database, another process may be making the same tables
+                continue
+            cause = "" if error.__cause__ is None else f" ({str(error.__cause__).splitlines()[0]})"
+            raise UserError(
+                f"storage {url!r} cannot be opened: {str(error).splitlines()[0]}{cause}; "
+                f"allowed are sqlite:///FILE, {JOURNAL}FILE, postgresql://..."
+            ) from None
+    raise AssertionError("the second attempt returns or raises")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from ofa.errors import UserError
 from search.optuna_search import OptunaSearch, find_sampler
@@ -116,6 +117,31 @@ def test_storages_that_cannot_be_opened_are_named(storage: str) -> None:
         UserError, match=rf"storage '{storage}' cannot be opened: .*; allowed are sqlite:///FILE, journal://"
     ):
         OptunaSearch(storage=storage).search(problem_of(), rng(), 10)
+
+
+def test_a_database_whose_tables_another_process_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL refuses the one of two processes that comes second by a moment; the next attempt finds the tables."""
+    attempts: list[str] = []
+
+    class Contended(optuna.storages.RDBStorage):
+        def __init__(self, url: str) -> None:
+            attempts.append(url)
+            if len(attempts) == 1:
+                raise IntegrityError("CREATE TABLE", None, Exception("duplicate key value violates unique constraint"))
+            super().__init__(url)
+
+    monkeypatch.setattr(optuna.storages, "RDBStorage", Contended)
+    monkeypatch.setattr("search.optuna_search.RETRY_S", 0.0)
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    assert OptunaSearch(storage=url, sampler="RandomSampler").search(problem_of(), rng(), 10).evaluations == 10
+    assert attempts == [url, url]
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    with pytest.raises(UserError, match=r"cannot be opened: Failed to import DB access module.* \(.*psycopg"):
+        OptunaSearch(storage="postgresql://nowhere/x").search(problem_of(), rng(), 10)
 
 
 class Slow(ToyAccuracy):
