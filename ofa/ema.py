@@ -1,28 +1,27 @@
-"""The moving average of a net's weights: less noisy than the weights themselves while the learning rate is high."""
+"""The moving average of a supernet's weights: less noisy than the weights themselves while the learning rate is high."""
 
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-Net = TypeVar("Net", bound=nn.Module)
+from ofa.supernet import Supernet
 
 
-class WeightAverage(Generic[Net]):
-    """An exponential moving average (Polyak and Juditsky, 1992), in a net of its own.
+class WeightAverage:
+    """An exponential moving average (Polyak and Juditsky, 1992), in a supernet of its own.
 
     Args:
-        trained: the net whose weights are averaged; nothing but its values is used.
+        supernet: whose weights are averaged; nothing but its values is used.
         decay: share of the average that a step keeps. While young less: step `n` keeps at most (1 + n) / (10 + n).
     """
 
-    def __init__(self, trained: Net, decay: float) -> None:
-        self.net = deepcopy(trained).requires_grad_(False)
+    def __init__(self, supernet: Supernet, decay: float) -> None:
+        self.net = deepcopy(supernet).requires_grad_(False)
         self.decay = decay
-        self._averages, self._averaged = _floats(self.net), _floats(trained)
+        self._averages, self._averaged = _floats(self.net), _floats(supernet)
 
     def restart(self) -> None:
         """Forget the past: the weights as they are (after a sort, channels mean something else)."""
