@@ -97,6 +97,14 @@ def make_net(settings: dict, choices: dict) -> OFAMobileNetV3:
     return net
 
 
+def pass_inputs_through(net: OFAMobileNetV3) -> None:
+    """What the package's `zero_last_gamma` does for nets that are not elastic; its training calls it for none."""
+    for block in net.blocks:
+        if block.shortcut is not None:
+            norm = block.conv.point_linear.bn
+            torch.nn.init.zeros_(getattr(norm, "bn", norm).weight)
+
+
 def main() -> None:
     settings = json.loads(sys.stdin.buffer.readline())
     torch.set_num_threads(1)
@@ -104,6 +112,8 @@ def main() -> None:
     net = make_net(settings, settings["opened"])
     teacher = make_net(settings, settings["largest"])
     init_models(net, "he_fout")
+    if settings["zero_gamma"]:
+        pass_inputs_through(net)
     kind, before = settings["phase"].split("-")[0], settings["before"]
     if before is not None and kind != "largest":
         teacher.load_state_dict(torch.load(settings["teacher"], weights_only=True)["state_dict"])

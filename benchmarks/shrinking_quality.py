@@ -7,9 +7,13 @@ and is not repeated; stopped, it goes on when it is asked for again.
     ofa data fashion-mnist                                     # once
     tar xf cifar10-jpeg.tar.xz -C DIR                          # once: DIR/cifar10/{train,test}/CLASS/*.jpg
     python benchmarks/shrinking_quality.py run --out DIR --published-python ~/venv-published/bin/python
-        [--jobs progressive sandwich published scratch-0 ...] [--data fashion-mnist cifar10] [--cifar10 DIR/cifar10]
-        [--seeds 0 1 2] [--seconds 280]                        # begins no job after so many seconds
-    python benchmarks/shrinking_quality.py table --out DIR     # table and DIR/quality.png of all that is there
+        [--jobs default default@2 published alone-0 alone-0-share ...] [--data fashion-mnist cifar10]
+        [--cifar10 DIR/cifar10] [--seeds 0 1 2] [--seconds 280]
+    python benchmarks/shrinking_quality.py table --out DIR [--against published@2]    # and DIR/quality.png
+
+`NAME@2` is NAME with twice its learning rates; what is best is chosen by top-1 on validation images. `alone-0` to `alone-7`
+are subnets trained alone on as many images as a supernet sees, `alone-0-share` on an eighth of them. `fashion-mnist-half`
+has half as many images an epoch, to tune by.
 
 The published package needs an environment of its own: `pip install --no-deps ofa`, torch, numpy, pyyaml, tqdm, pillow,
 matplotlib.
@@ -25,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from quality.jobs import SCRATCH_SUBNETS, Setting, train_ours, train_published, train_scratch
+from quality.jobs import ALONE_SUBNETS, Setting, train_alone, train_ours, train_published
 from scipy.stats import spearmanr
 
 from ofa import schema
@@ -33,7 +37,7 @@ from ofa.files import read_json, write_json
 from ofa.shapes import macs, walk
 
 RECIPES = Path(__file__).with_name("quality") / "recipes.yaml"
-PUBLISHED_RATES = {"published": 1.0, "published-half-rate": 0.5}
+PUBLISHED = ("published", "published-zero-gamma")
 
 
 def main() -> None:
@@ -41,12 +45,14 @@ def main() -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     run = verbs.add_parser("run")
     run.add_argument("--published-python", help="interpreter of the published package's environment")
-    run.add_argument("--jobs", nargs="+", help="recipes, published, published-half-rate, scratch-0 to -7; default: all")
+    run.add_argument("--jobs", nargs="+", help="default: all recipes, published, the nets alone")
     run.add_argument("--data", nargs="+", default=["fashion-mnist"])
     run.add_argument("--cifar10", help="image folder of CIFAR-10")
     run.add_argument("--seeds", nargs="+", type=int, default=[0])
     run.add_argument("--seconds", type=float, default=280.0, help="begin no job later than this")
-    for verb in (run, verbs.add_parser("table")):
+    report = verbs.add_parser("table")
+    report.add_argument("--against", default="published", help="the job that others are compared with")
+    for verb in (run, report):
         verb.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     raw = schema.load_yaml(RECIPES)
@@ -54,16 +60,17 @@ def main() -> None:
         run_jobs(args, raw)
     else:
         rows = [read_json(path) for path in sorted((args.out / "results").glob("*.json"))]
-        print(table(rows))
+        print(table(rows, args.against))
         plot(rows, Setting(raw, "fashion-mnist", 0, args.out), args.out / "quality.png")
 
 
 def run_jobs(args: argparse.Namespace, raw: dict[str, Any]) -> None:
     """All jobs asked for that are not done, in order, until the time is up."""
     torch.set_num_threads(1)
-    raw["data"]["cifar10"]["source"] = args.cifar10
-    scratch = [f"scratch-{i}" for i in range(SCRATCH_SUBNETS)]
-    jobs = args.jobs or [*raw["recipes"], *(PUBLISHED_RATES if args.published_python else ()), *scratch]
+    for data in raw["data"].values():
+        data["source"] = args.cifar10 if data["source"] == "cifar10" else data["source"]
+    alone = [f"alone-{index}{suffix}" for suffix in ("", "-share") for index in range(ALONE_SUBNETS)]
+    jobs = args.jobs or [*raw["recipes"], *(PUBLISHED if args.published_python else ()), *alone]
     begin = time.perf_counter()
     for seed, data, job in product(args.seeds, args.data, jobs):
         path = args.out / "results" / f"{data}-{seed}-{job}.json"
@@ -81,55 +88,84 @@ def run_jobs(args: argparse.Namespace, raw: dict[str, Any]) -> None:
 
 def do(job: str, setting: Setting, published_python: str | None) -> dict[str, Any]:
     """One job's result."""
-    if job in PUBLISHED_RATES:
-        if published_python is None:
-            raise SystemExit(f"job {job} needs --published-python")
-        return train_published(setting, job, published_python, PUBLISHED_RATES[job])
-    if job.startswith("scratch-"):
-        return train_scratch(setting, int(job.removeprefix("scratch-")))
-    return train_ours(setting, job)
+    name, _, rate = job.partition("@")
+    factor = float(rate or 1)
+    if name.startswith("alone-"):
+        _, index, *share = name.split("-")
+        return train_alone(setting, int(index), factor, share == ["share"])
+    if name not in PUBLISHED:
+        return train_ours(setting, name, factor)
+    if published_python is None:
+        raise SystemExit(f"job {job} needs --published-python")
+    return train_published(setting, name, factor, published_python)
 
 
 # -- report --------------------------------------------------------------------------------------------------------------
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Means over seeds in percent, with the deviation over seeds; rank correlation and gap against nets trained alone."""
-    lines = []
-    for data in sorted({row["data"] for row in rows}):
-        of_data = [row for row in rows if row["data"] == data]
-        alone = {
-            seed: {row["place"]: row["top1"] for row in of_data if row["seed"] == seed and "place" in row}
-            for seed in {row["seed"] for row in of_data}
+def table(rows: list[dict[str, Any]], against: str) -> str:
+    """Means over seeds in percent, with the deviation over seeds; differences are paired by seed."""
+    return "\n".join(line for data in sorted({row["data"] for row in rows}) for line in table_of_data(rows, data, against))
+
+
+def table_of_data(rows: list[dict[str, Any]], data: str, against: str) -> list[str]:
+    """The lines of one data set: a header, a line per recipe, then the nets trained alone."""
+    found = {(row["job"], row["seed"]): row for row in rows if row["data"] == data}
+    supernets = {key: row for key, row in found.items() if "place" not in row}
+    seeds = sorted({seed for _, seed in found})
+    alone = {
+        (share, seed): {
+            row["place"]: row["top1"] for (_, of), row in found.items() if of == seed and row.get("share") == share
         }
-        lines += [
-            f"\n{data}\n",
-            "| recipe | seeds | 20 subnets | largest | smallest | 4 tied | rank correlation | minus alone | train s |",
-            "|---|---|---|---|---|---|---|---|---|",
+        for share, seed in product((False, True), seeds)
+    }
+    lines = [
+        f"\n{data}\n",
+        f"| recipe | seeds | validation | 20 subnets | minus {against} | largest | smallest | 4 tied | rank correlation "
+        "| minus alone, all images | minus alone, a share | train s |",
+        "|---" * 12 + "|",
+    ]
+    for job in dict.fromkeys(job for job, _ in supernets):
+        mine = {seed: row for (name, seed), row in supernets.items() if name == job}
+        fixed = {seed: percent(row["top1"]["fixed"]) for seed, row in mine.items()}
+        others = {seed: percent(row["top1"]["fixed"]) for (name, seed), row in supernets.items() if name == against}
+        pairs = {
+            share: [compare(mine[s]["top1"]["fixed"], alone[share, s]) for s in mine if alone[share, s]]
+            for share in (False, True)
+        }
+        cells = [
+            spread([percent(row["validation"]) for row in mine.values()]),
+            spread(list(fixed.values())),
+            spread([fixed[seed] - others[seed] for seed in fixed if seed in others]),
+            *(spread([percent(row["top1"][name]) for row in mine.values()]) for name in ("largest", "smallest", "tied")),
+            spread([rank for rank, _ in pairs[False]]),
+            *(spread([gap for _, gap in pairs[share]]) for share in (False, True)),
+            f"{np.mean([row['train_seconds'] for row in mine.values()]):.0f}",
         ]
-        for job in dict.fromkeys(row["job"] for row in of_data if "place" not in row):
-            found = [row for row in of_data if row["job"] == job]
-            cells = [
-                spread([100 * np.mean(row["top1"][name]) for row in found])
-                for name in ("fixed", "largest", "smallest", "tied")
-            ]
-            pairs = [compare(row["top1"]["fixed"], alone[row["seed"]]) for row in found if len(alone[row["seed"]]) > 2]
-            cells.append(spread([rank for rank, _ in pairs]) if pairs else "")
-            cells.append(spread([100 * gap for _, gap in pairs]) if pairs else "")
-            seconds = np.mean([row["train_seconds"] for row in found])
-            lines.append(f"| {job} | {len(found)} | {' | '.join(cells)} | {seconds:.0f} |")
-    return "\n".join(lines)
+        lines.append(f"| {job} | {len(mine)} | {' | '.join(cells)} |")
+    for (share, seed), nets in alone.items():
+        if nets:
+            of = "a share of the images" if share else "all images"
+            lines.append(f"\nalone on {of}, seed {seed}, {len(nets)} nets: mean {percent(list(nets.values())):.2f}")
+    return lines
 
 
 def compare(inherited: list[float], alone: dict[int, float]) -> tuple[float, float]:
-    """Spearman's rank correlation of the subnets trained alone with what they inherit, and the mean gap (inherited less)."""
+    """Spearman's rank correlation of subnets alone with what they inherit; mean gap in points, inherited less alone."""
     places = sorted(alone)
     ours, theirs = [inherited[place] for place in places], [alone[place] for place in places]
-    return float(spearmanr(ours, theirs).statistic), float(np.mean(ours) - np.mean(theirs))
+    return float(spearmanr(ours, theirs).statistic), percent(ours) - percent(theirs)
+
+
+def percent(shares: list[float]) -> float:
+    """Their mean, in percent."""
+    return 100 * float(np.mean(shares))
 
 
 def spread(values: list[float]) -> str:
-    """Mean and, of more than one, deviation."""
+    """Mean and, of more than one, deviation; nothing of none."""
+    if not values:
+        return ""
     mean = f"{np.mean(values):.2f}"
     return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.2f}"
 
@@ -152,14 +188,18 @@ def plot(rows: list[dict[str, Any]], setting: Setting, path: Path) -> None:
             order = ("smallest", "fixed", "largest")
             x = np.concatenate([operations[name] for name in order])
             found = [np.concatenate([row["top1"][name] for name in order]) for row in of_data if row["job"] == job]
-            axis.plot(x, 100 * np.mean(found, axis=0), marker=".", label=job)
-        alone = [(operations["fixed"][row["place"]], 100 * row["top1"]) for row in of_data if "place" in row]
-        if alone:
-            axis.scatter(*zip(*alone, strict=True), color="black", marker="x", label="trained alone")
+            mean, deviation = 100 * np.mean(found, axis=0), 100 * np.std(found, axis=0, ddof=min(1, len(found) - 1))
+            axis.plot(x, mean, marker=".", label=job)
+            axis.fill_between(x, mean - deviation, mean + deviation, alpha=0.2)
+        for share, marker in ((False, "x"), (True, "+")):
+            alone = [(operations["fixed"][row["place"]], 100 * row["top1"]) for row in of_data if row.get("share") == share]
+            if alone:
+                label = "alone, a share of the images" if share else "alone, all images"
+                axis.scatter(*zip(*alone, strict=True), color="black", marker=marker, label=label)
         axis.set(title=data, xlabel="million multiply-accumulates", ylabel="top-1 on test images, %")
         axis.legend()
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=100)
 
 
 if __name__ == "__main__":

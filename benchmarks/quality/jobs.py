@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,11 +25,11 @@ from ofa.run import RunDirectory, load_run_data
 from ofa.schedule import learning_rate
 from ofa.shapes import macs, walk
 from ofa.space import SearchSpace
-from ofa.static import build_net
+from ofa.static import MBConv, build_net, fold_batch_norm
 from ofa.training import Trainer
 
-FIXED_SUBNETS, SCRATCH_SUBNETS = 20, 8
-TEST_IMAGES = 4000
+FIXED_SUBNETS, ALONE_SUBNETS = 20, 8
+MEASURED_IMAGES, RECALIBRATION_IMAGES = 4000, 1000
 WORKER = Path(__file__).parents[1] / "published_shrinking.py"
 
 
@@ -47,11 +47,12 @@ class Setting:
         """The space of all recipes."""
         return schema.build(SearchSpace, self.raw["space"], "recipes.yaml: space")
 
-    def recipe(self, name: str) -> Recipe:
-        """A recipe by name, on this data and seed."""
+    def recipe(self, name: str, rate: float = 1.0) -> Recipe:
+        """A recipe by name, on this data and seed, with its learning rates times `rate`."""
         facts = {"space": "quality", "data": self.raw["data"][self.data_name], "seed": self.seed}
         facts |= self.raw["common"] | self.raw["recipes"][name]
-        return schema.build(Recipe, facts, f"recipes.yaml: {name}")
+        recipe = schema.build(Recipe, facts, f"recipes.yaml: {name}")
+        return replace(recipe, phases=tuple(replace(phase, peak_lr=rate * phase.peak_lr) for phase in recipe.phases))
 
     @cached_property
     def data(self) -> Data:
@@ -70,9 +71,9 @@ class Setting:
         fixed.sort(key=lambda subnet: macs(walk(space, subnet)))
         return {"largest": [space.largest()], "smallest": [space.smallest()], "fixed": fixed, "tied": tied(space, rng)}
 
-    def scratch(self) -> list[int]:
+    def alone(self) -> list[int]:
         """Those of the fixed subnets that are also trained alone: places in the list, evenly spread over operations."""
-        return [round(i * (FIXED_SUBNETS - 1) / (SCRATCH_SUBNETS - 1)) for i in range(SCRATCH_SUBNETS)]
+        return [round(i * (FIXED_SUBNETS - 1) / (ALONE_SUBNETS - 1)) for i in range(ALONE_SUBNETS)]
 
     def batches(self, recipe: Recipe, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The training batches of an epoch; the trainer's are the same."""
@@ -87,27 +88,27 @@ class Setting:
             drop_last=True,
         )
 
-    def top1(self, module: nn.Module) -> float:
-        """Of a plain module on test images, after recalibration on training images; in [0, 1]."""
+    @torch.inference_mode()
+    def top1(self, module: nn.Module, splits: Sequence[str]) -> list[float]:
+        """Of a plain module on images of each split, after recalibration on training images; in [0, 1]."""
         recalibrate_batch_norm(module, (images for images, _ in self._measured("train")))
         module.eval()
-        correct = total = 0
-        with torch.inference_mode():
-            for images, labels in self._measured("test"):
-                correct += int((module(images).argmax(1) == labels).sum())
-                total += len(labels)
-        return correct / total
+        fold_batch_norm(module)
+        right = [[module(images).argmax(1) == labels for images, labels in self._measured(split)] for split in splits]
+        return [torch.cat(batches).double().mean().item() for batches in right]
 
     def _measured(self, split: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return _measured_batches(self.data, split, self.space.resolutions[0])
 
-    def measure(self, supernet: Supernet) -> dict[str, list[float]]:
-        """Top-1 of the subnets that everything is measured by."""
-        net = supernet.eval()
-        return {
-            name: [self.top1(_channels_last(extract(net, subnet))) for subnet in subnets]
-            for name, subnets in self.subnets.items()
-        }
+    def measure(self, supernet: Supernet) -> dict[str, Any]:
+        """Top-1 on test images of the subnets that everything is measured by; of the fixed ones on validation images too."""
+        net, test, validation = supernet.eval(), {}, []
+        for name, subnets in self.subnets.items():
+            splits = ("test", "validation") if name == "fixed" else ("test",)
+            values = [self.top1(_channels_last(extract(net, subnet)), splits) for subnet in subnets]
+            test[name] = [value[0] for value in values]
+            validation += [value[1] for value in values if name == "fixed"]
+        return {"top1": test, "validation": validation}
 
 
 _PREPARED: dict[tuple[str, str], list[tuple[torch.Tensor, torch.Tensor]]] = {}
@@ -116,7 +117,7 @@ _PREPARED: dict[tuple[str, str], list[tuple[torch.Tensor, torch.Tensor]]] = {}
 def _measured_batches(data: Data, split: str, resolution: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     key = (data.config.source, split)
     if key not in _PREPARED:
-        limit = 1000 if split == "train" else TEST_IMAGES
+        limit = RECALIBRATION_IMAGES if split == "train" else MEASURED_IMAGES
         _PREPARED[key] = list(
             data.batches(split, batch_size=250, resolution=resolution, shuffle=False, augment=False, limit=limit)
         )
@@ -138,34 +139,35 @@ def tied(space: SearchSpace, rng: np.random.Generator, count: int = 4) -> list[S
 # -- jobs ----------------------------------------------------------------------------------------------------------------
 
 
-def train_ours(setting: Setting, name: str) -> dict[str, Any]:
-    """One of our recipes; goes on where it was stopped."""
+def train_ours(setting: Setting, name: str, rate: float) -> dict[str, Any]:
+    """One of our recipes, its learning rates times `rate`; goes on where it was stopped."""
     space = replace(setting.space, compound=name == "compound")
-    run = RunDirectory.create(setting.folder(name), setting.recipe(name), space)
+    run = RunDirectory.create(setting.folder(f"{name}@{rate:g}"), setting.recipe(name, rate), space)
     if not run.weights_path.exists():
         Trainer(run, quiet=True).train()
     rows = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
     supernet = Supernet(setting.space)
     supernet.load_state_dict(run.supernet().state_dict())  # outside of the compound space, where there is one
-    return {"top1": setting.measure(supernet), "train_seconds": sum(row["seconds"] for row in rows)}
+    return setting.measure(supernet) | {"train_seconds": sum(row["seconds"] for row in rows)}
 
 
-def train_published(setting: Setting, name: str, python: str, rate: float) -> dict[str, Any]:
+def train_published(setting: Setting, name: str, rate: float, python: str) -> dict[str, Any]:
     """The published package's modules and functions on the phases of `progressive`, with its learning rates times `rate`.
 
-    Phases done are not repeated.
+    `published-zero-gamma` is given a start that it does not have: residual blocks that pass their input through. Phases
+    that are done are not repeated.
     """
-    recipe, space = setting.recipe("progressive"), setting.space
-    folder = setting.folder(name)
+    recipe, space = setting.recipe("progressive", rate), setting.space
+    folder = setting.folder(f"{name}@{rate:g}")
     folder.mkdir(parents=True, exist_ok=True)
     opened = opened_spaces(recipe, space)
     seconds, first_epoch, before = 0.0, 0, None
     for phase, part in zip(recipe.phases, opened, strict=True):
         out, timing = folder / f"{phase.name}.pt", folder / f"{phase.name}.json"
         if not timing.exists():
-            settings = _worker_settings(setting, recipe, phase, part, rate)
+            settings = _worker_settings(setting, recipe, phase, part)
             settings |= {"before": before, "teacher": str(folder / f"{recipe.phases[0].name}.pt"), "out": str(out)}
-            settings["largest"] = _choices(opened[0])
+            settings |= {"largest": _choices(opened[0]), "zero_gamma": name == "published-zero-gamma"}
             epochs = range(first_epoch, first_epoch + phase.total_epochs)
             timing.write_text(json.dumps(_run_worker(python, settings, setting, recipe, epochs)))
         seconds += json.loads(timing.read_text())
@@ -173,15 +175,28 @@ def train_published(setting: Setting, name: str, python: str, rate: float) -> di
     supernet = Supernet(space)
     theirs = torch.load(str(before), weights_only=True)["state_dict"]
     supernet.load_state_dict(official.convert_state_dict(theirs, space))
-    return {"top1": setting.measure(supernet), "train_seconds": seconds}
+    return setting.measure(supernet) | {"train_seconds": seconds}
 
 
-def train_scratch(setting: Setting, index: int) -> dict[str, Any]:
-    """One of the fixed subnets alone, on as many images as a supernet sees, with the sandwich's learning rate."""
-    recipe = setting.recipe("sandwich")
-    phase, place = recipe.phases[0], setting.scratch()[index]
+def train_alone(setting: Setting, index: int, rate: float, share: bool) -> dict[str, Any]:
+    """One of the fixed subnets alone, with the optimiser and options of the default recipe, on the labels.
+
+    Args:
+        setting: data and seed.
+        index: of the subnets trained alone.
+        rate: times the recipe's learning rate.
+        share: on its share of the images that a supernet sees, so that all nets alone see as many together as it does;
+            otherwise on as many as it sees.
+    """
+    recipe = setting.recipe("default", rate)
+    phase, place = recipe.phases[0], setting.alone()[index]
+    if share:
+        phase = replace(phase, epochs=phase.total_epochs // ALONE_SUBNETS, warmup_epochs=0)
     generator = torch.Generator().manual_seed(setting.seed)
     module = _channels_last(build_net(setting.space, setting.subnets["fixed"][place], generator)).train()
+    for block in module.modules():
+        if recipe.zero_gamma and isinstance(block, MBConv) and block.residual:
+            nn.init.zeros_(block.project.norm.weight)
     optimiser = make_optimiser(module, recipe.optimiser)
     steps = setting.data.steps("train", recipe.batch_size, drop_last=True)
     torch.manual_seed(setting.seed)  # its dropout
@@ -195,16 +210,17 @@ def train_scratch(setting: Setting, index: int) -> dict[str, Any]:
             nn.utils.clip_grad_norm_(module.parameters(), recipe.optimiser.clip_norm or float("inf"))
             optimiser.step()
     seconds = time.perf_counter() - start
-    return {"place": place, "top1": setting.top1(module), "train_seconds": seconds}
+    test, validation = setting.top1(module, ("test", "validation"))
+    return {"place": place, "share": share, "top1": test, "validation": validation, "train_seconds": seconds}
 
 
-def _worker_settings(setting: Setting, recipe: Recipe, phase: Phase, part: SearchSpace, rate: float) -> dict[str, Any]:
+def _worker_settings(setting: Setting, recipe: Recipe, phase: Phase, part: SearchSpace) -> dict[str, Any]:
     space = setting.space
     return {
         "phase": phase.name,
         "opened": _choices(part),
         "epochs": phase.epochs,
-        "learning_rate": rate * phase.peak_lr,
+        "learning_rate": phase.peak_lr,
         "subnets_per_step": phase.subnets_per_step,
         "weight_decay": recipe.optimiser.weight_decay,
         "dropout": space.head.dropout,
