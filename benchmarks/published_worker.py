@@ -50,11 +50,13 @@ def main() -> None:
     settings = json.loads(sys.stdin.readline())
     batch, size, archs = settings["batch"], settings["size"], settings["archs"]
     torch.set_num_threads(settings["threads"])
+    device = torch.device(settings.get("device", "cpu"))
     net = OFAMobileNetV3(
         dropout_rate=0, width_mult=1.0, ks_list=[3, 5, 7], expand_ratio_list=[3, 4, 6], depth_list=[2, 3, 4]
     )
+    net.to(device)
     optimiser = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9, nesterov=True, weight_decay=3e-5)
-    images, labels = batches(batch, batch, size)[0]
+    images, labels = (tensor.to(device) for tensor in batches(batch, batch, size)[0])
     recalibration, validation = (batches(settings.get(name, 0), batch, size) for name in ("recalibration", "validation"))
     print("ready", flush=True)
     for request in sys.stdin:
@@ -63,6 +65,8 @@ def main() -> None:
             evaluate(net, archs[int(request.split()[1])], recalibration, validation)
         else:
             step(net, optimiser, archs, images, labels)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         print(time.perf_counter() - start, flush=True)
 
 

@@ -3,6 +3,10 @@
 All variants take turns within the same minute; medians of the repeats are compared. Prints one JSON line.
 
     python benchmarks/train_step.py --published-python ~/venv-published/bin/python
+    python benchmarks/train_step.py --device cuda --size 224 --batch 64 --precision bf16 --published-python PYTHON  # and 256
+
+`--precision` is of ours and of the plain modules; the published step is float32, as published. On a GPU times are from CUDA
+events, `host_s` is what Python needs to issue the work, `peak_mb` what a variant needs beside the weights that are there.
 
 The published package needs its own environment: `pip install --no-deps ofa`, torch, numpy, pyyaml, tqdm, pillow, matplotlib.
 Without `--published-python` only the plain modules are compared.
@@ -16,15 +20,18 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from ofa import Supernet, extract, load_space, official
+from ofa.devices import choose_device
 from ofa.optimiser import make_optimiser
-from ofa.recipe import OptimiserConfig
+from ofa.recipe import PRECISIONS, OptimiserConfig
 
 SPACE = "mbv3-w1.0"
 
@@ -56,13 +63,41 @@ class Published:
         return self.process.stdout.readline()
 
 
-def timed(function: Callable[[], None]) -> Callable[[], float]:
-    def run() -> float:
-        start = time.perf_counter()
-        function()
-        return time.perf_counter() - start
+class Stopwatch:
+    """Seconds and memory of work on a device."""
 
-    return run
+    def __init__(self, device: torch.device) -> None:
+        self.on_gpu = device.type == "cuda"
+        self.host_s: dict[str, list[float]] = {}
+
+    def timed(self, name: str, function: Callable[[], None]) -> Callable[[], float]:
+        """A function that runs `function` and gives its seconds, on a GPU between two events of its queue."""
+
+        def run() -> float:
+            begin = time.perf_counter()
+            if not self.on_gpu:
+                function()
+                return time.perf_counter() - begin
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            function()
+            end.record()
+            self.host_s.setdefault(name, []).append(time.perf_counter() - begin)
+            end.synchronize()
+            return float(start.elapsed_time(end)) / 1000
+
+        return run
+
+    def peak_mb(self, function: Callable[[], object]) -> float | None:
+        """What `function` needs at most beside what is there already; None on a CPU, where nobody counts."""
+        if not self.on_gpu:
+            return None
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        function()
+        torch.cuda.synchronize()
+        return round((torch.cuda.max_memory_allocated() - before) / 1e6, 1)
 
 
 def main() -> None:
@@ -72,40 +107,51 @@ def main() -> None:
     parser.add_argument("--subnets", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda")
+    parser.add_argument("--precision", default="fp32", choices=PRECISIONS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--published-python", help="interpreter of the published package's environment")
     args = parser.parse_args()
 
     torch.set_num_threads(args.threads)
+    device = choose_device(args.device)
     space = load_space(SPACE)
     generator = torch.Generator().manual_seed(args.seed)
-    supernet = Supernet(space, generator).to(memory_format=torch.channels_last)
+    supernet = Supernet(space, generator).to(device).to(memory_format=torch.channels_last)
     subnets = space.decode(space.sample(args.subnets, np.random.default_rng(args.seed)))
     images = torch.randn(args.batch, 3, args.size, args.size, generator=generator).to(memory_format=torch.channels_last)
-    labels = torch.randint(0, space.classes, (args.batch,), generator=generator)
+    labels = torch.randint(0, space.classes, (args.batch,), generator=generator).to(device)
+    images, generator = images.to(device), torch.Generator(device).manual_seed(args.seed)
     plain = [extract(supernet, subnet).to(memory_format=torch.channels_last).train() for subnet in subnets]
     optimiser = make_optimiser(supernet, OptimiserConfig())
     for group in optimiser.param_groups:
         group["lr"] = 1e-4
 
+    def learn(compute: Callable[[], Tensor]) -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bf16"):
+            logits = compute()
+        F.cross_entropy(logits.float(), labels, label_smoothing=0.1).backward()
+
     def elastic() -> None:
         supernet.zero_grad()
         for subnet in subnets:
-            F.cross_entropy(supernet(images, subnet, generator), labels, label_smoothing=0.1).backward()
+            learn(partial(supernet, images, subnet, generator))
 
     def static() -> None:
         for module in plain:
             module.zero_grad()
-            F.cross_entropy(module(images), labels, label_smoothing=0.1).backward()
+            learn(partial(module, images))
 
     def step() -> None:
         elastic()
         optimiser.step()
 
-    variants = {"elastic": timed(elastic), "static": timed(static), "step": timed(step)}
+    watch = Stopwatch(device)
+    ours = {"elastic": elastic, "static": static, "step": step}
+    variants = {name: watch.timed(name, function) for name, function in ours.items()}
     if args.published_python:
         archs = [official.to_arch(space, subnet) for subnet in subnets]
-        settings = {"batch": args.batch, "size": args.size, "threads": args.threads, "archs": archs}
+        settings = {"batch": args.batch, "size": args.size, "threads": args.threads, "archs": archs, "device": str(device)}
         published = Published(args.published_python, settings)
         variants["published_step"] = lambda: published.ask("step")
     seconds: dict[str, list[float]] = {name: [] for name in variants}
@@ -121,6 +167,11 @@ def main() -> None:
         "size": args.size,
         "subnets": args.subnets,
         "threads": args.threads,
+        "device": torch.cuda.get_device_name(device) if watch.on_gpu else "cpu",
+        "precision": args.precision,
+        "images_per_s_per_subnet": round(args.batch * args.subnets / median["step"], 1),
+        "peak_mb": {name: watch.peak_mb(function) for name, function in ours.items()} if watch.on_gpu else None,
+        "host_s": {name: round(float(np.median(values[1:])), 4) for name, values in watch.host_s.items()},
         "median_s": {name: round(value, 4) for name, value in median.items()},
         "range_s": {name: [round(min(values), 4), round(max(values), 4)] for name, values in seconds.items()},
         "elastic_over_static": round(median["elastic"] / median["static"], 3),

@@ -55,9 +55,10 @@ class LateReading:
         if value.device.type != "cuda":
             return float(value)
         found = None
-        if self._waiting is not None and self._waiting[1].query():
+        if self._waiting is not None and self._waiting[1].query():  # type: ignore[no-untyped-call]
             found = float(self._waiting[0])
-        copy, arrived = value.detach().to("cpu", non_blocking=True), torch.cuda.Event()
+        copy = value.detach().to("cpu", non_blocking=True)
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
         arrived.record()
         self._waiting = copy, arrived
         return found
