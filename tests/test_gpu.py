@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ofa import Supernet, extract, load_space
-from ofa.data import DataConfig, load_data
+from ofa.data import DataConfig
 from ofa.ema import WeightAverage
 from ofa.evaluation import Evaluator
 from ofa.metrics import LateReading
@@ -25,8 +25,7 @@ from ofa.run import RunDirectory
 from ofa.static import build_net
 from ofa.step import GradientStep
 from ofa.training import Trainer
-from tests.test_distributed import write_folder
-from tests.test_no_waiting import VARIED
+from tests.test_no_waiting import BATCHES, KINDS, data_of
 from tests.test_switches import check_fused_optimiser
 from tests.tiny import killed_after, write_recipe
 
@@ -169,22 +168,14 @@ def test_a_step_does_not_wait(taught: bool, changes: dict[str, Any], tmp_path: P
     assert np.isfinite(late)
 
 
-@pytest.mark.parametrize("kind", ["shifted", "cropped", "files"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_batches_arrive_without_waiting_and_are_a_cpus(kind: str, tmp_path: Path) -> None:
-    varied = replace(VARIED, crop_padding=2) if kind == "shifted" else replace(VARIED, random_resized_crop=(0.3, 1.0))
-    source = tmp_path / "photos"
-    if kind == "files":
-        write_folder(source)
-    else:
-        write_recipe(tmp_path)
-        source = tmp_path / "data.npz"
-    data = load_data(DataConfig(source=str(source), augment=varied, workers=1, memory_limit_mb=0), channels=3)
-    options: dict[str, Any] = {"resolution": 10, "shuffle": True, "augment": True, "drop_last": True, "batch_size": 8}
-    on_gpu = data.batches("train", device="cuda", **options)
+    data = data_of(kind, tmp_path)
+    on_gpu = data.batches("train", device="cuda", **BATCHES)
     found = [next(on_gpu)]  # the first copies all images of a small set
     with no_waiting():
         found += [next(on_gpu) for _ in range(2)]
-    for (images, labels), (expected, expected_labels) in zip(found, data.batches("train", **options), strict=False):
+    for (images, labels), (expected, expected_labels) in zip(found, data.batches("train", **BATCHES), strict=False):
         assert images.is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(labels.cpu(), expected_labels)
         # Operations with thresholds may turn a pixel the other way.

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import ofa.step
 from ofa import Supernet
 from ofa.augment import AugmentConfig
-from ofa.data import DataConfig, load_data
+from ofa.data import Data, DataConfig, load_data
 from ofa.ema import WeightAverage
 from ofa.mixing import MixConfig
 from ofa.optimiser import make_optimiser
@@ -43,6 +43,8 @@ VARIED = AugmentConfig(
     rand_augment=RandAugmentConfig(operations=2),
     erase_probability=0.5,
 )
+BATCHES: dict[str, Any] = {"batch_size": 8, "resolution": 10, "shuffle": True, "augment": True, "drop_last": True}
+KINDS = ("shifted", "cropped", "files")
 
 
 class Waits(TorchDispatchMode):
@@ -80,18 +82,21 @@ def test_waits_are_seen() -> None:
         assert waits.found == {"aten._local_scalar_dense.default": 1}
 
 
-@pytest.mark.parametrize("kind", ["shifted", "cropped", "files"])
-def test_batches_arrive_without_waiting(kind: str, tmp_path: Path) -> None:
+def data_of(kind: str, folder: Path) -> Data:
+    """Small images, varied in every way: `shifted` or `cropped` out of memory, or `files`."""
     varied = replace(VARIED, crop_padding=2) if kind == "shifted" else replace(VARIED, random_resized_crop=(0.3, 1.0))
-    source = tmp_path / "photos"
+    source = folder / "photos"
     if kind == "files":
         write_folder(source)
     else:
-        write_recipe(tmp_path)
-        source = tmp_path / "data.npz"
-    data = load_data(DataConfig(source=str(source), augment=varied, workers=0, memory_limit_mb=0), channels=3)
-    options: dict[str, Any] = {"resolution": 10, "shuffle": True, "augment": True, "drop_last": True, "device": "meta"}
-    batches = data.batches("train", batch_size=8, **options)
+        write_recipe(folder)
+        source = folder / "data.npz"
+    return load_data(DataConfig(source=str(source), augment=varied, workers=0, memory_limit_mb=0), channels=3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_arrive_without_waiting(kind: str, tmp_path: Path) -> None:
+    batches = data_of(kind, tmp_path).batches("train", device="meta", **BATCHES)
     next(batches)  # the first copies all images of a small set
     with Waits() as waits:
         images, labels = next(batches)
