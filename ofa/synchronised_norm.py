@@ -61,7 +61,7 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, world: World) -> tuple[Tensor, ...]:
-        means, variances = world.stack(torch.stack(batch_statistics(x.float()))).unbind(1)  # each: ranks x channels
+        means, variances = world.stack(torch.stack(batch_statistics(x.to(weight.dtype)))).unbind(1)  # each: ranks x channels
         mean = means.mean(0)
         var = variances.mean(0) + (means - mean).square().mean(0)  # every rank has as many images
         ctx.save_for_backward(x, weight, mean, var)
