@@ -76,8 +76,9 @@ def load_tables(source: str | Path, name: str | None = None) -> Platform:
     blocks: list[Measurement] = []
     spaces: dict[int, SearchSpace] = {}
     files: dict[int, Path] = {}
+    known = [PROXYLESS_MOBILE, *map(load_space, resources.names("spaces"))]
     for path in paths:
-        resolution, space, measured = _load_file(path)
+        resolution, space, measured = _load_file(path, known)
         if resolution in files:
             raise UserError(f"{path}: is for resolution {resolution}, as {files[resolution].name} is; give each once")
         files[resolution], spaces[resolution] = path, space
@@ -106,8 +107,8 @@ def load_tables(source: str | Path, name: str | None = None) -> Platform:
     )
 
 
-def _load_file(path: Path) -> tuple[int, SearchSpace, list[Measurement]]:
-    """The resolution, the space and the blocks of one file."""
+def _load_file(path: Path, known: list[SearchSpace]) -> tuple[int, SearchSpace, list[Measurement]]:
+    """The resolution, the space (one of `known`) and the blocks of one file."""
     data = schema.load_yaml(path)
     v3 = any("-se:" in str(key) for key in data)
     entries = {str(key): parse(str(key), value, v3, f"{path}:{data.key_lines[key]}") for key, value in data.items()}
@@ -128,7 +129,7 @@ def _load_file(path: Path) -> tuple[int, SearchSpace, list[Measurement]]:
         measured[shape] = [entries[key]]
     measured[BlockShape("head", _head_ops(head))] = head
     resolution = stem.ops[0].in_size
-    space = _space_of(path, resolution, list(measured), v3)
+    space = _space_of(path, resolution, list(measured), v3, known)
     _check_unit(path, measured, {id(entries[key]): (key, data.key_lines[key]) for key in entries})
     return resolution, space, [_measurement(shape, parts, resolution) for shape, parts in measured.items()]
 
@@ -145,10 +146,10 @@ def _head_ops(entries: list[Entry]) -> tuple[OpShape, ...]:
     return tuple(ops)
 
 
-def _space_of(path: Path, resolution: int, blocks: list[BlockShape], v3: bool) -> SearchSpace:
-    """The space whose blocks the table has, at this resolution alone; raises `UserError` naming a block that is missing."""
+def _space_of(path: Path, resolution: int, blocks: list[BlockShape], v3: bool, known: list[SearchSpace]) -> SearchSpace:
+    """The known space whose blocks the table has, at this resolution alone; raises `UserError` naming a missing block."""
     stem, head = blocks[0], blocks[-1]
-    for space in [PROXYLESS_MOBILE, *map(load_space, resources.names("spaces"))]:
+    for space in known:
         if space.block != "mbconv" or stem_shape(space, space.largest().stem, resolution) != stem:
             continue
         space = replace(space, resolutions=(resolution,))
@@ -165,8 +166,7 @@ def _space_of(path: Path, resolution: int, blocks: list[BlockShape], v3: bool) -
         if wanted_head == head:
             return space
     raise UserError(
-        f"{path}: its blocks are those of no space known here; known are {PROXYLESS_MOBILE.name}, "
-        f"{', '.join(resources.names('spaces'))}"
+        f"{path}: its blocks are those of no space known here; known are {', '.join(space.name for space in known)}"
     )
 
 
