@@ -7,8 +7,9 @@ mother one is evaluated: the best by an additive guess fitted to what was evalua
 The landscape is rugged: a population settles on one of many optima, and which one is chance. So populations are small and
 many, a few side by side. The resolution decides what every block costs, and the best subnets of different resolutions have
 little in common: at first every resolution (or group of neighbouring ones) has a population of its own, and the worse ones
-are given up early. A population that no longer improves makes room for another at the most promising resolutions: from
-fresh samples, or from the best found so far, shaken.
+are given up early. A population that no longer improves makes room for another at the most promising resolutions: now and
+then from fresh samples, else from crosses between the members of two that ended there: optima have much in common, and what
+two of them make of it is a good place to start.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from search.populations import Population, generation
 from search.problem import Problem
 from search.searcher import Archive, SearchResult
 
-SAMPLES = 36
+SAMPLES = 18
 """Drawn to start a population, per member; of the feasible ones those nearest to the limits are evaluated."""
 START = 3
 """Evaluated to start a population, per member."""
@@ -45,10 +46,10 @@ class Evolution:
     """Children made per mother and generation, of which about one is evaluated."""
     changes: float = 1.5
     """Genes reset per child, on average."""
-    shaken: float = 0.4
-    """Share of the genes that are reset in a population that starts from the best found so far."""
-    elite: int = 20
-    """How many of the best found so far it starts from."""
+    fresh: int = 2
+    """Of so many new populations one starts from fresh samples, the others from crosses."""
+    remembered: int = 12
+    """Members of a population that ended, the best, that may be crossed with those of another."""
     islands: int = 8
     """Groups of resolutions that evolve apart, at most."""
     trial: int = 8
@@ -117,8 +118,8 @@ class _Run:
     founded: int = 0
     """Populations after the first ones."""
     generations: int = 0
-    ended: dict[int, list[float]] = field(default_factory=dict)
-    """The leaders of the populations that were given up, by island."""
+    ended: dict[int, list[Population]] = field(default_factory=dict)
+    """The populations that no longer improved, by island."""
     best: dict[int, float] = field(init=False)
     """The best top-1 of every island that has not been given up."""
 
@@ -133,30 +134,32 @@ class _Run:
 
     def first(self, island: int) -> Population | None:
         """The first population of an island: from fresh samples and what is known already; None where there is nothing."""
+        domain = self.archive.problem.domain
         known = self.island_of[self.archive.genes[:, 0]] == island
         genes, top1 = self.archive.genes[known], self.archive.top1[known]
         fresh = self._fresh(island)
         genes, top1 = np.concatenate([genes, fresh]), np.concatenate([top1, self.archive.add(fresh)])
-        return Population(island, self.size, genes, top1) if len(genes) else None
+        return Population(domain, island, self.size, genes, top1) if len(genes) else None
 
     def another(self) -> Population | None:
         """One more, on the best island, now and then on the second best; None where nothing new is found.
 
-        Every other one starts from the best of its island, shaken.
+        Most start from crosses between those that ended there.
         """
         island = self._island()
-        genes = self._shaken(island) if self.founded % 2 else self._fresh(island)
+        crossed = self.founded % self.settings.fresh > 0 and len(self.ended.get(island, [])) > 1
+        genes = self._crossed(island) if crossed else self._fresh(island)
         self.founded += 1
         if not len(genes):
             return None
-        return Population(island, self.size, genes, self.archive.add(genes))
+        return Population(self.archive.problem.domain, island, self.size, genes, self.archive.add(genes))
 
     def _island(self) -> int:
         """The best one; every third time the second best, if it keeps up with half of the best one's populations."""
         order = sorted(self.best, key=lambda island: -self.best[island])
         if self.founded % 3 == 2 and len(order) > 1:
             ended = self.ended.get(order[0], [])
-            if not ended or self.best[order[1]] >= np.median(ended):
+            if not ended or self.best[order[1]] >= np.median([population.top1[0] for population in ended]):
                 return order[1]
         return order[0]
 
@@ -168,7 +171,7 @@ class _Run:
             leader = float(population.top1[0])
             self.best[population.island] = max(self.best[population.island], leader)
             if population.stale >= patience:
-                self.ended.setdefault(population.island, []).append(leader)
+                self.ended.setdefault(population.island, []).append(population)
         if self.generations % self.settings.trial == 0:
             kept = max(self.settings.finalists, -(-len(self.best) // 2))
             order = sorted(self.best, key=lambda island: -self.best[island])
@@ -182,15 +185,16 @@ class _Run:
         drawn = np.concatenate([domain.sample(few, self.rng), domain.sample_sizes(2 * few, self.rng)])
         return self._new(drawn, island)
 
-    def _shaken(self, island: int) -> Genes:
-        """New subnets of an island, half like the best known ones, near the limits."""
-        domain, archive = self.archive.problem.domain, self.archive
-        elite = archive.genes[self.island_of[archive.genes[:, 0]] == island][: self.settings.elite]
-        if not len(elite):
-            return self._fresh(island)
-        drawn = elite[self.rng.integers(0, len(elite), size=SAMPLES * self.size)]
-        resets = self.settings.shaken * float((domain.counts > 1).sum())
-        return self._new(domain.mutate(drawn, resets, self.rng), island)
+    def _crossed(self, island: int) -> Genes:
+        """New subnets of an island between two populations that ended there, near the limits."""
+        domain, ended = self.archive.problem.domain, self.ended[island]
+        rows = SAMPLES * self.size
+        first = self.rng.integers(0, len(ended), size=rows)
+        second = (first + self.rng.integers(1, len(ended), size=rows)) % len(ended)
+        remembered = min(self.settings.remembered, *(len(population.genes) for population in ended))
+        best = domain.grown(np.concatenate([population.genes[:remembered] for population in ended]), self.rng)
+        one, other = (place * remembered + self.rng.integers(0, remembered, size=rows) for place in (first, second))
+        return self._new(domain.vary(best[one], best[other], rows, self.settings.changes, self.rng), island)
 
     def _new(self, genes: Genes, island: int) -> Genes:
         genes[:, 0] = self.rng.choice(self.islands[island], size=len(genes))

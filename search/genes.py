@@ -106,16 +106,22 @@ class Domain:
 
     # -- varying -------------------------------------------------------------------------------------------------------
 
-    def vary(self, mothers: Genes, fathers: Genes, crossed: int, changes: float, rng: np.random.Generator) -> Genes:
-        """A child of each mother: random reset of genes, and before it, for the first `crossed`, uniform crossover.
+    def grown(self, genes: Genes, rng: np.random.Generator) -> Genes:
+        """The rows with random choices for the blocks they do not have, for deeper children to inherit; not canonical."""
+        grown = genes.copy()
+        place = np.flatnonzero(~present(self.space, genes))
+        grown.ravel()[place] = self._draw(place % genes.shape[1], rng)
+        return grown
 
-        On average `changes` genes of a child take a new uniform value. A gene that no parent uses (a block beyond the depth)
-        is drawn at random, not inherited as 0. Few genes change, so random numbers are drawn for these and not for all: a
-        child costs half a microsecond, a fraction of what it costs to evaluate one.
+    def vary(self, mothers: Genes, fathers: Genes, crossed: int, changes: float, rng: np.random.Generator) -> Genes:
+        """A child of each mother: for the first `crossed` uniform crossover, then for all random reset of genes.
+
+        On average `changes` genes of a child take a new uniform value; random numbers are drawn for these and not for all.
+        Genes are chosen by the bits of a mask: fifteen times as fast as `np.where`.
 
         Args:
-            mothers: int8[n, genes], canonical.
-            fathers: int8[at least crossed, genes], canonical.
+            mothers: int8[n, genes], `grown`.
+            fathers: int8[at least crossed, genes], `grown`.
             crossed: how many, of the first, inherit each gene from either parent.
             changes: mean number of genes reset.
             rng: source of randomness.
@@ -123,31 +129,25 @@ class Domain:
         Returns:
             int8[n, genes], canonical.
         """
-        children, fathers = mothers.copy(), fathers[:crossed]
-        known = present(self.space, mothers)
-        bits = rng.integers(0, 256, size=(crossed, -(-mothers.shape[1] // 8)), dtype=np.uint8)
-        inherited = np.unpackbits(bits, axis=1, count=mothers.shape[1]).view(np.bool_) & present(self.space, fathers)
-        np.copyto(children[:crossed], fathers, where=inherited)
-        known[:crossed] |= inherited
+        children, genes = mothers.copy(), mothers.shape[1]
+        row = -(-genes // 8)
+        bits = np.frombuffer(rng.bytes(crossed * row), dtype=np.uint8).reshape(crossed, row)
+        mask = -np.unpackbits(bits, axis=1, count=genes).view(np.int8)  # 0, or -1: all bits
+        children[:crossed] ^= (children[:crossed] ^ fathers[:crossed]) & mask
 
         elastic = np.flatnonzero(self.counts > 1)
         resets = min(round(changes * len(mothers)), len(elastic) * len(mothers))
-        row, gene = rng.integers(0, len(mothers), size=resets), elastic[rng.integers(0, max(1, len(elastic)), size=resets)]
-        children[row, gene] = self._draw(gene, rng)
-        known[row, gene] = True
-
-        used = present(self.space, children)
-        place = np.flatnonzero(used > known)
-        children.ravel()[place] = self._draw(place % children.shape[1], rng)
-        return self.space.canonical(children) if self.space.compound else children * used
+        gene = elastic[rng.integers(0, max(1, len(elastic)), size=resets)]
+        children[rng.integers(0, len(mothers), size=resets), gene] = self._draw(gene, rng)
+        return self.space.canonical(children) if self.space.compound else children * present(self.space, children)
 
     def cross(self, mothers: Genes, fathers: Genes, rng: np.random.Generator) -> Genes:
         """Uniform crossover: every gene from either parent; int8[n, genes], canonical."""
-        return self.vary(mothers, fathers, len(mothers), 0.0, rng)
+        return self.vary(self.grown(mothers, rng), self.grown(fathers, rng), len(mothers), 0.0, rng)
 
     def mutate(self, genes: Genes, changes: float, rng: np.random.Generator) -> Genes:
         """Random reset: on average `changes` genes per row take a new uniform value; int8[n, genes], canonical."""
-        return self.vary(genes, genes, 0, changes, rng)
+        return self.vary(self.grown(genes, rng), genes, 0, changes, rng)
 
     def neighbours(self, genes: Genes) -> Genes:
         """Every subnet that differs in one gene from one of the rows; distinct, without the rows themselves.

@@ -25,10 +25,8 @@ PENALTY = 0.3
 class Guess:
     """Accuracy as a sum over the genes, up to a constant."""
 
-    weights: npt.NDArray[np.float32]
-    """[genes * levels]; 0 for the first choice of every gene, and so for the genes of an absent block."""
-    first: npt.NDArray[np.int16]
-    """Where each gene's weights begin, [genes]."""
+    weights: dict[int, npt.NDArray[np.float32]]
+    """By level, of every gene that may have it, [genes]. The first level, and so an absent block, weighs nothing."""
 
     @classmethod
     def fit(cls, domain: Domain, genes: Genes, top1: Floats) -> Guess:
@@ -39,15 +37,17 @@ class Guess:
             genes: int8[n, genes], canonical, n >= 1.
             top1: predicted accuracy, float64[n].
         """
-        levels = int(domain.space.levels.max())
         gene, level = domain.alternatives
         x = (genes.take(gene, axis=1) == level).astype(np.float32)
         x -= x.mean(axis=0)
         gram = x.T @ x + PENALTY * np.eye(len(gene), dtype=np.float32)
-        weights = np.zeros(len(domain.space.levels) * levels, dtype=np.float32)
-        weights[gene * levels + level] = np.linalg.solve(gram, x.T @ (top1 - top1.mean()).astype(np.float32))
-        return cls(weights, np.arange(len(domain.space.levels), dtype=np.int16) * np.int16(levels))
+        weights = np.zeros((int(domain.space.levels.max()), genes.shape[1]), dtype=np.float32)
+        weights[level, gene] = np.linalg.solve(gram, x.T @ (top1 - top1.mean()).astype(np.float32))
+        return cls({number: row for number, row in enumerate(weights) if row.any()})  # of 25 resolutions few are tried
 
     def __call__(self, genes: Genes) -> Floats:
         """Guessed top-1 less a constant, float64[n]."""
-        return np.asarray(self.weights.take(genes + self.first).sum(axis=1, dtype=np.float64))
+        total = np.zeros(len(genes))
+        for level, weights in self.weights.items():
+            total += (genes == level).astype(np.float32) @ weights
+        return total

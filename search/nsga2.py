@@ -76,7 +76,7 @@ class Nsga2:
         rivals = rng.integers(0, len(genes), size=(2, 2, n))
         first, second = rivals
         wins = (rank[first] < rank[second]) | ((rank[first] == rank[second]) & (crowd[first] >= crowd[second]))
-        mothers, fathers = genes[np.where(wins, first, second)]
+        mothers, fathers = problem.domain.grown(genes, rng)[np.where(wins, first, second)]
         return problem.domain.vary(mothers, fathers, n // 2, self.changes, rng)[rng.permutation(n)]
 
     def _known(self, problem: Problem, genes: Genes, top1: Floats) -> tuple[Genes, Floats, Floats]:

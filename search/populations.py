@@ -9,14 +9,16 @@ import numpy.typing as npt
 
 from ofa.space import Genes
 from search.feasibility import violation
-from search.genes import keys
+from search.genes import Domain, keys
 from search.guess import Guess
-from search.problem import Floats, Problem
+from search.problem import Floats
 from search.searcher import Archive
 
 Indices = npt.NDArray[np.int64]
 MEMORY = 10
 """Subnets evaluated last that the guess is fitted to, per member."""
+REFIT = 2
+"""Generations between fits of the guess."""
 CHOICES = 3
 """Children of each mother, the best by the guess, that may be evaluated: the second where the first is known already."""
 
@@ -25,6 +27,7 @@ CHOICES = 3
 class Population:
     """Subnets of one island, the best first, and the ones evaluated last, from which accuracy is guessed."""
 
+    domain: Domain
     island: int
     """Its place in the list of islands."""
     size: int
@@ -33,11 +36,15 @@ class Population:
     top1: Floats
     recent: Genes = field(init=False)
     recent_top1: Floats = field(init=False)
+    guess: Guess = field(init=False)
+    """Fitted to `recent`, anew every `REFIT` generations."""
+    generations: int = 0
     stale: int = 0
     """Generations without a better leader."""
 
     def __post_init__(self) -> None:
         self.recent, self.recent_top1 = self.genes, self.top1
+        self.guess = Guess.fit(self.domain, self.recent, self.recent_top1)
         self._select()
 
     def join(self, genes: Genes, top1: Floats) -> None:
@@ -47,6 +54,9 @@ class Population:
         self.recent_top1 = np.concatenate([self.recent_top1, top1])[-memory:]
         self.genes, self.top1 = np.concatenate([self.genes, genes]), np.concatenate([self.top1, top1])
         self._select()
+        self.generations += 1
+        if self.generations % REFIT == 0:
+            self.guess = Guess.fit(self.domain, self.recent, self.recent_top1)
         self.stale = 0 if self.top1[0] > best else self.stale + 1
 
     def _select(self) -> None:
@@ -71,49 +81,49 @@ def generation(
     """
     problem = archive.problem
     counts = np.array([len(population.genes) for population in populations])
-    home = np.repeat(np.arange(len(populations)), counts)
+    home = np.repeat(np.arange(len(populations)), counts)  # of every mother
     genes = np.concatenate([population.genes for population in populations])
     mother = np.tile(np.arange(len(genes)), brood)
     father = (counts.cumsum() - counts)[home[mother]] + rng.integers(0, counts[home[mother]])
     crossed = len(mother) * 4 // 5
-    children = problem.domain.vary(genes[mother], genes[father], crossed, changes, rng)
+    grown = problem.domain.grown(genes, rng)
+    children = problem.domain.vary(grown.take(mother, axis=0), grown.take(father, axis=0), crossed, changes, rng)
     stays = island_of[children[:, 0]] == island_of[genes[mother, 0]]
     children[:, 0] = np.where(stays, children[:, 0], genes[mother, 0])
 
+    father[crossed:] = mother[crossed:]
     fits = np.flatnonzero(violation(problem, children) <= 0)
-    children, mother, father = children[fits], mother[fits], np.where(fits < crossed, father[fits], mother[fits])
-    best = _best_of_each(mother, _promise(problem, populations, children, home[mother], mother, father))
-    children, home = children[best], home[mother[best]]
-    new = archive.new(children)[: min(len(genes), archive.left - reserve)]
-    home = home[_places(new, children)]
+    promise = np.full(len(mother), -np.inf)
+    promise[fits] = _promise(populations, home, children[fits], mother[fits], father[fits])
+    best = _best_of_each(promise.reshape(brood, -1))
+    new = archive.new(children[best])[: min(len(genes), archive.left - reserve)]
+    home = home[mother[best][_places(new, children[best])]]
     top1 = archive.add(new)
     for i, population in enumerate(populations):
         population.join(new[home == i], top1[home == i])
 
 
-def _promise(
-    problem: Problem, populations: list[Population], children: Genes, home: Indices, mother: Indices, father: Indices
-) -> Floats:
+def _promise(populations: list[Population], home: Indices, children: Genes, mother: Indices, father: Indices) -> Floats:
     """What to expect of children; what the guess does not explain, they have from their parents."""
-    guesses = [Guess.fit(problem.domain, population.recent, population.recent_top1) for population in populations]
-    pairs = zip(populations, guesses, strict=True)
-    beyond = np.concatenate([population.top1 - guess(population.genes) for population, guess in pairs])
+    beyond = np.concatenate([population.top1 - population.guess(population.genes) for population in populations])
     promise = (beyond[mother] + beyond[father]) / 2
-    for i, guess in enumerate(guesses):
-        promise[home == i] += guess(children[home == i])
+    for i, population in enumerate(populations):
+        own = np.flatnonzero(home[mother] == i)
+        promise[own] += population.guess(children[own])
     return np.asarray(promise)
 
 
-def _best_of_each(mother: Indices, promise: Floats) -> Indices:
-    """The `CHOICES` most promising children of each mother: the best of every mother first, then the second best."""
-    order = np.lexsort((-promise, mother))
-    place = np.arange(len(order)) - np.searchsorted(mother[order], mother[order])
-    few = np.flatnonzero(place < CHOICES)
-    return np.asarray(order[few[np.argsort(place[few], kind="stable")]])
+def _best_of_each(promise: Floats) -> Indices:
+    """The `CHOICES` most promising children of each mother: the best of every mother first, then the second best.
+
+    `promise` is float64[brood, mothers], -inf for a child beyond the limits; returned are places in it, row after row.
+    """
+    order = np.argsort(-promise, axis=0, kind="stable")[:CHOICES]
+    places = (order * promise.shape[1] + np.arange(promise.shape[1])).ravel()
+    return np.asarray(places[np.isfinite(promise.ravel()[places])])
 
 
 def _places(rows: Genes, among: Genes) -> Indices:
-    """Where each row first stands among others."""
-    known = keys(among)
-    order = np.argsort(known, kind="stable")
-    return np.asarray(order[np.searchsorted(known[order], keys(rows))])
+    """Where each row is found first among others."""
+    known, first = np.unique(keys(among), return_index=True)
+    return np.asarray(first[np.searchsorted(known, keys(rows))])

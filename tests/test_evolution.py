@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ofa.space import load_space
-from search.evolution import Evolution
-from search.genes import Domain
+from search.evolution import Evolution, _Run
+from search.genes import Domain, present
 from search.guess import Guess
 from search.populations import Population, generation
 from search.random_search import RandomSearch
@@ -64,6 +64,28 @@ def test_the_guess_of_a_space_with_one_subnet() -> None:
     assert Guess.fit(domain, row, np.array([0.7]))(row) == pytest.approx(0)
 
 
+def test_a_population_starts_from_crosses_of_those_that_ended() -> None:
+    problem = make_problem(load_space("mbv3-w1.2"), latency_ms=45.0)
+    rng = np.random.default_rng(0)
+    archive = Archive(problem, 4000)
+    run = _Run(Evolution(changes=0.0), archive, rng, 20, 0)
+    ended = []
+    for _ in range(3):  # populations of one subnet each
+        row = archive.new(problem.domain.sample(200, rng))[:1]
+        ended.append(Population(problem.domain, 0, 20, row, archive.add(row)))
+        ended[-1].stale = 6
+    assert run.going_on(list(ended)) == []
+    run.founded = 1
+    another = run.another()
+    assert another is not None
+    parents = np.concatenate([population.genes for population in ended])
+    shared = np.flatnonzero((parents == parents[0]).all(axis=0) & (np.arange(parents.shape[1]) > 0))
+    known = present(problem.space, parents)[:, shared].all(axis=0)
+    assert (another.genes[:, shared[known]] == parents[0, shared[known]]).all()
+    assert known.sum() > 10
+    assert len(another.genes) == 20
+
+
 def test_a_generation_stays_on_its_islands_and_within_its_budget() -> None:
     problem = make_problem(make_space(stages=3, depths=(1, 2, 3)), latency_ms=15.0)
     rng = np.random.default_rng(0)
@@ -73,7 +95,7 @@ def test_a_generation_stays_on_its_islands_and_within_its_budget() -> None:
         rows = problem.domain.sample(60, rng)
         rows[:, 0] = island
         rows = archive.new(rows)
-        populations.append(Population(island, 20, rows, archive.add(rows)))
+        populations.append(Population(problem.domain, island, 20, rows, archive.add(rows)))
     before = archive.evaluations
     leaders = [population.top1[0] for population in populations]
     for _ in range(6):

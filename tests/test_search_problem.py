@@ -103,6 +103,17 @@ def test_neighbours_differ_in_one_gene_and_are_complete() -> None:
     assert len(Domain(one_subnet_space()).neighbours(np.zeros((1, 12), dtype=np.int8))) == 0
 
 
+def test_only_the_first_children_are_crossed_and_inherit_from_both() -> None:
+    space = make_space(stages=3, depths=(2,))
+    domain, rng = Domain(space), np.random.default_rng(0)
+    mothers, fathers = domain.sample(2000, rng), domain.sample(2000, rng)
+    children = domain.vary(mothers, fathers, 1500, 0.0, rng)
+    assert np.array_equal(children[1500:], mothers[1500:])
+    crossed, differ = children[:1500], (mothers != fathers)[:1500]
+    assert ((crossed == mothers[:1500]) | (crossed == fathers[:1500])).all()
+    assert abs((crossed == fathers[:1500])[differ].mean() - 0.5) < 0.02
+
+
 def test_mutation_and_crossover_do_not_favour_small_choices_in_new_blocks() -> None:
     """A block that a parent lacks has genes 0; children must not inherit that as a choice."""
     space = make_space(stages=1, depths=(1, 2))
