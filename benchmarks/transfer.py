@@ -24,6 +24,7 @@ import torch
 
 from ofa.datasets import Arrays, data_root, read_source
 from ofa.evaluation import Evaluator
+from ofa.files import read_json, write_json
 from ofa.recipe import Recipe, load_recipe
 from ofa.run import RunDirectory, load_run_data
 from ofa.space import SearchSpace
@@ -81,16 +82,20 @@ def compare(recipe: Recipe, space: SearchSpace, args: argparse.Namespace, share:
     found: dict[str, list[dict[str, float]]] = {start: [] for start in args.starts}
     started, epochs = time.perf_counter(), 0
     for seed in args.seeds:
-        data = args.out / f"data-{share:g}-{seed}.npz"
+        name = f"{share:g}-{seed}{'-held-out' if args.held_out else ''}"
+        data = args.out / f"data-{name}.npz"
         if not data.exists():
             write_share(recipe.data.source, share, seed, data, args.held_out)
         for start, rows in found.items():
             init = recipe.init if start == "initialised" else None
             own = replace(of_length(recipe, space, data, steps), seed=seed, init=init)
-            run = RunDirectory.create(args.out / f"{start}-{share:g}-{steps}-{seed}", own, space)
+            run = RunDirectory.create(args.out / f"{start}-{steps}-{name}", own, space)
             if not run.weights_path.exists():
                 Trainer(run, quiet=True).train()
-            rows.append(balanced_accuracy(run))
+            measured = run.path / "balanced_accuracy.json"
+            if not measured.exists():
+                write_json(measured, balanced_accuracy(run))
+            rows.append(read_json(measured))
             epochs = own.phases[0].total_epochs
     line: dict[str, object] = {"share": share, "steps": steps, "epochs": epochs, "seeds": args.seeds}
     for start, rows in found.items():

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -80,3 +82,9 @@ def finetune(
             report(epoch, float(total) / steps)
     recalibrate_batch_norm(module, evaluator.recalibration_images(subnet.resolution))
     module.eval()
+
+
+def paired_gain(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """The gain in accuracy and its standard error, from which of the same images were right before and after, bool[n]."""
+    changes = after.astype(np.float64) - before
+    return float(changes.mean()), float(changes.std() / len(changes) ** 0.5)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from ofa import load_subnet
 from ofa.cli.main import main
 from ofa.evaluation import Evaluator
+from ofa.finetuning import paired_gain
 from ofa.run import RunDirectory
 from ofa.subnet_directory import save_subnet
 from ofa.supernet import Supernet
@@ -154,6 +155,8 @@ def test_finetuning_gains_and_says_so(trained: Path, tmp_path: Path, capsys: pyt
     out = Path(first["out"])
     assert out == folder.with_name("smallest-finetuned")
     assert first["top1_after"] > first["top1_before"] + 0.2
+    assert first["gain"] == pytest.approx(first["top1_after"] - first["top1_before"])
+    assert 0 < first["gain_error"] < first["gain"]
     assert (folder / "weights.safetensors").read_bytes() == weights
     lines = json.loads((out / "card.json").read_text())["figures"]
     assert [line["name"] for line in lines] == ["Top-1, validation (measured)", "Latency"]
@@ -165,3 +168,13 @@ def test_finetuning_gains_and_says_so(trained: Path, tmp_path: Path, capsys: pyt
     assert "no run directory" in capsys.readouterr().err
     assert main(["finetune", str(folder), "--peak-lr", "0"]) == 2
     assert "--peak-lr is 0.0; must be above 0" in capsys.readouterr().err
+
+
+def test_a_gain_is_as_sure_as_the_images_that_changed_are_many() -> None:
+    before = np.array([True] * 90 + [False] * 10)
+    after = before.copy()
+    assert paired_gain(before, after) == (0.0, 0.0)
+    after[[0, 95, 96, 97]] = [False, True, True, True]  # one lost, three won
+    gain, error = paired_gain(before, after)
+    assert gain == pytest.approx(0.02)
+    assert error == pytest.approx((0.04 - 0.02**2) ** 0.5 / 10)

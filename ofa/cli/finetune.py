@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ofa.devices import choose_device
     from ofa.evaluation import Evaluator
     from ofa.files import read_json
-    from ofa.finetuning import finetune
+    from ofa.finetuning import finetune, paired_gain
     from ofa.subnet_directory import load_subnet, read_subnet, save_subnet
 
     say = printer(args)
@@ -55,19 +55,22 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     evaluator = Evaluator(directory, device)
     layout: Any = {"memory_format": torch.channels_last}
 
-    def measure() -> float:
+    def measure() -> Any:
         copy = deepcopy(module).to(**layout)  # measuring folds batch norms
-        return float(evaluator.correct_of(copy, subnet.resolution).mean())
+        return evaluator.correct_of(copy, subnet.resolution)
 
-    before = measure()
+    right = measure()
+    before = float(right.mean())
     say(f"before: {100 * before:.2f}% on {evaluator.size()} validation images")
     finetune(module, subnet, evaluator, phase, lambda epoch, loss: say(f"epoch {epoch + 1}/{args.epochs}  loss {loss:.3f}"))
-    after = measure()
-    say(f"after:  {100 * after:.2f}%")
+    right_after = measure()
+    after, (gain, error) = float(right_after.mean()), paired_gain(right, right_after)
+    say(f"after:  {100 * after:.2f}%: {100 * gain:+.2f} points, \N{PLUS-MINUS SIGN}{100 * error:.2f} (1 standard error)")
     card = _card(read_json(args.subnet / "card.json"), before, after, evaluator.size(), phase)
     save_subnet(out, space, subnet, module.to(memory_format=torch.contiguous_format), card)  # type: ignore[call-overload]
     say(f"written to {out}")
-    return {"out": str(out), "top1_before": before, "top1_after": after, "images": evaluator.size(), "epochs": args.epochs}
+    facts = {"top1_before": before, "top1_after": after, "gain": gain, "gain_error": error}
+    return {"out": str(out), "images": evaluator.size(), "epochs": args.epochs} | facts
 
 
 def _open_run(args: argparse.Namespace, space: SearchSpace) -> RunDirectory:
