@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ofa.errors import UserError
 
@@ -97,15 +97,16 @@ def size_of(path: str) -> tuple[int, int]:
     return height, width
 
 
-def crop_box(height: int, width: int, area: tuple[float, ...], rng: np.random.Generator) -> Box:
+def crop_box(height: int, width: int, area: tuple[float, ...], draws: Sequence[float]) -> Box:
     """A box of random area, of aspect 3/4 to 4/3, inside of an image: left, top, right, bottom in pixels.
 
-    An aspect that does not fit is cut at the image's edge.
+    `draws` are four numbers in [0, 1). An aspect that does not fit is cut at the image's edge.
     """
-    target, aspect = rng.uniform(area[0], area[1]) * height * width, math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+    target = (area[0] + draws[0] * (area[1] - area[0])) * height * width
+    aspect = math.exp((2 * draws[1] - 1) * math.log(4 / 3))
     box_width = min(max(math.sqrt(target * aspect), 1.0), width)
     box_height = min(max(math.sqrt(target / aspect), 1.0), height)
-    left, top = rng.uniform(0, width - box_width), rng.uniform(0, height - box_height)
+    left, top = draws[2] * (width - box_width), draws[3] * (height - box_height)
     return left, top, left + box_width, top + box_height
 
 
@@ -128,20 +129,44 @@ class _Batches(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Tensor | _Failure:
         job = self.jobs[index]
+        draws = _draws(job)
+        batch: Tensor | None = None
+        differs: str | None = None
         try:
-            images = [_decode_one(job, place, self.channels) for place in range(len(job.paths))]
+            for place in range(len(job.paths)):
+                image = _decode_one(job, place, self.channels, draws[place])
+                if batch is None:
+                    batch = _empty((len(job.paths), *image.shape))
+                    pixels = batch.numpy()
+                if image.shape == pixels.shape[1:]:
+                    pixels[place] = image
+                elif differs is None:
+                    differs = f"{job.paths[place]}: is {_size(image)} pixels while {job.paths[0]} is {_size(pixels[0])}"
         except UserError as error:
             return _Failure(str(error))
-        first = images[0].shape
-        for path, image in zip(job.paths, images, strict=True):
-            if image.shape != first:
-                message = f"{path}: is {_pixels(image)} pixels while {job.paths[0]} is {_pixels(images[0])}"
-                return _Failure(message, sizes_differ=True)
-        return torch.from_numpy(np.stack(images))
+        assert batch is not None, "a job has files"
+        return batch if differs is None else _Failure(differs, sizes_differ=True)
 
 
-def _decode_one(job: Job, place: int, channels: int) -> npt.NDArray[np.uint8]:
-    """uint8[height, width, channels] of one file."""
+def _draws(job: Job) -> list[list[float]]:
+    """For each of the job's images the four numbers of `crop_box`; none where nothing is cropped."""
+    if job.crop_area is None:
+        return [[]] * len(job.paths)
+    rng = np.random.default_rng(job.seed)
+    draws: list[list[float]] = rng.random((job.first + len(job.paths), 4))[job.first :].tolist()
+    return draws
+
+
+def _empty(shape: tuple[int, ...]) -> Tensor:
+    """uint8; in a worker in memory that the main process sees, so that the batch is not copied there once more."""
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    storage: torch.UntypedStorage = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
+
+
+def _decode_one(job: Job, place: int, channels: int, draws: Sequence[float]) -> npt.NDArray[np.uint8]:
+    """uint8[height, width, channels] of one file; `draws` are those of `crop_box`."""
     path, resolution = job.paths[place], job.resolution
     image_module = require_pillow()
     with _opened(path) as image:
@@ -150,7 +175,7 @@ def _decode_one(job: Job, place: int, channels: int) -> npt.NDArray[np.uint8]:
         try:
             if resolution is not None:
                 width, height = image.size
-                box = _box(job, place, height, width)
+                box = _box(job, height, width, draws)
                 fit_x, fit_y = resolution / (box[2] - box[0]), resolution / (box[3] - box[1])
                 image.draft(None, (math.ceil(width * fit_x), math.ceil(height * fit_y)))  # JPEG: decodes to 1/2, 1/4 or 1/8
                 scale_x, scale_y = image.size[0] / width, image.size[1] / height
@@ -166,9 +191,9 @@ def _decode_one(job: Job, place: int, channels: int) -> npt.NDArray[np.uint8]:
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
-def _box(job: Job, place: int, height: int, width: int) -> Box:
+def _box(job: Job, height: int, width: int, draws: Sequence[float]) -> Box:
     if job.crop_area is not None:
-        return crop_box(height, width, job.crop_area, np.random.default_rng([*job.seed, job.first + place]))
+        return crop_box(height, width, job.crop_area, draws)
     side = min(height, width) * job.keep
     left, top = (width - side) / 2, (height - side) / 2
     return left, top, left + side, top + side
@@ -185,5 +210,5 @@ def _opened(path: str) -> Image:
     return image
 
 
-def _pixels(image: npt.NDArray[np.uint8]) -> str:
+def _size(image: npt.NDArray[np.uint8]) -> str:
     return f"{image.shape[1]}x{image.shape[0]}"
