@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ofa.errors import UserError
+from ofa.inference import LARGE_MAP, normalised, statistics_behind, widens
+from ofa.static import ConvNorm
 
 
 @torch.no_grad()
@@ -29,18 +32,32 @@ def recalibrate_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None
     sums = {norm: (torch.zeros_like(_mean(norm)), torch.zeros_like(_var(norm))) for norm in norms}
     modes = {child: child.training for child in module.modules()}
 
+    def book(norm: nn.BatchNorm2d, values: tuple[Tensor, Tensor], weight: int) -> None:
+        for total, value in zip(sums[norm], values, strict=True):
+            total.add_(value, alpha=weight)
+
     def use_batch_statistics(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(norm, nn.BatchNorm2d)
         values = batch_statistics(inputs[0])
-        for running, total, value in zip((_mean(norm), _var(norm)), sums[norm], values, strict=True):
+        for running, value in zip((_mean(norm), _var(norm)), values, strict=True):
             running.copy_(value)
-            total.add_(value, alpha=len(inputs[0]))
+        book(norm, values, len(inputs[0]))
 
+    def widen(block: ConvNorm, x_BCHW: Tensor) -> Tensor:
+        if x_BCHW[0, 0].numel() < LARGE_MAP:
+            return ConvNorm.forward(block, x_BCHW)
+        values = statistics_behind(block.conv, x_BCHW)
+        book(block.norm, values, len(x_BCHW))
+        return normalised(block, x_BCHW, *values)
+
+    widening = [child for child in module.modules() if isinstance(child, ConvNorm) and widens(child)]
     hooks = [norm.register_forward_pre_hook(use_batch_statistics) for norm in norms]
     images = 0
     done = False
     try:
         module.eval()  # a layer then normalises with what its hook has just put there
+        for block in widening:
+            block.forward = partial(widen, block)  # type: ignore[method-assign]
         for batch in batches:
             module(batch)
             images += len(batch)
@@ -53,6 +70,8 @@ def recalibrate_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None
     finally:
         for hook in hooks:
             hook.remove()
+        for block in widening:
+            vars(block).pop("forward", None)
         for child, training in modes.items():
             child.training = training
         if not done:
@@ -63,9 +82,8 @@ def recalibrate_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None
 
 def batch_statistics(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each channel, float[channels] each."""
-    mean = x_BCHW.mean((0, 2, 3))
-    centred = x_BCHW - mean[:, None, None]  # two passes: as exact as torch.var_mean, five times faster
-    return mean, centred.square_().mean((0, 2, 3))
+    mean, var = torch.batch_norm_update_stats(x_BCHW, None, None, 0.0)  # what a batch norm computes in training
+    return mean, var
 
 
 def _mean(norm: nn.BatchNorm2d) -> Tensor:

@@ -14,9 +14,10 @@ from ofa.batch_norm import recalibrate_batch_norm
 from ofa.data import Data
 from ofa.distributed import ALONE, World
 from ofa.extraction import extract
+from ofa.inference import products_behind_pools, speed_up
+from ofa.memory import keep_freed_memory
 from ofa.recipe import EvaluationConfig
 from ofa.run import RunDirectory
-from ofa.static import fold_batch_norm
 from ofa.subnet import Subnet
 from ofa.supernet import Supernet
 
@@ -31,7 +32,7 @@ class SubnetEvaluator:
         data: the data set.
         config: numbers of images.
         images: validation images to look at; None: all.
-        device: where subnets run.
+        device: where subnets run; if it is a CPU, this process keeps the memory it frees from now on.
         world: the processes that share the subnets of a call of `top1`.
     """
 
@@ -46,6 +47,8 @@ class SubnetEvaluator:
     ) -> None:
         self.supernet, self.data, self.config, self.images = supernet, data, config, images
         self.device, self.world = device, world
+        if torch.device(device).type == "cpu":
+            keep_freed_memory()
         self._cache: dict[tuple[str, int], list[tuple[Tensor, Tensor]]] = {}
 
     def size(self, split: str = "validation") -> int:
@@ -55,10 +58,7 @@ class SubnetEvaluator:
 
     def module(self, subnet: Subnet) -> nn.Module:
         """The subnet as a plain network with its own batch-norm statistics, in eval mode."""
-        module: nn.Module = extract(self.supernet, subnet).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        recalibrate_batch_norm(module, self.recalibration_images(subnet.resolution))
-        module.eval()
-        return module
+        return self._recalibrated(self._extracted(subnet), subnet.resolution)
 
     def recalibration_images(self, resolution: int) -> Iterable[Tensor]:
         """Batches of training images for batch-norm statistics."""
@@ -75,15 +75,25 @@ class SubnetEvaluator:
     @torch.inference_mode()
     def correct(self, subnet: Subnet, split: str = "validation") -> npt.NDArray[np.bool_]:
         """Of which images the first guess is the label, bool[images], in the same order for every subnet."""
-        return self.correct_of(self.module(subnet), subnet.resolution, split)
+        module = self._extracted(subnet)
+        products_behind_pools(module)
+        return self.correct_of(self._recalibrated(module, subnet.resolution), subnet.resolution, split)
 
     @torch.inference_mode()
     def correct_of(self, module: nn.Module, resolution: int, split: str = "validation") -> npt.NDArray[np.bool_]:
-        """As `correct`, of a plain network; its batch norms are folded into its convolutions."""
-        fold_batch_norm(module)
+        """As `correct`, of a plain network, which can then only be used for this."""
+        speed_up(module)
         batches = self._batches(split, resolution, self.size(split))
         right = torch.cat([module(images).argmax(1) == labels for images, labels in batches])
         return np.asarray(right.cpu().numpy())
+
+    def _extracted(self, subnet: Subnet) -> nn.Module:
+        module: nn.Module = extract(self.supernet, subnet).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return module
+
+    def _recalibrated(self, module: nn.Module, resolution: int) -> nn.Module:
+        recalibrate_batch_norm(module, self.recalibration_images(resolution))
+        return module.eval()
 
     def _batches(self, split: str, resolution: int, limit: int) -> Iterable[tuple[Tensor, Tensor]]:
         limit = min(limit, len(self.data.labels(split)))

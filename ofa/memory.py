@@ -1,0 +1,24 @@
+"""How the C library keeps memory that was freed."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+
+
+def keep_freed_memory() -> bool:
+    """Let freed memory stay with this process, to be used again; whether the C library does so (glibc does).
+
+    By itself glibc gives every freed block of more than 32 MB back to the kernel, and the next tensor of that size then
+    costs a page fault and a cleared page for each 4 kB, which takes longer than many a layer (docs/training.md has
+    figures). The process may hold its peak of memory until it ends.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:  # another C library, as musl
+        return False
+    return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))  # no block of its own; never trim
