@@ -1,5 +1,9 @@
 """A training step shared by two processes of one thread each, against one process of one thread, on the same global batch.
 
+Two controls say what the machine allows: one process with half of the batch while the other core has nothing to do, and two
+processes with half of the batch each that do not know of each other, at the same time. Their difference is what the cores
+take from each other (memory bandwidth, cache, clock); no reduction can be faster than the second.
+
 The processes stay up and take turns, one variant at a time; medians of the repeats are compared. The reduction of the
 gradients is also timed alone. Weights and images are random: here only time is looked at (tests/test_distributed.py compares
 weights). Prints one JSON line.
@@ -23,6 +27,7 @@ import torch
 from ofa import Supernet, load_space
 from ofa.data import DataConfig
 from ofa.distributed import join
+from ofa.memory import keep_freed_memory
 from ofa.optimiser import make_optimiser
 from ofa.recipe import Opens, OptimiserConfig, Phase, Recipe, opened_spaces
 from ofa.step import GradientStep
@@ -31,17 +36,20 @@ REDUCTIONS = 10  # of which the median is reported
 
 
 class Group:
-    """Processes that share a batch, each a worker of this file."""
+    """Processes that work at the same time, each a worker of this file on `batch` images of its own.
 
-    def __init__(self, size: int) -> None:
+    Connected, they are one training; otherwise they do not know of each other.
+    """
+
+    def __init__(self, size: int, batch: int, connected: bool = True) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
-        world = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+        world = {"WORLD_SIZE": str(size if connected else 1), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         self.processes = [
             subprocess.Popen(
-                [sys.executable, __file__, *sys.argv[1:], "--worker"],
-                env=os.environ | world | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                [sys.executable, __file__, *sys.argv[1:], "--worker", "--batch", str(batch)],
+                env=os.environ | world | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -76,6 +84,7 @@ def work(args: argparse.Namespace) -> None:
         batch_size=args.batch,
         synchronise_norms=args.synchronise_norms,
     )
+    keep_freed_memory()
     with join(torch.device("cpu")) as world:
         supernet = Supernet(space, torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
         if recipe.synchronise_norms:
@@ -85,11 +94,10 @@ def work(args: argparse.Namespace) -> None:
         supernet.train()
         optimiser = make_optimiser(supernet, OptimiserConfig())
         gradients = GradientStep(supernet, recipe, 0, opened_spaces(recipe, space)[0], world=world)
-        count = args.batch // world.size
         generator = torch.Generator().manual_seed(world.rank)
-        images = torch.randn(count, space.in_channels, args.size, args.size, generator=generator)
+        images = torch.randn(args.batch, space.in_channels, args.size, args.size, generator=generator)
         images = images.contiguous(memory_format=torch.channels_last)
-        labels = torch.randint(space.classes, (count,), generator=generator)
+        labels = torch.randint(space.classes, (args.batch,), generator=generator)
         step = 0
         for word in map(str.strip, sys.stdin):
             start = time.perf_counter()
@@ -116,7 +124,13 @@ def main() -> None:
     args = parser.parse_args()
     if args.worker:
         return work(args)
-    groups = {"one": Group(1), "two": Group(2)}
+    half = args.batch // 2
+    groups = {
+        "one": Group(1, args.batch),
+        "two": Group(2, half),
+        "half": Group(1, half),
+        "unconnected": Group(2, half, connected=False),
+    }
     seconds: dict[str, list[float]] = {name: [] for name in groups}
     for step in range(args.steps + 1):
         for name, group in groups.items():
@@ -137,6 +151,7 @@ def main() -> None:
         "synchronise_norms": args.synchronise_norms,
         "step_s": {name: round(value, 4) for name, value in median.items()},
         "speedup": round(float(np.median(ratios)), 3),
+        "speedup_unconnected": round(float(np.median(np.array(seconds["one"]) / np.array(seconds["unconnected"]))), 3),
         "speedup_range": [round(float(ratios.min()), 3), round(float(ratios.max()), 3)],
         "reduction_s": round(reduction, 4),
         "gradient_mb": round(4e-6 * sum(p.numel() for p in Supernet(load_space(args.space)).parameters()), 1),

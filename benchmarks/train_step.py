@@ -7,6 +7,7 @@ All variants take turns within the same minute; medians of the repeats are compa
 
 `--precision` is of ours and of the plain modules; the published step is float32, as published. On a GPU times are from CUDA
 events, `host_s` is what Python needs to issue the work, `peak_mb` what a variant needs beside the weights that are there.
+On a CPU `host_s` is processor time, of all threads, which other work on the machine disturbs less than the clock's time.
 
 The published package needs its own environment: `pip install --no-deps ofa`, torch, numpy, pyyaml, tqdm, pillow, matplotlib.
 Without `--published-python` only the plain modules are compared.
@@ -30,6 +31,7 @@ from torch.nn import functional as F
 
 from ofa import Supernet, extract, load_space, official
 from ofa.devices import choose_device
+from ofa.memory import keep_freed_memory
 from ofa.optimiser import make_optimiser
 from ofa.recipe import PRECISIONS, OptimiserConfig
 
@@ -74,9 +76,10 @@ class Stopwatch:
         """A function that runs `function` and gives its seconds, on a GPU between two events of its queue."""
 
         def run() -> float:
-            begin = time.perf_counter()
+            begin, processor = time.perf_counter(), time.process_time()
             if not self.on_gpu:
                 function()
+                self.host_s.setdefault(name, []).append(time.process_time() - processor)
                 return time.perf_counter() - begin
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             start.record()
@@ -115,6 +118,8 @@ def main() -> None:
 
     torch.set_num_threads(args.threads)
     device = choose_device(args.device)
+    if device.type == "cpu":
+        keep_freed_memory()  # as training does
     space = load_space(SPACE)
     generator = torch.Generator().manual_seed(args.seed)
     supernet = Supernet(space, generator).to(device).to(memory_format=torch.channels_last)
@@ -161,6 +166,7 @@ def main() -> None:
             if repeat > 0:  # the first round warms up
                 seconds[name].append(duration)
     median = {name: float(np.median(values)) for name, values in seconds.items()}
+    host = {name: float(np.median(values[1:])) for name, values in watch.host_s.items()}
     line: dict[str, object] = {
         "space": SPACE,
         "batch": args.batch,
@@ -171,10 +177,11 @@ def main() -> None:
         "precision": args.precision,
         "images_per_s_per_subnet": round(args.batch * args.subnets / median["step"], 1),
         "peak_mb": {name: watch.peak_mb(function) for name, function in ours.items()} if watch.on_gpu else None,
-        "host_s": {name: round(float(np.median(values[1:])), 4) for name, values in watch.host_s.items()},
+        "host_s": {name: round(value, 4) for name, value in host.items()},
         "median_s": {name: round(value, 4) for name, value in median.items()},
         "range_s": {name: [round(min(values), 4), round(max(values), 4)] for name, values in seconds.items()},
         "elastic_over_static": round(median["elastic"] / median["static"], 3),
+        "elastic_over_static_host": round(host["elastic"] / host["static"], 3),
     }
     if "published_step" in median:
         line["published_over_ours"] = round(median["published_step"] / median["step"], 3)
