@@ -7,9 +7,9 @@ mother one is evaluated: the best by an additive guess fitted to what was evalua
 The landscape is rugged: a population settles on one of many optima, and which one is chance. So populations are small and
 many, a few side by side. The resolution decides what every block costs, and the best subnets of different resolutions have
 little in common: at first every resolution (or group of neighbouring ones) has a population of its own, and the worse ones
-are given up early. A population that no longer improves makes room for another at the most promising resolutions: now and
-then from fresh samples, else from crosses between the members of two that ended there: optima have much in common, and what
-two of them make of it is a good place to start.
+are given up early. A population that no longer improves makes room for another at the most promising resolutions, by turns
+from fresh samples, from crosses between the members of two that ended there (optima have much in common, and what two of them
+make of it is a good place to start), and from the best found so far with many genes reset.
 """
 
 from __future__ import annotations
@@ -46,10 +46,12 @@ class Evolution:
     """Children made per mother and generation, of which about one is evaluated."""
     changes: float = 1.5
     """Genes reset per child, on average."""
-    fresh: int = 2
-    """Of so many new populations one starts from fresh samples, the others from crosses."""
     remembered: int = 12
     """Members of a population that ended, the best, that may be crossed with those of another."""
+    elite: int = 20
+    """How many of the best found so far may be shaken."""
+    shaken: float = 0.4
+    """Share of their genes that is reset."""
     islands: int = 8
     """Groups of resolutions that evolve apart, at most."""
     trial: int = 8
@@ -144,11 +146,14 @@ class _Run:
     def another(self) -> Population | None:
         """One more, on the best island, now and then on the second best; None where nothing new is found.
 
-        Most start from crosses between those that ended there.
+        Of four, one is fresh, one shaken, and two are crosses: on the published predictor either alone finds less.
         """
         island = self._island()
-        crossed = self.founded % self.settings.fresh > 0 and len(self.ended.get(island, [])) > 1
-        genes = self._crossed(island) if crossed else self._fresh(island)
+        turn = self.founded % 4
+        if turn % 2 and len(self.ended.get(island, [])) > 1:
+            genes = self._crossed(island)
+        else:
+            genes = self._shaken(island) if turn == 2 else self._fresh(island)
         self.founded += 1
         if not len(genes):
             return None
@@ -195,6 +200,16 @@ class _Run:
         best = domain.grown(np.concatenate([population.genes[:remembered] for population in ended]), self.rng)
         one, other = (place * remembered + self.rng.integers(0, remembered, size=rows) for place in (first, second))
         return self._new(domain.vary(best[one], best[other], rows, self.settings.changes, self.rng), island)
+
+    def _shaken(self, island: int) -> Genes:
+        """New subnets of an island, in part like the best known ones, near the limits."""
+        domain, archive = self.archive.problem.domain, self.archive
+        elite = archive.genes[self.island_of[archive.genes[:, 0]] == island][: self.settings.elite]
+        if not len(elite):
+            return self._fresh(island)
+        drawn = elite[self.rng.integers(0, len(elite), size=SAMPLES * self.size)]
+        resets = self.settings.shaken * float((domain.counts > 1).sum())
+        return self._new(domain.mutate(drawn, resets, self.rng), island)
 
     def _new(self, genes: Genes, island: int) -> Genes:
         genes[:, 0] = self.rng.choice(self.islands[island], size=len(genes))
