@@ -8,8 +8,8 @@ The landscape is rugged: a population settles on one of many optima, and which o
 many, a few side by side. The resolution decides what every block costs, and the best subnets of different resolutions have
 little in common: at first every resolution (or group of neighbouring ones) has a population of its own, and the worse ones
 are given up early. A population that no longer improves makes room for another at the most promising resolutions, by turns
-from fresh samples, from crosses between the members of two that ended there (optima have much in common, and what two of them
-make of it is a good place to start), and from the best found so far with many genes reset.
+from fresh samples, from crosses between the members of two that ended there (optima have much in common, and what two of
+them make of it is a good place to start), and from the best found so far with many genes reset.
 """
 
 from __future__ import annotations
