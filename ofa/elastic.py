@@ -65,8 +65,11 @@ class ElasticConv(Conv):
         weight = self.weight_for(out_channels, channels, kernel)
         bias = None if self.bias is None else self.bias[:out_channels]
         groups = channels if self.depthwise else 1
-        if self.depthwise and self.training and x_BCHW.device.type == "cpu" and max(x_BCHW.shape[2:]) < kernel:
-            return _small_map_conv(x_BCHW, weight, self.stride)
+        if self.training and x_BCHW.device.type == "cpu":
+            if self.depthwise and max(x_BCHW.shape[2:]) < kernel:
+                return _small_map_conv(x_BCHW, weight, self.stride)
+            if not self.depthwise and kernel == 1 and x_BCHW.shape[2:] == (1, 1):  # behind a pool: one matrix product
+                return F.linear(x_BCHW.flatten(1), weight.flatten(1), bias)[:, :, None, None]
         return F.conv2d(x_BCHW, weight, bias, self.stride, kernel // 2, groups=groups)
 
     @torch.no_grad()
