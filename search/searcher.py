@@ -133,13 +133,16 @@ class Archive:
         return top1
 
     def _best(self, top1: Floats, known: int) -> npt.NDArray[np.int64]:
-        """What stays: the best, or the front; the most accurate while none is accurate enough. `known` were there before."""
+        """What stays: the best, of equals the most accurate first, or the front; `known` were there before.
+
+        While none is accurate enough, the most accurate.
+        """
         accurate = top1 >= (self.problem.min_top1 or 0.0)
         if not accurate.any():
             return np.argsort(-top1, kind="stable")[:KEEP]
         enough = np.flatnonzero(accurate)
         if self.losses.shape[1] == 1:
-            return np.asarray(enough[np.argsort(self.losses[enough, 0], kind="stable")[:KEEP]])
+            return np.asarray(enough[np.lexsort((-top1[enough], self.losses[enough, 0]))[:KEEP]])
         front = enough[nondominated(self.losses[enough], int(accurate[:known].sum()))]
         return np.asarray(front[np.argsort(self.losses[front, 0], kind="stable")])
 

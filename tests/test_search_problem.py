@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,8 @@ from ofa.errors import UserError
 from ofa.space import load_space
 from search.feasibility import feasible_seeds
 from search.genes import Domain, distinct, keys, present
-from search.problem import Infeasible, Limit, Problem
-from search.searcher import find_searcher
+from search.problem import Infeasible, Limit, Objective, Problem
+from search.searcher import Archive, find_searcher
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_problem, make_space, one_subnet_space
 
 
@@ -50,6 +52,19 @@ def test_limits_that_exclude_each_other_are_told_apart() -> None:
     )
     with pytest.raises(Infeasible, match=r"on a and latency of at most .* ms on b together, though each alone is"):
         feasible_seeds(problem, np.random.default_rng(0))
+
+
+def test_of_equally_cheap_subnets_the_most_accurate_comes_first() -> None:
+    space = make_space()
+    problem = replace(make_problem(space), objectives=[Objective("memory_kb", "toy-phone")])
+    genes = every_subnet(space)
+    archive = Archive(problem, len(genes), any_objective=True)
+    top1 = archive.add(archive.new(genes))
+    result = archive.result("all")
+    equal = result.values[:, 0] == result.values[0, 0]
+    assert equal.sum() > 1
+    assert (np.diff(result.top1[equal]) <= 0).all()
+    assert top1.max() > result.top1[0]  # it is the cheapest that is asked for
 
 
 def test_present_marks_exactly_the_blocks_of_the_subnet() -> None:
