@@ -44,7 +44,7 @@ class Evolution:
     """Populations at a time; at first one per island, if that is more."""
     brood: int = 16
     """Children made per mother and generation, of which about one is evaluated."""
-    changes: float = 1.5
+    changes: float = 1.0
     """Genes reset per child, on average."""
     remembered: int = 12
     """Members of a population that ended, the best, that may be crossed with those of another."""
