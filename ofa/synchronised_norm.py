@@ -73,9 +73,10 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         x, weight, mean, var = ctx.saved_tensors
         grad = grads[0]
-        # As if the statistics were constants ...
+        # As if the statistics were constants (for channels-last maps CUDA wants the two of training defined, if empty) ...
+        none = mean.new_empty(0)
         grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
-            grad, x, weight, mean, var, None, None, False, ctx.eps, [True, True, True]
+            grad, x, weight, mean, var, none, none, False, ctx.eps, [True, True, True]
         )
         # ... and what flows through them: the means over the whole batch of the gradient, and of it times the normalised x.
         count = x.numel() // x.shape[1]

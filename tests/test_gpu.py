@@ -26,7 +26,7 @@ from ofa.static import build_net
 from ofa.step import GradientStep
 from ofa.training import Trainer
 from tests.test_no_waiting import BATCHES, KINDS, data_of
-from tests.test_switches import check_fused_optimiser
+from tests.test_switches import check_fused_optimiser, check_synchronised_norm
 from tests.tiny import killed_after, write_recipe
 
 pytestmark = [
@@ -136,6 +136,11 @@ def test_recomputed_blocks_change_little_and_need_less_memory(precision: str) ->
 def test_the_fused_optimiser_takes_the_steps_of_the_plain_one() -> None:
     check_fused_optimiser("cuda")
     assert make_optimiser(nn.Linear(2, 2).cuda(), OptimiserConfig()).defaults["fused"] is True
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_synchronised_norm_alone_is_the_plain_one(dtype: torch.dtype) -> None:
+    check_synchronised_norm("cuda", dtype)
 
 
 @pytest.mark.parametrize("changes", [{}, {"precision": "bf16", "activation_checkpointing": True}])
