@@ -33,7 +33,7 @@ class Measurement:
     count: int
     """Timed runs, without the rejected ones."""
     rejected: int = 0
-    """Further runs left out as outliers; the rule is in `latency_tables.runner`."""
+    """Further runs left out as outliers; the rule is in `latency_tables.assemble`."""
     resolution: int | None = None
     """Of the network in which it was measured, where the same shape was measured in several (published tables)."""
     energy_mj: float | None = None
