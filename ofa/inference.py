@@ -110,7 +110,9 @@ def normalised(block: ConvNorm, x_BCHW: Tensor, mean: Tensor, var: Tensor) -> Te
 
 
 def _product(x_BCHW: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return F.linear(x_BCHW.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+    size, channels, height, width = x_BCHW.shape
+    pixels = x_BCHW.permute(0, 2, 3, 1).reshape(-1, channels)  # a matrix: of more dimensions PyTorch makes one product each
+    return F.linear(pixels, weight.flatten(1), bias).view(size, height, width, -1).permute(0, 3, 1, 2)
 
 
 def _convolve(x_BCHW: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, activation: nn.Module) -> Tensor:
