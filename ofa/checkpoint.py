@@ -6,6 +6,7 @@ so a crash at any moment leaves the checkpoint before it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -38,12 +39,14 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint and forget the one before."""
-    name = f"phase{checkpoint.position.phase}-step{checkpoint.position.step}.safetensors"
+    """Write a checkpoint and forget the one before; of two at the same position the digest tells the names apart."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in checkpoint.tensors.items()}
     facts = {"position": asdict(checkpoint.position), "progress": checkpoint.progress}
-    atomic_write(folder / name, save(tensors, metadata={"state": json.dumps(facts)}))
-    write_json(folder / "latest.json", facts | {"file": name, "sha256": sha256(folder / name)})
+    content = save(tensors, metadata={"state": json.dumps(facts)})
+    digest = hashlib.sha256(content).hexdigest()
+    name = f"phase{checkpoint.position.phase}-step{checkpoint.position.step}-{digest[:8]}.safetensors"
+    atomic_write(folder / name, content)
+    write_json(folder / "latest.json", facts | {"file": name, "sha256": digest})
     for old in folder.glob("*.safetensors"):
         if old.name != name:
             old.unlink()

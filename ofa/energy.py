@@ -181,7 +181,7 @@ def _find_counters(device: str, powercap: Path) -> tuple[Sequence[Counter], str]
             counters.append(NvmlCounter(device))
         except OSError as error:
             return [], str(error)
-    elif device != "cpu":
+    elif device.partition(":")[0] != "cpu":
         return [], f"none is known for device {device}"
     missing = f"no RAPL domain under {powercap}"
     for folder in sorted(powercap.glob("intel-rapl:*")) if powercap.is_dir() else []:

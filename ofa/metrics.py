@@ -59,7 +59,7 @@ class LateReading:
             found = float(self._waiting[0])
         copy = value.detach().to("cpu", non_blocking=True)
         arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        arrived.record()
+        arrived.record(torch.cuda.current_stream(value.device))
         self._waiting = copy, arrived
         return found
 

@@ -8,6 +8,7 @@ be killed at any moment: it goes on at the last checkpoint, bit by bit the same 
 from __future__ import annotations
 
 import time
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ class Trainer:
         evaluation = self.recipe.evaluation
         self.evaluator = SubnetEvaluator(self.result, self.data, evaluation, evaluation.images, self.device, world)
         powercap = POWERCAP if world.local_rank == 0 else NO_POWERCAP
-        self.meter = EnergyMeter(device=self.device.type, powercap=powercap)
+        self.meter = EnergyMeter(device=str(self.device), powercap=powercap)
         if self.recipe.synchronise_norms:
             synchronise_norms(self.supernet, world)
 
@@ -125,6 +126,7 @@ class Trainer:
             save_weights(teacher_path, extract(self.result, self.space.largest()).state_dict())
         self.position, self.optimiser = Position(index + 1, 0), None
         self._save()
+        self.world.wait()  # the next phase reads the teacher; what NCCL exchanges there would not hold this process back
 
     def _enter_phase(self, index: int) -> None:
         if index > 0 and _opens_expands(self.opened[index - 1], self.opened[index]):
@@ -227,7 +229,13 @@ class Trainer:
         return {f"top1_{name}": float(value) for name, value in zip(named, values, strict=True)}
 
     def _book_time(self, since: float) -> None:
-        self.sums["loss"] = float(self.sums["loss"])  # waits for the device, whose time counts
+        self.sums["loss"] = loss = float(self.sums["loss"])  # waits for the device, whose time counts
+        if not isfinite(loss):
+            name = self.recipe.phases[self.position.phase].name
+            raise UserError(
+                f"{self.run.path}: phase {name}, epoch {self._epoch() + 1}: the loss is {loss}: training has diverged; "
+                "lower peak_lr or set optimiser.clip_norm, and give another --run"
+            )
         self.sums["seconds"] += time.perf_counter() - since
         joules = self.meter.stop().joules
         known = self.sums["energy_j"]

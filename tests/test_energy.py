@@ -90,6 +90,7 @@ def test_the_processor_alone_is_no_reading_of_a_gpu(tmp_path: Path) -> None:
     meter.start()
     assert meter.stop().joules is None
     assert "device mps" in meter.source
+    assert EnergyMeter("cpu:0", powercap=tmp_path).available
 
 
 def test_stop_without_start_is_a_mistake(tmp_path: Path) -> None:

@@ -9,14 +9,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import ofa.checkpoint
 import ofa.training
 from ofa import UserError
-from ofa.checkpoint import save_checkpoint
+from ofa.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
+from ofa.distributed import World
+from ofa.energy import EnergyMeter
+from ofa.metrics import LateReading
 from ofa.optimiser import make_optimiser
 from ofa.recipe import load_recipe
 from ofa.result import report_result
@@ -129,6 +135,76 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     content[-5] ^= 1
     file.write_bytes(content)
     with pytest.raises(UserError, match="damaged: its digest is not the one in"):
+        Trainer(run, quiet=True).train()
+
+
+def test_a_crash_between_two_checkpoints_of_one_position_leaves_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (Checkpoint(Position(0, 5), {"steps": n}, {"a": torch.full((2,), n)}) for n in (5, 0))
+    save_checkpoint(tmp_path, first)
+
+    def crash(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ofa.checkpoint, "write_json", crash)
+        with pytest.raises(KeyboardInterrupt):
+            save_checkpoint(tmp_path, second)
+    found = load_checkpoint(tmp_path, torch.device("cpu"))
+    assert found is not None
+    assert found.progress == {"steps": 5}
+    save_checkpoint(tmp_path, second)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+
+
+def test_nobody_reads_the_teacher_before_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exchange by NCCL lets the host go on, so only a message makes the others wait for the first one."""
+    done: list[str] = []
+
+    class Noted(World):
+        def wait(self) -> None:
+            done.append("wait")
+
+    def stop(*args: object) -> None:
+        done.append("read")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ofa.training, "save_weights", lambda *args: done.append("write"))
+    monkeypatch.setattr(ofa.training, "load_teacher", stop)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(start(tmp_path, "run"), quiet=True, world=Noted()).train()
+    assert done == ["write", "wait", "read"]
+
+
+def test_energy_is_that_of_the_device_that_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices: list[str] = []
+
+    class Noted(EnergyMeter):
+        def __init__(self, device: str, **options: Any) -> None:
+            super().__init__(device, **options)
+            devices.append(device)
+
+    monkeypatch.setattr(ofa.training, "EnergyMeter", Noted)
+    Trainer(start(tmp_path, "run"), "cpu:0", quiet=True)
+    assert devices == ["cpu:0"]  # of several GPUs the second would be cuda:1
+
+
+def test_a_late_reading_waits_on_the_queue_of_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not on that of the current device, where the copy may not be."""
+    queues: list[object] = []
+    value = Mock(device=torch.device("cuda:1"))
+    monkeypatch.setattr(torch.cuda, "Event", lambda: Mock(record=lambda queue=None: queues.append(queue)))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: f"queue of {device}")
+    assert LateReading().exchange(value) is None
+    assert queues == ["queue of cuda:1"]
+
+
+def test_training_that_diverges_says_so(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    path.write_text(path.read_text().replace("optimiser: {clip_norm: 1.0}\n", "").replace("peak_lr: 0.1", "peak_lr: 1e30"))
+    run = RunDirectory.create(tmp_path / "run", *load_recipe(path))
+    with pytest.raises(UserError, match=r"phase largest, epoch 1: the loss is nan: training has diverged; lower peak_lr"):
         Trainer(run, quiet=True).train()
 
 
