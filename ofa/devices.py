@@ -12,7 +12,8 @@ from ofa.errors import UserError
 def choose_device(name: str) -> torch.device:
     """`auto` is CUDA where it is present; raises `UserError` for a device that is not there.
 
-    Of several processes that `torchrun` starts on a machine, each gets a GPU of its own.
+    A GPU becomes the one that this process works on, also where no tensor says so: events, energy, page-locked copies. Of
+    several processes that `torchrun` starts on a machine, each gets one of its own.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -24,6 +25,8 @@ def choose_device(name: str) -> torch.device:
         raise UserError(f"--device {name!r} is no device; give auto, cpu, cuda or cuda:N") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
     return device
 
 

@@ -245,7 +245,7 @@ def join(device: torch.device) -> Iterator[World]:
     """Connect to the other processes that `torchrun` started, for as long as the block lasts; `ALONE` where there are none.
 
     Args:
-        device: of this process; each has its own GPU, or all are on CPUs.
+        device: of this process, from `choose_device`; each has its own GPU, or all are on CPUs.
 
     Raises:
         UserError: the others cannot be reached.
@@ -254,12 +254,9 @@ def join(device: torch.device) -> Iterator[World]:
     if size == 1 or "RANK" not in os.environ:
         yield ALONE
         return
-    import torch
     import torch.distributed as dist
 
     rank = int(os.environ["RANK"])
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     try:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=STEP_TIMEOUT)
         messages = dist.new_group(backend="gloo", timeout=MESSAGE_TIMEOUT)

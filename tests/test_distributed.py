@@ -458,10 +458,15 @@ def test_dropout_and_mixing_of_parts_are_the_whole_batchs() -> None:
 def test_each_process_of_a_machine_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
     assert choose_device("auto") == torch.device("cuda")
+    assert current == []  # the first one is it already
+    assert choose_device("cuda:1") == torch.device("cuda:1")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda:1")
     assert choose_device("cpu") == torch.device("cpu")
+    assert current == 3 * [torch.device("cuda:1")]
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(UserError, match="--device cuda:2: this machine has 2 CUDA devices"):
         choose_device("auto")
