@@ -80,7 +80,7 @@ def profile(
         runtime, facts = _open(plan, target)
         log = Results(partial, plan.plan, facts)
         try:
-            meter = EnergyMeter(target.device)
+            meter = EnergyMeter(facts["device"])
             meter.start()
             run(plan.plan, runtime, log, Progress(show))
             reading = meter.stop()

@@ -230,8 +230,14 @@ def test_every_block_is_repeated_for_its_energy(space: SearchSpace) -> None:
 
 
 def test_a_counter_makes_the_energy_of_a_profile(space: SearchSpace, tmp_path: Path) -> None:
+    devices = []
+
     class Counted(EnergyMeter):
         available = True  # type: ignore[assignment]
+
+        def __init__(self, device: str) -> None:
+            super().__init__(device)
+            devices.append(device)
 
         def stop(self) -> EnergyReading:
             return replace(super().stop(), joules=7.0, seconds=2.0, source="a fake counter")
@@ -239,8 +245,9 @@ def test_a_counter_makes_the_energy_of_a_profile(space: SearchSpace, tmp_path: P
     for energy_s in (0.0, 0.001):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("latency_tables.profile.EnergyMeter", Counted)
-            target = Target(threads=1, energy_s=energy_s)
+            target = Target(threads=1, energy_s=energy_s, device="auto")
             platform = profile(space, "here", FEW, target, tmp_path / f"{energy_s}.csv")
+        assert devices.pop() == platform.details["device"]  # the one that was chosen
         assert platform.energy is not None
         assert platform.table is not None
         if energy_s:
