@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -141,12 +141,19 @@ class World:
     # -- work ----------------------------------------------------------------------------------------------------------
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """`function` of every item, in order: each process computes a part, and all get all. All give the same items."""
+        """`function` of every item, in order: each process computes a part, and all get all. All give the same items.
+
+        Raises:
+            UserError: from `function` on any process; as `agree` does.
+        """
         if self.size == 1:
             yield from map(function, items)
             return
         for some in _rounds(list(items), ROUND * self.size):
-            parts = self.gather([function(item) for item in some[self.rank :: self.size]])
+            own: list[Result] = []
+            with self.agree():
+                own += map(function, some[self.rank :: self.size])
+            parts = self.gather(own)
             yield from (parts[place % self.size][place // self.size] for place in range(len(some)))
 
     def lead(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -159,12 +166,15 @@ class World:
 
     @contextmanager
     def leading(self) -> Iterator[None]:
-        """A block of the first process in which it may `lead`; the others are let go at its end."""
+        """A block of the first process in which it may `lead`; the others are let go at its end, and at a `UserError`.
+
+        Anything else ends this process in the middle of an exchange, maybe: the others then see its connection close.
+        """
         try:
             yield
         except LostContactError:
             raise
-        except BaseException:
+        except UserError:
             self.broadcast(None)
             raise
         self.broadcast(None)
@@ -173,8 +183,9 @@ class World:
         """Do one's part of what the first process leads, until it lets go."""
         some: Sequence[Item] | None = None
         while (some := self.broadcast(some)) is not None:
-            for _ in self.map(function, some):
-                pass
+            with suppress(SystemExit):  # of a mistake that the first process tells, before it lets go
+                for _ in self.map(function, some):
+                    pass
 
     # -- tensors -------------------------------------------------------------------------------------------------------
 

@@ -307,6 +307,44 @@ def test_the_first_leads_and_the_others_follow_until_it_lets_go() -> None:
     assert together(work, 2) == [[1, 3, 4], [2]]
 
 
+@pytest.mark.parametrize("culprit", [0, 1])
+def test_a_mistake_in_the_middle_of_shared_work_ends_all(culprit: int) -> None:
+    def work(world: World) -> str:
+        def look(item: int) -> int:
+            if item == 2 + culprit:
+                raise UserError(f"image {item} is corrupt")
+            return item
+
+        try:
+            if not world.first:
+                world.follow(look)
+                return "let go"
+            with world.leading():
+                list(world.lead(look, [0, 1, 2, 3]))
+        except UserError as error:
+            return str(error)
+        return "went on"
+
+    assert together(work, 2) == [f"image {2 + culprit} is corrupt", "let go"]
+
+
+def test_a_mistake_in_the_middle_of_common_work_is_told_once() -> None:
+    def work(world: World) -> str:
+        def look(item: int) -> int:
+            if item == 3:
+                raise UserError(f"image {item} is corrupt")
+            return item
+
+        try:
+            return str(list(world.map(look, [0, 1, 2, 3])))
+        except UserError as error:
+            return str(error)
+        except SystemExit as end:
+            return f"exit {end.code}"
+
+    assert together(work, 2) == ["image 3 is corrupt", "exit 2"]
+
+
 def test_what_one_does_once_is_known_to_all() -> None:
     def work(world: World) -> object:
         def look() -> str:
