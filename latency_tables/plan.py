@@ -41,6 +41,8 @@ class Settings:
         for name in ("runs", "batch", "fit_networks", "test_networks"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; must be at least 1")
+        if self.seed < 0:
+            raise UserError(f"seed is {self.seed}; must be at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,8 @@ class Phase:
         if self.epochs < 1:
             raise ValueError(f"epochs is {self.epochs}; must be at least 1")
         for name in ("peak_lr", "warmup_lr", "warmup_epochs", "distill", "label_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; must not be negative")
+            if not 0 <= getattr(self, name) < inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; must be at least 0 and finite")
         for name in self.include:
             if name not in INCLUDED:
                 raise ValueError(f"include has {name!r}; allowed are {', '.join(INCLUDED)}")
@@ -108,6 +109,12 @@ class OptimiserConfig:
     """`mean` over a step's subnets, or their `sum` as in the published code."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum is {self.momentum}; must be at least 0 and below 1")
+        if not 0 <= self.weight_decay < inf:
+            raise ValueError(f"weight_decay is {self.weight_decay}; must be at least 0 and finite")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm is {self.clip_norm}; must be above 0")
         if self.subnet_gradients not in ("mean", "sum"):
             raise ValueError(f"subnet_gradients is {self.subnet_gradients!r}; allowed are mean, sum")
 
@@ -129,6 +136,8 @@ class EvaluationConfig:
         for name in ("every_epochs", "images", "recalibration_images", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; must be at least 1")
+        if self.final_subnets < 0:
+            raise ValueError(f"final_subnets is {self.final_subnets}; must be at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +193,8 @@ class Recipe:
         for name in ("average_decay", "drop_connect"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; must be at least 0 and below 1")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; must be at least 0")
         if self.classes is not None and self.classes < 2:
             raise ValueError(f"classes is {self.classes}; must be at least 2")
         if self.precision not in PRECISIONS:

@@ -69,6 +69,7 @@ def test_evaluate_reads_a_subnet_from_a_file(trained: Path, capsys: pytest.Captu
         (["train", "RECIPE", "--device", "abacus"], "is no device"),
         (["evaluate", "RUN", "--split", "tomorrow"], "has no split 'tomorrow'; it has train, validation, test"),
         (["evaluate", "RUN", "--random", "-1"], "--random is -1; must be at least 0"),
+        (["evaluate", "RUN", "--random", "1", "--seed", "-1"], "--seed is -1; must be at least 0"),
         (["evaluate", "RUN", "--subnet", "median"], "median: no such file"),
         (["evaluate", "elsewhere"], "elsewhere: no run directory"),
     ],

@@ -98,6 +98,7 @@ def test_ofa_profile_prints_for_people(space_file: Path, tmp_path: Path, capsys:
         ([], "--out FILE is missing: where to write the platform"),
         (["--out", "x.json"], "--out is x.json; it must end in .yaml"),
         (["--out", "x.yaml", "--runs", "0"], "runs is 0; must be at least 1"),
+        (["--out", "x.yaml", "--seed", "-1"], "seed is -1; must be at least 0"),
         (["--out", "x.yaml", "--threads", "0"], "threads is 0; must be at least 1"),
         (["--out", "x.yaml", "--networks", "1"], "--networks is 1; must be at least 2"),
         (["--out", "x.yaml", "--power-w", "-3"], "power_w is -3.0; must be above 0"),

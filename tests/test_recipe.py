@@ -74,6 +74,12 @@ def test_the_published_recipe_is_complete() -> None:
         ("batch_size: 20\n", "batch_size: 20\naverage_decay: 1\n", "average_decay is 1.0; must be at least 0 and below 1"),
         ("batch_size: 20\n", "batch_size: 20\ndrop_connect: -0.1\n", "drop_connect is -0.1; must be at least 0 and below 1"),
         ("batch_size: 20\n", "batch_size: 20\nmix: {mixup: -1}\n", "mixup is -1.0; must not be negative"),
+        ("batch_size: 20\n", "batch_size: 20\nseed: -1\n", "seed is -1; must be at least 0"),
+        ("final_subnets: 3", "final_subnets: -1", "final_subnets is -1; must be at least 0"),
+        ("clip_norm: 1.0", "clip_norm: -1", "clip_norm is -1.0; must be above 0"),
+        ("clip_norm: 1.0", "momentum: 1", "momentum is 1.0; must be at least 0 and below 1"),
+        ("clip_norm: 1.0", "weight_decay: -1e-4", "weight_decay is -0.0001; must be at least 0 and finite"),
+        ("peak_lr: 0.1", "peak_lr: nan", "peak_lr is nan; must be at least 0 and finite"),
         ("space: tiny-space.yaml", "space: nowhere", "unknown space 'nowhere'; known are"),
     ],
 )

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     from ofa.evaluation import Evaluator
     from ofa.run import RunDirectory
 
-    check_at_least(args, random=0, images=1)
+    check_at_least(args, random=0, images=1, seed=0)
     device = choose_device(args.device)
     with join(device) as world:
         with world.agree():
