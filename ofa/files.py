@@ -73,6 +73,21 @@ def sha256(path: str | Path) -> str:
         raise UserError(f"{path}: cannot be read: {error}") from None
 
 
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file that grows line by line, and to the disk; a kill leaves it whole, cut or not there.
+
+    Raises:
+        UserError: the file cannot be written (permissions, full disk).
+    """
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
 def drop_half_a_line(path: Path) -> None:
     """Cut a last line that a killed writer did not finish, of a file that grows line by line."""
     content = path.read_bytes()

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ofa.errors import UserError
-from ofa.files import atomic_write
+from ofa.files import append_line, atomic_write
 
 
 class MetricsLog:
@@ -35,8 +35,7 @@ class MetricsLog:
 
     def append(self, row: dict[str, Any]) -> None:
         """Add an epoch's row."""
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+        append_line(self.path, json.dumps(row, allow_nan=False))
         if self._writer is not None:
             for key, value in row.items():
                 if isinstance(value, float):

@@ -8,7 +8,6 @@ appended, and the result is that of a search never interrupted.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
-from ofa.files import atomic_write, drop_half_a_line
+from ofa.files import append_line, atomic_write, drop_half_a_line
 from ofa.space import Genes
 from search.problem import Floats, Problem
 
@@ -104,10 +103,7 @@ class SearchLog:
             return
         entry = {"evaluations": evaluations, "best": best, "hypervolume": volume}
         entry |= {"genes": genes.tolist(), "top1": top1.tolist()}
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path, json.dumps(entry, allow_nan=False))
         self.written = evaluations
 
 

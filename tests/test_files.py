@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ofa.errors import UserError
-from ofa.files import atomic_write, read_json, sha256, write_json
+from ofa.files import append_line, atomic_write, drop_half_a_line, read_json, sha256, write_json
 
 
 def test_writes_text_and_bytes_and_creates_the_folder(tmp_path: Path) -> None:
@@ -91,6 +91,18 @@ def test_json_round_trip_and_refusals(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\xfd")
     with pytest.raises(UserError, match="cannot be read"):
         read_json(path)
+
+
+def test_lines_are_appended_and_a_half_one_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    append_line(path, "one")
+    append_line(path, "zwölf")
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"thr")
+    drop_half_a_line(path)
+    assert path.read_text(encoding="utf-8") == "one\nzwölf\n"
+    with pytest.raises(UserError, match="cannot be written: Is a directory"):
+        append_line(tmp_path, "one")
 
 
 def test_sha256(tmp_path: Path) -> None:
