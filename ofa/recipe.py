@@ -11,13 +11,13 @@ from typing import Any
 from ofa import resources, schema
 from ofa.data import DataConfig
 from ofa.errors import UserError
+from ofa.losses import DIVERGENCES
 from ofa.mixing import MixConfig
 from ofa.space import SearchSpace, load_space
 from ofa.subspace import is_part, largest_only
 
 INCLUDED = ("largest", "smallest")
 TEACHERS = ("first", "largest")
-DIVERGENCE_NAMES = ("cross_entropy", "alpha_divergence")
 PRECISIONS = ("fp32", "bf16")
 CHOICES = ("kernels", "depths", "expands", "widths")
 
@@ -82,7 +82,7 @@ class Phase:
                 raise ValueError(f"include has {name!r}; allowed are {', '.join(INCLUDED)}")
         if self.subnets_per_step < max(1, len(self.include)):
             raise ValueError(f"subnets_per_step is {self.subnets_per_step}; must be at least {max(1, len(self.include))}")
-        for name, allowed in (("teacher", TEACHERS), ("divergence", DIVERGENCE_NAMES)):
+        for name, allowed in (("teacher", TEACHERS), ("divergence", DIVERGENCES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
         if self.teacher == "largest" and self.include[:1] != ("largest",):
