@@ -149,6 +149,7 @@ def test_finetuning_gains_and_says_so(trained: Path, tmp_path: Path, capsys: pyt
         module.head.classifier.weight.zero_()
     folder = save_subnet(trained / "queries" / "smallest", run.space, subnet, module, card)
     weights = (folder / "weights.safetensors").read_bytes()
+    folder.with_name("smallest-finetuned").mkdir()  # an empty folder is as good as none
     for _ in range(2):
         assert main(["finetune", str(folder), "--epochs", "4", "--peak-lr", "0.1", "--json"]) == 0
     first = json.loads(capsys.readouterr().out.splitlines()[0])
@@ -168,6 +169,9 @@ def test_finetuning_gains_and_says_so(trained: Path, tmp_path: Path, capsys: pyt
     assert "no run directory" in capsys.readouterr().err
     assert main(["finetune", str(folder), "--peak-lr", "0"]) == 2
     assert "--peak-lr is 0.0; must be above 0" in capsys.readouterr().err
+    (tmp_path / "notes.txt").write_text("keep me")
+    assert main(["finetune", str(folder), "--out", str(tmp_path)]) == 2
+    assert "which exists and holds no subnet; give another folder" in capsys.readouterr().err
 
 
 def test_a_gain_is_as_sure_as_the_images_that_changed_are_many() -> None:

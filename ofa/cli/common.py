@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ofa.distributed import ALONE, World
@@ -40,6 +41,12 @@ def check_at_least(args: argparse.Namespace, **least: int) -> None:
             raise UserError(f"--{name} is {value}; must be at least {bound}")
 
 
+def check_subnet_out(out: Path) -> None:
+    """Raise `UserError` unless a subnet may be written to `out`: a new folder, an empty one, or one that holds a subnet."""
+    if out.exists() and not (out.is_dir() and ((out / "subnet.json").exists() or not any(out.iterdir()))):
+        raise UserError(f"--out is {out}, which exists and holds no subnet; give another folder")
+
+
 def platform_costs(platform: Platform, space: SearchSpace, confidence: float | None = None) -> Costs:
     """What the space's subnets cost; where blocks lie outside what a calibration saw, a warning goes to standard error."""
     costs = platform.costs(space, confidence)
@@ -66,8 +73,6 @@ def open_predictor(run: RunFiles) -> tuple[Predictor, dict[str, Any]]:
     Raises:
         UserError: there is none, or it was fitted to other weights or another space.
     """
-    from pathlib import Path
-
     from ofa.files import read_json
     from search.predictor import load_predictor, predictor_file
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ofa.cli.common import check_at_least, printer
+from ofa.cli.common import check_at_least, check_subnet_out, printer
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     directory = _open_run(args, space)
     phase = _phase(args, directory)
     out = args.out or args.subnet.with_name(f"{args.subnet.name}-finetuned")
-    if out.exists() and not (out / "subnet.json").exists():
-        raise UserError(f"--out is {out}, which exists and holds no subnet; give another folder")
+    check_subnet_out(out)
     evaluator = Evaluator(directory, device)
     layout: Any = {"memory_format": torch.channels_last}
 

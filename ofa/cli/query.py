@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ofa.cli.common import add_measuring_arguments, check_at_least, printer
+from ofa.cli.common import add_measuring_arguments, check_at_least, check_subnet_out, printer
 from ofa.cli.question import (
     add_fix_argument,
     add_limit_arguments,
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     say = printer(args)
     directory = RunFiles.open(args.run)
     out = args.out or directory.path / "queries" / query_name(args, names, limits)
-    _check_out(out)
+    check_subnet_out(out)
     predictor, facts = open_predictor(directory)
     costs = [platform_costs(platform, directory.space, args.confidence) for platform in platforms]
     problem = Problem(
@@ -166,12 +166,6 @@ def _logged(problem: Problem, args: argparse.Namespace, algorithm: str, budget: 
 
     log = SearchLog.open(args.history, problem, algorithm=algorithm, seed=args.seed, budget=budget)
     return replace(problem, log=log)
-
-
-def _check_out(out: Path) -> None:
-    """Only a new folder, an empty one, or an earlier answer may be written to."""
-    if out.exists() and not (out.is_dir() and ((out / "subnet.json").exists() or not any(out.iterdir()))):
-        raise UserError(f"--out is {out}, which exists and holds no subnet; give another folder")
 
 
 def query_name(args: argparse.Namespace, names: Sequence[str], limits: Sequence[Limit]) -> str:
