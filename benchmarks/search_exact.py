@@ -21,7 +21,7 @@ from scipy.sparse import coo_array
 
 from latency_tables import load_platform
 from ofa.space import load_space
-from search import Exact, Limit, Problem, exact_front, fit, load_predictor
+from search import Exact, Limit, Problem, exact_front, fit_ridge, load_predictor
 from search.pareto import nondominated
 from search.stage_tables import StageTables
 
@@ -86,7 +86,7 @@ def problem_of(reference: Path) -> Problem:
     published = load_predictor(reference / "predictors" / "ofa_mbv3_w1.2_acc_predictor.pth", known)
     genes = known.sample(1000, np.random.default_rng(0))
     there = space.encode(known.decode(genes))
-    model = fit(space, there, published.top1(genes))
+    model = fit_ridge(space, there, published.top1(genes))
     costs = {
         "note10": load_platform(reference / "tables" / "note10").costs(space),
         ENERGY: load_platform(ENERGY).costs(space),

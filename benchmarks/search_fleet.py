@@ -28,7 +28,7 @@ import numpy as np
 from latency_tables import Costs, load_platform
 from ofa.run_files import RunFiles
 from ofa.space import SearchSpace, load_space
-from search import Exact, Infeasible, Limit, Predictor, Problem, fit, load_predictor
+from search import Exact, Infeasible, Limit, Predictor, Problem, fit_ridge, load_predictor
 from search.fleet import NAMES, FleetAnswer, answer
 from search.fleet_files import read_fleet
 from search.problem import Floats
@@ -105,7 +105,7 @@ def of_reference(path: Path, resolutions: list[int]) -> tuple[SearchSpace, Predi
     space, known = whole.restrict(resolutions=resolutions), whole.restrict(resolutions=KNOWN)
     published = load_predictor(path / "predictors" / "ofa_mbv3_w1.2_acc_predictor.pth", known)
     genes = space.sample(1000, np.random.default_rng(0))
-    return space, fit(space, genes, published.top1(known.encode(space.decode(genes))))
+    return space, fit_ridge(space, genes, published.top1(known.encode(space.decode(genes))))
 
 
 def write_rows(path: Path, space: SearchSpace, costs: dict[str, Costs], count: int, rng: np.random.Generator) -> None:

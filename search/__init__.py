@@ -8,7 +8,7 @@ from search.optuna_search import OptunaSearch
 from search.predictor import Predictor, load_predictor, save_predictor
 from search.problem import Infeasible, Limit, Objective, Problem
 from search.random_search import RandomSearch
-from search.ridge import RidgePredictor, fit
+from search.ridge import RidgePredictor, fit_ridge
 from search.searcher import Searcher, SearchResult, find_searcher
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
     "Searcher",
     "exact_front",
     "find_searcher",
-    "fit",
+    "fit_ridge",
     "load_predictor",
     "read_log",
     "save_predictor",

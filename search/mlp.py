@@ -21,7 +21,7 @@ from ofa.space import Genes, SearchSpace
 from search.features import FeatureMap, standard
 from search.problem import Floats
 from search.regression import check_samples, expit, logit, top1_std
-from search.ridge import RidgePredictor, fit
+from search.ridge import RidgePredictor, fit_ridge
 
 Weights = npt.NDArray[np.float32]
 
@@ -120,9 +120,9 @@ class MLPPredictor:
 
 
 def fit_mlp(space: SearchSpace, genes: Genes, top1: npt.ArrayLike, seed: int = 0) -> MLPPredictor:
-    """Fit to measured subnets. Arguments and errors as `search.ridge.fit`; the same seed gives the same predictor."""
+    """Fit to measured subnets. Arguments and errors as `search.ridge.fit_ridge`; the same seed gives the same predictor."""
     accuracies = check_samples(genes, top1)
-    base, rng = fit(space, genes, accuracies), np.random.default_rng(seed)
+    base, rng = fit_ridge(space, genes, accuracies), np.random.default_rng(seed)
     raw = FeatureMap(space, MLPPredictor.FEATURES)(genes)
     offset, scale = standard(raw)
     x = ((raw - offset) / scale).astype(np.float32)

@@ -22,7 +22,7 @@ from search.regression import check_samples, expit, linear_score, logit, solve, 
 
 @dataclass(frozen=True, kw_only=True)
 class RidgePredictor:
-    """Top-1 of the subnets of a space; make one with `fit`."""
+    """Top-1 of the subnets of a space; make one with `fit_ridge`."""
 
     kind: ClassVar[str] = "ridge"
     ARRAYS: ClassVar[tuple[str, ...]] = ("offset", "scale", "weights", "spread")
@@ -112,7 +112,7 @@ class RidgePredictor:
         return with_intercept((FeatureMap(self.space, self.features)(genes) - self.offset) / self.scale)
 
 
-def fit(space: SearchSpace, genes: Genes, top1: npt.ArrayLike) -> RidgePredictor:
+def fit_ridge(space: SearchSpace, genes: Genes, top1: npt.ArrayLike) -> RidgePredictor:
     """Fit to measured subnets; features and penalty by leave-one-out.
 
     Args:

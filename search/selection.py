@@ -13,13 +13,13 @@ from ofa.space import Genes, SearchSpace
 from search.mlp import fit_mlp
 from search.predictor import FittedPredictor
 from search.problem import Floats
-from search.ridge import fit
+from search.ridge import fit_ridge
 from search.stage_additive import fit_stage_additive
 from search.stage_tables import StageAdditive
 from search.validation import Report, cross_validate
 
 FITS: dict[str, Callable[[SearchSpace, Genes, Floats], FittedPredictor]] = {
-    "ridge": fit,
+    "ridge": fit_ridge,
     "stage-additive": fit_stage_additive,
     "mlp": fit_mlp,
 }

@@ -205,7 +205,7 @@ class StageAdditivePredictor:
 
 
 def fit_stage_additive(space: SearchSpace, genes: Genes, top1: npt.ArrayLike) -> StageAdditivePredictor:
-    """Fit to measured subnets; length, share and penalty by leave-one-out. Arguments and errors as `search.ridge.fit`."""
+    """Fit to measured subnets; length, share and penalty by leave-one-out. Arguments and errors as `fit_ridge`."""
     accuracies = check_samples(genes, top1)
     targets = logit(accuracies)
     mean = float(targets.mean())

@@ -13,7 +13,7 @@ from ofa.space import SearchSpace, load_space
 from search.exact import Exact, exact_front, exact_obstacle
 from search.pareto import nondominated
 from search.problem import Infeasible, Limit, Problem
-from search.ridge import RidgePredictor, fit
+from search.ridge import RidgePredictor, fit_ridge
 from search.searcher import find_searcher
 from search.stage_tables import StageTables
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_problem, make_space
@@ -29,7 +29,7 @@ def ridge_problem(space: SearchSpace, **bounds: float) -> Problem:
     """A fitted predictor with interactions inside stages, and a platform that ships."""
     genes = space.sample(300, rng(3))
     smooth = ToyAccuracy(space, seed=3).top1(genes)
-    predictor = fit(space, genes, smooth - 0.02 * (genes.sum(axis=1) / genes.sum(axis=1).max()) ** 2)
+    predictor = fit_ridge(space, genes, smooth - 0.02 * (genes.sum(axis=1) / genes.sum(axis=1).max()) ** 2)
     assert isinstance(predictor, RidgePredictor)
     limits = [Limit(metric, bound, PLATFORM) for metric, bound in bounds.items()]
     return Problem(space=space, predictor=predictor, costs={PLATFORM: load_platform(PLATFORM).costs(space)}, limits=limits)

@@ -12,7 +12,7 @@ from ofa.errors import UserError
 from search.plot import COLOURS, draw, save_figure
 from search.problem import Floats
 from search.report import write_csv
-from search.ridge import fit
+from search.ridge import fit_ridge
 from search.survey import Survey, survey
 from tests.search_toys import ToyAccuracy, ToyCosts, make_space
 
@@ -24,7 +24,7 @@ def make_survey(platform: str = "toy-phone", measured: bool = True, seed: int = 
     rng = np.random.default_rng(0)
     genes = SPACE.sample(60, rng)
     truth = ToyAccuracy(SPACE, 2)
-    predictor = fit(SPACE, genes, truth.top1(genes) + rng.normal(0, 0.004, 60))
+    predictor = fit_ridge(SPACE, genes, truth.top1(genes) + rng.normal(0, 0.004, 60))
     costs = ToyCosts(SPACE, seed)
     part = survey(SPACE, predictor, costs, "energy_mj", platform, 200, rng, budget=800)
     if not measured:

@@ -12,7 +12,7 @@ from ofa.space import Genes, load_space
 from search import load_predictor, save_predictor
 from search.features import FEATURE_SETS, FeatureMap
 from search.problem import Floats
-from search.ridge import RidgePredictor, fit
+from search.ridge import RidgePredictor, fit_ridge
 from search.validation import Report, cross_validate, kendall_tau
 from tests.search_toys import ToyAccuracy, every_subnet, make_space
 
@@ -60,7 +60,7 @@ def test_features_are_stage_additive(kind: str) -> None:
 def test_recovers_an_additive_function() -> None:
     genes, top1 = sample(300)
     unseen, truth = sample(500, seed=9)
-    predictor = fit(SPACE, genes, top1)
+    predictor = fit_ridge(SPACE, genes, top1)
     assert kendall_tau(predictor.top1(unseen), truth) > 0.97
     assert np.abs(predictor.top1(unseen) - truth).max() < 2e-3
 
@@ -68,7 +68,7 @@ def test_recovers_an_additive_function() -> None:
 def test_noise_is_averaged_out_and_the_uncertainty_says_how_well() -> None:
     genes, top1 = sample(300, noise=0.01)
     unseen, truth = sample(800, seed=9)
-    predictor = fit(SPACE, genes, top1)
+    predictor = fit_ridge(SPACE, genes, top1)
     error = np.abs(predictor.top1(unseen) - truth)
     assert error.mean() < 0.004
     noisy = np.abs(predictor.top1(unseen) - truth - np.random.default_rng(1).normal(0, 0.01, 800))
@@ -78,19 +78,19 @@ def test_noise_is_averaged_out_and_the_uncertainty_says_how_well() -> None:
 
 
 def test_uncertainty_falls_with_more_samples_and_off_the_data_rises() -> None:
-    few, many = (fit(SPACE, *sample(n, noise=0.004)) for n in (30, 300))
+    few, many = (fit_ridge(SPACE, *sample(n, noise=0.004)) for n in (30, 300))
     unseen, _ = sample(200, seed=9)
     assert few.std(unseen).mean() > 1.2 * many.std(unseen).mean()
     genes, top1 = sample(400, noise=0.004)
     small_only = genes[:, 0] < 2
-    partial_fit = fit(SPACE, genes[small_only], top1[small_only])
+    partial_fit = fit_ridge(SPACE, genes[small_only], top1[small_only])
     assert partial_fit.std(unseen[unseen[:, 0] < 2]).mean() <= partial_fit.std(unseen).mean() * 1.01
 
 
 def test_predictions_stay_in_the_unit_interval() -> None:
     rng = np.random.default_rng(0)
     genes = SPACE.sample(60, rng)
-    predictor = fit(SPACE, genes, (rng.random(60) > 0.5).astype(np.float64))
+    predictor = fit_ridge(SPACE, genes, (rng.random(60) > 0.5).astype(np.float64))
     top1 = predictor.top1(SPACE.sample(500, rng))
     assert ((top1 > 0) & (top1 < 1)).all()
     assert predictor.top1(genes[:0]).shape == (0,)
@@ -98,7 +98,7 @@ def test_predictions_stay_in_the_unit_interval() -> None:
 
 def test_constant_accuracy_is_predicted_as_that_constant() -> None:
     genes, _ = sample(40)
-    predictor = fit(SPACE, genes, np.full(40, 0.75))
+    predictor = fit_ridge(SPACE, genes, np.full(40, 0.75))
     assert predictor.top1(genes) == pytest.approx(np.full(40, 0.75), abs=2e-3)
 
 
@@ -113,7 +113,7 @@ def test_constant_accuracy_is_predicted_as_that_constant() -> None:
 )
 def test_bad_samples_are_refused(n: int, top1: Floats, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        fit(SPACE, sample(n)[0], top1)
+        fit_ridge(SPACE, sample(n)[0], top1)
 
 
 # -- cross-validation ----------------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def test_cross_validation_predicts_only_what_the_fit_has_not_seen() -> None:
 
 def test_report_of_a_good_fit() -> None:
     genes, top1 = sample(200, noise=0.002)
-    report = cross_validate(partial(fit, SPACE), genes, top1, np.random.default_rng(0))
+    report = cross_validate(partial(fit_ridge, SPACE), genes, top1, np.random.default_rng(0))
     assert report.kendall_tau > 0.9
     assert report.r2 > 0.95
     assert report.mean_absolute_error < 0.003
@@ -155,7 +155,7 @@ def test_report_of_a_good_fit() -> None:
 
 def test_too_few_for_the_folds() -> None:
     with pytest.raises(UserError, match="9 measured subnets; cross-validation over 5 folds needs at least 10"):
-        cross_validate(partial(fit, SPACE), *sample(9), np.random.default_rng(0))
+        cross_validate(partial(fit_ridge, SPACE), *sample(9), np.random.default_rng(0))
 
 
 def test_kendall_tau_by_hand_and_against_scipy() -> None:
@@ -173,7 +173,7 @@ def test_kendall_tau_by_hand_and_against_scipy() -> None:
 
 @pytest.fixture
 def stored(tmp_path: Path) -> tuple[Path, RidgePredictor]:
-    predictor = fit(SPACE, *sample(60, noise=0.003))
+    predictor = fit_ridge(SPACE, *sample(60, noise=0.003))
     save_predictor(tmp_path / "predictor", predictor, {"images": 5000, "report": {"kendall_tau": 0.9}})
     return tmp_path, predictor
 
