@@ -17,7 +17,7 @@ PART_PIXELS = 8192
 
 
 @torch.no_grad()
-def recalibrate_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None:
+def recalibrate_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> list[Tensor]:
     """Replace a plain module's batch-norm statistics by those of `batches`, in place; nothing else changes.
 
     Every layer normalises with the current batch's mean and biased variance while their averages over batches (weighted by
@@ -26,6 +26,9 @@ def recalibrate_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None
     Args:
         module: a plain network, as `extract` returns it.
         batches: images, float32[batch, channels, height, width] each.
+
+    Returns:
+        What the module made of each batch.
 
     Raises:
         UserError: no batches.
@@ -55,14 +58,14 @@ def recalibrate_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None
 
     widening = [child for child in module.modules() if isinstance(child, ConvNorm) and widens(child)]
     hooks = [norm.register_forward_pre_hook(use_batch_statistics) for norm in norms]
-    images = 0
+    images, outputs = 0, []
     done = False
     try:
         module.eval()  # a layer then normalises with what its hook has just put there
         for block in widening:
             block.forward = partial(widen, block)  # type: ignore[method-assign]
         for batch in batches:
-            module(batch)
+            outputs.append(module(batch))
             images += len(batch)
         if images == 0:
             raise UserError("batch-norm recalibration got no images; give at least one batch")
@@ -81,6 +84,7 @@ def recalibrate_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None
             for norm, mean, var in saved:
                 _mean(norm).copy_(mean)
                 _var(norm).copy_(var)
+    return outputs
 
 
 def batch_statistics(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,14 +14,17 @@ from ofa.batch_norm import recalibrate_batch_norm
 from ofa.data import Data
 from ofa.distributed import ALONE, World
 from ofa.extraction import extract
-from ofa.inference import products_behind_pools, speed_up
+from ofa.inference import speed_up
 from ofa.memory import keep_freed_memory
 from ofa.recipe import EvaluationConfig
 from ofa.run import RunDirectory
+from ofa.shared_start import Seen, SharedStarts
+from ofa.static import Net
 from ofa.subnet import Subnet
 from ofa.supernet import Supernet
 
 CACHE_BYTES = 2**30  # prepared images of one split at one resolution above this are made anew each time
+STARTS_BYTES = 2**30  # outputs of first blocks that are kept, of all splits and resolutions together
 
 
 class SubnetEvaluator:
@@ -49,7 +52,8 @@ class SubnetEvaluator:
         self.device, self.world = device, world
         if torch.device(device).type == "cpu":
             keep_freed_memory()
-        self._cache: dict[tuple[str, int], list[tuple[Tensor, Tensor]]] = {}
+        self._cache: dict[tuple[str, int], list[Tensor]] = {}
+        self._starts = SharedStarts(STARTS_BYTES)
 
     def size(self, split: str = "validation") -> int:
         """Images that an accuracy on `split` is measured on."""
@@ -62,7 +66,7 @@ class SubnetEvaluator:
 
     def recalibration_images(self, resolution: int) -> Iterable[Tensor]:
         """Batches of training images for batch-norm statistics."""
-        return (images for images, _ in self._batches("train", resolution, self.config.recalibration_images))
+        return self._batches("train", resolution, self.config.recalibration_images)
 
     @torch.inference_mode()
     def top1(self, subnets: Sequence[Subnet], split: str = "validation", progress: bool = False) -> npt.NDArray[np.float64]:
@@ -70,34 +74,48 @@ class SubnetEvaluator:
         self.size(split)  # a split that is not there is an error before the bar
         values = self.world.map(lambda subnet: float(self.correct(subnet, split).mean()), subnets)
         bar = tqdm(values, f"measuring on {split}", len(subnets), unit="subnet", disable=not progress)
-        return np.array(list(bar), dtype=np.float64)
+        found = np.array(list(bar), dtype=np.float64)
+        self._starts.clear()  # the supernet may train on
+        return found
 
     @torch.inference_mode()
     def correct(self, subnet: Subnet, split: str = "validation") -> npt.NDArray[np.bool_]:
-        """Of which images the first guess is the label, bool[images], in the same order for every subnet."""
-        module = self._extracted(subnet)
-        products_behind_pools(module)
-        return self.correct_of(self._recalibrated(module, subnet.resolution), subnet.resolution, split)
+        """Of which images the first guess is the label, bool[images], in the same order for every subnet.
+
+        What subnets have in common at their start is kept from call to call, up to STARTS_BYTES.
+        """
+        seen = Seen(self.recalibration_images(subnet.resolution), self._images(split, subnet.resolution))
+        ends = []
+        if isinstance(seen.recalibration, list) and isinstance(seen.images, list):  # else too many to keep
+            count = sum(map(len, (*seen.recalibration, *seen.images)))
+            ends = self._starts.ends(self.supernet.space, subnet, count)
+        guesses = self._starts.guesses(self._extracted(subnet), seen, f"{split} {subnet.resolution}", ends)
+        return self._right(guesses, split)
 
     @torch.inference_mode()
     def correct_of(self, module: nn.Module, resolution: int, split: str = "validation") -> npt.NDArray[np.bool_]:
         """As `correct`, of a plain network, which can then only be used for this."""
         speed_up(module)
-        batches = self._batches(split, resolution, self.size(split))
-        right = torch.cat([module(images).argmax(1) == labels for images, labels in batches])
-        return np.asarray(right.cpu().numpy())
+        return self._right(torch.cat([module(images).argmax(1) for images in self._images(split, resolution)]), split)
 
-    def _extracted(self, subnet: Subnet) -> nn.Module:
-        module: nn.Module = extract(self.supernet, subnet).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def _right(self, guesses: Tensor, split: str) -> npt.NDArray[np.bool_]:
+        return np.asarray(guesses.cpu().numpy() == self.data.labels(split)[: len(guesses)])
+
+    def _extracted(self, subnet: Subnet) -> Net:
+        module: Net = extract(self.supernet, subnet).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return module
 
     def _recalibrated(self, module: nn.Module, resolution: int) -> nn.Module:
         recalibrate_batch_norm(module, self.recalibration_images(resolution))
         return module.eval()
 
-    def _batches(self, split: str, resolution: int, limit: int) -> Iterable[tuple[Tensor, Tensor]]:
+    def _images(self, split: str, resolution: int) -> Iterable[Tensor]:
+        return self._batches(split, resolution, self.size(split))
+
+    def _batches(self, split: str, resolution: int, limit: int) -> Iterable[Tensor]:
+        """Prepared images; a list where they are kept."""
         limit = min(limit, len(self.data.labels(split)))
-        batches = self.data.batches(
+        whole = self.data.batches(
             split,
             batch_size=min(self.config.batch_size, limit),
             resolution=resolution,
@@ -106,6 +124,7 @@ class SubnetEvaluator:
             limit=limit,
             device=self.device,
         )
+        batches = (images for images, _ in whole)
         if 4 * limit * self.data.channels * resolution**2 > CACHE_BYTES:
             return batches
         key = (split, resolution)

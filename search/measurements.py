@@ -75,6 +75,7 @@ class MeasurementLog:
         """
         new = {row.tobytes(): row for row in genes if row.tobytes() not in self.known}  # a row may be asked for twice
         rows = np.array(list(new.values()), dtype=np.int8).reshape(-1, genes.shape[1])
+        rows = np.unique(rows, axis=0)  # in order: subnets that start alike follow each other, and share that work
         shown = progress(rows) if progress and len(rows) else rows
         for right, row in zip(spread(measure, rows), shown, strict=True):
             self._append(row, right)
