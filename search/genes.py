@@ -6,6 +6,7 @@ Genes here always index the choices of the whole space (`ofa.space`), also when 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,14 +37,23 @@ def keys(genes: Genes) -> npt.NDArray[np.uint64]:
     A random linear form modulo 2**64: two different rows collide with probability about 2**-62, so a search over a million
     subnets loses one to a collision less than once in a million runs.
     """
-    weights = np.random.default_rng(20_191_208).integers(0, 2**64, size=genes.shape[1], dtype=np.uint64) | np.uint64(1)
-    return np.asarray(genes.astype(np.uint64) @ weights, dtype=np.uint64)
+    return np.asarray(genes.astype(np.uint64) @ _odd_numbers(genes.shape[1]), dtype=np.uint64)
+
+
+@cache
+def _odd_numbers(count: int) -> npt.NDArray[np.uint64]:
+    return np.random.default_rng(20_191_208).integers(0, 2**64, size=count, dtype=np.uint64) | np.uint64(1)
+
+
+def first_places(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """The place of every distinct key where it is first, in order of first appearance."""
+    _, first = np.unique(keys, return_index=True)
+    return np.sort(first)
 
 
 def distinct(genes: Genes) -> Genes:
     """The rows without repetition, in order of first appearance; rows must be canonical."""
-    _, first = np.unique(keys(genes), return_index=True)
-    return genes[np.sort(first)]
+    return genes[first_places(keys(genes))]
 
 
 class Domain:

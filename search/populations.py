@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ofa.space import Genes
 from search.feasibility import violation
-from search.genes import Domain, keys
+from search.genes import Domain
 from search.guess import Guess
 from search.problem import Floats
 from search.searcher import Archive
@@ -96,8 +96,8 @@ def generation(
     promise = np.full(len(mother), -np.inf)
     promise[fits] = _promise(populations, home, children[fits], mother[fits], father[fits])
     best = _best_of_each(promise.reshape(brood, -1))
-    new = archive.new(children[best])[: min(len(genes), archive.left - reserve)]
-    home = home[mother[best][_places(new, children[best])]]
+    best = best[archive.new_places(children[best])][: min(len(genes), archive.left - reserve)]
+    new, home = children[best], home[mother[best]]
     top1 = archive.add(new)
     for i, population in enumerate(populations):
         population.join(new[home == i], top1[home == i])
@@ -122,8 +122,3 @@ def _best_of_each(promise: Floats) -> Indices:
     places = (order * promise.shape[1] + np.arange(promise.shape[1])).ravel()
     return np.asarray(places[np.isfinite(promise.ravel()[places])])
 
-
-def _places(rows: Genes, among: Genes) -> Indices:
-    """Where each row is found first among others."""
-    known, first = np.unique(keys(among), return_index=True)
-    return np.asarray(first[np.searchsorted(known, keys(rows))])

@@ -14,7 +14,7 @@ from ofa.errors import UserError
 from ofa.space import Genes
 from search.domination import hypervolume, nondominated
 from search.feasibility import not_accurate_enough, violation
-from search.genes import distinct, keys
+from search.genes import first_places, keys
 from search.problem import Floats, Problem
 
 KEEP = 256
@@ -98,11 +98,14 @@ class Archive:
 
     def new(self, genes: Genes) -> Genes:
         """The rows that are feasible and not yet evaluated, without repetition."""
-        if not len(genes):
-            return genes
-        genes = distinct(genes)
-        fresh = genes[[key not in self._seen for key in keys(genes).tolist()]]
-        return fresh[violation(self.problem, fresh) <= 0] if len(fresh) else fresh
+        return genes[self.new_places(genes)]
+
+    def new_places(self, genes: Genes) -> npt.NDArray[np.int64]:
+        """Where the rows of `new` are, int64[rows]."""
+        hashes = keys(genes)
+        first = first_places(hashes)
+        fresh = first[[key not in self._seen for key in hashes[first].tolist()]]
+        return fresh[violation(self.problem, genes[fresh]) <= 0] if len(fresh) else fresh
 
     def add(self, genes: Genes, top1: Floats | None = None) -> Floats:
         """Evaluate rows out of `new`, as many as the budget allows, and keep the best; returns top-1 in order.
