@@ -25,6 +25,7 @@ from ofa.run import RunDirectory
 from ofa.static import build_net
 from ofa.step import GradientStep
 from ofa.training import Trainer
+from tests.test_inference import check_statistics_of_large_maps
 from tests.test_no_waiting import BATCHES, KINDS, data_of
 from tests.test_switches import check_fused_optimiser, check_synchronised_norm
 from tests.tiny import killed_after, write_recipe
@@ -131,6 +132,11 @@ def test_recomputed_blocks_change_little_and_need_less_memory(precision: str) ->
     assert float(torch.cosine_similarity(*gradients, dim=0)) > 0.999  # a GPU's sums are in no fixed order
     for name, value in statistics[0].items():
         torch.testing.assert_close(statistics[1][name], value, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_statistics_of_large_maps_are_exact(memory_format: torch.memory_format) -> None:
+    check_statistics_of_large_maps(memory_format, "cuda")
 
 
 def test_the_fused_optimiser_takes_the_steps_of_the_plain_one() -> None:

@@ -77,15 +77,31 @@ def test_statistics_follow_from_the_input_of_a_1x1_convolution(memory_format: to
     torch.testing.assert_close(batch_statistics(y.contiguous(memory_format=memory_format)), expected)
 
 
-@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
-def test_statistics_of_large_maps_are_exact(memory_format: torch.memory_format) -> None:
-    """A float32 sum over all pixels in a row would be off by 1e-4."""
-    x = torch.randn(33, 8, 96, 96, generator=seeded(0)) + 3
+def check_statistics_of_large_maps(memory_format: torch.memory_format, device: str) -> None:
+    x = torch.randn(33, 8, 96, 96, generator=seeded(0)).to(device) + 3
     exact = x.double()
     mean, var = batch_statistics(x.contiguous(memory_format=memory_format))
     expected = exact.var((0, 2, 3), unbiased=False)
     torch.testing.assert_close(var.double(), expected, rtol=5e-6, atol=0)
     torch.testing.assert_close(mean.double(), exact.mean((0, 2, 3)), rtol=5e-6, atol=0)
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_statistics_of_large_maps_are_exact(memory_format: torch.memory_format) -> None:
+    """A float32 sum over all pixels in a row would be off by 1e-4."""
+    check_statistics_of_large_maps(memory_format, "cpu")
+
+
+def test_a_gpu_is_asked_for_statistics_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def statistics(x: Tensor, *_: object) -> tuple[Tensor, Tensor]:
+        asked.append(len(x))
+        return x.new_empty(8), x.new_empty(8)
+
+    monkeypatch.setattr(torch, "batch_norm_update_stats", statistics)
+    batch_statistics(torch.empty(33, 8, 96, 96, device="meta"))
+    assert asked == [33]
 
 
 def test_recalibration_by_way_of_inputs_is_the_plain_one_up_to_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
