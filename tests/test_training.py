@@ -22,7 +22,7 @@ from ofa import UserError
 from ofa.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
 from ofa.distributed import World
 from ofa.energy import EnergyMeter
-from ofa.metrics import LateReading
+from ofa.metrics import LateReading, Progress
 from ofa.optimiser import make_optimiser
 from ofa.recipe import load_recipe
 from ofa.result import report_result
@@ -246,3 +246,13 @@ def test_weight_decay_spares_norms_biases_and_transforms(finished: RunDirectory)
     assert any(name.endswith(".bias") for name in names)
     assert not any(name.endswith("conv.weight") for name in names)
     assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))
+
+
+def test_progress_in_a_file_is_a_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(1000, 0)
+    for _ in range(1000):
+        progress.step("all", 0, 1, 0.5)
+    progress.close()
+    shown = capsys.readouterr().err
+    assert 1 <= shown.count("step/s") <= 3
+    assert "1000/1000" in shown

@@ -138,7 +138,7 @@ def printer(args: argparse.Namespace) -> Callable[[str], None]:
 
 
 def _bar(rows: Genes) -> Iterable[Genes]:
-    from tqdm import tqdm
+    from ofa.metrics import progress_bar
 
-    bar: Iterable[Genes] = tqdm(rows, desc="measuring", unit="subnet", file=sys.stderr)
+    bar: Iterable[Genes] = progress_bar(rows, desc="measuring", unit="subnet")
     return bar
