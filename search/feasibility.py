@@ -8,7 +8,7 @@ import numpy as np
 
 from ofa.space import Genes
 from search.genes import distinct
-from search.problem import METRICS, Floats, Infeasible, Limit, Problem, number
+from search.problem import METRICS, Floats, Infeasible, Limit, Problem, limit_number, number
 
 STARTS = 16
 STEPS = 200
@@ -78,7 +78,7 @@ def infeasible(problem: Problem, scouts: Genes, closest: Genes) -> Infeasible:
         return Infeasible("; ".join(_sentence(problem, limit, value) for limit, value in violated.items()), violated)
     values = {limit: float(problem.cost(limit.metric, limit.platform, closest[:1])[0]) for limit in problem.limits}
     wanted = " and ".join(str(limit) for limit in problem.limits)
-    reached = " and ".join(f"{number(value)} {METRICS[limit.metric].unit}" for limit, value in values.items())
+    reached = " and ".join(f"{limit_number(value)} {METRICS[limit.metric].unit}" for limit, value in values.items())
     message = f"no subnet of {problem.space.name} has {wanted} together{_sure(problem)}, though each alone is attainable"
     return Infeasible(f"{message}; the closest has {reached}", values)
 
@@ -93,8 +93,9 @@ def not_accurate_enough(problem: Problem, best: float) -> Infeasible:
 def _sentence(problem: Problem, limit: Limit, value: float) -> str:
     metric = METRICS[limit.metric]
     place = f" on {limit.platform}" if metric.on_platform else ""
-    wanted = f"no subnet of {problem.space.name} {metric.under} {number(limit.bound)} {metric.unit}{place}{_sure(problem)}"
-    return f"{wanted}; the {metric.cheapest} {number(value)} {metric.unit}"
+    asked = number(limit.bound) if float(number(limit.bound)) == limit.bound else str(limit.bound)
+    wanted = f"no subnet of {problem.space.name} {metric.under} {asked} {metric.unit}{place}{_sure(problem)}"
+    return f"{wanted}; the {metric.cheapest} {limit_number(value)} {metric.unit}"
 
 
 def _sure(problem: Problem) -> str:

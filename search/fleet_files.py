@@ -110,7 +110,7 @@ def write_fleet(path: Path, report: FleetReport) -> list[Path]:
         if writer is None:
             writer = csv.DictWriter(buffer, row.keys(), lineterminator="\n")
             writer.writeheader()
-        attainable = " ".join(f"{name}={value:.6g}" for name, value in row["attainable"].items())
+        attainable = " ".join(f"{name}={value}" for name, value in row["attainable"].items())
         writer.writerow(row | {"attainable": attainable, "feasible": int(row["feasible"])})
     atomic_write(path, buffer.getvalue())
     document = {"subnets": subnets, "surfaces": _surfaces(report)}

@@ -205,3 +205,10 @@ def number(value: float) -> str:
     """A value for people: four significant digits at most, no trailing zeros, but one decimal for whole small numbers."""
     text = f"{value:.4g}"
     return f"{value:.1f}" if "." not in text and "e" not in text and abs(value) < 100 else text
+
+
+def limit_number(value: float) -> str:
+    """As `number`, but never below the value: what someone takes from a message as a limit can then be met."""
+    from decimal import ROUND_CEILING, Context, Decimal
+
+    return number(value if float(number(value)) >= value else float(Decimal(value).normalize(Context(4, ROUND_CEILING))))

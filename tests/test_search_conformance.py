@@ -13,7 +13,7 @@ from latency_tables import load_platform
 from ofa.errors import UserError
 from search.history import SearchLog, read_log
 from search.optuna_search import OptunaSearch
-from search.problem import Infeasible, Limit, Problem
+from search.problem import Infeasible, Limit, Problem, limit_number
 from search.random_search import RandomSearch
 from search.searcher import Searcher, SearchResult, find_searcher, searchers
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_problem, make_space, one_subnet_space
@@ -93,7 +93,7 @@ def test_infeasible_names_the_cheapest_value(searcher: Searcher, budget: int) ->
     problem = make_problem(space, latency_ms=0.5, params_m=100.0)
     rows = every_subnet(space)
     cheapest = problem.cost("latency_ms", "toy-phone", rows).min()
-    expected = rf"^no subnet of toy runs under 0.5 ms on toy-phone; the fastest takes {cheapest:.4g} ms$"
+    expected = rf"^no subnet of toy runs under 0.5 ms on toy-phone; the fastest takes {limit_number(cheapest)} ms$"
     with pytest.raises(Infeasible, match=expected) as caught:
         searcher.search(problem, rng(), budget)
     assert list(caught.value.attainable.values()) == pytest.approx([cheapest])

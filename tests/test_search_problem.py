@@ -9,7 +9,7 @@ from ofa.errors import UserError
 from ofa.space import load_space
 from search.feasibility import feasible_seeds
 from search.genes import Domain, distinct, keys, present
-from search.problem import Infeasible, Limit, Objective, Problem
+from search.problem import Infeasible, Limit, Objective, Problem, limit_number
 from search.searcher import Archive, find_searcher
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_problem, make_space, one_subnet_space
 
@@ -18,6 +18,23 @@ from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_problem,
 def test_limits_must_be_positive_numbers(bound: float) -> None:
     with pytest.raises(UserError, match=r"limit latency_ms is .*; must be a positive number"):
         Limit("latency_ms", bound, "phone")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.55312, "1.554"), (0.0092854839, "0.009286"), (11.0, "11.0"), (999.91, "1000"), (123456.0, "1.235e+05")],
+)
+def test_an_attainable_value_is_never_rounded_down(value: float, text: str) -> None:
+    assert limit_number(value) == text
+
+
+def test_a_limit_just_below_the_attainable_value_is_told_apart() -> None:
+    space = make_space()
+    cheapest = make_problem(space).cost("latency_ms", "toy-phone", every_subnet(space)).min()
+    bound = float(cheapest) * (1 - 1e-9)
+    problem = make_problem(space, latency_ms=bound)
+    with pytest.raises(Infeasible, match=f"under {bound} ms on toy-phone; the fastest takes {limit_number(cheapest)} ms$"):
+        feasible_seeds(problem, np.random.default_rng(0))
 
 
 def test_unknown_metric_platform_and_algorithm_are_named() -> None:
