@@ -52,7 +52,7 @@ class SubnetEvaluator:
         self.device, self.world = device, world
         if torch.device(device).type == "cpu":
             keep_freed_memory()
-        self._cache: dict[tuple[str, int], list[Tensor]] = {}
+        self._cache: dict[tuple[str, int, int], list[Tensor]] = {}
         self._starts = SharedStarts(STARTS_BYTES)
 
     def size(self, split: str = "validation") -> int:
@@ -127,7 +127,7 @@ class SubnetEvaluator:
         batches = (images for images, _ in whole)
         if 4 * limit * self.data.channels * resolution**2 > CACHE_BYTES:
             return batches
-        key = (split, resolution)
+        key = (split, resolution, limit)
         if key not in self._cache:
             self._cache[key] = list(batches)
         return self._cache[key]

@@ -46,6 +46,14 @@ def test_evaluate_measures_named_and_random_subnets(trained: Path, capsys: pytes
     assert "smallest" in out
 
 
+def test_evaluate_on_training_images_looks_at_as_many_as_asked(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(trained / "run"), "--split", "train", "--images", "7", "--random", "3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["images"] == 7
+    for row in found["subnets"]:
+        assert 7 * row["top1"] == pytest.approx(round(7 * row["top1"]))
+
+
 def test_evaluate_reads_a_subnet_from_a_file(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from ofa import load_space
 
