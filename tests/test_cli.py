@@ -87,7 +87,8 @@ def test_an_unknown_option_exits_2(verb: types.ModuleType, capsys: pytest.Captur
     with pytest.raises(SystemExit) as caught:
         main(["probe", "--numbr", "3"])
     assert caught.value.code == 2
-    assert "--numbr" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert shown == "ofa probe: error: unrecognized arguments: --numbr 3 (ofa probe --help shows the options)\n"
 
 
 def test_json_is_one_object_and_the_only_output(verb: types.ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,6 +124,17 @@ def test_our_own_mistakes_are_not_hidden(verb: types.ModuleType) -> None:
     verb.run = run  # type: ignore[attr-defined]
     with pytest.raises(KeyError, match="bug"):
         main(["probe"])
+
+
+def test_a_file_that_cannot_be_opened_is_one_line(
+    verb: types.ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(args: argparse.Namespace) -> dict[str, Any]:
+        return {"content": tmp_path.read_text()}
+
+    verb.run = run  # type: ignore[attr-defined]
+    assert main(["probe"]) == 2
+    assert capsys.readouterr().err == f"ofa probe: error: {tmp_path}: Is a directory\n"
 
 
 def test_an_interrupt_exits_130(verb: types.ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

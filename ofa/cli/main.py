@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from ofa.errors import UserError
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb in SMALL_MATRICES:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy reads it when it is imported; torch does not
     module = importlib.import_module(f"ofa.cli.{verb}")
-    command = argparse.ArgumentParser(
+    command = _Parser(
         prog=f"ofa {verb}",
         description=module.__doc__,
         epilog=f"example:\n  {module.EXAMPLE}",
@@ -69,13 +70,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader went away (`ofa ... | head`): not an error
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"ofa {verb}: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line; the usage is a `--help` away."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2."""
+        self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help shows the options)\n")
 
 
 def _parser() -> argparse.ArgumentParser:
     width = max(map(len, VERBS))
     lines = "\n".join(f"  {verb:{width}}  {text}" for verb, text in VERBS.items())
-    return argparse.ArgumentParser(
+    return _Parser(
         prog="ofa",
         usage="ofa VERB ... (ofa VERB --help shows its options and an example)",
         description=f"Once-for-all networks: train once, query a subnet for any device.\n\nverbs:\n{lines}",

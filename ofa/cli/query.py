@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     limits = limits_of(parse_bounds(args), names)
     objective = objective_of(args.minimize, names)
 
-    from ofa.cli.common import Measured, open_predictor, platform_costs
+    from ofa.cli.common import Measured, open_predictor, warn
     from ofa.run_files import RunFiles
     from search.problem import Problem
     from search.searcher import default_budget
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     out = args.out or directory.path / "queries" / query_name(args, names, limits)
     check_subnet_out(out)
     predictor, facts = open_predictor(directory)
-    costs = [platform_costs(platform, directory.space, args.confidence) for platform in platforms]
+    costs = [platform.costs(directory.space, args.confidence) for platform in platforms]
     problem = Problem(
         space=directory.space,
         predictor=predictor,
@@ -118,6 +118,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     budget = args.budget or default_budget(searcher.name)
     problem = _logged(problem, args, searcher.name, budget)
     result = searcher.search(problem, np.random.default_rng(args.seed), budget)
+    for cost in costs:
+        warn(cost)  # of an answer only: a mistake is one line
     proven = "; no subnet within the limits is predicted better" if result.optimal else ""
     say(f"{searcher.name} ({why}): {result.evaluations} predictions in {result.seconds:.2f} s{proven}")
 
