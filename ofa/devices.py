@@ -27,6 +27,11 @@ def choose_device(name: str) -> torch.device:
         raise UserError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
+    if device.type not in ("cpu", "cuda"):
+        try:
+            torch.zeros(1, device=device).item()
+        except (RuntimeError, NotImplementedError) as error:
+            raise UserError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}") from None
     return device
 
 

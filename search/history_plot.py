@@ -9,7 +9,7 @@ import numpy as np
 
 from ofa.errors import UserError
 from search.history import LoggedSearch
-from search.plot import COLOURS, bare_axes
+from search.plot import COLOURS, bare_axes, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ def draw_history(logs: Mapping[str, LoggedSearch], title: str) -> Figure:
     accuracy = first.header["objectives"][0] == "accuracy"
     for (name, log), colour, dashes in zip(logs.items(), COLOURS, DASHES, strict=False):
         style = {"color": colour, "linestyle": dashes, "linewidth": 1.8, "where": "post"}
-        panels[0].step(log.evaluations, 100 * log.best if accuracy else log.best, label=name, **style)
+        panels[0].step(log.evaluations, 100 * log.best if accuracy else log.best, label=plain(name), **style)
         if several:
             whole = 0.01 * log.hypervolume[-1] if len(logs) > 1 else 1.0  # each has a reference point of its own
             panels[1].step(log.evaluations, log.hypervolume / whole, **style)

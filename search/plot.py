@@ -51,6 +51,11 @@ CLOUD_SHARE = 1.15
 """How far below the front's span of accuracy the cloud may stretch the axis, in units of that span."""
 
 
+def plain(text: str) -> str:
+    """A name as matplotlib draws it letter by letter: a dollar sign does not begin a formula."""
+    return text.replace("$", r"\$")
+
+
 def check_format(path: Path) -> None:
     """Raise `UserError` for a file name that cannot be drawn to."""
     if path.suffix.lower() not in FORMATS:
@@ -82,9 +87,9 @@ def draw(surveys: Sequence[Survey], title: str, subtitle: str = "", overlay: Ove
     for survey, colour, marker in zip(surveys, COLOURS, MARKERS, strict=False):
         _draw_survey(axes, survey, colour, marker)
     _set_axes(axes, surveys, overlay)
-    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", pad=24 if subtitle else 10)
+    axes.set_title(plain(title), loc="left", fontsize=13, fontweight="bold", pad=24 if subtitle else 10)
     if subtitle:
-        axes.text(0, 1.02, subtitle, transform=axes.transAxes, fontsize=9.5, color="#555555", va="bottom")
+        axes.text(0, 1.02, plain(subtitle), transform=axes.transAxes, fontsize=9.5, color="#555555", va="bottom")
     figure.legend(handles=_legend(surveys, overlay), loc="outside lower center", ncols=2, fontsize=9.5, frameon=False)
     if overlay is not None:
         _draw_overlay(figure, axes, overlay, surveys)
@@ -148,7 +153,7 @@ def _draw_overlay(figure: Figure, axes: Axes, overlay: Overlay, surveys: Sequenc
     for name, x, y in zip(overlay.names, overlay.cost, 100 * overlay.top1, strict=True):
         for across, up, horizontal, vertical in SIDES:
             label = axes.annotate(
-                name,
+                plain(name),
                 (x, y),
                 xytext=(across, up),
                 textcoords="offset points",
@@ -190,7 +195,9 @@ def _legend(surveys: Sequence[Survey], overlay: Overlay | None) -> list[Artist]:
     grey = COLOURS[0] if alone else "#666666"
     handles: list[Artist] = []
     if not alone:
-        handles += [Patch(color=colour, label=survey.platform) for survey, colour in zip(surveys, COLOURS, strict=False)]
+        handles += [
+            Patch(color=colour, label=plain(survey.platform)) for survey, colour in zip(surveys, COLOURS, strict=False)
+        ]
     cloud = f"random subnets, predicted ({len(surveys[0].cloud_cost):,}{'' if alone else ' each'})"
     handles.append(Line2D([], [], linestyle="none", marker=".", markersize=5, color=grey, alpha=0.6, label=cloud))
     sure = " (band: 1 standard deviation)" if surveys[0].front_std is not None else ""

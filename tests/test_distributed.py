@@ -505,6 +505,8 @@ def test_each_process_of_a_machine_has_its_own_gpu(monkeypatch: pytest.MonkeyPat
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda:1")
     assert choose_device("cpu") == torch.device("cpu")
     assert current == 3 * [torch.device("cuda:1")]
+    with pytest.raises(UserError, match="--device meta cannot be used here: "):
+        choose_device("meta")
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(UserError, match="--device cuda:2: this machine has 2 CUDA devices"):
         choose_device("auto")

@@ -67,6 +67,12 @@ def test_pareto_mistakes_are_one_line(run: Path, tmp_path: Path, capsys: pytest.
     text = error(capsys, *base, "--platform", PLATFORM, "--out", tmp_path / "x.png")
     assert "--platform is edge-int8, edge-int8; must be distinct" in text
     assert "--points is 1; must be at least 2" in error(capsys, *base, "--points", 1, "--out", tmp_path / "x.png")
+    same = (*base, "--out", tmp_path / "x.png", "--no-verify")
+    assert "x.png, which is the file of --out; give another" in error(capsys, *same, "--csv", tmp_path / "x.png")
+    (tmp_path / "x.csv").write_text("name,top1,energy_mj\nmine,0.7,0.002\n")
+    assert "x.csv, which is the file of --overlay" in error(capsys, *same, "--overlay", tmp_path / "x.csv")
+    assert "mine" in (tmp_path / "x.csv").read_text()
+    assert "energy is unknown" in error(capsys, "pareto", run, "--platform", "note10", *same[4:])  # and no warning
     with pytest.raises(SystemExit) as caught:
         main([*map(str, base), "--x", "price", "--out", "x.png"])
     assert caught.value.code == 2
@@ -97,10 +103,10 @@ def test_pareto_of_a_part(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_overlay_is_drawn_and_checked(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     points, out = tmp_path / "nets.csv", tmp_path / "front.svg"
-    points.write_text("name,energy_mj,latency_ms,top1\nFamousNet,0.002,1,0.7\nOther,0.001,2,0.5\n")
+    points.write_text("name,energy_mj,latency_ms,top1\nFamousNet,0.002,1,0.7\nOther,0.001,2,0.5\n$x_{$,0.003,2,0.6\n")
     words = ("pareto", run, "--platform", PLATFORM, "--samples", 20, "--no-verify", "--overlay", points, "--out", out)
     ofa(capsys, *words)
-    for text in ("FamousNet", "Other", "other networks, as given"):
+    for text in ("FamousNet", "Other", "$x_{$", "other networks, as given"):
         assert text in out.read_text()
 
     def refused(text: str) -> str:

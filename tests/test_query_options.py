@@ -16,7 +16,7 @@ from ofa.cli.main import main
 from ofa.run_files import RunFiles
 from ofa.space import Genes
 from search import load_predictor
-from search.problem import Floats
+from search.problem import Floats, limit_number
 from tests.platform_toys import measured
 from tests.verbs import error, figures, ofa
 
@@ -206,6 +206,8 @@ def test_a_logged_search_resumes(run: Path, tmp_path: Path, capsys: pytest.Captu
             ("--platform", EDGE, "--platform", NOTE10, "--minimize", "latency_ms"),
             "--minimize is latency_ms, but on which platform? Give --minimize edge-int8=latency_ms, say",
         ),
+        (("--platform", NOTE10, "--energy-mj", "2"), "platform note10: energy is unknown"),
+        (("--platform", NOTE10, "--latency-ms", "1e-6"), "the fastest takes"),
         (("--platform", EDGE, "--min-top1", "88"), "min_top1 is 88; must be above 0 and at most 1"),
         (
             ("--platform", EDGE, "--minimize", "macs_m", "--algorithm", "evolution"),
@@ -270,7 +272,10 @@ def test_fleet_rows_are_what_queries_answer(run: Path, tmp_path: Path, capsys: p
             assert float(row["latency_ms"]) == pytest.approx(costs(run, row["platform"], genes)["latency_ms"])
         else:
             attainable = float(row["attainable"].removeprefix("latency_ms="))
-            assert f"the fastest takes {attainable:.4g} ms" in error(capsys, "query", run, *words)
+            message = error(capsys, "query", run, *words)
+            assert f"the fastest takes {limit_number(attainable)} ms" in message
+            for value in (attainable, message.split()[-2]):  # both are limits that can be met
+                ofa(capsys, "query", run, *(str(value) if word == row["max_latency_ms"] else word for word in words))
     phone = rows[2]
     assert float(phone["latency_ms"]) < float(phone["upper_latency_ms"]) <= float(phone["max_latency_ms"])
     assert rows[4]["device"] == "line 6"
@@ -334,4 +339,6 @@ def test_options_that_do_not_go_with_a_fleet(run: Path, tmp_path: Path, capsys: 
     assert "--macs-m does not go with --fleet" in error(capsys, *words, "--macs-m", 3)
     assert "--history does not go with --fleet" in error(capsys, *words, "--history", "a.jsonl")
     assert "--algorithm is 'random'; with --fleet" in error(capsys, *words, "--algorithm", "random")
+    replaced = error(capsys, *words, "--out", tmp_path / "devices.csv")
+    assert f"--out is {tmp_path / 'devices.csv'}, which would replace --fleet" in replaced
     assert "--out is net; with --fleet it is a file, ending in .csv or .json" in error(capsys, *words, "--out", "net")

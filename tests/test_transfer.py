@@ -169,6 +169,8 @@ def test_finetuning_gains_and_says_so(trained: Path, tmp_path: Path, capsys: pyt
     assert "no run directory" in capsys.readouterr().err
     assert main(["finetune", str(folder), "--peak-lr", "0"]) == 2
     assert "--peak-lr is 0.0; must be above 0" in capsys.readouterr().err
+    assert main(["finetune", str(folder), "--distill", "nan"]) == 2
+    assert "--distill is nan; must be at least 0 and finite" in capsys.readouterr().err
     (tmp_path / "notes.txt").write_text("keep me")
     assert main(["finetune", str(folder), "--out", str(tmp_path)]) == 2
     assert "which exists and holds no subnet; give another folder" in capsys.readouterr().err

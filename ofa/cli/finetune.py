@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Train, recalibrate, measure before and after on the same validation images, write."""
-    check_at_least(args, epochs=1, distill=0)
+    check_at_least(args, epochs=1)
+    if not 0 <= args.distill < float("inf"):
+        raise UserError(f"--distill is {args.distill}; must be at least 0 and finite")
 
     from copy import deepcopy
 

@@ -37,7 +37,7 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
     from ofa.cli.common import open_predictor
     from ofa.run_files import RunFiles
     from search.fleet import answer
-    from search.fleet_files import check_fleet_format, read_fleet, write_fleet
+    from search.fleet_files import check_fleet_format, read_fleet, subnets_file, write_fleet
     from search.searcher import DEFAULT_BUDGET
 
     say = printer(args)
@@ -48,6 +48,8 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
     directory = RunFiles.open(args.run)
     out = args.out or directory.path / "queries" / f"{args.fleet.stem}-answer.csv"
     check_fleet_format(out)
+    if args.fleet.resolve() in (out.resolve(), subnets_file(out).resolve()):
+        raise UserError(f"--out is {out}, which would replace --fleet {args.fleet}; give another file")
     predictor, facts = open_predictor(directory)
     started = time.perf_counter()
     offers = _Offers(args.fleet, fleet, directory.space, predictor, fixes)
@@ -170,6 +172,7 @@ class _Offers:
 
 def _summary(result: FleetAnswer, seconds: float) -> list[str]:
     from search.fleet import NAMES
+    from search.problem import limit_number
 
     fleet, missing = result.fleet, (result.chosen < 0).nonzero()[0]
     kinds: dict[str, int] = {}
@@ -183,7 +186,7 @@ def _summary(result: FleetAnswer, seconds: float) -> list[str]:
     lines += [f"  {count:,} devices: {method}" for method, count in kinds.items()]
     for i in missing[:SHOWN]:
         attainable = ", ".join(
-            f"{name} {value:.4g} instead of {fleet.bounds[i, column]:g}"
+            f"{name} {limit_number(value)} instead of {fleet.bounds[i, column]:g}"
             for column, (name, value) in enumerate(zip(NAMES, result.attainable[i], strict=True))
             if value == value
         )

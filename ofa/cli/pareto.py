@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     check_format(args.out)
     csv = args.csv or args.out.with_suffix(".csv")
+    _check_csv(csv, args)
     fixes = parse_fixes(args.fix)
     platforms = load_platforms(args.platform)
     names = [platform.name for platform in platforms]
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"--platform is given {len(names)} times; at most {len(COLOURS)} can be told apart")
     overlay = None if args.overlay is None else read_overlay(args.overlay, args.x)
 
-    from ofa.cli.common import open_predictor, platform_costs
+    from ofa.cli.common import open_predictor, warn
     from ofa.run_files import RunFiles
 
     say = printer(args)
@@ -77,10 +78,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     surveys = []
     measured = None if args.no_verify else _measured(directory.path, args)
     for platform in platforms:
-        costs = platform_costs(platform, directory.space)
+        costs = platform.costs(directory.space)
         rng = np.random.default_rng(args.seed)  # the same cloud on every platform
         inside = searched_part(directory.space, fixes, [costs])
         part = survey(directory.space, predictor, costs, args.x, platform.name, args.samples, rng, part=inside)
+        warn(costs)
         if measured is not None:
             chosen = part.to_measure(args.points)
             part = part.with_measurements(chosen, costs.of(args.x, chosen), measured.top1(chosen), measured.images)
@@ -95,6 +97,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             say(line)
     say(f"drawn to {args.out}, numbers in {csv}")
     return {"out": str(args.out), "csv": str(csv), "x": args.x, "verified": not args.no_verify, "platforms": summaries}
+
+
+def _check_csv(csv: Path, args: argparse.Namespace) -> None:
+    """Raise `UserError` where the numbers would replace the figure, or what is to be drawn over it."""
+    for option, other in (("--out", args.out), ("--overlay", args.overlay)):
+        if other is not None and csv.resolve() == other.resolve():
+            raise UserError(f"the numbers would be written to {csv}, which is the file of {option}; give another with --csv")
 
 
 def _measured(run: Path, args: argparse.Namespace) -> Measured:
