@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from space_toys import toy_space
 
 from latency_tables.assemble import assemble, correction, reject_outliers, report
 from latency_tables.energy_loops import modelled
@@ -14,6 +13,7 @@ from latency_tables.results import Row
 from latency_tables.timing import REFERENCE, VISITS
 from ofa.errors import UserError
 from ofa.shapes import BlockShape, walk_blocks
+from tests.space_toys import toy_space
 
 Rows = list[Row]
 NOISE = ((1.0, 0.9, 1.1, 50.0), (1.0, 1.0, 1.3, 1.0))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from platform_toys import measured, small_space
 
 from latency_tables import load_platform, save_platform
 from ofa.errors import UserError
 from ofa.space import load_space
+from tests.platform_toys import measured, small_space
 
 
 @pytest.fixture

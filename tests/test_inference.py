@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from space_toys import toy_space, wide_space
-from tiny import write_recipe
 from torch import Tensor, nn
 
 from ofa import Supernet, extract, recalibrate_batch_norm
@@ -20,6 +18,8 @@ from ofa.space import SearchSpace
 from ofa.static import ConvNorm, Net
 from ofa.subnet import Subnet
 from ofa.training import Trainer
+from tests.space_toys import toy_space, wide_space
+from tests.tiny import write_recipe
 
 
 def seeded(seed: int) -> torch.Generator:

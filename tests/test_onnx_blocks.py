@@ -11,7 +11,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from space_toys import toy_space
 from torch import nn
 
 from latency_tables.onnx_blocks import Weights, build_empty, build_graph, noise
@@ -19,6 +18,7 @@ from ofa.errors import UserError
 from ofa.shapes import BlockShape, OpShape, walk_blocks
 from ofa.space import SearchSpace
 from ofa.static import build_block, build_net, fold_batch_norm
+from tests.space_toys import toy_space
 
 
 def weights_of(modules: Iterable[nn.Module]) -> Weights:

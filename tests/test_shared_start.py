@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from space_toys import toy_space
-from tiny import write_recipe
 from torch import Tensor, nn
 
 import ofa.shared_start
@@ -22,6 +20,8 @@ from ofa.shared_start import Seen, SharedStarts, pieces
 from ofa.space import SearchSpace
 from ofa.subnet import Subnet
 from ofa.training import Trainer
+from tests.space_toys import toy_space
+from tests.tiny import write_recipe
 
 PLENTY = 2**24
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from space_toys import toy_space
 
 from latency_tables import timing
 from latency_tables.factors import ShapeGrid
@@ -19,6 +18,7 @@ from latency_tables.results import COLUMNS, Results, read, settings_of
 from latency_tables.timing import REFERENCE, VISITS, Call, Item, Plan, Progress, Timed, run
 from ofa.errors import UserError
 from ofa.shapes import walk_blocks
+from tests.space_toys import toy_space
 
 ITEMS = {name: Item(name, 1, 8) for name in ("a", "b", "n")}
 PLAN = Plan("digest", ITEMS, (("a", "b"), ("n",)), batch=2, runs=3, seed=0)
