@@ -1,7 +1,10 @@
-"""Measuring a subnet (extract, recalibrate batch norm, validate): ours against the published package's routine.
+"""Measuring subnets (extract, recalibrate batch norm, validate): ours against the published package's routine.
 
-Both see the same subnets, the same number of images in batches of the same size, already in memory; they take turns, and
-medians are compared. Prints one JSON line; a subnet's images are those of recalibration and of validation together.
+Both see the same subnets, the same number of images in batches of the same size, already in memory; they take turns, subnet
+by subnet. Compared are medians of rounds over all subnets; a subnet's images are those of recalibration and of validation
+together. Ours is measured in two ways: `ours` as the predictor's data is collected, where what subnets share at their start
+is computed once in a round, and nothing is kept from one round to the next; `ours_alone` as if each subnet were the only one
+(`--alone 0` leaves it out). Prints one JSON line.
 
     python benchmarks/evaluate_subnet.py --published-python ~/venv-published/bin/python
 
@@ -21,7 +24,7 @@ import numpy as np
 import torch
 from train_step import SPACE, Published
 
-from ofa import Supernet, load_space, official
+from ofa import Subnet, Supernet, load_space, official
 from ofa.data import Data, DataConfig, load_data
 from ofa.evaluation import SubnetEvaluator
 from ofa.recipe import EvaluationConfig
@@ -34,7 +37,8 @@ def main() -> None:
     parser.add_argument("--recalibration", type=int, default=400, help="images")
     parser.add_argument("--validation", type=int, default=1000, help="images")
     parser.add_argument("--subnets", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="rounds over all subnets")
+    parser.add_argument("--alone", type=int, default=1, choices=(0, 1))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--published-python", required=True, help="interpreter of the published package's environment")
@@ -46,32 +50,45 @@ def main() -> None:
     subnets = [replace(subnet, resolution=args.size) for subnet in space.decode(space.sample(args.subnets, rng))]
     supernet = Supernet(space, torch.Generator().manual_seed(args.seed)).to(memory_format=torch.channels_last)
     with tempfile.TemporaryDirectory() as folder:
-        evaluator = SubnetEvaluator(supernet, _data(Path(folder), args, rng), _config(args))
+        data = _data(Path(folder), args, rng)
+    ours = {name: SubnetEvaluator(supernet, data, _config(args)) for name in ("ours", *["ours_alone"] * args.alone)}
     settings = {"batch": args.batch, "size": args.size, "threads": args.threads} | {
         "archs": [official.to_arch(space, subnet) for subnet in subnets],
         "recalibration": args.recalibration,
         "validation": args.validation,
     }
     published = Published(args.published_python, settings)
-    evaluator.top1(subnets[:1])  # prepares the images
-    seconds: dict[str, list[float]] = {"ours": [], "published": []}
-    for _ in range(args.repeats):
-        for i, subnet in enumerate(subnets):
-            start = time.perf_counter()
-            evaluator.top1([subnet])
-            seconds["ours"].append(time.perf_counter() - start)
-            seconds["published"].append(published.ask(f"evaluate {i}"))
-    images = args.recalibration + args.validation
-    line = {name: getattr(args, name) for name in ("size", "batch", "recalibration", "validation", "subnets", "threads")}
-    median = {name: float(np.median(values)) for name, values in seconds.items()}
+    for evaluator in ours.values():
+        evaluator.top1(subnets[:1])  # prepares the images
+    published.ask("evaluate 0")
+    seconds = [_round(ours, subnets, published) for _ in range(args.repeats)]
+    images = args.subnets * (args.recalibration + args.validation)
+    names = ("size", "batch", "recalibration", "validation", "subnets", "repeats", "threads", "seed")
+    rates = {name: images / np.array([part[name] for part in seconds]) for name in seconds[0]}
+    median = {name: float(np.median(values)) for name, values in rates.items()}
     print(
         json.dumps(
             {"space": SPACE}
-            | line
-            | {"images_per_s": {name: round(images / value, 1) for name, value in median.items()}}
-            | {"ours_over_published": round(median["published"] / median["ours"], 3)}
+            | {name: getattr(args, name) for name in names}
+            | {"images_per_s": {name: round(value, 1) for name, value in median.items()}}
+            | {"range": {name: [round(float(f(values)), 1) for f in (np.min, np.max)] for name, values in rates.items()}}
+            | {f"{name}_over_published": round(median[name] / median["published"], 3) for name in ours}
         )
     )
+
+
+def _round(ours: dict[str, SubnetEvaluator], subnets: list[Subnet], published: Published) -> dict[str, float]:
+    """Seconds of all subnets, for each way."""
+    seconds = dict.fromkeys([*ours, "published"], 0.0)
+    for i, subnet in enumerate(subnets):
+        for name, evaluator in ours.items():
+            if name == "ours_alone" or i == 0:
+                evaluator.top1([])  # lets go of what is kept
+            start = time.perf_counter()
+            evaluator.correct(subnet)
+            seconds[name] += time.perf_counter() - start
+        seconds["published"] += published.ask(f"evaluate {i}")
+    return seconds
 
 
 def _data(folder: Path, args: argparse.Namespace, rng: np.random.Generator) -> Data:
