@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -24,6 +25,7 @@ from ofa.subnet import Subnet
 from ofa.supernet import Supernet
 
 CACHE_BYTES = 2**30  # prepared images of one split at one resolution above this are made anew each time
+CACHES_BYTES = 2**32  # of all splits and resolutions; the longest unused are let go
 STARTS_BYTES = 2**30  # outputs of first blocks that are kept, of all splits and resolutions together
 
 
@@ -52,7 +54,7 @@ class SubnetEvaluator:
         self.device, self.world = device, world
         if torch.device(device).type == "cpu":
             keep_freed_memory()
-        self._cache: dict[tuple[str, int, int], list[Tensor]] = {}
+        self._cache: OrderedDict[tuple[str, int, int], list[Tensor]] = OrderedDict()
         self._starts = SharedStarts(STARTS_BYTES)
 
     def size(self, split: str = "validation") -> int:
@@ -128,9 +130,10 @@ class SubnetEvaluator:
         if 4 * limit * self.data.channels * resolution**2 > CACHE_BYTES:
             return batches
         key = (split, resolution, limit)
-        if key not in self._cache:
-            self._cache[key] = list(batches)
-        return self._cache[key]
+        kept = self._cache[key] = self._cache.pop(key, []) or list(batches)  # the last one in order is the last used
+        while sum(4 * batch.numel() for images in self._cache.values() for batch in images) > CACHES_BYTES:
+            self._cache.popitem(last=False)
+        return kept
 
 
 class Evaluator(SubnetEvaluator):

@@ -133,3 +133,20 @@ def test_an_evaluator_shares_between_calls_and_lets_go_after_a_list(tmp_path: Pa
     assert evaluator._starts.bytes_kept() > 0
     assert evaluator.top1(subnets).tolist() == [value.mean() for value in alone]
     assert evaluator._starts.bytes_kept() == 0
+
+
+def test_prepared_images_take_so_much_memory_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunDirectory.create(tmp_path / "run", *load_recipe(write_recipe(tmp_path)))
+    subnets = [replace(run.space.smallest(), resolution=side) for side in (12, 8, 12)]
+    plain, bounded = (Trainer(run, quiet=True).evaluator for _ in range(2))
+    expected = plain.top1(subnets)
+
+    def held(evaluator: SubnetEvaluator) -> int:
+        return sum(batch.nbytes for images in evaluator._cache.values() for batch in images)
+
+    both = 4 * 100 * 12**2  # 40 images for recalibration and 60 to look at, at the larger resolution
+    assert held(plain) > both
+    monkeypatch.setattr("ofa.evaluation.CACHES_BYTES", both)
+    for subnet, value in zip(subnets, expected, strict=True):
+        assert bounded.top1([subnet]) == value
+        assert 0 < held(bounded) <= both
