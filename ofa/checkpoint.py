@@ -62,6 +62,8 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint | None:
     if not latest.exists():
         return None
     facts = read_json(latest)
+    if not isinstance(facts, dict) or not facts.keys() >= {"file", "sha256", "position", "progress"}:
+        raise UserError(f"{latest}: damaged: names no checkpoint; delete {folder} to start over")
     path = folder / facts["file"]
     if sha256(path) != facts["sha256"]:
         raise UserError(f"{path}: damaged: its digest is not the one in {latest}; delete {folder} to start over")

@@ -24,11 +24,17 @@ class MetricsLog:
         self._writer = _tensorboard_writer(tensorboard) if tensorboard else None
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows so far; a last line cut off by a crash is left out."""
+        """All rows so far; a last line cut off by a crash is left out. Raises `UserError` for another line that is none."""
         if not self.path.exists():
             return []
-        lines = self.path.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1] if line]
+        lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
+        rows = []
+        for number, line in enumerate(lines[:-1], start=1):
+            try:
+                rows += [json.loads(line)] if line else []
+            except json.JSONDecodeError as error:
+                raise UserError(f"{self.path}:{number}: not an epoch's row: {error.msg}; remove the line to go on") from None
+        return rows
 
     def keep_before(self, phase: int, epoch: int) -> None:
         """Forget rows of epochs that a resumed run will go through again."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 import torch
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ofa import schema
@@ -56,9 +57,12 @@ class RunDirectory(RunFiles):
         return cls(path=path, recipe=recipe, space=cls._read_space(path))
 
     def supernet(self, device: torch.device | str = "cpu") -> Supernet:
-        """The trained supernet, in eval mode."""
+        """The trained supernet, in eval mode; raises `UserError` where its file is damaged or of another space."""
         net = Supernet(self.space, torch.Generator())
-        net.load_state_dict(load(self.weights_path.read_bytes()))
+        try:
+            net.load_state_dict(load(self.weights_path.read_bytes()))
+        except (SafetensorError, RuntimeError) as error:
+            raise UserError(f"{self.weights_path}: not the weights of this run: {str(error).splitlines()[0]}") from None
         return net.to(device).eval()
 
     def data(self, world: World = ALONE) -> Data:

@@ -54,7 +54,7 @@ class MeasurementLog:
         log = cls(Path(path), space, weights, images)
         if log.path.exists():
             drop_half_a_line(log.path)
-            for number, line in enumerate(log.path.read_text(encoding="utf-8").splitlines(), start=1):
+            for number, line in enumerate(log.path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
                 log._read(f"{log.path}:{number}", line)
         return log
 

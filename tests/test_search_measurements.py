@@ -111,6 +111,9 @@ def test_foreign_and_damaged_lines_are_refused(tmp_path: Path) -> None:
         path.write_text(good + line)
         with pytest.raises(UserError, match=message):
             open_log(tmp_path)
+    path.write_bytes(good.encode() + b"\xff\n")
+    with pytest.raises(UserError, match=r"log.jsonl:3: not a measurement"):
+        open_log(tmp_path)
 
 
 def test_plan_starts_with_largest_and_smallest_and_grows_at_its_end() -> None:

@@ -14,7 +14,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 import ofa.checkpoint
 import ofa.training
@@ -22,7 +22,7 @@ from ofa import UserError
 from ofa.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
 from ofa.distributed import World
 from ofa.energy import EnergyMeter
-from ofa.metrics import LateReading, Progress
+from ofa.metrics import LateReading, MetricsLog, Progress
 from ofa.optimiser import make_optimiser
 from ofa.recipe import load_recipe
 from ofa.result import report_result
@@ -136,6 +136,18 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     file.write_bytes(content)
     with pytest.raises(UserError, match="damaged: its digest is not the one in"):
         Trainer(run, quiet=True).train()
+    (run.checkpoint_folder / "latest.json").write_text("{}")
+    with pytest.raises(UserError, match=r"latest.json: damaged: names no checkpoint; delete .* to start over"):
+        Trainer(run, quiet=True).train()
+    run.weights_path.write_bytes(bytes(content[:40]))
+    with pytest.raises(UserError, match=r"supernet.safetensors: not the weights of this run: "):
+        run.supernet()
+    run.weights_path.write_bytes(save({"a": torch.zeros(1)}))
+    with pytest.raises(UserError, match=r"supernet.safetensors: not the weights of this run: .*Supernet"):
+        run.supernet()
+    run.metrics_path.write_bytes(b"{}\n\xff{\n")
+    with pytest.raises(UserError, match=r"metrics.jsonl:2: not an epoch's row"):
+        MetricsLog(run.metrics_path).rows()
 
 
 def test_a_crash_between_two_checkpoints_of_one_position_leaves_the_first(
