@@ -8,7 +8,6 @@ space. The predictor's sample, verified queries and measured fronts share one fi
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
-from ofa.files import drop_half_a_line
+from ofa.files import append_line, drop_half_a_line
 from ofa.space import Genes, SearchSpace
 from search.genes import Domain
 from search.problem import Floats
@@ -104,10 +103,7 @@ class MeasurementLog:
             "weights": self.weights,
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path, json.dumps(entry, allow_nan=False))
         self.known[row.tobytes()], self.correct[row.tobytes()] = top1, counts
 
     def _read(self, place: str, line: str) -> None:
