@@ -1,7 +1,8 @@
 """Measuring subnets (extract, recalibrate batch norm, validate): ours against the published package's routine.
 
 Both see the same subnets, the same number of images in batches of the same size, already in memory; they take turns, subnet
-by subnet. Compared are medians of rounds over all subnets; a subnet's images are those of recalibration and of validation
+by subnet. Rates and ratios are of rounds over all subnets, and of these the medians, by the clock and by processor time (of
+all threads; other work on the machine disturbs it less); a subnet's images are those of recalibration and of validation
 together. Ours is measured in two ways: `ours` as the predictor's data is collected, where what subnets share at their start
 is computed once in a round, and nothing is kept from one round to the next; `ours_alone` as if each subnet were the only one
 (`--alone 0` leaves it out). Prints one JSON line.
@@ -21,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from train_step import SPACE, Published
 
@@ -61,33 +63,32 @@ def main() -> None:
     for evaluator in ours.values():
         evaluator.top1(subnets[:1])  # prepares the images
     published.ask("evaluate 0")
-    seconds = [_round(ours, subnets, published) for _ in range(args.repeats)]
-    images = args.subnets * (args.recalibration + args.validation)
-    names = ("size", "batch", "recalibration", "validation", "subnets", "repeats", "threads", "seed")
-    rates = {name: images / np.array([part[name] for part in seconds]) for name in seconds[0]}
-    median = {name: float(np.median(values)) for name, values in rates.items()}
-    print(
-        json.dumps(
-            {"space": SPACE}
-            | {name: getattr(args, name) for name in names}
-            | {"images_per_s": {name: round(value, 1) for name, value in median.items()}}
-            | {"range": {name: [round(float(f(values)), 1) for f in (np.min, np.max)] for name, values in rates.items()}}
-            | {f"{name}_over_published": round(median[name] / median["published"], 3) for name in ours}
-        )
-    )
+    seconds = np.array([_round(ours, subnets, published) for _ in range(args.repeats)])  # rounds x ways x (clock, processor)
+    rates = args.subnets * (args.recalibration + args.validation) / seconds
+    line: dict[str, object] = {"space": SPACE}
+    for name in ("size", "batch", "recalibration", "validation", "subnets", "repeats", "threads", "seed"):
+        line[name] = getattr(args, name)
+    for i, per in enumerate(("s", "processor_s")):
+        line[f"images_per_{per}"] = dict(zip([*ours, "published"], np.median(rates[:, :, i], axis=0).round(1), strict=True))
+    for i, name in enumerate(ours):
+        faster = rates[:, i] / rates[:, -1]
+        for by, values in zip(("clock", "processor"), faster.T, strict=True):
+            line[f"{name}_over_published_{by}"] = np.median(values).round(2)
+            line[f"{name}_over_published_{by}_range"] = [values.min().round(2), values.max().round(2)]
+    print(json.dumps(line))
 
 
-def _round(ours: dict[str, SubnetEvaluator], subnets: list[Subnet], published: Published) -> dict[str, float]:
-    """Seconds of all subnets, for each way."""
-    seconds = dict.fromkeys([*ours, "published"], 0.0)
+def _round(ours: dict[str, SubnetEvaluator], subnets: list[Subnet], published: Published) -> npt.NDArray[np.float64]:
+    """Seconds of all subnets, by the clock and of processor time, float64[ways, 2]: ours, then the published package's."""
+    seconds = np.zeros((len(ours) + 1, 2))
     for i, subnet in enumerate(subnets):
-        for name, evaluator in ours.items():
+        for way, (name, evaluator) in enumerate(ours.items()):
             if name == "ours_alone" or i == 0:
                 evaluator.top1([])  # lets go of what is kept
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             evaluator.correct(subnet)
-            seconds[name] += time.perf_counter() - start
-        seconds["published"] += published.ask(f"evaluate {i}")
+            seconds[way] += time.perf_counter() - start[0], time.process_time() - start[1]
+        seconds[-1] += published.ask(f"evaluate {i}"), published.processor_s
     return seconds
 
 

@@ -1,8 +1,9 @@
 """Steps and evaluations of the published package (PyPI `ofa`), on request; run in that package's environment.
 
-Reads a JSON line of settings, then answers every line on standard input with the seconds of a training step (the inner loop
-of its `progressive_shrinking.train_one_epoch`, without teacher, on given subnets) or of one subnet's evaluation. Package
-imports it cannot satisfy beside a CPU build of torch (torchvision) are replaced by empty modules: nothing here uses them.
+Reads a JSON line of settings, then answers every line on standard input with seconds, by the clock and of processor time: of
+a training step (the inner loop of its `progressive_shrinking.train_one_epoch`, without teacher, on given subnets) or of one
+subnet's evaluation. Package imports it cannot satisfy beside a CPU build of torch (torchvision) are replaced by empty
+modules: nothing here uses them.
 """
 
 import json
@@ -60,14 +61,14 @@ def main() -> None:
     recalibration, validation = (batches(settings.get(name, 0), batch, size) for name in ("recalibration", "validation"))
     print("ready", flush=True)
     for request in sys.stdin:
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.process_time()
         if request.startswith("evaluate"):
             evaluate(net, archs[int(request.split()[1])], recalibration, validation)
         else:
             step(net, optimiser, archs, images, labels)
         if device.type == "cuda":
             torch.cuda.synchronize()
-        print(time.perf_counter() - start, flush=True)
+        print(time.perf_counter() - start, time.process_time() - processor, flush=True)
 
 
 main()

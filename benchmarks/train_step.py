@@ -54,8 +54,9 @@ class Published:
         self._send(json.dumps(settings))
 
     def ask(self, request: str) -> float:
-        """Seconds of what is asked for: `step`, or `evaluate INDEX` of a subnet."""
-        return float(self._send(request))
+        """Seconds of what is asked for: `step`, or `evaluate INDEX` of a subnet; `processor_s` of it is then known too."""
+        seconds, self.processor_s = map(float, self._send(request).split())
+        return seconds
 
     def _send(self, line: str) -> str:
         assert self.process.stdin is not None
