@@ -24,6 +24,7 @@ COLUMNS = (
     "resolution",
     "genes",
 )
+Row = dict[str, object]
 
 
 def write_csv(path: str | Path, surveys: Sequence[Survey]) -> None:
@@ -33,53 +34,56 @@ def write_csv(path: str | Path, surveys: Sequence[Survey]) -> None:
     their cost and predicted accuracy. An empty cell is unknown (not measured, or no uncertainty). Atomic.
     """
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     metric = surveys[0].metric
-    writer.writerow(("platform", "kind", metric, *COLUMNS, f"{metric}_p90", "hypervolume"))
+    columns = ("platform", "kind", metric, *COLUMNS, f"{metric}_p90", "hypervolume")
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
+    writer.writeheader()
     for survey in surveys:
         writer.writerows(_front(survey))
         writer.writerows(_hypervolumes(survey))
         writer.writerow(_largest(survey))
-        writer.writerows(_rows(survey, "cloud", survey.cloud, survey.cloud_cost, survey.cloud_top1, None))
+        writer.writerows(_rows(survey, "cloud", survey.cloud, survey.cloud_cost, survey.cloud_top1))
     atomic_write(path, buffer.getvalue())
 
 
-def _hypervolumes(survey: Survey) -> Iterator[list[object]]:
-    cost, top1 = survey.reference
+def _point(survey: Survey, kind: str, cost: float, top1: float) -> Row:
+    return {"platform": survey.platform, "kind": kind, survey.metric: f"{cost:.6g}", "predicted_top1": f"{top1:.6f}"}
+
+
+def _hypervolumes(survey: Survey) -> Iterator[Row]:
     volumes = {"predicted": survey.predicted_hypervolume(), "measured": survey.measured_hypervolume()}
     for kind, volume in volumes.items():
-        known: list[object] = [survey.platform, f"hypervolume, {kind}", f"{cost:.6g}", f"{top1:.6f}"]
-        yield [*known, *[""] * 8, "" if volume is None else f"{volume:.6g}"]
+        row = _point(survey, f"hypervolume, {kind}", *survey.reference)
+        yield row | {"hypervolume": "" if volume is None else f"{volume:.6g}"}
 
 
-def _front(survey: Survey) -> Iterator[list[object]]:
+def _front(survey: Survey) -> Iterator[Row]:
     measured = {row.tobytes(): i for i, row in enumerate(survey.measured)}
     best = set(survey.measured_front().tolist())
-    rows = _rows(survey, "front", survey.front, survey.front_cost, survey.front_top1, survey.front_std)
+    rows = _rows(survey, "front", survey.front, survey.front_cost, survey.front_top1)
     for place, (row, genes) in enumerate(zip(rows, survey.front, strict=True)):
-        i = measured.get(genes.tobytes())
+        if survey.front_std is not None:
+            row["predicted_std"] = f"{survey.front_std[place]:.6f}"
         if survey.front_p90 is not None:
-            row[-2] = f"{survey.front_p90[place]:.6g}"
+            row[f"{survey.metric}_p90"] = f"{survey.front_p90[place]:.6g}"
+        i = measured.get(genes.tobytes())
         if i is not None:
-            row[5:9] = [*_measured(survey, float(survey.measured_top1[i])), int(i in best)]
+            row |= _measured(survey, float(survey.measured_top1[i])) | {"on_measured_front": int(i in best)}
         yield row
 
 
-def _largest(survey: Survey) -> list[object]:
-    cost, top1 = np.array([survey.largest_cost]), np.array([survey.largest_top1])
-    row = next(_rows(survey, "largest", survey.largest, cost, top1, None))
-    if survey.largest_measured is not None:
-        row[5:8] = _measured(survey, survey.largest_measured)
-    return row
+def _largest(survey: Survey) -> Row:
+    row = next(_rows(survey, "largest", survey.largest, np.array([survey.largest_cost]), np.array([survey.largest_top1])))
+    return row if survey.largest_measured is None else row | _measured(survey, survey.largest_measured)
 
 
-def _measured(survey: Survey, top1: float) -> list[object]:
-    return [f"{top1:.6f}", f"{survey.standard_error(np.array([top1]))[0]:.6f}", survey.images]
+def _measured(survey: Survey, top1: float) -> Row:
+    error = survey.standard_error(np.array([top1]))[0]
+    return {"measured_top1": f"{top1:.6f}", "measured_standard_error": f"{error:.6f}", "images": survey.images}
 
 
-def _rows(survey: Survey, kind: str, genes: Genes, cost: Floats, top1: Floats, std: Floats | None) -> Iterator[list[object]]:
+def _rows(survey: Survey, kind: str, genes: Genes, cost: Floats, top1: Floats) -> Iterator[Row]:
     resolutions = np.asarray(survey.space.resolutions)[genes[:, 0]]
     for i, row in enumerate(genes):
-        uncertainty = "" if std is None else f"{std[i]:.6f}"
-        known: list[object] = [survey.platform, kind, f"{cost[i]:.6g}", f"{top1[i]:.6f}", uncertainty]
-        yield [*known, "", "", "", "", int(resolutions[i]), " ".join(map(str, row.tolist())), "", ""]
+        where = {"resolution": int(resolutions[i]), "genes": " ".join(map(str, row.tolist()))}
+        yield _point(survey, kind, cost[i], top1[i]) | where
