@@ -258,14 +258,6 @@ class SearchSpace:
 
         return restrict(self, kernels=kernels, depths=depths, expands=expands, widths=widths, resolutions=resolutions)
 
-    def with_data(self, *, in_channels: int | None = None, classes: int | None = None) -> SearchSpace:
-        """The same space for other images or labels."""
-        return replace(
-            self,
-            in_channels=self.in_channels if in_channels is None else in_channels,
-            classes=self.classes if classes is None else classes,
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Gene:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -191,7 +192,7 @@ def test_round_trip_from_run_folder_and_file(stored: tuple[Path, RidgePredictor]
 
 
 def test_another_space_is_refused_naming_both_fingerprints(stored: tuple[Path, RidgePredictor]) -> None:
-    other = SPACE.with_data(classes=7)
+    other = replace(SPACE, classes=7)
     message = f"for space fmnist with fingerprint {SPACE.fingerprint}; fmnist has fingerprint {other.fingerprint}"
     with pytest.raises(UserError, match=message):
         load_predictor(stored[0], other)

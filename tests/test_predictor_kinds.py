@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,7 @@ def test_stored_and_loaded_it_is_the_same(kind: str, tmp_path: Path) -> None:
     assert document["kind"] == kind
     assert document["images"] == 5000
     with pytest.raises(UserError, match="for space fmnist with fingerprint"):
-        load_predictor(tmp_path, SPACE.with_data(classes=7))
+        load_predictor(tmp_path, replace(SPACE, classes=7))
 
 
 def test_arrays_of_another_shape_are_refused(kind: str, tmp_path: Path) -> None:
@@ -188,8 +189,6 @@ def test_a_small_lead_does_not_cost_the_exact_search(monkeypatch: pytest.MonkeyP
     taus = {"ridge": 0.7, "stage-additive": 0.71, "mlp": 0.719}
 
     def report(fit: object, *_: object) -> object:
-        from dataclasses import replace
-
         kind = next(name for name in FITS if FITS[name] is fit.func)  # type: ignore[attr-defined]
         return replace(reports[kind], kendall_tau=taus[kind])
 

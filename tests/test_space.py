@@ -207,14 +207,6 @@ def test_fingerprints_of_the_published_spaces_do_not_drift(name: str, fingerprin
     assert load_space(name).fingerprint == fingerprint
 
 
-def test_other_data_than_the_space_was_written_for() -> None:
-    space = tiny_space()
-    assert space.with_data(in_channels=1, classes=7) == tiny_space(in_channels=1, classes=7)
-    assert space.with_data() == space
-    with pytest.raises(ValueError, match="classes is 0; must be at least 1"):
-        space.with_data(classes=0)
-
-
 def test_a_subnet_file_with_mistakes() -> None:
     data = tiny_space().largest().to_dict()
     with pytest.raises(UserError, match="net: unknown key 'size'; known keys are resolution, stages, stem"):
