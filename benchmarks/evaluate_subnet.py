@@ -49,7 +49,10 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     rng = np.random.default_rng(args.seed)
     space = load_space(SPACE)
-    subnets = [replace(subnet, resolution=args.size) for subnet in space.decode(space.sample(args.subnets, rng))]
+    genes = space.sample(args.subnets, rng)
+    genes[:, 0] = 0  # the resolution, which is --size
+    ordered = space.decode(genes[np.lexsort(genes.T[::-1])])  # as the predictor's data is collected
+    subnets = [replace(subnet, resolution=args.size) for subnet in ordered]
     supernet = Supernet(space, torch.Generator().manual_seed(args.seed)).to(memory_format=torch.channels_last)
     with tempfile.TemporaryDirectory() as folder:
         data = _data(Path(folder), args, rng)

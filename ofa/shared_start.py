@@ -21,7 +21,7 @@ from ofa.space import SearchSpace
 from ofa.static import Net
 from ofa.subnet import Subnet
 
-PIECES = 3  # at the start of a net whose outputs are kept; later ones are too rarely met again
+PIECES = 4  # at the start of a net whose outputs are kept; later ones are too rarely met again
 
 
 @dataclass(frozen=True)
