@@ -27,6 +27,7 @@ import torch  # noqa: F401 - imported here so that the time of the import is not
 
 from latency_tables import load_platform
 from latency_tables.costs import Costs
+from ofa.errors import UserError
 from ofa.official import to_arch
 from ofa.space import SearchSpace, load_space
 from search import Evolution, Limit, Problem, load_predictor
@@ -50,7 +51,10 @@ def main() -> None:
     if args.all == (args.limit_ms is not None):
         parser.error("give either --limit-ms or --all")
     if not args.all:
-        print(json.dumps(run(args.reference, args.limit_ms, args.seed, args.budget)))
+        try:
+            print(json.dumps(run(args.reference, args.limit_ms, args.seed, args.budget)))
+        except UserError as error:
+            parser.error(str(error))
         return
     lines = []
     for limit in GOALS:

@@ -143,6 +143,8 @@ def _convert_union(options: tuple[Any, ...], value: Any, place: str) -> Any:
     if value is None and type(None) in options:
         return None
     options = tuple(option for option in options if option is not type(None))
+    if type(value) in options:  # 1.0 is a fraction where both a fraction and a number may stand
+        return _convert(type(value), value, place)
     for option in options[:-1]:
         try:
             return _convert(option, value, place)

@@ -44,6 +44,7 @@ def test_evaluate_measures_named_and_random_subnets(trained: Path, capsys: pytes
     out = capsys.readouterr().out
     assert "validation top-1" in out
     assert "smallest" in out
+    assert "on 60 validation images" in out
 
 
 def test_evaluate_on_training_images_looks_at_as_many_as_asked(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -189,6 +189,7 @@ def test_what_does_not_exist_or_fit_is_named(arrays: Path) -> None:
     [
         ({}, "key 'source' is missing"),
         ({"source": "x", "validation": 1.5}, r"validation is 1.5; expected a fraction"),
+        ({"source": "x", "validation": 1.0}, r"validation is 1.0; expected a fraction"),
         ({"source": "x", "validation": 0}, "validation is 0; at least one"),
         ({"source": "x", "evaluation_crop": 0}, "evaluation_crop is 0.0"),
         ({"source": "x", "workers": -1}, "workers is -1"),

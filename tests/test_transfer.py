@@ -174,6 +174,8 @@ def test_finetuning_gains_and_says_so(trained: Path, tmp_path: Path, capsys: pyt
     (tmp_path / "notes.txt").write_text("keep me")
     assert main(["finetune", str(folder), "--out", str(tmp_path)]) == 2
     assert "which exists and holds no subnet; give another folder" in capsys.readouterr().err
+    assert main(["finetune", str(folder), "--out", str(tmp_path / "notes.txt" / "subnet")]) == 2
+    assert "notes.txt is no folder that can be written to; give another" in capsys.readouterr().err
 
 
 def test_a_gain_is_as_sure_as_the_images_that_changed_are_many() -> None:

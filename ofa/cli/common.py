@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -45,6 +46,9 @@ def check_subnet_out(out: Path) -> None:
     """Raise `UserError` unless a subnet may be written to `out`: a new folder, an empty one, or one that holds a subnet."""
     if out.exists() and not (out.is_dir() and ((out / "subnet.json").exists() or not any(out.iterdir()))):
         raise UserError(f"--out is {out}, which exists and holds no subnet; give another folder")
+    nearest = next(place for place in (out, *out.absolute().parents) if place.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise UserError(f"--out is {out}, but {nearest} is no folder that can be written to; give another")
 
 
 def platform_costs(platform: Platform, space: SearchSpace, confidence: float | None = None) -> Costs:

@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
         }
         for (name, subnet), value in zip(subnets.items(), top1, strict=True)
     ]
+    images = evaluator.size(args.split)
     if not args.json:
         width = max(len(row["subnet"]) for row in rows)
         print(f"{'subnet':{width}}  {args.split} top-1    MACs (M)  parameters (M)  resolution (px)")
@@ -65,7 +66,8 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
                 f"{row['subnet']:{width}}  {100 * row['top1']:{len(args.split) + 5}.2f}%  {row['macs_m']:10.2f}"
                 f"  {row['params_m']:14.3f}  {row['resolution']:15d}"
             )
-    return {"split": args.split, "images": evaluator.size(args.split), "subnets": rows}
+        print(f"on {images:,} {args.split} images")
+    return {"split": args.split, "images": images, "subnets": rows}
 
 
 def _chosen(args: argparse.Namespace, space: SearchSpace) -> dict[str, Subnet]:
