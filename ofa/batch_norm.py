@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -33,58 +34,66 @@ def recalibrate_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> list
     Raises:
         UserError: no batches.
     """
-    norms = [child for child in module.modules() if isinstance(child, nn.BatchNorm2d)]
-    saved = [(norm, _mean(norm).clone(), _var(norm).clone()) for norm in norms]
-    sums = {norm: (torch.zeros_like(_mean(norm)), torch.zeros_like(_var(norm))) for norm in norms}
+    averages = _Averages(module)
+    saved = {norm: (_mean(norm).clone(), _var(norm).clone()) for norm in averages.sums}
     modes = {child: child.training for child in module.modules()}
+    images, outputs = 0, []
+    try:
+        module.eval()  # a layer then normalises with what its hook has just put there
+        with averages.collected():
+            for batch in batches:
+                outputs.append(module(batch))
+                images += len(batch)
+        if images == 0:
+            raise UserError("batch-norm recalibration got no images; give at least one batch")
+        _set({norm: (mean / images, var / images) for norm, (mean, var) in averages.sums.items()})
+    except BaseException:
+        _set(saved)
+        raise
+    finally:
+        for child, training in modes.items():
+            child.training = training
+    return outputs
 
-    def book(norm: nn.BatchNorm2d, values: tuple[Tensor, Tensor], weight: int) -> None:
-        for total, value in zip(sums[norm], values, strict=True):
-            total.add_(value, alpha=weight)
 
-    def use_batch_statistics(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+class _Averages:
+    """The statistics of all batch norms of a module, each batch's weighted by its size and added up, while it runs."""
+
+    def __init__(self, module: nn.Module) -> None:
+        norms = [child for child in module.modules() if isinstance(child, nn.BatchNorm2d)]
+        self.sums = {norm: (torch.zeros_like(_mean(norm)), torch.zeros_like(_var(norm))) for norm in norms}
+        self._widening = [child for child in module.modules() if isinstance(child, ConvNorm) and widens(child)]
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Within, every layer normalises with the statistics of its batch."""
+        hooks = [norm.register_forward_pre_hook(self._use_batch_statistics) for norm in self.sums]
+        try:
+            for block in self._widening:
+                block.forward = partial(self._widen, block)  # type: ignore[method-assign]
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for block in self._widening:
+                vars(block).pop("forward", None)
+
+    def _use_batch_statistics(self, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(norm, nn.BatchNorm2d)
         values = batch_statistics(inputs[0])
-        for running, value in zip((_mean(norm), _var(norm)), values, strict=True):
-            running.copy_(value)
-        book(norm, values, len(inputs[0]))
+        _set({norm: values})
+        self._add(norm, values, len(inputs[0]))
 
-    def widen(block: ConvNorm, x_BCHW: Tensor) -> Tensor:
+    def _widen(self, block: ConvNorm, x_BCHW: Tensor) -> Tensor:
         if x_BCHW[0, 0].numel() < LARGE_MAP:
             return ConvNorm.forward(block, x_BCHW)
         values = statistics_behind(block.conv, x_BCHW)
-        book(block.norm, values, len(x_BCHW))
+        self._add(block.norm, values, len(x_BCHW))
         return normalised(block, x_BCHW, *values)
 
-    widening = [child for child in module.modules() if isinstance(child, ConvNorm) and widens(child)]
-    hooks = [norm.register_forward_pre_hook(use_batch_statistics) for norm in norms]
-    images, outputs = 0, []
-    done = False
-    try:
-        module.eval()  # a layer then normalises with what its hook has just put there
-        for block in widening:
-            block.forward = partial(widen, block)  # type: ignore[method-assign]
-        for batch in batches:
-            outputs.append(module(batch))
-            images += len(batch)
-        if images == 0:
-            raise UserError("batch-norm recalibration got no images; give at least one batch")
-        for norm, (mean, var) in sums.items():
-            _mean(norm).copy_(mean / images)
-            _var(norm).copy_(var / images)
-        done = True
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for block in widening:
-            vars(block).pop("forward", None)
-        for child, training in modes.items():
-            child.training = training
-        if not done:
-            for norm, mean, var in saved:
-                _mean(norm).copy_(mean)
-                _var(norm).copy_(var)
-    return outputs
+    def _add(self, norm: nn.BatchNorm2d, values: tuple[Tensor, Tensor], weight: int) -> None:
+        for total, value in zip(self.sums[norm], values, strict=True):
+            total.add_(value, alpha=weight)
 
 
 def batch_statistics(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,6 +113,12 @@ def batch_statistics(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
     shares = images.to(means.device, non_blocking=True) / len(x_BCHW)
     mean = (shares * means).sum(0)
     return mean, (shares * (variances + (means - mean).square())).sum(0)
+
+
+def _set(statistics: Mapping[nn.BatchNorm2d, tuple[Tensor, Tensor]]) -> None:
+    for norm, (mean, var) in statistics.items():
+        _mean(norm).copy_(mean)
+        _var(norm).copy_(var)
 
 
 def _mean(norm: nn.BatchNorm2d) -> Tensor:
