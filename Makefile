@@ -25,7 +25,7 @@ demo: $(STAMP)
 	$(BIN)/ofa pareto $(DEMO) --platform $(DEMO)/this-machine.yaml --x latency_ms --out $(DEMO)/front-latency.png
 
 # The stamp is written last: an install that was broken off is repeated.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=..." if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,images,tensorboard]'

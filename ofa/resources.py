@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ofa
 from ofa.errors import UserError
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(ofa.__file__).resolve().parent
 
 
 def config_root() -> Path:
