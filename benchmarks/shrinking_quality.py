@@ -32,8 +32,8 @@ import torch
 from quality.jobs import ALONE_SUBNETS, Setting, train_alone, train_ours, train_published
 from scipy.stats import spearmanr
 
-from ofa import schema
-from ofa.files import read_json, write_json
+from ofa.files import schema
+from ofa.files.atomic import read_json, write_json
 from ofa.shapes import macs, walk
 
 RECIPES = Path(__file__).with_name("quality") / "recipes.yaml"

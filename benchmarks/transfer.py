@@ -24,7 +24,7 @@ import torch
 
 from ofa.datasets import Arrays, data_root, read_source
 from ofa.evaluation import Evaluator
-from ofa.files import read_json, write_json
+from ofa.files.atomic import read_json, write_json
 from ofa.recipe import Recipe, load_recipe
 from ofa.run import RunDirectory, load_run_data
 from ofa.space import SearchSpace

@@ -14,9 +14,9 @@ from latency_tables import kit_main
 from latency_tables.onnx_blocks import build_empty, build_graph, noise
 from latency_tables.plan import Settings, SpacePlan
 from latency_tables.timing import EMPTY, VISITS
-from ofa import schema
 from ofa.errors import UserError
-from ofa.files import atomic_write
+from ofa.files import schema
+from ofa.files.atomic import atomic_write
 from ofa.space import SearchSpace
 
 CODE = ("timing.py", "results.py", "ort_runtime.py", "kit_main.py")

@@ -14,9 +14,9 @@ from math import isnan, nan
 from pathlib import Path
 
 from ofa import official
-from ofa.csv_file import read_table
 from ofa.errors import UserError
-from ofa.files import read_json
+from ofa.files.atomic import read_json
+from ofa.files.csv_table import read_table
 from ofa.space import SearchSpace, load_space
 from ofa.subnet import Subnet
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from latency_tables.factors import ShapeGrid
 from latency_tables.timing import EMPTY, VISITS, Item, Plan
-from ofa import schema
 from ofa.errors import UserError
+from ofa.files import schema
 from ofa.shapes import BlockShape, OpShape, walk_blocks
 from ofa.space import SearchSpace
 from ofa.subnet import Subnet

@@ -16,8 +16,8 @@ from latency_tables.memory import BYTES
 from latency_tables.op_model import EnergyModel, LatencyModel, check_not_negative
 from latency_tables.spread import ErrorReport as ErrorReport
 from latency_tables.table import BlockTable, Measurement
-from ofa import files, schema
 from ofa.errors import UserError
+from ofa.files import atomic, schema
 from ofa.shapes import BlockShape
 from ofa.space import SearchSpace
 
@@ -172,7 +172,7 @@ def save_platform(platform: Platform, path: str | Path) -> None:
         lines = (yaml.safe_dump(block, sort_keys=False, default_flow_style=True, width=10**6) for block in blocks)
         # `table` need not be the last section, so its blocks follow its own line.
         text = text.replace("\ntable:\n", "\ntable:\n  blocks:\n" + "".join(f"    - {line}" for line in lines))
-    files.atomic_write(path, text)
+    atomic.atomic_write(path, text)
 
 
 def _plain(value: Any) -> Any:

@@ -21,8 +21,9 @@ from latency_tables.factors import ShapeGrid
 from latency_tables.platform import ErrorReport, Platform
 from latency_tables.published_keys import BLOCK, HEAD, POOL, STEM, Entry, key_of, parse
 from latency_tables.table import BlockTable, Measurement, op_to_list
-from ofa import resources, schema, shapes
+from ofa import shapes
 from ofa.errors import UserError
+from ofa.files import schema, shipped
 from ofa.shapes import BlockShape, OpShape, head_shape, stem_shape
 from ofa.space import HeadSpace, SearchSpace, StageSpace, StemSpace, load_space
 
@@ -76,7 +77,7 @@ def load_tables(source: str | Path, name: str | None = None) -> Platform:
     blocks: list[Measurement] = []
     spaces: dict[int, SearchSpace] = {}
     files: dict[int, Path] = {}
-    known = [PROXYLESS_MOBILE, *map(load_space, resources.names("spaces"))]
+    known = [PROXYLESS_MOBILE, *map(load_space, shipped.names("spaces"))]
     for path in paths:
         resolution, space, measured = _load_file(path, known)
         if resolution in files:

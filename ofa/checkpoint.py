@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ofa.errors import UserError
-from ofa.files import atomic_write, read_json, sha256, write_json
+from ofa.files.atomic import atomic_write, read_json, sha256, write_json
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ofa.errors import UserError
-from ofa.files import append_line, atomic_write
+from ofa.files.atomic import append_line, atomic_write
 
 
 class MetricsLog:

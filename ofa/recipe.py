@@ -8,9 +8,9 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from ofa import resources, schema
 from ofa.data import DataConfig
 from ofa.errors import UserError
+from ofa.files import schema, shipped
 from ofa.losses import DIVERGENCES
 from ofa.mixing import MixConfig
 from ofa.space import SearchSpace, load_space
@@ -210,7 +210,7 @@ def load_recipe(name_or_path: str | Path) -> tuple[Recipe, SearchSpace]:
     Raises:
         UserError: with file and line; also for a phase that closes a choice, or opens one the space does not have.
     """
-    path = resources.find("", name_or_path, what="recipe")
+    path = shipped.find("", name_or_path, what="recipe")
     raw = schema.load_yaml(path)
     recipe = schema.build(Recipe, raw, str(path))
     beside = path.parent / recipe.space

@@ -11,7 +11,7 @@ import torch
 from ofa import shapes
 from ofa.distributed import ALONE, World
 from ofa.evaluation import Evaluator
-from ofa.files import write_json
+from ofa.files.atomic import write_json
 from ofa.metrics import MetricsLog
 from ofa.run import RunDirectory
 

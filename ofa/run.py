@@ -11,11 +11,11 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from ofa import schema
 from ofa.data import Data, load_data
 from ofa.distributed import ALONE, World
 from ofa.errors import UserError
-from ofa.files import atomic_write
+from ofa.files import schema
+from ofa.files.atomic import atomic_write
 from ofa.recipe import Recipe
 from ofa.run_files import RunFiles
 from ofa.space import SearchSpace

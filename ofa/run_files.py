@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from ofa import schema
 from ofa.errors import UserError
+from ofa.files import schema
 from ofa.space import SearchSpace
 
 

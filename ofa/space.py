@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ofa import resources, schema
 from ofa.errors import UserError
+from ofa.files import schema, shipped
 from ofa.space_parts import HeadSpace, StageSpace, StemSpace, check_choices
 from ofa.subnet import Block, Stage, Stem, Subnet
 
@@ -275,5 +275,5 @@ def load_space(name_or_path: str | Path) -> SearchSpace:
     Raises:
         UserError: the file is missing or wrong, or the name is unknown; the message lists what is known.
     """
-    path = resources.find("spaces", name_or_path, what="space")
+    path = shipped.find("spaces", name_or_path, what="space")
     return schema.build(SearchSpace, schema.load_yaml(path), str(path))

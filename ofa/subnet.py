@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ofa import schema
+from ofa.files import schema
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ofa import schema
 from ofa.errors import UserError
-from ofa.files import atomic_write, read_json, sha256, write_json
+from ofa.files import schema
+from ofa.files.atomic import atomic_write, read_json, sha256, write_json
 from ofa.space import SearchSpace, load_space
 from ofa.subnet import Subnet
 

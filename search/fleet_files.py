@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ofa.csv_file import read_table
 from ofa.errors import UserError
-from ofa.files import atomic_write
+from ofa.files.atomic import atomic_write
+from ofa.files.csv_table import read_table
 from ofa.space import SearchSpace
 from search.fleet import NAMES, Fleet, FleetAnswer
 from search.problem import Floats

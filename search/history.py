@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
-from ofa.files import append_line, atomic_write, drop_half_a_line
+from ofa.files.atomic import append_line, atomic_write, drop_half_a_line
 from ofa.space import Genes
 from search.problem import Floats, Problem
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ofa.csv_file import read_table
 from ofa.errors import UserError
+from ofa.files.csv_table import read_table
 from search.problem import METRICS, Floats
 
 REQUIRED = ("name", "top1")
@@ -28,7 +28,7 @@ def read_overlay(path: str | Path, metric: str) -> Overlay:
     """The points of a CSV file with the columns `name`, `top1` (a share) and the metric; other metrics may stand beside it.
 
     Raises:
-        UserError: as `ofa.csv_file.read_table`; a cost that is no positive number, or an accuracy that is no share.
+        UserError: as `ofa.files.csv_table.read_table`; a cost that is no positive number, or an accuracy that is no share.
     """
     others = [name for name in METRICS if name != metric]
     table = read_table(path, (*REQUIRED, metric), others)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ofa.errors import UserError
-from ofa.files import atomic_write
+from ofa.files.atomic import atomic_write
 from search.overlay import Overlay
 from search.problem import METRICS, Floats
 from search.survey import Survey

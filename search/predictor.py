@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
-from ofa.files import atomic_write, read_json, sha256, write_json
+from ofa.files.atomic import atomic_write, read_json, sha256, write_json
 from ofa.space import Genes, SearchSpace
 from search.mlp import MLPPredictor
 from search.problem import Floats

@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from ofa import resources
+from ofa.files import shipped
 from ofa.space import HeadSpace, SearchSpace, StageSpace, StemSpace, load_space
 from ofa.subnet import Block, Stage, Stem, Subnet
 
-SHIPPED = resources.names("spaces")
+SHIPPED = shipped.names("spaces")
 
 
 def tiny_space(**changes: Any) -> SearchSpace:

@@ -4,10 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ofa import augment, schema
+from ofa import augment
 from ofa.augment import AugmentConfig
 from ofa.colour import LUMA
 from ofa.errors import UserError
+from ofa.files import schema
 
 
 def rng(seed: int = 0) -> torch.Generator:

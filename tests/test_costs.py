@@ -12,13 +12,14 @@ from latency_tables.factors import ShapeGrid
 from latency_tables.lookup import CHUNK, MAX_ENTRIES
 from latency_tables.memory import peak_elements, weights_kb
 from latency_tables.ops import fuse
-from ofa import resources, shapes
+from ofa import shapes
 from ofa.errors import UserError
+from ofa.files import shipped
 from ofa.shapes import walk, walk_blocks
 from ofa.space import HeadSpace, SearchSpace, StageSpace, StemSpace, load_space
 from ofa.subnet import Block, Stem
 
-SPACES = resources.names("spaces")
+SPACES = shipped.names("spaces")
 
 
 def wide_space() -> SearchSpace:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from ofa import schema
 from ofa.augment import AugmentConfig
 from ofa.data import Batch, Data, DataConfig, NormaliseConfig, load_data, mixed_order
 from ofa.errors import UserError
+from ofa.files import schema
 
 VARIED = AugmentConfig(horizontal_flip=True, vertical_flip=True, crop_padding=2, brightness=0.2, erase_probability=0.5)
 CROPPED = AugmentConfig(horizontal_flip=True, random_resized_crop=(0.3, 1.0))

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ofa import resources
 from ofa.augment import AugmentConfig
 from ofa.data import DataConfig, load_data
+from ofa.files import shipped
 from ofa.recipe import load_recipe
 
 GUIDE = (Path(__file__).resolve().parents[1] / "docs" / "data.md").read_text()
 
 
 def test_the_recipe_in_the_guide_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    space = (resources.config_root() / "spaces" / "fmnist.yaml").read_text()
+    space = (shipped.config_root() / "spaces" / "fmnist.yaml").read_text()
     (tmp_path / "my-space.yaml").write_text(
         space.replace("in_channels: 1", "in_channels: 3").replace("classes: 10", "classes: 2")
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ofa.errors import UserError
-from ofa.files import append_line, atomic_write, drop_half_a_line, read_json, sha256, write_json
+from ofa.files.atomic import append_line, atomic_write, drop_half_a_line, read_json, sha256, write_json
 
 
 def test_writes_text_and_bytes_and_creates_the_folder(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path, monkey
 def test_killed_at_any_moment_a_reader_sees_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     script = (
-        "import sys; from ofa.files import atomic_write\n"
+        "import sys; from ofa.files.atomic import atomic_write\n"
         "for i in range(10**9): atomic_write(sys.argv[1], bytes([i % 250]) * 300_000)"
     )
     root = Path(__file__).resolve().parents[1]

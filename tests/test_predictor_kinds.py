@@ -122,7 +122,7 @@ def test_stored_and_loaded_it_is_the_same(kind: str, tmp_path: Path) -> None:
 
 
 def test_arrays_of_another_shape_are_refused(kind: str, tmp_path: Path) -> None:
-    from ofa.files import sha256
+    from ofa.files.atomic import sha256
 
     save_predictor(tmp_path, FITS[kind](SPACE, *sample(60)), {})
     with np.load(tmp_path / "predictor.npz", allow_pickle=False) as data:

@@ -201,7 +201,7 @@ def test_damaged_subnet_directories_are_refused(run: Path, tmp_path: Path, capsy
 def test_weights_of_another_network_are_named(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from safetensors.torch import load_file, save_file
 
-    from ofa.files import sha256
+    from ofa.files.atomic import sha256
 
     out = tmp_path / "net"
     ofa(capsys, "query", run, "--platform", PLATFORM, "--no-verify", "--out", out)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ofa import UserError, schema
+from ofa import UserError
+from ofa.files import schema
 from ofa.rand_augment import OPERATIONS, RandAugmentConfig, rand_augment
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ofa import UserError, load_space, resources
+from ofa import UserError, load_space
+from ofa.files import shipped
 from ofa.losses import subnet_loss
 from ofa.recipe import Phase, load_recipe, opened_spaces
 from ofa.schedule import learning_rate, resolution_of_step, subnets_of_step
@@ -25,7 +26,7 @@ def changed(tmp_path: Path, old: str, new: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", resources.names(""))
+@pytest.mark.parametrize("name", shipped.names(""))
 def test_every_recipe_that_ships_opens_the_whole_space(name: str) -> None:
     recipe, space = load_recipe(name)
     opened = opened_spaces(recipe, space)

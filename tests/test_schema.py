@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ofa.errors import UserError
-from ofa.schema import build, load_yaml, to_plain
+from ofa.files.schema import build, load_yaml, to_plain
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ofa import resources, schema
 from ofa.errors import UserError
+from ofa.files import schema, shipped
 from ofa.space import SearchSpace, load_space
 from tests.space_toys import SHIPPED
 
@@ -151,7 +151,7 @@ def test_spaces_that_ship_are_named_after_their_file_and_read_alike_from_json(na
     assert space.name == name
     assert space.description
     assert schema.build(SearchSpace, schema.to_plain(space), "again") == space
-    assert load_space(resources.config_root() / "spaces" / f"{name}.yaml") == space
+    assert load_space(shipped.config_root() / "spaces" / f"{name}.yaml") == space
 
 
 def test_example_of_the_guide_is_a_space(tmp_path: Path) -> None:

@@ -67,11 +67,12 @@ def test_it_holds_every_module_and_every_shipped_file(wheel: Path) -> None:
 def test_spaces_recipes_and_platforms_are_found_from_another_directory(target: Path) -> None:
     code = (
         "import ofa, search, latency_tables\n"
-        "from ofa import load_space, resources\n"
+        "from ofa import load_space\n"
+        "from ofa.files import shipped\n"
         "from ofa.recipe import load_recipe\n"
         "from latency_tables import load_platform, platform_names\n"
         "print(ofa.__file__)\n"
-        "print(*resources.names('spaces'))\n"
+        "print(*shipped.names('spaces'))\n"
         "print(load_space('mbv3-w1.2').name, load_space('configs/spaces/fmnist.yaml').name)\n"
         "print(load_recipe('configs/demo.yaml')[0].data.source, load_recipe('demo')[0].data.source)\n"
         "print(len([load_platform(name) for name in platform_names()]) == len(platform_names()) > 0)\n"

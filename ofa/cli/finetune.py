@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from ofa.devices import choose_device
     from ofa.evaluation import Evaluator
-    from ofa.files import read_json
+    from ofa.files.atomic import read_json
     from ofa.finetuning import finetune, paired_gain
     from ofa.subnet_directory import load_subnet, read_subnet, save_subnet
 

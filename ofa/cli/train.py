@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def _train(args: argparse.Namespace, device: torch.device, world: World) -> dict[str, Any] | None:
-    from ofa.files import read_json
+    from ofa.files.atomic import read_json
     from ofa.result import report_result, result_lines
     from ofa.run import RunDirectory
     from ofa.training import Trainer

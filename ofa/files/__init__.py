@@ -1,0 +1,1 @@
+"""Bytes on disk, written atomically and checked when read; nothing about nets."""
