@@ -14,8 +14,8 @@ import numpy as np
 
 from latency_tables import METRICS, load_platform
 from latency_tables.lookup import Lookup
-from ofa.shapes import walk_blocks
-from ofa.space import load_space
+from ofa.space.search_space import load_space
+from ofa.space.shapes import walk_blocks
 
 
 def main() -> None:

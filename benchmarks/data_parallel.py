@@ -26,7 +26,7 @@ import torch
 
 from ofa import Supernet, load_space
 from ofa.data import DataConfig
-from ofa.distributed import join
+from ofa.distributed.world import join
 from ofa.memory import keep_freed_memory
 from ofa.optimiser import make_optimiser
 from ofa.recipe import Opens, OptimiserConfig, Phase, Recipe, opened_spaces

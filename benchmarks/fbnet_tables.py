@@ -25,7 +25,7 @@ from latency_tables.op_model import EnergyModel
 from latency_tables.platform import ErrorReport
 from latency_tables.prior import PRIOR
 from latency_tables.spread import compare
-from ofa.shapes import BlockShape, OpShape, conv
+from ofa.space.shapes import BlockShape, OpShape, conv
 
 WIDTHS, DEPTHS, STRIDES = (16, 24, 32, 64, 112, 184, 352), (1, 4, 4, 4, 4, 4, 1), (1, 1, 2, 2, 1, 2, 1)
 STEM, HEAD, CLASSES, SIZE = 16, 1504, 100, 32

@@ -30,8 +30,8 @@ from latency_tables.calibrate import (
 from latency_tables.measurements import Timing
 from latency_tables.platform import ErrorReport
 from latency_tables.spread import compare
-from ofa.shapes import walk_blocks
-from ofa.space import load_space
+from ofa.space.search_space import load_space
+from ofa.space.shapes import walk_blocks
 
 HELP = "HELP (Lee et al., NeurIPS 2021), github.com/HayeonLee/HELP at 45f70eb, data/ofa"
 OFA = (

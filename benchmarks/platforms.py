@@ -28,8 +28,8 @@ from latency_tables.op_model import conversions
 from latency_tables.ops import fuse
 from latency_tables.spread import P90
 from ofa import official
-from ofa.shapes import walk_blocks
-from ofa.space import load_space
+from ofa.space.search_space import load_space
+from ofa.space.shapes import walk_blocks
 
 BATCHES = {"1080ti": 64, "v100": 64, "tx2": 16}
 RANDOM_SUBNETS = 1000

@@ -26,7 +26,7 @@ import numpy as np
 
 from ofa.cli.common import weights_digest
 from ofa.run import RunDirectory
-from ofa.space import Genes, SearchSpace, load_space
+from ofa.space.search_space import Genes, SearchSpace, load_space
 from search import load_predictor
 from search.measurements import MeasurementLog, sample_plan
 from search.noise import measurement_noise

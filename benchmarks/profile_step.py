@@ -26,8 +26,8 @@ from ofa import Subnet, Supernet, load_space
 from ofa.memory import keep_freed_memory
 from ofa.optimiser import make_optimiser
 from ofa.recipe import OptimiserConfig
-from ofa.shapes import OpShape, walk
-from ofa.space import SearchSpace
+from ofa.space.search_space import SearchSpace
+from ofa.space.shapes import OpShape, walk
 
 MATRIX, COPIED = 1536, 2**26  # sides of a product; floats of a copy
 BYTES = 4

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from latency_tables.measurements import Timing
 from ofa import official
-from ofa.space import load_space
-from ofa.subnet import Block, Stage, Stem, Subnet
+from ofa.space.search_space import load_space
+from ofa.space.subnet import Block, Stage, Stem, Subnet
 
 SPACES = {("MobileNetV3", 1.0): "mbv3-w1.0", ("MobileNetV3", 1.2): "mbv3-w1.2", ("ProxylessNASNets", 1.3): "proxyless-w1.3"}
 GPU_COLUMNS = {f"{gpu}_{batch}": batch for gpu in ("v100", "titan_rtx") for batch in (1, 32, 64)}

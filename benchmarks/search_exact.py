@@ -20,7 +20,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
 from latency_tables import load_platform
-from ofa.space import load_space
+from ofa.space.search_space import load_space
 from search import Exact, Limit, Problem, exact_front, fit_ridge, load_predictor
 from search.pareto import nondominated
 from search.stage_tables import StageTables

@@ -27,7 +27,7 @@ import numpy as np
 
 from latency_tables import Costs, load_platform
 from ofa.run_files import RunFiles
-from ofa.space import SearchSpace, load_space
+from ofa.space.search_space import SearchSpace, load_space
 from search import Exact, Infeasible, Limit, Predictor, Problem, fit_ridge, load_predictor
 from search.fleet import NAMES, FleetAnswer, answer
 from search.fleet_files import read_fleet

@@ -29,7 +29,7 @@ from latency_tables import load_platform
 from latency_tables.costs import Costs
 from ofa.errors import UserError
 from ofa.official import to_arch
-from ofa.space import SearchSpace, load_space
+from ofa.space.search_space import SearchSpace, load_space
 from search import Evolution, Limit, Problem, load_predictor
 
 RESOLUTIONS = (160, 176, 192, 208, 224)

@@ -34,7 +34,7 @@ from scipy.stats import spearmanr
 
 from ofa.files import schema
 from ofa.files.atomic import read_json, write_json
-from ofa.shapes import macs, walk
+from ofa.space.shapes import macs, walk
 
 RECIPES = Path(__file__).with_name("quality") / "recipes.yaml"
 PUBLISHED = ("published", "published-zero-gamma")

@@ -32,8 +32,8 @@ from latency_tables.plan import Settings, SpacePlan
 from latency_tables.profile import Target, profile
 from latency_tables.results import read
 from latency_tables.spread import compare
-from ofa.shapes import BlockShape
-from ofa.space import load_space
+from ofa.space.search_space import load_space
+from ofa.space.shapes import BlockShape
 
 SPACES: dict[str, tuple[list[int] | None, Settings]] = {
     "fmnist": (None, Settings()),

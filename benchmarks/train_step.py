@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ofa import Supernet, extract, load_space, official
-from ofa.devices import choose_device
+from ofa.distributed.devices import choose_device
 from ofa.memory import keep_freed_memory
 from ofa.optimiser import make_optimiser
 from ofa.recipe import PRECISIONS, OptimiserConfig

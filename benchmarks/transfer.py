@@ -27,7 +27,7 @@ from ofa.evaluation import Evaluator
 from ofa.files.atomic import read_json, write_json
 from ofa.recipe import Recipe, load_recipe
 from ofa.run import RunDirectory, load_run_data
-from ofa.space import SearchSpace
+from ofa.space.search_space import SearchSpace
 from ofa.training import Trainer
 
 RANDOM = 10

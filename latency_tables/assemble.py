@@ -17,7 +17,7 @@ from latency_tables.spread import compare
 from latency_tables.table import BlockTable, Measurement, describe, op_to_list
 from latency_tables.timing import CALM, REFERENCE, VISITS, calm_limit
 from ofa.errors import UserError
-from ofa.shapes import BlockShape, walk_blocks
+from ofa.space.shapes import BlockShape, walk_blocks
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

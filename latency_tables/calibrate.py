@@ -26,7 +26,7 @@ from latency_tables.platform import ErrorReport, Platform
 from latency_tables.prior import PRIOR
 from latency_tables.spread import compare
 from ofa.errors import UserError
-from ofa.shapes import BlockShape, macs, walk_blocks
+from ofa.space.shapes import BlockShape, macs, walk_blocks
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,10 +11,10 @@ from latency_tables import memory
 from latency_tables.factors import Factors, ShapeGrid
 from latency_tables.platform import Platform
 from latency_tables.spread import P90, ErrorReport, check_confidence, combined, run_excess
-from ofa import shapes
 from ofa.errors import UserError
-from ofa.shapes import BlockShape, walk_blocks
-from ofa.space import SearchSpace
+from ofa.space import shapes
+from ofa.space.search_space import SearchSpace
+from ofa.space.shapes import BlockShape, walk_blocks
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,11 +8,11 @@ from typing import Protocol
 from latency_tables.op_model import EnergyModel, OpEnergy
 from latency_tables.plan import SpacePlan
 from latency_tables.timing import Progress, Runtime
-from ofa.energy import EnergyReading
+from ofa.energy.meter import EnergyReading
 
 
 class Meter(Protocol):
-    """As `ofa.energy.EnergyMeter`."""
+    """As `ofa.energy.meter.EnergyMeter`."""
 
     def start(self) -> None:
         """Begin."""

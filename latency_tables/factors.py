@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from latency_tables.lookup import Lookup, Table
-from ofa.shapes import BlockShape, head_shape, in_widths, stage_block_shape, stem_shape
-from ofa.space import SearchSpace
-from ofa.subnet import Block, Stem
+from ofa.space.search_space import SearchSpace
+from ofa.space.shapes import BlockShape, head_shape, in_widths, stage_block_shape, stem_shape
+from ofa.space.subnet import Block, Stem
 
 Floats = npt.NDArray[np.float64]
 Shapes = npt.NDArray[Any]

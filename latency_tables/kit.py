@@ -17,7 +17,7 @@ from latency_tables.timing import EMPTY, VISITS
 from ofa.errors import UserError
 from ofa.files import schema
 from ofa.files.atomic import atomic_write
-from ofa.space import SearchSpace
+from ofa.space.search_space import SearchSpace
 
 CODE = ("timing.py", "results.py", "ort_runtime.py", "kit_main.py")
 """The modules that a kit holds: they import the standard library, numpy, onnxruntime and one another, nothing else."""

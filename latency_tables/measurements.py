@@ -17,8 +17,8 @@ from ofa import official
 from ofa.errors import UserError
 from ofa.files.atomic import read_json
 from ofa.files.csv_table import read_table
-from ofa.space import SearchSpace, load_space
-from ofa.subnet import Subnet
+from ofa.space.search_space import SearchSpace, load_space
+from ofa.space.subnet import Subnet
 
 REQUIRED = ("space", "architecture", "resolution", "latency_ms")
 OPTIONAL = ("energy_mj",)

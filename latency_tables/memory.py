@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ofa.shapes import CONVOLUTIONS, BlockShape, OpShape
+from ofa.space.shapes import CONVOLUTIONS, BlockShape, OpShape
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int16": 2, "int8": 1}
 """Bytes of an activation or a weight, by precision."""

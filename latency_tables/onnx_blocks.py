@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
-from ofa.shapes import CONVOLUTIONS, BlockShape, OpShape
+from ofa.space.shapes import CONVOLUTIONS, BlockShape, OpShape
 
 Arrays = npt.NDArray[np.float32]
 Weights = Callable[[OpShape, tuple[int, ...]], Arrays]

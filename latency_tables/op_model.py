@@ -15,7 +15,7 @@ from latency_tables.memory import BYTES
 from latency_tables.ops import OP_KINDS, FusedOp, fuse
 from latency_tables.spread import ErrorReport
 from ofa.errors import UserError
-from ofa.shapes import BlockShape
+from ofa.space.shapes import BlockShape
 
 COMBINE = ("sum", "max")
 TOLERATED = 1.5

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ofa.shapes import BlockShape, OpShape
+from ofa.space.shapes import BlockShape, OpShape
 
 OP_KINDS = ("conv_1x1", "conv_kxk", "depthwise", "linear", "pool", "elementwise")
 """`linear` also covers 1x1 convolutions of one pixel (squeeze-and-excitation, features): matrix times vector."""

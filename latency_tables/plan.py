@@ -16,9 +16,9 @@ from latency_tables.factors import ShapeGrid
 from latency_tables.timing import EMPTY, VISITS, Item, Plan
 from ofa.errors import UserError
 from ofa.files import schema
-from ofa.shapes import BlockShape, OpShape, walk_blocks
-from ofa.space import SearchSpace
-from ofa.subnet import Subnet
+from ofa.space.search_space import SearchSpace
+from ofa.space.shapes import BlockShape, OpShape, walk_blocks
+from ofa.space.subnet import Subnet
 
 EMPTY_ITEM = f"{EMPTY}@1"
 

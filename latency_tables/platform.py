@@ -18,8 +18,8 @@ from latency_tables.spread import ErrorReport as ErrorReport
 from latency_tables.table import BlockTable, Measurement
 from ofa.errors import UserError
 from ofa.files import atomic, schema
-from ofa.shapes import BlockShape
-from ofa.space import SearchSpace
+from ofa.space.search_space import SearchSpace
+from ofa.space.shapes import BlockShape
 
 if TYPE_CHECKING:
     from latency_tables.costs import Costs

@@ -19,9 +19,9 @@ from latency_tables.platform import Platform
 from latency_tables.results import Results, read, settings_of
 from latency_tables.timing import Progress, run
 from latency_tables.torch_runtime import TorchRuntime
-from ofa.energy import EnergyMeter
+from ofa.energy.meter import EnergyMeter
 from ofa.errors import UserError
-from ofa.space import SearchSpace
+from ofa.space.search_space import SearchSpace
 
 RUNTIMES = ("torch", "onnxruntime")
 

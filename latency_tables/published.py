@@ -21,11 +21,11 @@ from latency_tables.factors import ShapeGrid
 from latency_tables.platform import ErrorReport, Platform
 from latency_tables.published_keys import BLOCK, HEAD, POOL, STEM, Entry, key_of, parse
 from latency_tables.table import BlockTable, Measurement, op_to_list
-from ofa import shapes
 from ofa.errors import UserError
 from ofa.files import schema, shipped
-from ofa.shapes import BlockShape, OpShape, head_shape, stem_shape
-from ofa.space import HeadSpace, SearchSpace, StageSpace, StemSpace, load_space
+from ofa.space import shapes
+from ofa.space.search_space import HeadSpace, SearchSpace, StageSpace, StemSpace, load_space
+from ofa.space.shapes import BlockShape, OpShape, head_shape, stem_shape
 
 SIGMAS_P90 = 1.2816
 """The 90th percentile of a normal distribution, in standard deviations."""

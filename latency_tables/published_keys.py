@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from math import isfinite, sqrt
 from typing import Any
 
-from ofa import shapes
 from ofa.errors import UserError
-from ofa.shapes import BlockShape, OpShape, conv
-from ofa.space import make_divisible
+from ofa.space import shapes
+from ofa.space.search_space import make_divisible
+from ofa.space.shapes import BlockShape, OpShape, conv
 
 _KEY = re.compile(
     r"(?P<op>\w+)-input:(?P<in_size>\d+)x(?P<in_height>\d+)x(?P<in_channels>\d+)"

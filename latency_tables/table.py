@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 
 from latency_tables.op_model import check_not_negative
 from ofa.errors import UserError
-from ofa.shapes import BlockShape, OpShape
+from ofa.space.shapes import BlockShape, OpShape
 
 _OP_FIELDS = fields(OpShape)
 _OP_TYPES = get_type_hints(OpShape)

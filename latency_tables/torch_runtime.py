@@ -7,7 +7,7 @@ from typing import Any
 
 from latency_tables.timing import Call, Item, Timed, clocked
 from ofa.errors import UserError
-from ofa.shapes import BlockShape
+from ofa.space.shapes import BlockShape
 
 
 class TorchRuntime:
@@ -28,7 +28,7 @@ class TorchRuntime:
         """`models` says what to run, by name; `threads` of the processor, as many as torch takes by itself if None."""
         import torch
 
-        from ofa.devices import choose_device
+        from ofa.distributed.devices import choose_device
 
         self._torch: Any = torch
         self._models = models

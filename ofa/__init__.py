@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from ofa.batch_norm import recalibrate_batch_norm
     from ofa.errors import UserError
     from ofa.extraction import extract
-    from ofa.space import SearchSpace, load_space
-    from ofa.subnet import Subnet
+    from ofa.space.search_space import SearchSpace, load_space
+    from ofa.space.subnet import Subnet
     from ofa.subnet_directory import load_subnet
     from ofa.supernet import Supernet
 

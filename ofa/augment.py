@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ofa import draws
 from ofa.colour import LUMA, grey
+from ofa.distributed import draws
 from ofa.rand_augment import RandAugmentConfig, rand_augment
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from ofa import augment as augmentation
 from ofa.augment import AugmentConfig
 from ofa.datasets import Source, data_root, read_source
-from ofa.distributed import ALONE, WHOLE, Share, World, processes_here
+from ofa.distributed.world import ALONE, WHOLE, Share, World, processes_here
 from ofa.errors import UserError
 from ofa.splits import COLOUR, ERASE, ORDER, TURN, FileSplit, Part, Plan, Split, generator, make_splits, take
 

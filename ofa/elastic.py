@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ofa.shapes import se_channels
+from ofa.space.shapes import se_channels
 from ofa.static import Conv, Linear, activation
 
 

@@ -13,15 +13,15 @@ from tqdm import tqdm
 
 from ofa.batch_norm import recalibrate_batch_norm
 from ofa.data import Data
-from ofa.distributed import ALONE, World
+from ofa.distributed.world import ALONE, World
 from ofa.extraction import extract
 from ofa.inference import speed_up
 from ofa.memory import keep_freed_memory
 from ofa.recipe import EvaluationConfig
 from ofa.run import RunDirectory
 from ofa.shared_start import Seen, SharedStarts
+from ofa.space.subnet import Subnet
 from ofa.static import Net
-from ofa.subnet import Subnet
 from ofa.supernet import Supernet
 
 CACHE_BYTES = 2**30  # prepared images of one split at one resolution above this are made anew each time

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from ofa.elastic import ElasticConv, ElasticLinear, ElasticNorm
+from ofa.space.subnet import Subnet
 from ofa.static import Net, empty_net
-from ofa.subnet import Subnet
 from ofa.supernet import Supernet
 
 

@@ -20,7 +20,7 @@ from ofa.losses import subnet_loss
 from ofa.optimiser import make_optimiser
 from ofa.recipe import Phase
 from ofa.schedule import learning_rate
-from ofa.subnet import Subnet
+from ofa.space.subnet import Subnet
 
 PHASE = 1_000_000
 """Number of the phase in the random streams: none that a recipe has."""

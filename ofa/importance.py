@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from ofa.elastic import ElasticConv, ElasticConvNorm, ElasticNorm, ElasticSqueezeExcite
 from ofa.errors import UserError
-from ofa.shapes import hidden_channels, in_widths, se_channels
-from ofa.space import SearchSpace
-from ofa.subspace import is_part
+from ofa.space.search_space import SearchSpace
+from ofa.space.shapes import hidden_channels, in_widths, se_channels
+from ofa.space.subspace import is_part
 from ofa.supernet import ElasticBottleneck, ElasticMBConv, Supernet
 
 GROUP_OFFSET = 1e5

@@ -13,8 +13,8 @@ from numbers import Integral, Real
 from typing import Any, TypeVar
 
 from ofa.errors import UserError
-from ofa.space import SearchSpace
-from ofa.subnet import Block, Stage, Stem, Subnet
+from ofa.space.search_space import SearchSpace
+from ofa.space.subnet import Block, Stage, Stem, Subnet
 
 Tensor = TypeVar("Tensor")
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ofa import draws
 from ofa.colour import grey
+from ofa.distributed import draws
 
 LARGEST = 10.0
 

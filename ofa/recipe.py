@@ -13,8 +13,8 @@ from ofa.errors import UserError
 from ofa.files import schema, shipped
 from ofa.losses import DIVERGENCES
 from ofa.mixing import MixConfig
-from ofa.space import SearchSpace, load_space
-from ofa.subspace import is_part, largest_only
+from ofa.space.search_space import SearchSpace, load_space
+from ofa.space.subspace import is_part, largest_only
 
 INCLUDED = ("largest", "smallest")
 TEACHERS = ("first", "largest")

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ofa import shapes
-from ofa.distributed import ALONE, World
+from ofa.distributed.world import ALONE, World
 from ofa.evaluation import Evaluator
 from ofa.files.atomic import write_json
 from ofa.metrics import MetricsLog
 from ofa.run import RunDirectory
+from ofa.space import shapes
 
 
 def report_result(

@@ -12,13 +12,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ofa.data import Data, load_data
-from ofa.distributed import ALONE, World
+from ofa.distributed.world import ALONE, World
 from ofa.errors import UserError
 from ofa.files import schema
 from ofa.files.atomic import atomic_write
 from ofa.recipe import Recipe
 from ofa.run_files import RunFiles
-from ofa.space import SearchSpace
+from ofa.space.search_space import SearchSpace
 from ofa.supernet import Supernet
 
 if TYPE_CHECKING:

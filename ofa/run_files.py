@@ -16,7 +16,7 @@ from typing import Self
 
 from ofa.errors import UserError
 from ofa.files import schema
-from ofa.space import SearchSpace
+from ofa.space.search_space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from ofa.recipe import Phase
-from ofa.space import SearchSpace
-from ofa.subnet import Subnet
+from ofa.space.search_space import SearchSpace
+from ofa.space.subnet import Subnet
 
 _SUBNETS, _RESOLUTION, _DROPOUT, _MIX = 1, 2, 3, 4  # streams of random numbers that must not be the same
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from ofa.batch_norm import recalibrate_batch_norm
 from ofa.inference import products_behind_pools, speed_up
-from ofa.shapes import walk_blocks
-from ofa.space import SearchSpace
+from ofa.space.search_space import SearchSpace
+from ofa.space.shapes import walk_blocks
+from ofa.space.subnet import Subnet
 from ofa.static import Net
-from ofa.subnet import Subnet
 
 PIECES = 4  # at the start of a net whose outputs are kept; later ones are too rarely met again
 

@@ -12,12 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ofa import augment, draws
+from ofa import augment
 from ofa.augment import AugmentConfig
 from ofa.datasets import Arrays, Files
 from ofa.decoding import Job, SizesDifferError, decode, size_of
-from ofa.distributed import WHOLE, Share
-from ofa.draws import for_share
+from ofa.distributed import draws
+from ofa.distributed.draws import for_share
+from ofa.distributed.world import WHOLE, Share
 
 if TYPE_CHECKING:
     from ofa.data import DataConfig

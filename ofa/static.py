@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ofa.shapes import BlockShape, OpShape, walk_blocks
-from ofa.space import SearchSpace
-from ofa.subnet import Subnet
+from ofa.space.search_space import SearchSpace
+from ofa.space.shapes import BlockShape, OpShape, walk_blocks
+from ofa.space.subnet import Subnet
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "none": nn.Identity,

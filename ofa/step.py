@@ -10,13 +10,13 @@ from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ofa.distributed import ALONE, World
-from ofa.draws import for_share
+from ofa.distributed.draws import for_share
+from ofa.distributed.world import ALONE, World
 from ofa.losses import subnet_loss
 from ofa.mixing import mix
 from ofa.recipe import Recipe
 from ofa.schedule import generator_of_step, mix_rng_of_step, subnets_of_step
-from ofa.space import SearchSpace
+from ofa.space.search_space import SearchSpace
 from ofa.static import empty_net
 from ofa.supernet import Supernet
 

@@ -16,8 +16,8 @@ import yaml
 from ofa.errors import UserError
 from ofa.files import schema
 from ofa.files.atomic import atomic_write, read_json, sha256, write_json
-from ofa.space import SearchSpace, load_space
-from ofa.subnet import Subnet
+from ofa.space.search_space import SearchSpace, load_space
+from ofa.space.subnet import Subnet
 
 if TYPE_CHECKING:
     from torch import nn

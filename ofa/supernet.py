@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ofa import draws
+from ofa.distributed import draws
 from ofa.elastic import ElasticConv, ElasticConvNorm, ElasticLinear, ElasticSqueezeExcite
 from ofa.errors import UserError
 from ofa.recompute import recomputed
-from ofa.shapes import hidden_channels, in_widths, is_residual
-from ofa.space import SearchSpace, make_divisible
+from ofa.space.search_space import SearchSpace, make_divisible
+from ofa.space.shapes import hidden_channels, in_widths, is_residual
+from ofa.space.subnet import Block, Subnet
+from ofa.space.subnet import Stem as StemChoice
 from ofa.static import activation, downsample, initialise, set_norm_eps
-from ofa.subnet import Block, Subnet
-from ofa.subnet import Stem as StemChoice
 
 
 def branch_scale(x_BCHW: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ofa.batch_norm import batch_statistics
-from ofa.distributed import World
+from ofa.distributed.world import World
 from ofa.elastic import ElasticNorm
 
 

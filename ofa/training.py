@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from ofa.checkpoint import Checkpoint, Position, flatten, load_checkpoint, save_checkpoint, unflatten
-from ofa.devices import check_precision
-from ofa.distributed import ALONE, World
+from ofa.distributed.devices import check_precision
+from ofa.distributed.world import ALONE, World
 from ofa.ema import WeightAverage
-from ofa.energy import POWERCAP, EnergyMeter
+from ofa.energy.meter import POWERCAP, EnergyMeter
 from ofa.errors import UserError
 from ofa.evaluation import SubnetEvaluator
 from ofa.extraction import extract
@@ -28,7 +28,7 @@ from ofa.optimiser import make_optimiser, momenta, set_momenta
 from ofa.recipe import Phase, opened_spaces
 from ofa.run import RunDirectory, save_weights
 from ofa.schedule import learning_rate, resolution_of_step, subnets_of_step
-from ofa.space import SearchSpace
+from ofa.space.search_space import SearchSpace
 from ofa.step import GradientStep, load_teacher
 from ofa.supernet import Supernet
 from ofa.synchronised_norm import synchronise_norms

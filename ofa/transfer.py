@@ -13,7 +13,7 @@ from ofa.data import load_data
 from ofa.errors import UserError
 from ofa.recipe import Opens, Phase, Recipe
 from ofa.run import RunDirectory
-from ofa.space import SearchSpace
+from ofa.space.search_space import SearchSpace
 from ofa.supernet import Supernet
 
 SHARE = 0.25

@@ -9,7 +9,7 @@ from typing import Any
 from latency_tables import Costs
 from latency_tables.costs import ESTIMATED
 from ofa.errors import UserError
-from ofa.space import Genes
+from ofa.space.search_space import Genes
 from search.problem import METRICS, Limit
 
 

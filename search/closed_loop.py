@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ofa.errors import UserError
-from ofa.space import Genes, SearchSpace
+from ofa.space.search_space import Genes, SearchSpace
 from search.pareto import front_order, hypervolume, spread
 from search.problem import METRICS, Costs, Floats, Problem
 from search.selection import Selection

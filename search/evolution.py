@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ofa.space import Genes
+from ofa.space.search_space import Genes
 from search.feasibility import feasible_seeds
 from search.guess import Guess
 from search.populations import Population, generation

@@ -15,7 +15,7 @@ import numpy as np
 
 from latency_tables.factors import Factors
 from ofa.errors import UserError
-from ofa.space import Genes
+from ofa.space.search_space import Genes
 from search.chains import Paths, ahead_of, good_score, merge, most
 from search.feasibility import feasible_seeds
 from search.pareto import Front, front_order

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ofa.space import Genes
+from ofa.space.search_space import Genes
 from search.genes import distinct
 from search.problem import METRICS, Floats, Infeasible, Limit, Problem, limit_number, number
 

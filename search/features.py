@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
-from ofa.space import Genes, SearchSpace
+from ofa.space.search_space import Genes, SearchSpace
 from search.genes import present
 
 FEATURE_SETS = ("choices", "choices+stages")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ofa.space import Genes
+from ofa.space.search_space import Genes
 from search.domination import Indices
 from search.problem import METRICS, Floats, Problem
 from search.surface import Surface, find_surface

@@ -17,7 +17,7 @@ import numpy as np
 from ofa.errors import UserError
 from ofa.files.atomic import atomic_write
 from ofa.files.csv_table import read_table
-from ofa.space import SearchSpace
+from ofa.space.search_space import SearchSpace
 from search.fleet import NAMES, Fleet, FleetAnswer
 from search.problem import Floats
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
-from ofa.space import Genes, SearchSpace
-from ofa.subspace import is_part
+from ofa.space.search_space import Genes, SearchSpace
+from ofa.space.subspace import is_part
 
 Mask = npt.NDArray[np.bool_]
 

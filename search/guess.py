@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ofa.space import Genes
+from ofa.space.search_space import Genes
 from search.genes import Domain
 from search.problem import Floats
 

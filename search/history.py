@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.files.atomic import append_line, atomic_write, drop_half_a_line
-from ofa.space import Genes
+from ofa.space.search_space import Genes
 from search.problem import Floats, Problem
 
 FORMAT = 1

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.files.atomic import append_line, drop_half_a_line
-from ofa.space import Genes, SearchSpace
+from ofa.space.search_space import Genes, SearchSpace
 from search.genes import Domain
 from search.problem import Floats
 

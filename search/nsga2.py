@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ofa.space import Genes
+from ofa.space.search_space import Genes
 from search.domination import Floats, crowding, ranks
 from search.feasibility import feasible_seeds
 from search.problem import Problem

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ofa.errors import UserError
-from ofa.space import Genes
+from ofa.space.search_space import Genes
 from search.feasibility import feasible_seeds
 from search.history import difference, question
 from search.problem import ACCURACY, Floats, Problem
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial, Trial
 
-    from ofa.subnet import Subnet
+    from ofa.space.subnet import Subnet
 
 JOURNAL = "journal://"
 RETRY_S = 1.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ofa.space import Genes
+from ofa.space.search_space import Genes
 from search import domination
 from search.domination import Indices as Indices
 from search.domination import Mask

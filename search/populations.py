@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ofa.space import Genes
+from ofa.space.search_space import Genes
 from search.feasibility import violation
 from search.genes import Domain
 from search.guess import Guess

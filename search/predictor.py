@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.files.atomic import atomic_write, read_json, sha256, write_json
-from ofa.space import Genes, SearchSpace
+from ofa.space.search_space import Genes, SearchSpace
 from search.mlp import MLPPredictor
 from search.problem import Floats
 from search.ridge import RidgePredictor

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
-from ofa.space import Genes, SearchSpace, load_space
+from ofa.space.search_space import Genes, SearchSpace, load_space
 from search.genes import present
 from search.problem import Floats
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
-from ofa.space import Genes
+from ofa.space.search_space import Genes
 from search.problem import Floats
 
 PENALTIES = tuple(float(value) for value in np.logspace(-2, 3, 21))

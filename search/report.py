@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ofa.files.atomic import atomic_write
-from ofa.space import Genes
+from ofa.space.search_space import Genes
 from search.problem import Floats
 from search.survey import Survey
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ofa.space import Genes, SearchSpace
+from ofa.space.search_space import Genes, SearchSpace
 from search.features import FEATURE_SETS, FeatureMap, standard
 from search.problem import Floats
 from search.regression import check_samples, expit, linear_score, logit, solve, top1_std, with_intercept

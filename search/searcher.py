@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
-from ofa.space import Genes
+from ofa.space.search_space import Genes
 from search.domination import hypervolume, nondominated
 from search.feasibility import not_accurate_enough, violation
 from search.genes import first_places, keys

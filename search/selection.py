@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from ofa.errors import UserError
-from ofa.space import Genes, SearchSpace
+from ofa.space.search_space import Genes, SearchSpace
 from search.mlp import fit_mlp
 from search.predictor import FittedPredictor
 from search.problem import Floats

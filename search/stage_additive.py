@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
-from ofa.space import Genes, SearchSpace
+from ofa.space.search_space import Genes, SearchSpace
 from search.features import FeatureMap, standard
 from search.genes import keys, present
 from search.problem import Floats

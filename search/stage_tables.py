@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latency_tables.factors import Factors
-from ofa.space import Genes
+from ofa.space.search_space import Genes
 from search.problem import METRICS, Floats, Problem
 
 MOST_OPTIONS = 100_000

@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from ofa.space import Genes
+from ofa.space.search_space import Genes
 from search.domination import Indices
 from search.feasibility import descend
 from search.genes import distinct

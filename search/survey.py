@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ofa.space import Genes, SearchSpace
+from ofa.space.search_space import Genes, SearchSpace
 from search.exact import exact_front, front_obstacle
 from search.pareto import Front, Indices, evolved_front, front_order, hypervolume, spread
 from search.predictor import Predictor

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from ofa.errors import UserError
-from ofa.space import Genes
+from ofa.space.search_space import Genes
 from search.problem import Floats
 
 

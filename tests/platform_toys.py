@@ -9,7 +9,7 @@ from latency_tables.factors import ShapeGrid
 from latency_tables.op_model import EnergyModel
 from latency_tables.platform import ErrorReport
 from latency_tables.table import BlockTable, Measurement, op_to_list
-from ofa.space import HeadSpace, SearchSpace, StageSpace, StemSpace
+from ofa.space.search_space import HeadSpace, SearchSpace, StageSpace, StemSpace
 
 MINIMAL = """\
 name: mine

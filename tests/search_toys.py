@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latency_tables.factors import Factors
-from ofa.space import Genes, HeadSpace, SearchSpace, StageSpace, StemSpace
+from ofa.space.search_space import Genes, HeadSpace, SearchSpace, StageSpace, StemSpace
 from search.genes import present
 from search.problem import Limit, Problem
 

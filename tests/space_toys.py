@@ -6,8 +6,8 @@ from itertools import product
 from typing import Any
 
 from ofa.files import shipped
-from ofa.space import HeadSpace, SearchSpace, StageSpace, StemSpace, load_space
-from ofa.subnet import Block, Stage, Stem, Subnet
+from ofa.space.search_space import HeadSpace, SearchSpace, StageSpace, StemSpace, load_space
+from ofa.space.subnet import Block, Stage, Stem, Subnet
 
 SHIPPED = shipped.names("spaces")
 

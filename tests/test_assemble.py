@@ -12,7 +12,7 @@ from latency_tables.platform import Platform
 from latency_tables.results import Row
 from latency_tables.timing import REFERENCE, VISITS
 from ofa.errors import UserError
-from ofa.shapes import BlockShape, walk_blocks
+from ofa.space.shapes import BlockShape, walk_blocks
 from tests.space_toys import toy_space
 
 Rows = list[Row]

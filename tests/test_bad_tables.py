@@ -9,7 +9,7 @@ import pytest
 
 from latency_tables import load_platform, save_platform
 from ofa.errors import UserError
-from ofa.space import load_space
+from ofa.space.search_space import load_space
 from tests.platform_toys import measured, small_space
 
 

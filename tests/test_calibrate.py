@@ -19,8 +19,8 @@ from latency_tables.prior import PRIOR
 from ofa import official
 from ofa.cli.main import main
 from ofa.errors import UserError
-from ofa.shapes import walk_blocks
-from ofa.space import load_space
+from ofa.space.search_space import load_space
+from ofa.space.shapes import walk_blocks
 
 SPACE = load_space("mbv3-w1.0")
 SUBJECT = Subject(name="mine", device="a phone", runtime="a runtime", source="a stopwatch")

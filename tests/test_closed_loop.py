@@ -17,7 +17,7 @@ import pytest
 from ofa.cli.main import main
 from ofa.data import Data
 from ofa.errors import UserError
-from ofa.space import Genes, load_space
+from ofa.space.search_space import Genes, load_space
 from search.closed_loop import Round, Target, check_targets, closed_loop, measured_front
 from search.measurements import sample_plan
 from search.pareto import hypervolume, nondominated

@@ -10,8 +10,8 @@ import pytest
 
 from ofa import UserError
 from ofa.recipe import load_recipe, opened_spaces
-from ofa.space import SearchSpace, StageSpace
-from ofa.subspace import is_part
+from ofa.space.search_space import SearchSpace, StageSpace
+from ofa.space.subspace import is_part
 from search.genes import Domain
 from search.stage_tables import StageTables
 from tests.search_toys import make_problem

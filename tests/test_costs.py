@@ -12,12 +12,12 @@ from latency_tables.factors import ShapeGrid
 from latency_tables.lookup import CHUNK, MAX_ENTRIES
 from latency_tables.memory import peak_elements, weights_kb
 from latency_tables.ops import fuse
-from ofa import shapes
 from ofa.errors import UserError
 from ofa.files import shipped
-from ofa.shapes import walk, walk_blocks
-from ofa.space import HeadSpace, SearchSpace, StageSpace, StemSpace, load_space
-from ofa.subnet import Block, Stem
+from ofa.space import shapes
+from ofa.space.search_space import HeadSpace, SearchSpace, StageSpace, StemSpace, load_space
+from ofa.space.shapes import walk, walk_blocks
+from ofa.space.subnet import Block, Stem
 
 SPACES = shipped.names("spaces")
 

@@ -26,13 +26,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from ofa import UserError, draws
+from ofa import UserError
 from ofa.augment import AugmentConfig
 from ofa.cli.main import main
 from ofa.data import DataConfig, load_data
-from ofa.devices import choose_device
-from ofa.distributed import ALONE, ROUND, Share, World, join
-from ofa.draws import for_share
+from ofa.distributed import draws
+from ofa.distributed.devices import choose_device
+from ofa.distributed.draws import for_share
+from ofa.distributed.world import ALONE, ROUND, Share, World, join
 from ofa.elastic import ElasticNorm
 from ofa.mixing import MixConfig, mix
 from ofa.rand_augment import RandAugmentConfig

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ofa.energy import EnergyMeter
+from ofa.energy.meter import EnergyMeter
 
 
 def domain(powercap: Path, folder: str, name: str, energy_uj: int | str, range_uj: int = 262_143_328_850) -> Path:

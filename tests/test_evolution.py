@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ofa.space import load_space
+from ofa.space.search_space import load_space
 from search.evolution import Evolution, _Run
 from search.genes import Domain, present
 from search.guess import Guess

@@ -9,7 +9,7 @@ from scipy.sparse import coo_array
 
 from latency_tables import load_platform
 from ofa.errors import UserError
-from ofa.space import SearchSpace, load_space
+from ofa.space.search_space import SearchSpace, load_space
 from search.exact import Exact, exact_front, exact_obstacle
 from search.pareto import nondominated
 from search.problem import Infeasible, Limit, Problem

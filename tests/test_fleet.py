@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ofa.errors import UserError
-from ofa.space import SearchSpace
+from ofa.space.search_space import SearchSpace
 from search import Exact
 from search.fleet import NAMES, Fleet, answer
 from search.fleet_files import FleetReport, read_fleet, subnets_file, write_fleet

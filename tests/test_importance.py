@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ofa import Subnet, Supernet
 from ofa.errors import UserError
-from ofa.shapes import hidden_channels, se_channels
-from ofa.space import SearchSpace, load_space
-from ofa.subspace import largest_only, restrict
+from ofa.space.search_space import SearchSpace, load_space
+from ofa.space.shapes import hidden_channels, se_channels
+from ofa.space.subspace import largest_only, restrict
 from tests.space_toys import deep_space, tiny_space, toy_space, wide_space
 
 

@@ -14,9 +14,9 @@ from ofa.evaluation import SubnetEvaluator
 from ofa.inference import FusedConv, ProductConv, speed_up, statistics_behind, widens
 from ofa.recipe import load_recipe
 from ofa.run import RunDirectory
-from ofa.space import SearchSpace
+from ofa.space.search_space import SearchSpace
+from ofa.space.subnet import Subnet
 from ofa.static import ConvNorm, Net
-from ofa.subnet import Subnet
 from ofa.training import Trainer
 from tests.space_toys import toy_space, wide_space
 from tests.tiny import write_recipe

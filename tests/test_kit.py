@@ -21,7 +21,7 @@ from latency_tables.plan import Settings, SpacePlan
 from latency_tables.results import read, settings_of
 from latency_tables.timing import REFERENCE, VISITS
 from ofa.cli.main import main
-from ofa.space import load_space
+from ofa.space.search_space import load_space
 from tests.space_toys import PROFILED
 
 FILES = {"README.md", "run.py", "manifest.json", "models.zip", "latency_tables/__init__.py"}

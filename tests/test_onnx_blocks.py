@@ -15,8 +15,8 @@ from torch import nn
 
 from latency_tables.onnx_blocks import Weights, build_empty, build_graph, noise
 from ofa.errors import UserError
-from ofa.shapes import BlockShape, OpShape, walk_blocks
-from ofa.space import SearchSpace
+from ofa.space.search_space import SearchSpace
+from ofa.space.shapes import BlockShape, OpShape, walk_blocks
 from ofa.static import build_block, build_net, fold_batch_norm
 from tests.space_toys import toy_space
 

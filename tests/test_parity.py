@@ -25,7 +25,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ofa import Subnet, Supernet, extract, load_space, official, recalibrate_batch_norm, shapes
+from ofa import Subnet, Supernet, extract, load_space, official, recalibrate_batch_norm
+from ofa.space import shapes
 from tests import fill
 
 TOLERANCE = 2e-4

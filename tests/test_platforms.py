@@ -17,8 +17,8 @@ from latency_tables.op_model import EnergyModel
 from latency_tables.table import describe, op_from_list, op_to_list
 from ofa.cli.main import main
 from ofa.errors import UserError
-from ofa.shapes import BlockShape, OpShape, conv, macs, walk_blocks
-from ofa.space import load_space
+from ofa.space.search_space import load_space
+from ofa.space.shapes import BlockShape, OpShape, conv, macs, walk_blocks
 from tests.platform_toys import MINIMAL, measured, small_space, write
 
 # -- conformance -----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ofa.errors import UserError
-from ofa.space import Genes, load_space
+from ofa.space.search_space import Genes, load_space
 from search import load_predictor, save_predictor
 from search.features import FEATURE_SETS, FeatureMap
 from search.problem import Floats

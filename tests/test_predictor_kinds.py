@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ofa.errors import UserError
-from ofa.space import Genes, SearchSpace, load_space
+from ofa.space.search_space import Genes, SearchSpace, load_space
 from search import load_predictor, save_predictor
 from search.exact import exact_front
 from search.pareto import front_order

@@ -25,9 +25,9 @@ from latency_tables.results import read
 from latency_tables.timing import VISITS
 from latency_tables.torch_runtime import TorchRuntime
 from ofa.cli.main import main
-from ofa.energy import EnergyMeter, EnergyReading
-from ofa.shapes import walk_blocks
-from ofa.space import SearchSpace, load_space
+from ofa.energy.meter import EnergyMeter, EnergyReading
+from ofa.space.search_space import SearchSpace, load_space
+from ofa.space.shapes import walk_blocks
 from tests.space_toys import PROFILED
 
 FEW = Settings(runs=5, fit_networks=2, test_networks=2)

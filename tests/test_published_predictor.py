@@ -8,7 +8,7 @@ import pytest
 
 from ofa.errors import UserError
 from ofa.official import to_arch, to_subnet
-from ofa.space import load_space
+from ofa.space.search_space import load_space
 from search import load_predictor
 from search.published import SPELLINGS, PublishedPredictor
 

@@ -16,7 +16,7 @@ from latency_tables.published_keys import key_of
 from ofa import official
 from ofa.cli.main import main
 from ofa.errors import UserError
-from ofa.space import load_space
+from ofa.space.search_space import load_space
 
 SPACE = load_space("mbv3-w1.2")
 POOL = "AvgPool2D-input:2x2x1152-output:1x1x1152:\n  count: 50\n  mean: 0.0001\n  std: 1e-05\n"

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from ofa.errors import UserError
-from ofa.space import Genes, load_space
+from ofa.space.search_space import Genes, load_space
 from search.measurements import MeasurementLog, sample_plan
 from tests.search_toys import every_subnet, make_space
 

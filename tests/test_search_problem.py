@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ofa.errors import UserError
-from ofa.space import load_space
+from ofa.space.search_space import load_space
 from search.feasibility import feasible_seeds
 from search.genes import Domain, distinct, keys, present
 from search.problem import Infeasible, Limit, Objective, Problem, limit_number

@@ -17,8 +17,8 @@ from ofa.evaluation import SubnetEvaluator
 from ofa.recipe import load_recipe
 from ofa.run import RunDirectory
 from ofa.shared_start import Seen, SharedStarts, pieces
-from ofa.space import SearchSpace
-from ofa.subnet import Subnet
+from ofa.space.search_space import SearchSpace
+from ofa.space.subnet import Subnet
 from ofa.training import Trainer
 from tests.space_toys import toy_space
 from tests.tiny import write_recipe

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ofa.errors import UserError
-from ofa.space import load_space
-from ofa.subspace import is_part, largest_only, only, restrict
+from ofa.space.search_space import load_space
+from ofa.space.subspace import is_part, largest_only, only, restrict
 from tests.space_toys import SHIPPED, deep_space, every_subnet, tiny_space, wide_space
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from ofa.errors import UserError
 from ofa.files import schema, shipped
-from ofa.space import SearchSpace, load_space
+from ofa.space.search_space import SearchSpace, load_space
 from tests.space_toys import SHIPPED
 
 GOOD = """\

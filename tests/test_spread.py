@@ -12,8 +12,8 @@ from latency_tables.op_model import EnergyModel
 from latency_tables.platform import ErrorReport
 from latency_tables.spread import network_excess, run_excess
 from ofa.errors import UserError
-from ofa.shapes import walk_blocks
-from ofa.space import load_space
+from ofa.space.search_space import load_space
+from ofa.space.shapes import walk_blocks
 from search.exact import Exact
 from search.problem import Limit, Problem
 from tests.platform_toys import measured, small_space

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from ofa import Supernet
 from ofa.elastic import ElasticConv, ElasticNorm, ElasticSqueezeExcite
 from ofa.errors import UserError
-from ofa.space import SearchSpace, load_space
+from ofa.space.search_space import SearchSpace, load_space
+from ofa.space.subnet import Block, Stage
 from ofa.static import build_net, initialise
-from ofa.subnet import Block, Stage
 from tests.space_toys import deep_space, tiny_space, wide_space
 
 

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ofa import Supernet, UserError
-from ofa.devices import check_precision
-from ofa.distributed import World
+from ofa.distributed.devices import check_precision
+from ofa.distributed.world import World
 from ofa.elastic import ElasticConv, ElasticNorm
 from ofa.optimiser import make_optimiser, momenta, set_momenta
 from ofa.recipe import OptimiserConfig, Recipe, load_recipe, opened_spaces
 from ofa.run import RunDirectory
-from ofa.space import SearchSpace
+from ofa.space.search_space import SearchSpace
 from ofa.static import build_net
 from ofa.step import GradientStep
 from ofa.synchronised_norm import SynchronisedNorm

@@ -17,7 +17,7 @@ from latency_tables.plan import EMPTY_ITEM, Settings, SpacePlan, cover
 from latency_tables.results import COLUMNS, Results, read, settings_of
 from latency_tables.timing import REFERENCE, VISITS, Call, Item, Plan, Progress, Timed, run
 from ofa.errors import UserError
-from ofa.shapes import walk_blocks
+from ofa.space.shapes import walk_blocks
 from tests.space_toys import toy_space
 
 ITEMS = {name: Item(name, 1, 8) for name in ("a", "b", "n")}

@@ -20,8 +20,8 @@ import ofa.checkpoint
 import ofa.training
 from ofa import UserError
 from ofa.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
-from ofa.distributed import World
-from ofa.energy import EnergyMeter
+from ofa.distributed.world import World
+from ofa.energy.meter import EnergyMeter
 from ofa.metrics import LateReading, MetricsLog, Progress
 from ofa.optimiser import make_optimiser
 from ofa.recipe import load_recipe

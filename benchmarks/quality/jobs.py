@@ -24,8 +24,8 @@ from ofa.optimiser import make_optimiser
 from ofa.recipe import Phase, Recipe, opened_spaces
 from ofa.run import RunDirectory, load_run_data
 from ofa.schedule import learning_rate
-from ofa.shapes import macs, walk
-from ofa.space import SearchSpace
+from ofa.space.search_space import SearchSpace
+from ofa.space.shapes import macs, walk
 from ofa.static import MBConv, build_net, fold_batch_norm
 from ofa.training import Trainer
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ofa.distributed import ALONE, World
+from ofa.distributed.world import ALONE, World
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ofa.evaluation import Evaluator
     from ofa.run import RunDirectory
     from ofa.run_files import RunFiles
-    from ofa.space import Genes, SearchSpace
+    from ofa.space.search_space import Genes, SearchSpace
     from search.measurements import MeasurementLog
     from search.predictor import Predictor
     from search.problem import Floats
@@ -105,7 +105,7 @@ class Measured:
     @classmethod
     def open(cls, run: RunDirectory, images: int | None, device: str, show: bool, world: World = ALONE) -> Measured:
         """Load supernet and data; `show` draws a progress bar on stderr. The processes of `world` share the subnets."""
-        from ofa.devices import choose_device
+        from ofa.distributed.devices import choose_device
         from ofa.evaluation import Evaluator
         from search.measurements import MeasurementLog
 

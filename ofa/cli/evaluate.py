@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ofa.cli.common import check_at_least
 
 if TYPE_CHECKING:
-    from ofa.space import SearchSpace
-    from ofa.subnet import Subnet
+    from ofa.space.search_space import SearchSpace
+    from ofa.space.subnet import Subnet
 
 EXAMPLE = "ofa evaluate runs/demo --subnet smallest"
 
@@ -28,11 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Measure the subnets named; several processes share them, and the first one reports."""
-    from ofa import shapes
-    from ofa.devices import choose_device
-    from ofa.distributed import join
+    from ofa.distributed.devices import choose_device
+    from ofa.distributed.world import join
     from ofa.evaluation import Evaluator
     from ofa.run import RunDirectory
+    from ofa.space import shapes
 
     check_at_least(args, random=0, images=1, seed=0)
     device = choose_device(args.device)
@@ -82,7 +82,7 @@ def _chosen(args: argparse.Namespace, space: SearchSpace) -> dict[str, Subnet]:
 def _named(space: SearchSpace, name: str) -> Subnet:
     """`largest`, `smallest`, or what a `subnet.json` (or the folder of a query) holds."""
     from ofa.files.atomic import read_json
-    from ofa.subnet import Subnet
+    from ofa.space.subnet import Subnet
 
     if name in ("largest", "smallest"):
         chosen: Subnet = getattr(space, name)()

@@ -12,7 +12,7 @@ from ofa.errors import UserError
 if TYPE_CHECKING:
     from ofa.recipe import Phase
     from ofa.run import RunDirectory
-    from ofa.space import SearchSpace
+    from ofa.space.search_space import SearchSpace
 
 EXAMPLE = "ofa finetune runs/demo/queries/frugal --epochs 5"
 MEASURED = "Top-1, validation (measured)"
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     import torch
 
-    from ofa.devices import choose_device
+    from ofa.distributed.devices import choose_device
     from ofa.evaluation import Evaluator
     from ofa.files.atomic import read_json
     from ofa.finetuning import finetune, paired_gain

@@ -16,7 +16,7 @@ from ofa.errors import UserError
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
     from ofa.run_files import RunFiles
-    from ofa.space import SearchSpace
+    from ofa.space.search_space import SearchSpace
     from search.fleet import Fleet, FleetAnswer
     from search.predictor import Predictor
     from search.problem import Floats, Problem

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ofa.cli.common import Measured
     from ofa.run import RunDirectory
-    from ofa.space import Genes, SearchSpace
+    from ofa.space.search_space import Genes, SearchSpace
     from search.closed_loop import Round, Target
     from search.noise import Noise
     from search.problem import Floats
@@ -59,8 +59,8 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
         raise UserError("--platform says which fronts --rounds searches; give --rounds too")
 
     from ofa.cli.common import Measured
-    from ofa.devices import choose_device
-    from ofa.distributed import join
+    from ofa.distributed.devices import choose_device
+    from ofa.distributed.world import join
     from ofa.run import RunDirectory
 
     with join(choose_device(args.device)) as world:

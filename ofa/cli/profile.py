@@ -15,7 +15,7 @@ from ofa.errors import UserError
 if TYPE_CHECKING:
     from latency_tables import Platform
     from latency_tables.plan import Settings
-    from ofa.space import SearchSpace
+    from ofa.space.search_space import SearchSpace
 
 EXAMPLE = "ofa profile --space fmnist --out my-machine.yaml --runtime onnxruntime --threads 1"
 
@@ -52,7 +52,7 @@ PLANNING = ("runs", "batch", "resolutions", "networks", "seed")
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, export or import; returns a summary."""
-    from ofa.space import load_space
+    from ofa.space.search_space import load_space
 
     if args.export is not None and args.results is not None:
         raise UserError("give --export or --import, not both")

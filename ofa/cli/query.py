@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from latency_tables import Costs
     from ofa.cli.common import Measured
     from ofa.run_files import RunFiles
-    from ofa.space import Genes
+    from ofa.space.search_space import Genes
     from search.card import Accuracy
     from search.problem import Floats, Limit, Problem
     from search.searcher import Searcher, SearchResult

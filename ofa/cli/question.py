@@ -13,7 +13,7 @@ from ofa.errors import UserError
 
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
-    from ofa.space import SearchSpace
+    from ofa.space.search_space import SearchSpace
     from search.problem import Limit, Objective
 
 LIMITS = {
@@ -144,7 +144,7 @@ def objective_of(word: str | None, names: Sequence[str]) -> Objective:
 
 
 def parse_fixes(words: Sequence[str]) -> dict[str, Any]:
-    """`--fix` options as arguments of `ofa.subspace.only`; raises `UserError` for what is none."""
+    """`--fix` options as arguments of `ofa.space.subspace.only`; raises `UserError` for what is none."""
     fixes: dict[str, Any] = {}
     for word in words:
         name, separator, text = word.partition("=")
@@ -169,7 +169,7 @@ def searched_part(space: SearchSpace, fixes: dict[str, Any], costs: Sequence[Cos
     Raises:
         UserError: a choice that the space does not have, or nothing that all platforms cover.
     """
-    from ofa.subspace import only
+    from ofa.space.subspace import only
 
     part = only(space, **fixes)
     known = list(part.resolutions)

@@ -15,9 +15,9 @@ from ofa.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-    from ofa.distributed import World
+    from ofa.distributed.world import World
     from ofa.recipe import Recipe
-    from ofa.space import SearchSpace
+    from ofa.space.search_space import SearchSpace
 
 EXAMPLE = "ofa train configs/demo.yaml --run runs/demo"
 
@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Train, then report the result on test data; of several processes, the first one reports."""
-    from ofa.devices import choose_device
-    from ofa.distributed import join
+    from ofa.distributed.devices import choose_device
+    from ofa.distributed.world import join
 
     _check(args)
     device = choose_device(args.device)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ofa.space import SearchSpace, make_divisible
-from ofa.subnet import Block, Stem, Subnet
+from ofa.space.search_space import SearchSpace, make_divisible
+from ofa.space.subnet import Block, Stem, Subnet
 
 CONVOLUTIONS = ("conv", "linear")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ofa.distributed import WHOLE, Share
+from ofa.distributed.world import WHOLE, Share
 
 
 class PartGenerator(torch.Generator):

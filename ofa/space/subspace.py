@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
-    from ofa.space import SearchSpace
+    from ofa.space.search_space import SearchSpace
 
 
 def restrict(

@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.files import schema, shipped
-from ofa.space_parts import HeadSpace, StageSpace, StemSpace, check_choices
-from ofa.subnet import Block, Stage, Stem, Subnet
+from ofa.space.parts import HeadSpace, StageSpace, StemSpace, check_choices
+from ofa.space.subnet import Block, Stage, Stem, Subnet
 
 __all__ = ["Gene", "Genes", "HeadSpace", "SearchSpace", "StageSpace", "StemSpace", "load_space", "make_divisible"]
 
@@ -253,8 +253,8 @@ class SearchSpace:
         widths: int | None = None,
         resolutions: Sequence[int] | None = None,
     ) -> SearchSpace:
-        """A part of this space; see `ofa.subspace.restrict`."""
-        from ofa.subspace import restrict
+        """A part of this space; see `ofa.space.subspace.restrict`."""
+        from ofa.space.subspace import restrict
 
         return restrict(self, kernels=kernels, depths=depths, expands=expands, widths=widths, resolutions=resolutions)
 

@@ -1,0 +1,1 @@
+"""Ranks of one training, their messages, their devices and their random numbers."""

@@ -1,0 +1,1 @@
+"""Joules that this machine consumed, read from its counters."""
