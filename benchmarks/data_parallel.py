@@ -25,12 +25,12 @@ import numpy as np
 import torch
 
 from ofa import Supernet, load_space
-from ofa.data import DataConfig
+from ofa.data.batches import DataConfig
 from ofa.distributed.world import join
-from ofa.memory import keep_freed_memory
-from ofa.optimiser import make_optimiser
-from ofa.recipe import Opens, OptimiserConfig, Phase, Recipe, opened_spaces
-from ofa.step import GradientStep
+from ofa.measure.allocator import keep_freed_memory
+from ofa.runs.recipe import Opens, OptimiserConfig, Phase, Recipe, opened_spaces
+from ofa.training.optimiser import make_optimiser
+from ofa.training.step import GradientStep
 
 REDUCTIONS = 10  # of which the median is reported
 
@@ -88,7 +88,7 @@ def work(args: argparse.Namespace) -> None:
     with join(torch.device("cpu")) as world:
         supernet = Supernet(space, torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
         if recipe.synchronise_norms:
-            from ofa.synchronised_norm import synchronise_norms
+            from ofa.training.synchronised_norm import synchronise_norms
 
             synchronise_norms(supernet, world)
         supernet.train()

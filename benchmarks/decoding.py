@@ -25,10 +25,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ofa.augment import AugmentConfig
-from ofa.data import Data, DataConfig, load_data
-from ofa.datasets import Files, read_source
-from ofa.decoding import Job, decode
+from ofa.data.augment.augmentation import AugmentConfig
+from ofa.data.batches import Data, DataConfig, load_data
+from ofa.data.decoding import Job, decode
+from ofa.data.sources.read_source import Files, read_source
 
 WIDTH, HEIGHT, QUALITY = 500, 375, 90  # an average ImageNet photo has 500 x 375 pixels and about 110 kB
 DISTINCT = 200

@@ -12,8 +12,8 @@ import time
 import numpy as np
 import torch
 
-from ofa.elastic import ElasticConv
-from ofa.static import initialise
+from ofa.nets.elastic_layers import ElasticConv
+from ofa.nets.plain import initialise
 
 CASES = ((256, 5, 4, 128), (672, 7, 4, 64), (960, 7, 2, 64), (960, 3, 2, 64))  # channels, kernel, map (pixels), batch
 

@@ -27,9 +27,9 @@ import torch
 from train_step import SPACE, Published
 
 from ofa import Subnet, Supernet, load_space, official
-from ofa.data import Data, DataConfig, load_data
-from ofa.evaluation import SubnetEvaluator
-from ofa.recipe import EvaluationConfig
+from ofa.data.batches import Data, DataConfig, load_data
+from ofa.measure.evaluator import SubnetEvaluator
+from ofa.runs.recipe import EvaluationConfig
 
 
 def main() -> None:

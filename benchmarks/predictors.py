@@ -25,7 +25,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # befo
 import numpy as np
 
 from ofa.cli.common import weights_digest
-from ofa.run import RunDirectory
+from ofa.runs.run_directory import RunDirectory
 from ofa.space.search_space import Genes, SearchSpace, load_space
 from search import load_predictor
 from search.measurements import MeasurementLog, sample_plan

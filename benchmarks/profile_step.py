@@ -23,11 +23,11 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from ofa import Subnet, Supernet, load_space
-from ofa.memory import keep_freed_memory
-from ofa.optimiser import make_optimiser
-from ofa.recipe import OptimiserConfig
+from ofa.measure.allocator import keep_freed_memory
+from ofa.runs.recipe import OptimiserConfig
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import OpShape, walk
+from ofa.training.optimiser import make_optimiser
 
 MATRIX, COPIED = 1536, 2**26  # sides of a product; floats of a copy
 BYTES = 4

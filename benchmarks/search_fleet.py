@@ -26,7 +26,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # befo
 import numpy as np
 
 from latency_tables import Costs, load_platform
-from ofa.run_files import RunFiles
+from ofa.runs.run_files import RunFiles
 from ofa.space.search_space import SearchSpace, load_space
 from search import Exact, Infeasible, Limit, Predictor, Problem, fit_ridge, load_predictor
 from search.fleet import NAMES, FleetAnswer, answer

@@ -31,9 +31,9 @@ from torch.nn import functional as F
 
 from ofa import Supernet, extract, load_space, official
 from ofa.distributed.devices import choose_device
-from ofa.memory import keep_freed_memory
-from ofa.optimiser import make_optimiser
-from ofa.recipe import PRECISIONS, OptimiserConfig
+from ofa.measure.allocator import keep_freed_memory
+from ofa.runs.recipe import PRECISIONS, OptimiserConfig
+from ofa.training.optimiser import make_optimiser
 
 SPACE = "mbv3-w1.0"
 

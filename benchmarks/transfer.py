@@ -22,13 +22,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ofa.datasets import Arrays, data_root, read_source
-from ofa.evaluation import Evaluator
+from ofa.data.sources.read_source import Arrays, data_root, read_source
 from ofa.files.atomic import read_json, write_json
-from ofa.recipe import Recipe, load_recipe
-from ofa.run import RunDirectory, load_run_data
+from ofa.measure.evaluator import Evaluator
+from ofa.runs.recipe import Recipe, load_recipe
+from ofa.runs.run_directory import RunDirectory, load_run_data
 from ofa.space.search_space import SearchSpace
-from ofa.training import Trainer
+from ofa.training.trainer import Trainer
 
 RANDOM = 10
 SUBNETS = ("largest", "smallest", "random")

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from latency_tables import kit_main
-from latency_tables.onnx_blocks import build_empty, build_graph, noise
 from latency_tables.plan import Settings, SpacePlan
 from latency_tables.timing import EMPTY, VISITS
+from ofa.deploy.formats.onnx_graph import build_empty, build_graph, noise
 from ofa.errors import UserError
 from ofa.files import schema
 from ofa.files.atomic import atomic_write

@@ -11,7 +11,7 @@ from ofa.space.shapes import BlockShape
 
 
 class TorchRuntime:
-    """Runs blocks as the plain modules of `ofa.static`, in inference mode: batch norm is not folded.
+    """Runs blocks as the plain modules of `ofa.nets.plain`, in inference mode: batch norm is not folded.
 
     On CUDA, an event is recorded before and after each call, and the device is waited for after each run: a time is what
     passes on the device, launches that it waits for included.
@@ -53,7 +53,7 @@ class TorchRuntime:
 
     def open(self, item: Item) -> Call:
         """A function from one tensor to another."""
-        from ofa.static import build_block
+        from ofa.nets.plain import build_block
 
         blocks = (build_block(shape, self._generator) for shape in self._models[item.model])
         module = self._torch.nn.Sequential(*blocks).eval().to(device=self.device, memory_format=self._layout)

@@ -7,23 +7,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ofa.batch_norm import recalibrate_batch_norm
+    from ofa.deploy.subnet_directory import load_subnet
     from ofa.errors import UserError
-    from ofa.extraction import extract
-    from ofa.space.search_space import SearchSpace, load_space
-    from ofa.space.subnet import Subnet
-    from ofa.subnet_directory import load_subnet
-    from ofa.supernet import Supernet
+    from ofa.measure.recalibration import recalibrate_batch_norm
+    from ofa.nets.extraction import extract
+    from ofa.nets.supernet import Supernet
+    from ofa.space import SearchSpace, Subnet, load_space
 
 _HOMES = {
     "SearchSpace": "space",
-    "Subnet": "subnet",
-    "Supernet": "supernet",
+    "Subnet": "space",
+    "Supernet": "nets.supernet",
     "UserError": "errors",
-    "extract": "extraction",
+    "extract": "nets.extraction",
     "load_space": "space",
-    "load_subnet": "subnet_directory",
-    "recalibrate_batch_norm": "batch_norm",
+    "load_subnet": "deploy.subnet_directory",
+    "recalibrate_batch_norm": "measure.recalibration",
 }
 __all__ = [
     "SearchSpace",

@@ -152,7 +152,7 @@ def convert_state_dict(theirs: Mapping[str, Tensor], space: SearchSpace, subnet:
     Args:
         theirs: of a supernet, or of a static net; every spelling found in published files is accepted.
         space: one of the four published spaces.
-        subnet: for a static net, which one it is; the result then fits `ofa.static.build_net(space, subnet)`.
+        subnet: for a static net, which one it is; the result then fits `ofa.nets.plain.build_net(space, subnet)`.
 
     Raises:
         UserError: keys are missing, or there are some that no layer has; both are named.
@@ -199,8 +199,8 @@ def _normalise(key: str) -> str:
 
 def _names(space: SearchSpace, subnet: Subnet | None) -> dict[str, str]:
     """Our name of every state-dict entry -> the published package's, of the supernet or of a static net."""
-    from ofa.static import empty_net
-    from ofa.supernet import Supernet
+    from ofa.nets.plain import empty_net
+    from ofa.nets.supernet import Supernet
 
     if subnet is None:
         import torch

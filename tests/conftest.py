@@ -35,9 +35,9 @@ def shared_data() -> Path:
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny run, really trained, with a predictor of 24 measured subnets."""
     from ofa.cli.main import main
-    from ofa.recipe import load_recipe
-    from ofa.run import RunDirectory
-    from ofa.training import Trainer
+    from ofa.runs.recipe import load_recipe
+    from ofa.runs.run_directory import RunDirectory
+    from ofa.training.trainer import Trainer
     from tests.tiny import write_recipe
 
     folder = tmp_path_factory.mktemp("trained")

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from ofa import fashion_mnist
 from ofa.cli import data as verb
 from ofa.cli.main import main
+from ofa.data.sources import fashion_mnist
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ofa.cli.main import main
-from ofa.data import Data
+from ofa.data.batches import Data
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, load_space
 from search.closed_loop import Round, Target, check_targets, closed_loop, measured_front
@@ -183,7 +183,7 @@ def test_killed_in_the_middle_it_goes_on_without_measuring_again(
     code = f"""
 import os, signal
 from ofa.cli.main import main
-from ofa.evaluation import SubnetEvaluator
+from ofa.measure.evaluator import SubnetEvaluator
 measure, calls = SubnetEvaluator.correct, []
 def correct(self, *words):
     calls.append(words)

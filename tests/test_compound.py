@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ofa import UserError
-from ofa.recipe import load_recipe, opened_spaces
+from ofa.runs.recipe import load_recipe, opened_spaces
 from ofa.space.search_space import SearchSpace, StageSpace
 from ofa.space.subspace import is_part
 from search.genes import Domain

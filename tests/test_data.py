@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from ofa.augment import AugmentConfig
-from ofa.data import Batch, Data, DataConfig, NormaliseConfig, load_data, mixed_order
+from ofa.data.augment.augmentation import AugmentConfig
+from ofa.data.batches import Batch, Data, DataConfig, NormaliseConfig, load_data, mixed_order
 from ofa.errors import UserError
 from ofa.files import schema
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ofa.augment import AugmentConfig
-from ofa.data import DataConfig, load_data
+from ofa.data.augment.augmentation import AugmentConfig
+from ofa.data.batches import DataConfig, load_data
 from ofa.files import shipped
-from ofa.recipe import load_recipe
+from ofa.runs.recipe import load_recipe
 
 GUIDE = (Path(__file__).resolve().parents[1] / "docs" / "data.md").read_text()
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from ofa import fashion_mnist
-from ofa.augment import AugmentConfig
-from ofa.data import Batch, Data, DataConfig, load_data
+from ofa.data.augment.augmentation import AugmentConfig
+from ofa.data.batches import Batch, Data, DataConfig, load_data
+from ofa.data.sources import fashion_mnist
+from ofa.data.sources.fashion_mnist import parse_idx
 from ofa.errors import UserError
-from ofa.fashion_mnist import parse_idx
 
 
 def batches(data: Data, split: str = "train", **values: Any) -> list[Batch]:

@@ -27,17 +27,17 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ofa import UserError
-from ofa.augment import AugmentConfig
 from ofa.cli.main import main
-from ofa.data import DataConfig, load_data
+from ofa.data.augment.augmentation import AugmentConfig
+from ofa.data.augment.mixup import MixConfig, mix
+from ofa.data.augment.rand_augment import RandAugmentConfig
+from ofa.data.batches import DataConfig, load_data
 from ofa.distributed import draws
 from ofa.distributed.devices import choose_device
 from ofa.distributed.draws import for_share
 from ofa.distributed.world import ALONE, ROUND, Share, World, join
-from ofa.elastic import ElasticNorm
-from ofa.mixing import MixConfig, mix
-from ofa.rand_augment import RandAugmentConfig
-from ofa.synchronised_norm import SynchronisedNorm, synchronise_norms
+from ofa.nets.elastic_layers import ElasticNorm
+from ofa.training.synchronised_norm import SynchronisedNorm, synchronise_norms
 from tests.tiny import write_recipe
 
 OPTIONS = """

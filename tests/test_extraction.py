@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ofa import Subnet, Supernet, extract
 from ofa.errors import UserError
+from ofa.nets.plain import build_net
 from ofa.space.search_space import SearchSpace
 from ofa.space.subnet import Block, Stage
-from ofa.static import build_net
 from tests.space_toys import SHIPPED, toy_space, wide_space
 
 SPACES = [*SHIPPED, "tiny", "wide", "deep"]

@@ -14,17 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from ofa import Supernet, extract, load_space
-from ofa.data import DataConfig
-from ofa.ema import WeightAverage
-from ofa.evaluation import Evaluator
-from ofa.metrics import LateReading
-from ofa.mixing import MixConfig
-from ofa.optimiser import make_optimiser
-from ofa.recipe import OptimiserConfig, Phase, Recipe, load_recipe, opened_spaces
-from ofa.run import RunDirectory
-from ofa.static import build_net
-from ofa.step import GradientStep
-from ofa.training import Trainer
+from ofa.data.augment.mixup import MixConfig
+from ofa.data.batches import DataConfig
+from ofa.measure.evaluator import Evaluator
+from ofa.nets.plain import build_net
+from ofa.runs.recipe import OptimiserConfig, Phase, Recipe, load_recipe, opened_spaces
+from ofa.runs.run_directory import RunDirectory
+from ofa.training.optimiser import make_optimiser
+from ofa.training.progress import LateReading
+from ofa.training.step import GradientStep
+from ofa.training.trainer import Trainer
+from ofa.training.weight_average import WeightAverage
 from tests.test_inference import check_statistics_of_large_maps
 from tests.test_no_waiting import BATCHES, KINDS, data_of
 from tests.test_switches import check_fused_optimiser, check_synchronised_norm

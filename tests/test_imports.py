@@ -15,14 +15,14 @@ PACKAGES = ("ofa", "latency_tables", "search")  # each may import itself and tho
 COMPOSITION_ROOT = ROOT / "ofa" / "cli"
 TORCH_FREE = (
     "ofa",
-    "ofa.datasets",
+    "ofa.data.sources.read_source",
     "ofa.distributed.world",
     "ofa.files.csv_table",
     "ofa.errors",
-    "ofa.fashion_mnist",
+    "ofa.data.sources.fashion_mnist",
     "ofa.files.atomic",
     "ofa.files.shipped",
-    "ofa.run_files",
+    "ofa.runs.run_files",
     "ofa.files.schema",
     "ofa.space.shapes",
     "ofa.space.search_space",

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from ofa import Supernet, extract, recalibrate_batch_norm
-from ofa.batch_norm import batch_statistics
-from ofa.evaluation import SubnetEvaluator
-from ofa.inference import FusedConv, ProductConv, speed_up, statistics_behind, widens
-from ofa.recipe import load_recipe
-from ofa.run import RunDirectory
+from ofa.measure.evaluator import SubnetEvaluator
+from ofa.measure.fast_inference import FusedConv, ProductConv, speed_up, statistics_behind, widens
+from ofa.measure.recalibration import batch_statistics
+from ofa.nets.plain import ConvNorm, Net
+from ofa.runs.recipe import load_recipe
+from ofa.runs.run_directory import RunDirectory
 from ofa.space.search_space import SearchSpace
 from ofa.space.subnet import Subnet
-from ofa.static import ConvNorm, Net
-from ofa.training import Trainer
+from ofa.training.trainer import Trainer
 from tests.space_toys import toy_space, wide_space
 from tests.tiny import write_recipe
 
@@ -114,7 +114,7 @@ def test_recalibration_by_way_of_inputs_is_the_plain_one_up_to_rounding(monkeypa
         if isinstance(child, nn.BatchNorm2d):
             child.register_forward_hook(lambda *_: seen.append(1))
     recalibrate_batch_norm(fast, batches)
-    monkeypatch.setattr("ofa.batch_norm.widens", lambda _: False)
+    monkeypatch.setattr("ofa.measure.recalibration.widens", lambda _: False)
     recalibrate_batch_norm(plain, batches)
     norms = sum(isinstance(child, nn.BatchNorm2d) for child in plain.modules())
     assert 0 < len(seen) < 3 * norms  # some norms were never reached

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ofa.losses import alpha_divergence, subnet_loss
+from ofa.nets.losses import alpha_divergence, subnet_loss
 
 UNCLIPPED = 1e30
 

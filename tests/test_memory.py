@@ -10,7 +10,7 @@ import pytest
 
 COUNT_FAULTS = """
 import resource, sys, torch
-from ofa.memory import keep_freed_memory
+from ofa.measure.allocator import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def use(times):

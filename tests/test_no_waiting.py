@@ -16,19 +16,19 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import ofa.step
+import ofa.training.step
 from ofa import Supernet
-from ofa.augment import AugmentConfig
-from ofa.data import Data, DataConfig, load_data
-from ofa.ema import WeightAverage
-from ofa.mixing import MixConfig
-from ofa.optimiser import make_optimiser
-from ofa.rand_augment import RandAugmentConfig
-from ofa.recipe import load_recipe, opened_spaces
-from ofa.run import RunDirectory
-from ofa.static import build_net
-from ofa.step import GradientStep
-from ofa.training import Trainer
+from ofa.data.augment.augmentation import AugmentConfig
+from ofa.data.augment.mixup import MixConfig
+from ofa.data.augment.rand_augment import RandAugmentConfig
+from ofa.data.batches import Data, DataConfig, load_data
+from ofa.nets.plain import build_net
+from ofa.runs.recipe import load_recipe, opened_spaces
+from ofa.runs.run_directory import RunDirectory
+from ofa.training.optimiser import make_optimiser
+from ofa.training.step import GradientStep
+from ofa.training.trainer import Trainer
+from ofa.training.weight_average import WeightAverage
 from tests.test_distributed import write_folder
 from tests.test_step import OPTIONS, sandwich
 from tests.tiny import write_recipe
@@ -109,7 +109,7 @@ def test_batches_arrive_without_waiting(kind: str, tmp_path: Path) -> None:
 def test_a_step_does_not_wait(
     taught: bool, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ofa.step, "generator_of_step", lambda *position: torch.Generator())  # meta has none
+    monkeypatch.setattr(ofa.training.step, "generator_of_step", lambda *position: torch.Generator())  # meta has none
     recipe, space = load_recipe(write_recipe(tmp_path) if taught else sandwich(tmp_path))
     recipe = replace(recipe, drop_connect=0.3, mix=MixConfig(mixup=0.2, cutmix=1.0), **changes)
     space = replace(space, kernel_transforms=False)  # autocast, which they leave, is unknown to meta

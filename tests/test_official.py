@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ofa import Supernet, extract, load_space, official
 from ofa.errors import UserError
+from ofa.nets.plain import build_net, empty_net
 from ofa.space.search_space import SearchSpace
 from ofa.space.subnet import Block, Stem, Subnet
-from ofa.static import build_net, empty_net
 from tests import fill
 
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import nn
 
-from latency_tables.onnx_blocks import Weights, build_empty, build_graph, noise
+from ofa.deploy.formats.onnx_graph import Weights, build_empty, build_graph, noise
 from ofa.errors import UserError
+from ofa.nets.plain import build_block, build_net, fold_batch_norm
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape, OpShape, walk_blocks
-from ofa.static import build_block, build_net, fold_batch_norm
 from tests.space_toys import toy_space
 
 

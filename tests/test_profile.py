@@ -177,8 +177,8 @@ def test_blocks_are_the_blocks_of_the_network(space: SearchSpace) -> None:
 
 def test_onnx_runtime_gives_the_output_of_its_input() -> None:
     """Its calls bind input and output once; another input must still be computed."""
-    from latency_tables.onnx_blocks import build_empty
     from latency_tables.timing import Item
+    from ofa.deploy.formats.onnx_graph import build_empty
 
     runtime = OrtRuntime(lambda _: build_empty().SerializeToString(), 1, 0)
     call = runtime.open(Item("empty", 1, 1))

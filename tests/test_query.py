@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from ofa.cli.main import main
+from ofa.deploy.subnet_directory import FILES, load_subnet, read_subnet
 from ofa.errors import UserError
-from ofa.evaluation import Evaluator
-from ofa.run import RunDirectory
-from ofa.subnet_directory import FILES, load_subnet, read_subnet
+from ofa.measure.evaluator import Evaluator
+from ofa.runs.run_directory import RunDirectory
 from tests.verbs import error, figures, ofa
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,7 +13,7 @@ import pytest
 from latency_tables import load_platform, save_platform
 from ofa.cli.common import Measured
 from ofa.cli.main import main
-from ofa.run_files import RunFiles
+from ofa.runs.run_files import RunFiles
 from ofa.space.search_space import Genes
 from search import load_predictor
 from search.problem import Floats, limit_number

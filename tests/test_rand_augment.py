@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ofa import UserError
+from ofa.data.augment.rand_augment import OPERATIONS, RandAugmentConfig, rand_augment
 from ofa.files import schema
-from ofa.rand_augment import OPERATIONS, RandAugmentConfig, rand_augment
 
 
 def rng(seed: int = 0) -> torch.Generator:

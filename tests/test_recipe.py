@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from ofa import UserError, load_space
 from ofa.files import shipped
-from ofa.losses import subnet_loss
-from ofa.recipe import Phase, load_recipe, opened_spaces
-from ofa.schedule import learning_rate, resolution_of_step, subnets_of_step
+from ofa.nets.losses import subnet_loss
+from ofa.runs.recipe import Phase, load_recipe, opened_spaces
+from ofa.training.schedule import learning_rate, resolution_of_step, subnets_of_step
 from tests.tiny import write_recipe
 
 

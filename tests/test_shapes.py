@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ofa.nets.plain import build_block, build_net, empty_net
 from ofa.space import shapes
 from ofa.space.search_space import SearchSpace, load_space
 from ofa.space.shapes import OpShape, hidden_channels, se_channels, walk, walk_blocks
 from ofa.space.subnet import Block, Stage, Stem, Subnet
-from ofa.static import build_block, build_net, empty_net
 from tests.space_toys import SHIPPED, deep_space, tiny_space, toy_space, wide_space
 
 TOYS = ("tiny", "wide", "deep")

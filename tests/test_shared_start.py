@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import ofa.shared_start
+import ofa.measure.shared_starts
 from ofa import Supernet, extract, recalibrate_batch_norm
-from ofa.evaluation import SubnetEvaluator
-from ofa.recipe import load_recipe
-from ofa.run import RunDirectory
-from ofa.shared_start import Seen, SharedStarts, pieces
+from ofa.measure.evaluator import SubnetEvaluator
+from ofa.measure.shared_starts import Seen, SharedStarts, pieces
+from ofa.runs.recipe import load_recipe
+from ofa.runs.run_directory import RunDirectory
 from ofa.space.search_space import SearchSpace
 from ofa.space.subnet import Subnet
-from ofa.training import Trainer
+from ofa.training.trainer import Trainer
 from tests.space_toys import toy_space
 from tests.tiny import write_recipe
 
@@ -29,8 +29,9 @@ PLENTY = 2**24
 @pytest.fixture
 def prepared(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[nn.Module]]:
     """What has been recalibrated."""
-    plain, seen = ofa.shared_start._prepare, []
-    monkeypatch.setattr("ofa.shared_start._prepare", lambda piece, images: [seen.append(piece), plain(piece, images)][1])
+    plain, seen = ofa.measure.shared_starts._prepare, []
+    record = lambda piece, images: [seen.append(piece), plain(piece, images)][1]  # noqa: E731
+    monkeypatch.setattr("ofa.measure.shared_starts._prepare", record)
     return seen  # type: ignore[return-value]
 
 
@@ -146,7 +147,7 @@ def test_prepared_images_take_so_much_memory_and_no_more(tmp_path: Path, monkeyp
 
     both = 4 * 100 * 12**2  # 40 images for recalibration and 60 to look at, at the larger resolution
     assert held(plain) > both
-    monkeypatch.setattr("ofa.evaluation.CACHES_BYTES", both)
+    monkeypatch.setattr("ofa.measure.evaluator.CACHES_BYTES", both)
     for subnet, value in zip(subnets, expected, strict=True):
         assert bounded.top1([subnet]) == value
         assert 0 < held(bounded) <= both

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ofa import Subnet, Supernet, extract
-from ofa.ema import WeightAverage
-from ofa.mixing import MixConfig, mix
-from ofa.recipe import load_recipe, opened_spaces
-from ofa.run import RunDirectory
-from ofa.schedule import subnets_of_step
-from ofa.step import GradientStep
-from ofa.supernet import ElasticBottleneck, ElasticMBConv
-from ofa.training import Trainer
+from ofa.data.augment.mixup import MixConfig, mix
+from ofa.nets.supernet import ElasticBottleneck, ElasticMBConv
+from ofa.runs.recipe import load_recipe, opened_spaces
+from ofa.runs.run_directory import RunDirectory
+from ofa.training.schedule import subnets_of_step
+from ofa.training.step import GradientStep
+from ofa.training.trainer import Trainer
+from ofa.training.weight_average import WeightAverage
 from tests.space_toys import toy_space
 from tests.tiny import killed_after, write_recipe
 

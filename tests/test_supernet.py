@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ofa import Supernet
-from ofa.elastic import ElasticConv, ElasticNorm, ElasticSqueezeExcite
 from ofa.errors import UserError
+from ofa.nets.elastic_layers import ElasticConv, ElasticNorm, ElasticSqueezeExcite
+from ofa.nets.plain import build_net, initialise
 from ofa.space.search_space import SearchSpace, load_space
 from ofa.space.subnet import Block, Stage
-from ofa.static import build_net, initialise
 from tests.space_toys import deep_space, tiny_space, wide_space
 
 

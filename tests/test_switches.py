@@ -17,15 +17,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ofa import Supernet, UserError
 from ofa.distributed.devices import check_precision
 from ofa.distributed.world import World
-from ofa.elastic import ElasticConv, ElasticNorm
-from ofa.optimiser import make_optimiser, momenta, set_momenta
-from ofa.recipe import OptimiserConfig, Recipe, load_recipe, opened_spaces
-from ofa.run import RunDirectory
+from ofa.nets.elastic_layers import ElasticConv, ElasticNorm
+from ofa.nets.plain import build_net
+from ofa.runs.recipe import OptimiserConfig, Recipe, load_recipe, opened_spaces
+from ofa.runs.run_directory import RunDirectory
 from ofa.space.search_space import SearchSpace
-from ofa.static import build_net
-from ofa.step import GradientStep
-from ofa.synchronised_norm import SynchronisedNorm
-from ofa.training import Trainer
+from ofa.training.optimiser import make_optimiser, momenta, set_momenta
+from ofa.training.step import GradientStep
+from ofa.training.synchronised_norm import SynchronisedNorm
+from ofa.training.trainer import Trainer
 from tests.space_toys import toy_space
 from tests.test_step import sandwich
 from tests.tiny import killed_after, write_recipe

@@ -16,18 +16,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-import ofa.checkpoint
-import ofa.training
+import ofa.training.checkpoint
+import ofa.training.trainer
 from ofa import UserError
-from ofa.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
 from ofa.distributed.world import World
 from ofa.energy.meter import EnergyMeter
-from ofa.metrics import LateReading, MetricsLog, Progress
-from ofa.optimiser import make_optimiser
-from ofa.recipe import load_recipe
-from ofa.result import report_result
-from ofa.run import RunDirectory
-from ofa.training import Trainer
+from ofa.runs.recipe import load_recipe
+from ofa.runs.run_directory import RunDirectory
+from ofa.training.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
+from ofa.training.optimiser import make_optimiser
+from ofa.training.progress import LateReading, MetricsLog, Progress
+from ofa.training.result import report_result
+from ofa.training.trainer import Trainer
 from tests.tiny import killed_after, write_recipe
 
 STEPS_PER_EPOCH, EPOCHS = 10, 6
@@ -127,7 +127,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
         save_checkpoint(*args)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ofa.training, "save_checkpoint", stop)
+    monkeypatch.setattr(ofa.training.trainer, "save_checkpoint", stop)
     with pytest.raises(KeyboardInterrupt):
         Trainer(run, quiet=True).train()
     file = next(run.checkpoint_folder.glob("*.safetensors"))
@@ -160,7 +160,7 @@ def test_a_crash_between_two_checkpoints_of_one_position_leaves_the_first(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(ofa.checkpoint, "write_json", crash)
+        patch.setattr(ofa.training.checkpoint, "write_json", crash)
         with pytest.raises(KeyboardInterrupt):
             save_checkpoint(tmp_path, second)
     found = load_checkpoint(tmp_path, torch.device("cpu"))
@@ -182,8 +182,8 @@ def test_nobody_reads_the_teacher_before_it_is_written(tmp_path: Path, monkeypat
         done.append("read")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ofa.training, "save_weights", lambda *args: done.append("write"))
-    monkeypatch.setattr(ofa.training, "load_teacher", stop)
+    monkeypatch.setattr(ofa.training.trainer, "save_weights", lambda *args: done.append("write"))
+    monkeypatch.setattr(ofa.training.trainer, "load_teacher", stop)
     with pytest.raises(KeyboardInterrupt):
         Trainer(start(tmp_path, "run"), quiet=True, world=Noted()).train()
     assert done == ["write", "wait", "read"]
@@ -197,7 +197,7 @@ def test_energy_is_that_of_the_device_that_trains(tmp_path: Path, monkeypatch: p
             super().__init__(device, **options)
             devices.append(device)
 
-    monkeypatch.setattr(ofa.training, "EnergyMeter", Noted)
+    monkeypatch.setattr(ofa.training.trainer, "EnergyMeter", Noted)
     Trainer(start(tmp_path, "run"), "cpu:0", quiet=True)
     assert devices == ["cpu:0"]  # of several GPUs the second would be cuda:1
 

@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 
 from ofa import load_subnet
 from ofa.cli.main import main
-from ofa.evaluation import Evaluator
-from ofa.finetuning import paired_gain
-from ofa.run import RunDirectory
-from ofa.subnet_directory import save_subnet
-from ofa.supernet import Supernet
+from ofa.deploy.subnet_directory import save_subnet
+from ofa.measure.evaluator import Evaluator
+from ofa.nets.supernet import Supernet
+from ofa.runs.run_directory import RunDirectory
+from ofa.training.finetuning import paired_gain
 from tests.tiny import write_recipe
 
 
@@ -77,7 +77,7 @@ def test_weights_are_those_of_the_run_where_classes_agree(trained: Path, tmp_pat
 
 
 def test_images_may_be_of_other_sizes(trained: Path, tmp_path: Path) -> None:
-    from ofa.transfer import start_from, transfer_recipe
+    from ofa.training.transfer import start_from, transfer_recipe
 
     data = write_images(tmp_path / "rows.npz", classes=3)
     recipe, space = transfer_recipe(RunDirectory.open(trained), str(data), resolutions=(16, 20))
@@ -89,7 +89,7 @@ def test_images_may_be_of_other_sizes(trained: Path, tmp_path: Path) -> None:
 
 
 def test_epochs_follow_the_steps_of_the_run(trained: Path, tmp_path: Path) -> None:
-    from ofa.transfer import transfer_recipe
+    from ofa.training.transfer import transfer_recipe
 
     source = RunDirectory.open(trained)
     small = transfer_recipe(source, str(write_images(tmp_path / "small.npz", 2, count=20)))[0]

@@ -69,7 +69,7 @@ def test_spaces_recipes_and_platforms_are_found_from_another_directory(target: P
         "import ofa, search, latency_tables\n"
         "from ofa import load_space\n"
         "from ofa.files import shipped\n"
-        "from ofa.recipe import load_recipe\n"
+        "from ofa.runs.recipe import load_recipe\n"
         "from latency_tables import load_platform, platform_names\n"
         "print(ofa.__file__)\n"
         "print(*shipped.names('spaces'))\n"

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ofa import wheel_datasets
 from ofa.cli import data as verb
 from ofa.cli.main import main
-from ofa.datasets import Arrays, read_source
-from ofa.wheel_datasets import WHEELS
+from ofa.data.sources import wheel_datasets
+from ofa.data.sources.read_source import Arrays, read_source
+from ofa.data.sources.wheel_datasets import WHEELS
 
 SAMPLES = 500
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import ofa.training
-from ofa.checkpoint import save_checkpoint
+import ofa.training.trainer
+from ofa.training.checkpoint import save_checkpoint
 
 SPACE = """
 name: tiny
@@ -78,6 +78,6 @@ def killed_after(saves: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(ofa.training, "save_checkpoint", stop_after)
+        patch.setattr(ofa.training.trainer, "save_checkpoint", stop_after)
         with pytest.raises(KeyboardInterrupt):
             yield

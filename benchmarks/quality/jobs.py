@@ -18,16 +18,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from ofa import Subnet, Supernet, extract, official, recalibrate_batch_norm
-from ofa.data import Data
+from ofa.data.batches import Data
 from ofa.files import schema
-from ofa.optimiser import make_optimiser
-from ofa.recipe import Phase, Recipe, opened_spaces
-from ofa.run import RunDirectory, load_run_data
-from ofa.schedule import learning_rate
+from ofa.nets.plain import MBConv, build_net, fold_batch_norm
+from ofa.runs.recipe import Phase, Recipe, opened_spaces
+from ofa.runs.run_directory import RunDirectory, load_run_data
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import macs, walk
-from ofa.static import MBConv, build_net, fold_batch_norm
-from ofa.training import Trainer
+from ofa.training.optimiser import make_optimiser
+from ofa.training.schedule import learning_rate
+from ofa.training.trainer import Trainer
 
 FIXED_SUBNETS, ALONE_SUBNETS = 20, 8
 MEASURED_IMAGES, RECALIBRATION_IMAGES = 4000, 1000

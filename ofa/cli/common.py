@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latency_tables import Costs, Platform
-    from ofa.evaluation import Evaluator
-    from ofa.run import RunDirectory
-    from ofa.run_files import RunFiles
+    from ofa.measure.evaluator import Evaluator
+    from ofa.runs.run_directory import RunDirectory
+    from ofa.runs.run_files import RunFiles
     from ofa.space.search_space import Genes, SearchSpace
     from search.measurements import MeasurementLog
     from search.predictor import Predictor
@@ -106,7 +106,7 @@ class Measured:
     def open(cls, run: RunDirectory, images: int | None, device: str, show: bool, world: World = ALONE) -> Measured:
         """Load supernet and data; `show` draws a progress bar on stderr. The processes of `world` share the subnets."""
         from ofa.distributed.devices import choose_device
-        from ofa.evaluation import Evaluator
+        from ofa.measure.evaluator import Evaluator
         from search.measurements import MeasurementLog
 
         evaluator = Evaluator(run, choose_device(device), images)
@@ -142,7 +142,7 @@ def printer(args: argparse.Namespace) -> Callable[[str], None]:
 
 
 def _bar(rows: Genes) -> Iterable[Genes]:
-    from ofa.metrics import progress_bar
+    from ofa.training.progress import progress_bar
 
     bar: Iterable[Genes] = progress_bar(rows, desc="measuring", unit="subnet")
     return bar

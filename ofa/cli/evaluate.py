@@ -30,8 +30,8 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Measure the subnets named; several processes share them, and the first one reports."""
     from ofa.distributed.devices import choose_device
     from ofa.distributed.world import join
-    from ofa.evaluation import Evaluator
-    from ofa.run import RunDirectory
+    from ofa.measure.evaluator import Evaluator
+    from ofa.runs.run_directory import RunDirectory
     from ofa.space import shapes
 
     check_at_least(args, random=0, images=1, seed=0)

@@ -10,8 +10,8 @@ from ofa.cli.common import check_at_least, check_subnet_out, printer
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
-    from ofa.recipe import Phase
-    from ofa.run import RunDirectory
+    from ofa.runs.recipe import Phase
+    from ofa.runs.run_directory import RunDirectory
     from ofa.space.search_space import SearchSpace
 
 EXAMPLE = "ofa finetune runs/demo/queries/frugal --epochs 5"
@@ -39,11 +39,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     import torch
 
+    from ofa.deploy.subnet_directory import load_subnet, read_subnet, save_subnet
     from ofa.distributed.devices import choose_device
-    from ofa.evaluation import Evaluator
     from ofa.files.atomic import read_json
-    from ofa.finetuning import finetune, paired_gain
-    from ofa.subnet_directory import load_subnet, read_subnet, save_subnet
+    from ofa.measure.evaluator import Evaluator
+    from ofa.training.finetuning import finetune, paired_gain
 
     say = printer(args)
     device = choose_device(args.device)
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _open_run(args: argparse.Namespace, space: SearchSpace) -> RunDirectory:
-    from ofa.run import RunDirectory
+    from ofa.runs.run_directory import RunDirectory
 
     path = args.run or args.subnet.resolve().parent.parent
     if args.run is None and not (path / "recipe.yaml").exists():
@@ -89,7 +89,7 @@ def _open_run(args: argparse.Namespace, space: SearchSpace) -> RunDirectory:
 
 
 def _phase(args: argparse.Namespace, directory: RunDirectory) -> Phase:
-    from ofa.recipe import Phase
+    from ofa.runs.recipe import Phase
 
     rate = directory.recipe.phases[-1].peak_lr / 4 if args.peak_lr is None else args.peak_lr
     if not 0 < rate < float("inf"):

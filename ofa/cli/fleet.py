@@ -15,7 +15,7 @@ from ofa.errors import UserError
 
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
-    from ofa.run_files import RunFiles
+    from ofa.runs.run_files import RunFiles
     from ofa.space.search_space import SearchSpace
     from search.fleet import Fleet, FleetAnswer
     from search.predictor import Predictor
@@ -35,7 +35,7 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
 
     from latency_tables.spread import check_confidence
     from ofa.cli.common import open_predictor
-    from ofa.run_files import RunFiles
+    from ofa.runs.run_files import RunFiles
     from search.fleet import answer
     from search.fleet_files import check_fleet_format, read_fleet, subnets_file, write_fleet
     from search.searcher import DEFAULT_BUDGET
@@ -210,7 +210,7 @@ def _report(
     measured, images = np.full(len(result.subnets), np.nan), None
     if not args.no_verify and len(result.subnets):
         from ofa.cli.common import Measured
-        from ofa.run import RunDirectory
+        from ofa.runs.run_directory import RunDirectory
 
         devices = np.bincount(result.chosen[result.chosen >= 0], minlength=len(result.subnets))
         wanted = np.argsort(-devices, kind="stable")[: args.verify]

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     overlay = None if args.overlay is None else read_overlay(args.overlay, args.x)
 
     from ofa.cli.common import open_predictor, warn
-    from ofa.run_files import RunFiles
+    from ofa.runs.run_files import RunFiles
 
     say = printer(args)
     directory = RunFiles.open(args.run)
@@ -108,7 +108,7 @@ def _check_csv(csv: Path, args: argparse.Namespace) -> None:
 
 def _measured(run: Path, args: argparse.Namespace) -> Measured:
     from ofa.cli.common import Measured
-    from ofa.run import RunDirectory
+    from ofa.runs.run_directory import RunDirectory
 
     return Measured.open(RunDirectory.open(run), args.images, args.device, show=not args.json)
 

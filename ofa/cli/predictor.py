@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ofa.cli.common import Measured
-    from ofa.run import RunDirectory
+    from ofa.runs.run_directory import RunDirectory
     from ofa.space.search_space import Genes, SearchSpace
     from search.closed_loop import Round, Target
     from search.noise import Noise
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     from ofa.cli.common import Measured
     from ofa.distributed.devices import choose_device
     from ofa.distributed.world import join
-    from ofa.run import RunDirectory
+    from ofa.runs.run_directory import RunDirectory
 
     with join(choose_device(args.device)) as world:
         with world.agree():

@@ -24,7 +24,7 @@ from ofa.errors import UserError
 if TYPE_CHECKING:
     from latency_tables import Costs
     from ofa.cli.common import Measured
-    from ofa.run_files import RunFiles
+    from ofa.runs.run_files import RunFiles
     from ofa.space.search_space import Genes
     from search.card import Accuracy
     from search.problem import Floats, Limit, Problem
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     objective = objective_of(args.minimize, names)
 
     from ofa.cli.common import Measured, open_predictor, warn
-    from ofa.run_files import RunFiles
+    from ofa.runs.run_files import RunFiles
     from search.problem import Problem
     from search.searcher import default_budget
 
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     proven = "; no subnet within the limits is predicted better" if result.optimal else ""
     say(f"{searcher.name} ({why}): {result.evaluations} predictions in {result.seconds:.2f} s{proven}")
 
-    from ofa.run import RunDirectory  # torch from here on: a query that fails above answers without it
+    from ofa.runs.run_directory import RunDirectory  # torch from here on: a query that fails above answers without it
 
     measured = Measured.open(RunDirectory.open(args.run), args.images, args.device, show=not args.json)
     best, accuracy = 0, _predicted(result, 0, predictor.std(result.genes[:1]), facts)
@@ -269,7 +269,7 @@ def _card(
 
 
 def _save(out: Path, directory: RunFiles, measured: Measured, genes: Genes, card: dict[str, Any]) -> None:
-    from ofa.subnet_directory import save_subnet
+    from ofa.deploy.subnet_directory import save_subnet
 
     subnet = directory.space.decode(genes)[0]
     save_subnet(out, directory.space, subnet, measured.evaluator.module(subnet), card)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from ofa.distributed.world import World
-    from ofa.recipe import Recipe
+    from ofa.runs.recipe import Recipe
     from ofa.space.search_space import SearchSpace
 
 EXAMPLE = "ofa train configs/demo.yaml --run runs/demo"
@@ -47,9 +47,9 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
 
 def _train(args: argparse.Namespace, device: torch.device, world: World) -> dict[str, Any] | None:
     from ofa.files.atomic import read_json
-    from ofa.result import report_result, result_lines
-    from ofa.run import RunDirectory
-    from ofa.training import Trainer
+    from ofa.runs.run_directory import RunDirectory
+    from ofa.training.result import report_result, result_lines
+    from ofa.training.trainer import Trainer
 
     path = args.run or Path("runs") / Path(args.config or args.data).stem
     quiet = args.quiet or args.json or not world.first
@@ -93,11 +93,11 @@ def _check(args: argparse.Namespace) -> None:
 
 def _recipe(args: argparse.Namespace) -> tuple[Recipe, SearchSpace]:
     if args.init is None:
-        from ofa.recipe import load_recipe
+        from ofa.runs.recipe import load_recipe
 
         return load_recipe(args.config)
-    from ofa.run import RunDirectory
-    from ofa.transfer import transfer_recipe
+    from ofa.runs.run_directory import RunDirectory
+    from ofa.training.transfer import transfer_recipe
 
     resolutions = None if args.resolutions is None else tuple(args.resolutions)
     return transfer_recipe(RunDirectory.open(args.init), args.data, args.epochs, resolutions)

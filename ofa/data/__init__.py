@@ -1,0 +1,1 @@
+"""Images from disk to the batch of a step."""

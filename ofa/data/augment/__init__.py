@@ -1,0 +1,1 @@
+"""Changes of a batch of images, drawn per image."""

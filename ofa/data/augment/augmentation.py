@@ -1,0 +1,211 @@
+"""Augmentation of a whole batch at once, on the device the batch is on.
+
+Every function draws its choices from the generator it is given (on the CPU, so that a GPU sees the same choices; none waits
+for the GPU) and is vectorised over the batch: crops are index arithmetic, flips a `where`. Bytes are [n, height, width,
+channels], as stored; floats are [batch, channels, height, width] in 0..255 until they are normalised.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ofa.data.augment.luma import LUMA, grey
+from ofa.data.augment.rand_augment import RandAugmentConfig, rand_augment
+from ofa.distributed import draws
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """How training images are varied; everything is off unless the recipe asks for it."""
+
+    horizontal_flip: bool = False
+    """Mirror an image with probability one half."""
+    vertical_flip: bool = False
+    """The same upside down."""
+    crop_padding: int = 0
+    """Shift by up to so many pixels of the stored image, filling with black (4 is usual for 32 px)."""
+    random_resized_crop: tuple[float, ...] | None = None
+    """Range of the area a random crop keeps, such as [0.08, 1.0] (Szegedy et al., arXiv:1409.4842)."""
+    brightness: float = 0.0
+    """Multiply by a factor out of [1 - brightness, 1 + brightness]."""
+    contrast: float = 0.0
+    """The same around the image's mean grey."""
+    saturation: float = 0.0
+    """The same around each pixel's grey; colour images only."""
+    rand_augment: RandAugmentConfig | None = None
+    """Random operations of every kind, after the ones above."""
+    erase_probability: float = 0.0
+    """Fill a random rectangle with the mean colour, with this probability (random erasing, arXiv:1708.04896)."""
+    erase_area: tuple[float, ...] = (0.02, 0.33)
+    """Range of the erased area, as a fraction of the image."""
+
+    def __post_init__(self) -> None:
+        if self.crop_padding < 0:
+            raise ValueError(f"crop_padding is {self.crop_padding}; it must be 0 or more pixels")
+        if self.random_resized_crop is not None:
+            _check_range("random_resized_crop", self.random_resized_crop)
+            if self.crop_padding:
+                raise ValueError("crop_padding and random_resized_crop are both given; give one of them")
+        _check_range("erase_area", self.erase_area)
+        for name in ("brightness", "contrast", "saturation", "erase_probability"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value}; it must lie in [0, 1]")
+
+
+def _check_range(name: str, bounds: tuple[float, ...]) -> None:
+    if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1] <= 1:
+        raise ValueError(f"{name} is {list(bounds)}; expected [low, high] with 0 < low <= high <= 1")
+
+
+def shift_and_flip(images: Tensor, side: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Of each image a window around the centre, shifted by up to `crop_padding` pixels, mirrored or not.
+
+    Args:
+        images: uint8[batch, height, width, channels].
+        side: of the window, at most height and width.
+        config: `crop_padding` and `horizontal_flip` are used.
+        generator: on the CPU.
+
+    Returns:
+        uint8[batch, channels, side, side]; what lies outside of the image is black.
+    """
+    batch, height, width, _ = images.shape
+    padding = config.crop_padding
+    if padding:
+        images = F.pad(images, (0, 0, padding, padding, padding, padding))
+        windows = images.unfold(1, side, 1).unfold(2, side, 1)  # a view: [batch, tops, lefts, channels, side, side]
+        shifts = [draws.integers(2 * padding + 1, batch, generator) for _ in range(2)]
+        tops, lefts = (height - side) // 2 + shifts[0], (width - side) // 2 + shifts[1]
+        device = images.device
+        tops, lefts = tops.to(device, non_blocking=True), lefts.to(device, non_blocking=True)
+        images = windows[torch.arange(batch, device=device), tops, lefts]
+    else:
+        images = center(images, side).permute(0, 3, 1, 2)
+    return flip(images, generator) if config.horizontal_flip else images
+
+
+def center(images: Tensor, side: int) -> Tensor:
+    """The central `side` x `side` window of uint8[batch, height, width, channels], a view."""
+    top, left = (images.shape[1] - side) // 2, (images.shape[2] - side) // 2
+    return images[:, top : top + side, left : left + side]
+
+
+def crop_boxes(
+    count: int, height: int, width: int, area: tuple[float, ...], generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Boxes of random area and of aspect 3/4 to 4/3, inside of an image: left, top, width, height, float64[count] pixels.
+
+    An aspect that does not fit is cut at the image's edge, so the number of draws is the same for every image.
+    """
+    areas = _uniform(count, area, generator) * (height * width)
+    aspects = torch.exp(_uniform(count, (math.log(3 / 4), math.log(4 / 3)), generator))
+    widths = torch.sqrt(areas * aspects).clamp(1, width)
+    heights = torch.sqrt(areas / aspects).clamp(1, height)
+    lefts = _uniform(count, (0, 1), generator) * (width - widths)
+    tops = _uniform(count, (0, 1), generator) * (height - heights)
+    return lefts, tops, widths, heights
+
+
+def random_resized_crop(
+    images: Tensor, resolution: int, area: tuple[float, ...], mirror: bool, generator: torch.Generator
+) -> Tensor:
+    """A random box of each image, resampled and, with `mirror`, flipped with probability one half.
+
+    float32[batch, channels, height, width] to float32[batch, channels, resolution, resolution]; antialiased bilinear.
+    """
+    batch, _, height, width = images.shape
+    lefts, tops, widths, heights = crop_boxes(batch, height, width, area, generator)
+    if mirror:
+        flips = draws.uniform(batch, generator) < 0.5
+        lefts, widths = torch.where(flips, lefts + widths, lefts), torch.where(flips, -widths, widths)
+    lefts, tops, widths, heights = (box.to(images.device, non_blocking=True) for box in (lefts, tops, widths, heights))
+    vertical = resampling(tops, heights, height, resolution)
+    horizontal = resampling(lefts, widths, width, resolution)
+    return vertical.unsqueeze(1) @ (images @ horizontal.mT.unsqueeze(1))
+
+
+def resampling(starts: Tensor, lengths: Tensor, size: int, resolution: int) -> Tensor:
+    """Weights that resample an interval of a row of pixels by a triangle filter, widened where it shrinks.
+
+    Args:
+        starts: float64[n], where the intervals start, in pixels; a half is the middle of the first pixel. On their device.
+        lengths: float64[n]; a negative one reads backwards.
+        size: pixels in the row.
+        resolution: pixels to make.
+
+    Returns:
+        float32[n, resolution, size], rows summing to 1: equal to Pillow's and PyTorch's antialiased bilinear resizing.
+    """
+    steps = (torch.arange(resolution, device=starts.device) + 0.5) / resolution
+    centers = (starts.unsqueeze(1) + lengths.unsqueeze(1) * steps).float()
+    reach = (lengths.abs() / resolution).clamp(min=1.0).float().view(-1, 1, 1)
+    distances = (centers.unsqueeze(2) - (torch.arange(size, device=starts.device) + 0.5)).abs_()
+    weights = (1 - distances.div_(reach)).clamp_(min=0.0)
+    return weights.div_(weights.sum(dim=2, keepdim=True))
+
+
+def flip(images: Tensor, generator: torch.Generator, dim: int = 3) -> Tensor:
+    """Each image of [batch, channels, height, width] mirrored with probability one half; `dim` 2 is upside down."""
+    flips = draws.uniform(len(images), generator).view(-1, 1, 1, 1) < 0.5
+    return torch.where(flips.to(images.device, non_blocking=True), images.flip(dim), images)
+
+
+def resize(images: Tensor, resolution: int) -> Tensor:
+    """Antialiased bilinear resampling to `resolution` x `resolution` pixels.
+
+    As two matrix products, which for small images take half the time of `F.interpolate(antialias=True)`.
+    """
+    height, width = images.shape[2:]
+    if (height, width) == (resolution, resolution):
+        return images
+    start = torch.zeros(1, dtype=torch.float64)
+    vertical = resampling(start, start + height, height, resolution)[0].to(images, non_blocking=True)
+    horizontal = resampling(start, start + width, width, resolution)[0].to(images, non_blocking=True)
+    return vertical @ (images @ horizontal.mT)
+
+
+def jitter(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Random brightness, contrast, saturation and `rand_augment` of images in [0, 255], clipped to that range."""
+    if config.brightness:
+        images = images * _factor(images, config.brightness, generator)
+    if config.contrast:
+        mean = grey(images).mean(dim=(1, 2, 3), keepdim=True)
+        images = mean + (images - mean) * _factor(images, config.contrast, generator)
+    if config.saturation and images.shape[1] == len(LUMA):
+        luma = grey(images)
+        images = luma + (images - luma) * _factor(images, config.saturation, generator)
+    if config.brightness or config.contrast or config.saturation:
+        images = images.clamp(0, 255)
+    return images if config.rand_augment is None else rand_augment(images, config.rand_augment, generator)
+
+
+def erase(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """A random rectangle of normalised images set to 0 (the mean colour), with `erase_probability`."""
+    if not config.erase_probability:
+        return images
+    batch, _, height, width = images.shape
+    lefts, tops, widths, heights = crop_boxes(batch, height, width, config.erase_area, generator)
+    chosen = draws.uniform(batch, generator).view(-1, 1, 1) < config.erase_probability
+    drawn = (lefts, tops, widths, heights, chosen)
+    lefts, tops, widths, heights, chosen = (values.to(images.device, non_blocking=True) for values in drawn)
+    rows, columns = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
+    in_rows = (rows >= tops.round().unsqueeze(1)) & (rows < (tops + heights).round().unsqueeze(1))  # [batch, height]
+    in_columns = (columns >= lefts.round().unsqueeze(1)) & (columns < (lefts + widths).round().unsqueeze(1))
+    erased = chosen & in_rows.unsqueeze(2) & in_columns.unsqueeze(1)
+    return images.masked_fill(erased.unsqueeze(1), 0.0)
+
+
+def _uniform(count: int, bounds: tuple[float, ...], generator: torch.Generator) -> Tensor:
+    low, high = bounds
+    return low + (high - low) * draws.uniform(count, generator, torch.float64)
+
+
+def _factor(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    factors = _uniform(len(images), (1 - strength, 1 + strength), generator)
+    return factors.to(images, non_blocking=True).view(-1, 1, 1, 1)

@@ -1,0 +1,286 @@
+"""Labelled images as batches: split, cropped, augmented, resized and normalised, and the same ones after a restart.
+
+The order is a function of (seed, epoch), the augmentation of batch i of (seed, epoch, i) alone, so a run that resumes at
+batch i sees what it would have seen. Small sets live in memory as uint8; a large image folder is decoded by workers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ofa.data.augment import augmentation
+from ofa.data.augment.augmentation import AugmentConfig
+from ofa.data.sources.read_source import Source, data_root, read_source
+from ofa.data.splits import COLOUR, ERASE, ORDER, TURN, FileSplit, Part, Plan, Split, generator, make_splits, take
+from ofa.distributed.world import ALONE, WHOLE, Share, World, processes_here
+from ofa.errors import UserError
+
+Resolution = int | Sequence[int] | Callable[[int], int]
+Batch = tuple[Tensor, Tensor]
+
+DEFAULT_VALIDATION = 0.1
+MAX_WORKERS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormaliseConfig:
+    """Mean and deviation of each channel, of images in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} values and std {len(self.std)}; give one per channel")
+        if not all(value > 0 for value in self.std):
+            raise ValueError(f"std is {list(self.std)}; all values must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The recipe's section `data`."""
+
+    source: str
+    """`fashion-mnist`; a folder with `train/CLASS/*.jpg` (and `val/` or `test/`); an `.npz` or a folder of `.npy`."""
+    validation: int | float | None = None
+    """Images, or fraction, held out of training; None: the source's own `val/`, else a tenth of training."""
+    split_seed: int = 0
+    """Decides which images are held out."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    normalise: NormaliseConfig | None = None
+    """None: computed from the training part."""
+    evaluation_crop: float = 1.0
+    """Fraction of the shorter side that evaluation keeps, in the centre (ImageNet's habit is 0.875)."""
+    workers: int | None = None
+    """Processes that decode image files; None: one per usable CPU, at most 16. Of each process of a parallel training, which
+    share the CPUs."""
+    memory_limit_mb: float = 2048.0
+    """An image folder of equal sizes below it is decoded once and stays in memory."""
+
+    def __post_init__(self) -> None:
+        value = self.validation
+        if isinstance(value, float) and not 0 < value < 1:
+            raise ValueError(f"validation is {value}; expected a fraction between 0 and 1, or a whole number of images")
+        if isinstance(value, int) and value < 1:
+            raise ValueError(f"validation is {value}; at least one image must be held out")
+        if not 0 < self.evaluation_crop <= 1:
+            raise ValueError(f"evaluation_crop is {self.evaluation_crop}; it must lie in (0, 1]")
+        if self.workers is not None and self.workers < 0:
+            raise ValueError(f"workers is {self.workers}; it must be 0 or more")
+        if self.split_seed < 0:
+            raise ValueError(f"split_seed is {self.split_seed}; it must be 0 or more")
+
+
+class Data:
+    """A data set that is ready to train on; made by `load_data`.
+
+    Attributes:
+        channels: 1 or 3.
+        classes: names, in label order.
+        sizes: number of images of each split: `train`, `validation`, and `test` where the source has one.
+        image_size: the shorter side of the stored images in pixels; None when they differ.
+        mean, std: what images are normalised by, per channel, of values in [0, 1].
+    """
+
+    def __init__(
+        self,
+        config: DataConfig,
+        splits: Mapping[str, Split],
+        classes: tuple[str, ...],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
+        self.config, self.classes, self.mean, self.std = config, classes, mean, std
+        self.channels = splits["train"].channels
+        self.image_size = splits["train"].side
+        self.sizes = {name: len(split.labels) for name, split in splits.items()}
+        self._splits = splits
+
+    def labels(self, split: str) -> npt.NDArray[np.int64]:
+        """int64[n], in the order of unshuffled batches."""
+        return self._split(split).labels
+
+    def steps(self, split: str, batch_size: int, limit: int | None = None, drop_last: bool = False) -> int:
+        """The number of batches that `batches` yields from the start."""
+        count = self._count(split, limit)
+        return count // batch_size if drop_last else -(-count // batch_size)
+
+    def batches(
+        self,
+        split: str,
+        *,
+        batch_size: int,
+        resolution: Resolution,
+        shuffle: bool,
+        augment: bool,
+        epoch: int = 0,
+        seed: int = 0,
+        start: int = 0,
+        device: torch.device | str = "cpu",
+        limit: int | None = None,
+        drop_last: bool = False,
+        share: Share = WHOLE,
+    ) -> Iterator[Batch]:
+        """One pass over a split.
+
+        Args:
+            split: `train`, `validation` or `test`.
+            batch_size: images per batch; the last may be smaller.
+            resolution: pixels of the square images; or one per batch, as a sequence or a pure function of the batch's index.
+            shuffle: another order each epoch; otherwise a fixed one, in which classes are mixed.
+            augment: as the recipe says; otherwise the central square.
+            epoch: with seed and the batch's index, decides order and augmentation.
+            seed: see epoch.
+            start: index of the first batch to yield: the earlier ones are skipped, at no cost.
+            device: where the batches are made.
+            limit: use only so many images, the first of the order; with every class's share as in the whole split.
+            drop_last: leave out a last batch that is not full.
+            share: yield only this part of each batch, as it would be in the whole; with drop_last.
+
+        Yields:
+            float32[batch, channels, resolution, resolution] normalised and channels-last, and int64[batch] labels.
+
+        Raises:
+            UserError: the split does not exist, or an image is corrupt.
+        """
+        source, device = self._split(split), torch.device(device)
+        count = self._count(split, limit)
+        if batch_size < 1 or min(start, seed, epoch) < 0:
+            raise ValueError(
+                f"batch_size {batch_size} must be 1 or more; start {start}, seed {seed}, epoch {epoch}: 0 or more"
+            )
+        if batch_size % share.parts or (share.parts > 1 and not drop_last):
+            raise ValueError(f"batches of {batch_size} have no {share.parts} equal parts; or drop_last is missing")
+        order = np.arange(count)
+        if shuffle:
+            order = torch.randperm(len(source.labels), generator=generator(seed, epoch, ORDER)).numpy()[:count]
+        plans = [
+            Plan(
+                order[i * batch_size : (i + 1) * batch_size][share.of(batch_size)],
+                _resolution(resolution, i),
+                (seed, epoch, i),
+                share,
+            )
+            for i in range(start, self.steps(split, batch_size, limit, drop_last))
+        ]
+        varied = self.config.augment if augment else None
+        mean = torch.tensor(self.mean, device=device).view(1, -1, 1, 1) * 255
+        std = torch.tensor(self.std, device=device).view(1, -1, 1, 1) * 255
+        for plan, (images, labels) in zip(plans, source.squares(plans, self.config, varied, device), strict=True):
+            yield _finish(images, plan, varied, mean, std), labels
+
+    def _split(self, split: str) -> Split:
+        if split not in self._splits:
+            raise UserError(f"data {self.config.source}: has no split {split!r}; it has {', '.join(self._splits)}")
+        return self._splits[split]
+
+    def _count(self, split: str, limit: int | None) -> int:
+        size = len(self._split(split).labels)
+        return size if limit is None else min(limit, size)
+
+
+def load_data(
+    config: DataConfig, root: str | Path | None = None, *, channels: int | None = None, world: World = ALONE
+) -> Data:
+    """Read, split and prepare a data set.
+
+    Args:
+        config: the recipe's section.
+        root: where `ofa data` puts data sets; None: the environment's OFA_DATA, else `data`.
+        channels: 1 or 3; images are converted. None: as stored, and 3 for image files.
+        world: the processes that load it: one lists the files for all.
+
+    Raises:
+        UserError: nothing is there (says how to get it), or files are empty, corrupt or inconsistent.
+    """
+    if channels not in (None, 1, 3):
+        raise UserError(f"data {config.source}: channels is {channels}; images have 1 (grey) or 3 (RGB)")
+    source = world.once(lambda: read_source(config.source, data_root() if root is None else Path(root)))
+    parts = _held_out(source, config)
+    workers = min(MAX_WORKERS, max(1, usable_cpus() // processes_here())) if config.workers is None else config.workers
+    splits = make_splits(parts, channels, workers, int(config.memory_limit_mb * 1e6))
+    if config.augment.crop_padding and isinstance(splits["train"], FileSplit):
+        raise UserError(
+            f"data {config.source}: crop_padding needs images of one size, together below memory_limit_mb "
+            f"({config.memory_limit_mb:g}); use random_resized_crop for this folder"
+        )
+    given = config.normalise
+    if given is not None and len(given.mean) != splits["train"].channels:
+        raise UserError(
+            f"data {config.source}: normalise has {len(given.mean)} means, images have {splits['train'].channels} channels"
+        )
+    mean, std = splits["train"].statistics() if given is None else (given.mean, given.std)
+    if 0 in std:
+        raise UserError(f"data {config.source}: channel {std.index(0)} of the training images is constant; give normalise")
+    return Data(config, splits, source.classes, mean, std)
+
+
+def usable_cpus() -> int:
+    """CPUs this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _held_out(source: Source, config: DataConfig) -> dict[str, Part]:
+    """`train`, `validation` and perhaps `test`, each in a fixed order that mixes its classes in proportion."""
+    parts = dict(source.parts)
+    if config.validation is not None and "validation" in parts:
+        if "test" in parts:
+            raise UserError(
+                f"data {config.source}: validation is {config.validation} but the source has parts for validation and test; "
+                "leave validation out to use its own"
+            )
+        parts["test"] = parts.pop("validation")  # as with ImageNet, whose val/ is where results are reported
+    ordered = {name: take(part, mixed_order(part.labels, config.split_seed)) for name, part in parts.items()}
+    if "validation" not in ordered:
+        wanted = DEFAULT_VALIDATION if config.validation is None else config.validation
+        train, size = ordered["train"], len(ordered["train"].labels)
+        count = round(wanted * size) if isinstance(wanted, float) else wanted
+        if not 0 < count < size:
+            raise UserError(
+                f"data {config.source}: validation takes {count} of {size} training images; both parts need some"
+            )
+        ordered["validation"] = take(train, np.arange(count))
+        ordered["train"] = take(train, np.arange(count, size))
+    return {name: ordered[name] for name in ("train", "validation", "test") if name in ordered}
+
+
+def mixed_order(labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
+    """A random order in which every beginning has each class in its proportion, to within one image.
+
+    So a split by this order is stratified, and the first images of it are a fair sample.
+    """
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    counts = np.bincount(labels)
+    starts = np.cumsum(counts) - counts
+    rank = np.arange(len(labels)) - starts[labels[by_class]]
+    position = np.empty(len(labels))
+    position[by_class] = (rank + 0.5) / counts[labels[by_class]]
+    return shuffled[np.argsort(position[shuffled], kind="stable")]
+
+
+def _resolution(resolution: Resolution, index: int) -> int:
+    if isinstance(resolution, int):
+        return resolution
+    return resolution(index) if callable(resolution) else resolution[index]
+
+
+def _finish(images: Tensor, plan: Plan, varied: AugmentConfig | None, mean: Tensor, std: Tensor) -> Tensor:
+    """Squares in 0..255 to float32 at the plan's resolution, normalised, channels-last."""
+    images = augmentation.resize(images.float(), plan.resolution)
+    if varied is not None:
+        if varied.vertical_flip:
+            images = augmentation.flip(images, plan.generator(TURN), dim=2)
+        images = augmentation.jitter(images, varied, plan.generator(COLOUR))
+    images = images.sub_(mean).div_(std)
+    if varied is not None:
+        images = augmentation.erase(images, varied, plan.generator(ERASE))
+    return images.contiguous(memory_format=torch.channels_last)

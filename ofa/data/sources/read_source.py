@@ -1,0 +1,234 @@
+"""Labelled images from where they are: Fashion-MNIST, numpy arrays, a folder of image files.
+
+`read_source` returns the parts as they stand (training, and validation or test where the source has them); splitting,
+normalisation and augmentation belong to `ofa.data.batches`. No torch here.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ofa.data.path_list import PathList
+from ofa.data.sources import fashion_mnist
+from ofa.errors import UserError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
+# Accepted spellings of (images, labels) of each part, in the arrays of an .npz or the .npy files of a folder.
+ARRAY_NAMES = {
+    "train": (("x_train", "y_train"), ("train_images", "train_labels"), ("images", "labels")),
+    "validation": (("x_val", "y_val"), ("val_images", "val_labels")),
+    "test": (("x_test", "y_test"), ("test_images", "test_labels")),
+}
+FOLDER_NAMES = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """Decoded images."""
+
+    images: npt.NDArray[np.uint8]
+    """uint8[n, height, width, channels]"""
+    labels: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Image files, not decoded."""
+
+    paths: PathList
+    labels: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a data set holds: the parts it has (always `train`) and the names of its classes, in label order."""
+
+    parts: Mapping[str, Arrays | Files]
+    classes: tuple[str, ...]
+
+
+def data_root() -> Path:
+    """Where data sets lie: the environment variable OFA_DATA, else `data` in the current directory."""
+    return Path(os.environ.get("OFA_DATA") or "data")
+
+
+def read_source(source: str, root: Path) -> Source:
+    """Read a data set by the recipe's `source`.
+
+    Args:
+        source: `fashion-mnist`; a folder `train/CLASS/*.jpg` with `val/` or `test/` too; an `.npz`; a folder of `.npy`.
+            A relative path is looked for in the current directory, then below `root`.
+        root: the data root, where `ofa data` puts data sets.
+
+    Raises:
+        UserError: nothing is there, or what is there is empty, corrupt or inconsistent; names the file.
+    """
+    if source == fashion_mnist.NAME:
+        arrays = fashion_mnist.read(root)
+        parts = {part: _arrays(images, labels, f"{source} {part}") for part, (images, labels) in arrays.items()}
+        return Source(parts, fashion_mnist.CLASSES)
+    path = _locate(source, root)
+    if path.is_dir():
+        return _read_npy_folder(path) if list(path.glob("*.npy")) else _read_image_folder(path)
+    if path.suffix == ".npz":
+        return _read_named(_load_npz(path), str(path))
+    raise UserError(
+        f"{path}: not a data set; expected {fashion_mnist.NAME}, a folder train/CLASS/*.jpg, or an .npz of arrays"
+    )
+
+
+def _locate(source: str, root: Path) -> Path:
+    path = Path(source).expanduser()
+    candidates = [path] if path.is_absolute() else [path, root / path]
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    places = " nor ".join(str(candidate) for candidate in candidates)
+    raise UserError(f"data source {source!r}: there is no {places}; known by name is {fashion_mnist.NAME}")
+
+
+def _read_npy_folder(folder: Path) -> Source:
+    arrays = {}
+    for path in sorted(folder.glob("*.npy")):
+        try:
+            arrays[path.stem] = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"{path}: cannot be read as an array: {error}") from None
+    return _read_named(arrays, str(folder))
+
+
+def _load_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(archive)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: cannot be read as arrays: {error}") from None
+
+
+def _read_named(arrays: Mapping[str, npt.NDArray[Any]], place: str) -> Source:
+    """Parts out of named arrays; labels are whole numbers or class names, `classes` optionally names the numbers."""
+    found: dict[str, tuple[str, str]] = {}
+    for part, spellings in ARRAY_NAMES.items():
+        for images, labels in spellings:
+            if images in arrays and labels not in arrays:
+                raise UserError(f"{place}: has {images} but no {labels}")
+            if images in arrays and part not in found:
+                found[part] = (images, labels)
+    if "train" not in found:
+        expected = ", or ".join(" and ".join(names) for names in ARRAY_NAMES["train"])
+        raise UserError(f"{place}: has the arrays {', '.join(arrays) or 'none'}; expected {expected}")
+    given = tuple(str(name) for name in arrays["classes"]) if "classes" in arrays else None
+    classes = _class_names(arrays[found["train"][1]], given, f"{place}: {found['train'][1]}")
+    parts: dict[str, Arrays | Files] = {}
+    for part, (images, labels) in found.items():
+        numbers = _numbers(arrays[labels], classes, f"{place}: {labels}")
+        parts[part] = _arrays(arrays[images], numbers, f"{place}: {images}")
+    _check_every_class(parts["train"].labels, classes, place)
+    return Source(parts, classes)
+
+
+def _class_names(labels: npt.NDArray[Any], given: tuple[str, ...] | None, place: str) -> tuple[str, ...]:
+    if given is not None:
+        return given
+    if labels.size == 0:
+        raise UserError(f"{place}: is empty")
+    if labels.dtype.kind == "U":
+        return tuple(str(name) for name in np.unique(labels))
+    if labels.dtype.kind not in "iu":
+        raise UserError(f"{place}: are {labels.dtype}; expected whole numbers from 0, or class names")
+    return tuple(str(number) for number in range(int(labels.max()) + 1))
+
+
+def _numbers(labels: npt.NDArray[Any], classes: tuple[str, ...], place: str) -> npt.NDArray[np.int64]:
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]  # as Keras stores CIFAR's
+    if labels.ndim != 1:
+        raise UserError(f"{place}: has shape {list(labels.shape)}; expected one label per image")
+    if labels.dtype.kind == "U":
+        numbers = {name: number for number, name in enumerate(classes)}
+        unknown = sorted(set(labels.tolist()) - set(numbers))
+        if unknown:
+            raise UserError(f"{place}: class {unknown[0]!r} is not among those of training: {', '.join(classes)}")
+        return np.array([numbers[name] for name in labels.tolist()], dtype=np.int64)
+    if labels.dtype.kind not in "iu":
+        raise UserError(f"{place}: are {labels.dtype}; expected whole numbers from 0, or class names")
+    if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < len(classes):
+        raise UserError(f"{place}: range from {labels.min()} to {labels.max()}; allowed are 0 to {len(classes) - 1}")
+    return labels.astype(np.int64)
+
+
+def _arrays(images: npt.NDArray[Any], labels: npt.NDArray[np.int64], place: str) -> Arrays:
+    """Checked arrays with the channels last; channels are told by their number, 1 or 3."""
+    if images.dtype != np.uint8:
+        raise UserError(f"{place}: is {images.dtype}; expected uint8 in 0..255")
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4:
+        raise UserError(
+            f"{place}: has shape {list(images.shape)}; expected [n, height, width] or [n, height, width, channels]"
+        )
+    first, last = images.shape[1] in (1, 3), images.shape[3] in (1, 3)
+    if first == last:
+        raise UserError(
+            f"{place}: has shape {list(images.shape)}; expected 1 or 3 channels, last or after the number of images"
+        )
+    if first:
+        images = images.transpose(0, 2, 3, 1)
+    if len(images) != len(labels):
+        raise UserError(f"{place}: has {len(images)} images but {len(labels)} labels")
+    if images.size == 0:
+        raise UserError(f"{place}: is empty")
+    return Arrays(np.ascontiguousarray(images), labels)
+
+
+def _read_image_folder(folder: Path) -> Source:
+    listed: dict[str, dict[str, list[str]]] = {}
+    for part, names in FOLDER_NAMES.items():
+        present = [folder / name for name in names if (folder / name).is_dir()]
+        if len(present) > 1:
+            raise UserError(f"{folder}: has both {present[0].name}/ and {present[1].name}/; keep one")
+        if present:
+            listed[part] = _list_classes(present[0])
+    if "train" not in listed:
+        inside = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+        raise UserError(f"{folder}: expected train/CLASS/*.jpg or x_train.npy and y_train.npy; it holds {inside}")
+    classes = tuple(listed["train"])
+    parts: dict[str, Arrays | Files] = {}
+    for part, files in listed.items():
+        unknown = sorted(set(files) - set(classes))
+        if unknown:
+            raise UserError(f"{folder}: class {unknown[0]!r} of {part} is not in train/, which has {', '.join(classes)}")
+        numbers = [np.full(len(files[name]), classes.index(name), dtype=np.int64) for name in files]
+        parts[part] = Files(PathList.of(path for name in files for path in files[name]), np.concatenate(numbers))
+    return Source(parts, classes)
+
+
+def _list_classes(folder: Path) -> dict[str, list[str]]:
+    """Image files of each class folder, both sorted; other files are not looked at."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not names:
+        raise UserError(f"{folder}: has no class folders; expected {folder.name}/CLASS/*.jpg")
+    classes = {}
+    for name in names:
+        inside = sorted(file for file in os.listdir(folder / name) if not file.startswith("."))
+        found = [file for file in inside if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES]
+        if not found:
+            raise UserError(f"{folder / name}: no images; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
+        classes[name] = [f"{folder}{os.sep}{name}{os.sep}{file}" for file in found]
+    return classes
+
+
+def _check_every_class(labels: npt.NDArray[np.int64], classes: tuple[str, ...], place: str) -> None:
+    empty = np.flatnonzero(np.bincount(labels, minlength=len(classes)) == 0)
+    if len(empty):
+        raise UserError(
+            f"{place}: class {classes[empty[0]]!r} has no training image; remove it or number the labels from 0 on"
+        )

@@ -1,0 +1,230 @@
+"""The parts of a data set as sources of squares: held in memory as uint8, or decoded from files batch by batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ofa.data.augment import augmentation
+from ofa.data.augment.augmentation import AugmentConfig
+from ofa.data.decoding import Job, SizesDifferError, decode, size_of
+from ofa.data.sources.read_source import Arrays, Files
+from ofa.distributed import draws
+from ofa.distributed.draws import for_share
+from ofa.distributed.world import WHOLE, Share
+
+if TYPE_CHECKING:
+    from ofa.data.batches import DataConfig
+
+Part = Arrays | Files
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+
+ORDER, GEOMETRY, COLOUR, ERASE, TURN = range(5)  # what a generator is for: each use has its own
+SIZE_SAMPLE = 64  # files whose size is looked at before all are decoded
+STATISTICS_SAMPLE = 2048  # files that mean and deviation are computed from
+STATISTICS_SIDE = 64
+CHUNK = 512  # images handled at once while loading
+LUMA = np.array([19595, 38470, 7471], dtype=np.uint32)  # ITU-R BT.601 in 1/65536, as Pillow rounds
+
+
+def generator(*seed: int) -> torch.Generator:
+    """A generator on the CPU that is a function of whole numbers, however alike they are."""
+    state = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) & (2**63 - 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """One batch, or a process's part of it: what, how large, and the seed of its augmentation."""
+
+    items: npt.NDArray[np.int64]
+    """Places in the split."""
+    resolution: int
+    seed: tuple[int, int, int]
+    """Seed, epoch and index of the batch."""
+    share: Share = WHOLE
+    """Which part of the batch the items are."""
+
+    def generator(self, use: int) -> torch.Generator:
+        """A fresh generator for one use within this batch."""
+        return for_share(generator(*self.seed, use), self.share)
+
+
+class Split(ABC):
+    """Labels in a fixed order, and a way to squares of the images."""
+
+    labels: npt.NDArray[np.int64]
+    channels: int
+    side: int | None
+
+    @abstractmethod
+    def squares(
+        self, plans: Sequence[Plan], config: DataConfig, varied: AugmentConfig | None, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Per plan: images [batch, channels, side, side] in 0..255, uint8 or float32, any side; and labels int64[batch]."""
+
+    @abstractmethod
+    def statistics(self) -> Statistics:
+        """Mean and deviation per channel of values in [0, 1]."""
+
+
+class MemorySplit(Split):
+    """All images as uint8[n, height, width, channels]; kept on each device that asks for them."""
+
+    def __init__(self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> None:
+        self.labels = labels
+        self.channels, self.side = images.shape[3], min(images.shape[1:3])
+        tensors = torch.from_numpy(images), torch.from_numpy(labels)
+        self._on_device: dict[torch.device, tuple[Tensor, Tensor]] = {torch.device("cpu"): tensors}
+
+    def squares(
+        self, plans: Sequence[Plan], config: DataConfig, varied: AugmentConfig | None, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Split.squares`."""
+        if device not in self._on_device:
+            images, labels = self._on_device[torch.device("cpu")]
+            self._on_device[device] = images.to(device), labels.to(device)
+        images, labels = self._on_device[device]
+        for plan in plans:
+            items = torch.from_numpy(plan.items).to(device, non_blocking=True)
+            yield self._square(images, items, plan, config, varied), labels[items]
+
+    def _square(self, images: Tensor, items: Tensor, plan: Plan, config: DataConfig, varied: AugmentConfig | None) -> Tensor:
+        side = min(images.shape[1:3])
+        chosen = images.index_select(0, items)
+        if varied is None:
+            kept = max(1, round(side * config.evaluation_crop))
+            return augmentation.center(chosen, kept).permute(0, 3, 1, 2)
+        random, area = plan.generator(GEOMETRY), varied.random_resized_crop
+        if area is None:
+            return augmentation.shift_and_flip(chosen, side, varied, random)
+        batch = chosen.permute(0, 3, 1, 2).float().contiguous()
+        return augmentation.random_resized_crop(batch, plan.resolution, area, varied.horizontal_flip, random)
+
+    def statistics(self) -> Statistics:
+        """See `Split.statistics`; exact."""
+        images = self._on_device[torch.device("cpu")][0].numpy()
+        return _statistics(images[start : start + CHUNK] for start in range(0, len(images), CHUNK))
+
+
+class FileSplit(Split):
+    """Image files, decoded by workers ahead of use."""
+
+    def __init__(self, files: Files, channels: int, workers: int) -> None:
+        self.labels = files.labels
+        self.channels, self.side = channels, None
+        self._paths, self._workers = files.paths, workers
+
+    def squares(
+        self, plans: Sequence[Plan], config: DataConfig, varied: AugmentConfig | None, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Split.squares`; already of the plan's resolution."""
+        area = varied.random_resized_crop if varied is not None else None
+        keep = config.evaluation_crop if varied is None else 1.0
+        jobs = [
+            Job(
+                self._paths.take(plan.items),
+                plan.resolution,
+                keep,
+                area,
+                (*plan.seed, GEOMETRY),
+                _mirrored(plan) if varied is not None and varied.horizontal_flip else None,
+                first=plan.share.index * len(plan.items),
+            )
+            for plan in plans
+        ]
+        decoded = decode(jobs, self.channels, self._workers, pin_memory=device.type == "cuda")
+        for plan, images in zip(plans, decoded, strict=True):
+            batch = images.to(device, non_blocking=True).permute(0, 3, 1, 2)
+            yield batch, torch.from_numpy(self.labels[plan.items]).to(device, non_blocking=True)
+
+    def statistics(self) -> Statistics:
+        """See `Split.statistics`; of the central squares of the first files, which are a fair sample."""
+        sample = self._paths[:STATISTICS_SAMPLE]
+        jobs = [Job(sample[start : start + CHUNK], STATISTICS_SIDE) for start in range(0, len(sample), CHUNK)]
+        return _statistics(images.numpy() for images in decode(jobs, self.channels, self._workers))
+
+
+def _mirrored(plan: Plan) -> npt.NDArray[np.bool_]:
+    mirrored: npt.NDArray[np.bool_] = (draws.uniform(len(plan.items), plan.generator(GEOMETRY)) < 0.5).numpy()
+    return mirrored
+
+
+def make_splits(parts: Mapping[str, Part], channels: int | None, workers: int, memory_limit: int) -> dict[str, Split]:
+    """A split of each part; files are decoded into memory where all are of one size and take at most `memory_limit` bytes.
+
+    `channels` (1 or 3) are what images are converted to; None keeps arrays as they are and decodes files to 3.
+    """
+    splits: dict[str, Split] = {}
+    for name, part in parts.items():
+        if isinstance(part, Arrays):
+            splits[name] = MemorySplit(_with_channels(part.images, channels), part.labels)
+    files = {name: part for name, part in parts.items() if isinstance(part, Files)}
+    if not files:
+        return splits
+    channels = channels or 3
+    try:
+        if _fits(list(files.values()), channels, memory_limit):
+            return splits | {name: _decoded(part, channels, workers) for name, part in files.items()}
+    except SizesDifferError:
+        pass  # rare sizes that the sample did not show: decode batch by batch
+    return splits | {name: FileSplit(part, channels, workers) for name, part in files.items()}
+
+
+def take(part: Part, items: npt.NDArray[np.int64]) -> Part:
+    """The images of a part at the given places, in that order."""
+    if isinstance(part, Arrays):
+        return Arrays(part.images[items], part.labels[items])
+    return Files(part.paths.take(items), part.labels[items])
+
+
+def _fits(parts: Sequence[Files], channels: int, memory_limit: int) -> bool:
+    """Whether a sample of the files has one size, and all together are below the limit."""
+    sizes = {size_of(path) for part in parts for path in part.paths[:SIZE_SAMPLE]}
+    if len(sizes) != 1:
+        return False
+    height, width = sizes.pop()
+    return sum(len(part.paths) for part in parts) * height * width * channels <= memory_limit
+
+
+def _decoded(part: Files, channels: int, workers: int) -> MemorySplit:
+    jobs = [Job(part.paths[start : start + CHUNK], None) for start in range(0, len(part.paths), CHUNK)]
+    chunks: list[npt.NDArray[np.uint8]] = []
+    for chunk in decode(jobs, channels, workers):
+        if chunks and chunk.shape[1:] != chunks[0].shape[1:]:
+            raise SizesDifferError(f"{part.paths[0]}: not of the size of other files")
+        chunks.append(chunk.numpy())
+    return MemorySplit(np.concatenate(chunks), part.labels)
+
+
+def _with_channels(images: npt.NDArray[np.uint8], channels: int | None) -> npt.NDArray[np.uint8]:
+    if channels in (None, images.shape[3]):
+        return images
+    if channels == 3:
+        return np.repeat(images, 3, axis=3)
+    grey = np.empty((*images.shape[:3], 1), dtype=np.uint8)
+    for start in range(0, len(images), CHUNK):
+        grey[start : start + CHUNK, ..., 0] = (images[start : start + CHUNK] @ LUMA + 0x8000) >> 16
+    return grey
+
+
+def _statistics(chunks: Iterator[npt.NDArray[np.uint8]]) -> Statistics:
+    """Mean and population deviation of each channel, from histograms: exact, and small in memory."""
+    counts: npt.NDArray[np.int64] | None = None
+    for chunk in chunks:
+        flat = chunk.reshape(-1, chunk.shape[-1])
+        found = np.stack([np.bincount(flat[:, channel], minlength=256) for channel in range(flat.shape[1])])
+        counts = found if counts is None else counts + found
+    assert counts is not None, "a split is never empty"
+    values = np.arange(256) / 255
+    share = counts / counts.sum(axis=1, keepdims=True)
+    mean = share @ values
+    std = np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1))
+    return tuple(mean.tolist()), tuple(std.tolist())

@@ -1,0 +1,1 @@
+"""A subnet that stands on its own, and its formats."""

@@ -1,0 +1,1 @@
+"""Formats of a network that run elsewhere."""

@@ -1,0 +1,174 @@
+"""Blocks and whole networks as ONNX graphs, made from their shapes alone: batch norm folded, any number of pixels.
+
+The height and width of the input are the symbols `height` and `width`, so blocks that differ in size share one graph; a
+runtime is told them when it opens one. Neither torch nor onnxruntime is imported here; onnx is, late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ofa.errors import UserError
+from ofa.space.shapes import CONVOLUTIONS, BlockShape, OpShape
+
+Arrays = npt.NDArray[np.float32]
+Weights = Callable[[OpShape, tuple[int, ...]], Arrays]
+"""Values of a tensor of this shape that belongs to an operation; a bias has one dimension."""
+
+OPSET = 17
+"""Of 2022; ONNX Runtime 1.13 and later read it."""
+IR_VERSION = 8
+NOISE_PERIOD = 251
+"""Values after which `noise` repeats, so that a zip file of weights is small; prime, so that no two channels are alike."""
+
+
+def build_graph(blocks: Sequence[BlockShape], batch: int, weights: Weights) -> Any:
+    """An `onnx.ModelProto` that runs blocks one after the other.
+
+    Its input `x` is float32[batch, channels, height, width], its output `y`.
+
+    Raises:
+        UserError: the package `onnx` is not installed.
+    """
+    onnx = _import_onnx()
+    graph = _Graph(onnx.helper, weights)
+    current = "x"
+    for block in blocks:
+        current = _block(graph, block, current)
+    graph.nodes[-1].output[0] = "y"
+    kind, helper = onnx.TensorProto.FLOAT, onnx.helper
+    first, last = blocks[0].main[0], blocks[-1].main[-1]
+    inputs = [helper.make_tensor_value_info("x", kind, [batch, first.in_channels, "height", "width"])]
+    sizes = [] if last.kind == "linear" else ["out_height", "out_width"]
+    outputs = [helper.make_tensor_value_info("y", kind, [batch, last.out_channels, *sizes])]
+    made = helper.make_graph(graph.nodes, "blocks", inputs, outputs, graph.initializers)
+    return _model(helper, made)
+
+
+def build_empty() -> Any:
+    """An `onnx.ModelProto` from `x` to `y` that does nothing: to time the call itself."""
+    onnx = _import_onnx()
+    helper = onnx.helper
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 1, "height", "width"]) for name in "xy")
+    made = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "empty", [x], [y])
+    return _model(helper, made)
+
+
+def noise(rng: np.random.Generator) -> Weights:
+    """Random weights that keep the scale of feature maps (He et al., 2015), repeating after `NOISE_PERIOD` values."""
+    period = rng.standard_normal(NOISE_PERIOD).astype(np.float32)
+
+    def weights(op: OpShape, shape: tuple[int, ...]) -> Arrays:
+        if len(shape) == 1:
+            return np.zeros(shape, dtype=np.float32)
+        fan_in = int(np.prod(shape[1:]))
+        return np.resize(period, shape) * np.float32((2 / fan_in) ** 0.5)
+
+    return weights
+
+
+# -- nodes -----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Graph:
+    """What has been made so far; every method returns the name of its output."""
+
+    helper: Any
+    weights: Weights
+    nodes: list[Any] = field(default_factory=list)
+    initializers: list[Any] = field(default_factory=list)
+
+    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Append a node."""
+        output = f"t{len(self.nodes)}"
+        self.nodes.append(self.helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    def constant(self, values: Arrays) -> str:
+        """Append a tensor of constant values."""
+        name = f"w{len(self.initializers)}"
+        raw = np.ascontiguousarray(values, dtype="<f4").tobytes()
+        self.initializers.append(self.helper.make_tensor(name, 1, values.shape, raw, raw=True))  # 1: float32
+        return name
+
+    def convolution(self, op: OpShape, x: str) -> str:
+        """A convolution with its folded batch norm, and its activation."""
+        shape = (op.out_channels, op.in_channels // op.groups, op.kernel, op.kernel)
+        constants = [self.constant(self.weights(op, shape))]
+        if op.norm or op.bias:
+            constants.append(self.constant(self.weights(op, (op.out_channels,))))
+        sides = {"kernel_shape": [op.kernel] * 2, "strides": [op.stride] * 2, "pads": [op.kernel // 2] * 4}
+        return self.activation(op.activation, self.node("Conv", x, *constants, group=op.groups, **sides))
+
+    def linear(self, op: OpShape, x: str) -> str:
+        """A linear layer on flattened features."""
+        constants = [self.constant(self.weights(op, (op.out_channels, op.in_channels)))]
+        if op.bias:
+            constants.append(self.constant(self.weights(op, (op.out_channels,))))
+        return self.node("Gemm", self.node("Flatten", x), *constants, transB=1)
+
+    def activation(self, name: str, x: str) -> str:
+        """An activation of `ofa.nets.plain.ACTIVATIONS`."""
+        match name:
+            case "none":
+                return x
+            case "relu":
+                return self.node("Relu", x)
+            case "relu6":
+                bounds = [self.constant(np.array(bound, dtype=np.float32)) for bound in (0, 6)]
+                return self.node("Clip", x, *bounds)
+            case "h_swish":
+                return self.node("HardSwish", x)
+            case "swish":
+                return self.node("Mul", x, self.node("Sigmoid", x))
+            case "h_sigmoid":
+                return self.node("HardSigmoid", x, alpha=1 / 6, beta=0.5)
+        raise AssertionError(name)
+
+
+def _block(graph: _Graph, block: BlockShape, x: str) -> str:
+    beside = _chain(graph, block.shortcut, x, x)
+    return _chain(graph, block.main, x, beside if block.kind != "stem" else None)
+
+
+def _chain(graph: _Graph, ops: Iterable[OpShape], x: str, beside: str | None) -> str:
+    """Operations in order; `add` adds `beside`, the other branch, or if that is None the input of the convolution before."""
+    before = pooled = x
+    for op in ops:
+        given = x
+        if op.kind in CONVOLUTIONS:
+            x = graph.convolution(op, x) if op.kind == "conv" else graph.linear(op, x)
+        elif op.kind == "global_pool":
+            pooled = x
+            x = graph.node("GlobalAveragePool", x)
+        elif op.kind == "scale":
+            x = graph.node("Mul", pooled, x)
+        elif op.kind == "add":
+            x = graph.activation(op.activation, graph.node("Add", x, before if beside is None else beside))
+        elif op.kind == "max_pool":
+            x = graph.node("MaxPool", x, kernel_shape=[op.kernel] * 2, strides=[op.stride] * 2, pads=[op.kernel // 2] * 4)
+        else:
+            assert op.kind == "avg_pool", op.kind
+            x = graph.node("AveragePool", x, kernel_shape=[op.kernel] * 2, strides=[op.stride] * 2, ceil_mode=1)
+        before = given
+    return x
+
+
+def _model(helper: Any, graph: Any) -> Any:
+    versions = {"opset_imports": [helper.make_opsetid("", OPSET)], "ir_version": IR_VERSION}
+    return helper.make_model(graph, producer_name="ofa profile", **versions)
+
+
+def _import_onnx() -> Any:
+    try:
+        import onnx
+        import onnx.helper
+    except ImportError:
+        raise UserError("the package onnx is not installed; install it with: pip install 'ofa-energy[onnx]'") from None
+    return onnx

@@ -1,0 +1,176 @@
+"""A subnet on its own, as `ofa query` writes it: what it is, its weights, what it costs, and how to use it.
+
+`subnet.json` (choices, genes, the space's fingerprint, the weights' digest), `space.yaml`, `weights.safetensors`,
+`card.json` and `card.md` (every figure with its source), `load.py` (a runnable example). `subnet.json` is written last: a
+folder that has it is complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ofa.errors import UserError
+from ofa.files import schema
+from ofa.files.atomic import atomic_write, read_json, sha256, write_json
+from ofa.space.search_space import SearchSpace, load_space
+from ofa.space.subnet import Subnet
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FORMAT = 1
+FILES = ("space.yaml", "weights.safetensors", "card.json", "card.md", "load.py", "subnet.json")
+
+EXAMPLE = '''"""Load this subnet and classify a batch: python load.py"""
+
+from pathlib import Path
+
+import torch
+
+from ofa import load_subnet
+
+module = load_subnet(Path(__file__).resolve().parent)  # a plain torch.nn.Module in eval mode
+
+# Put your images here: values in [0, 1], {resolution} x {resolution} pixels.
+images = torch.rand(1, {channels}, {resolution}, {resolution})
+mean = torch.tensor({mean}).view(1, -1, 1, 1)
+std = torch.tensor({std}).view(1, -1, 1, 1)
+classes = {classes}
+
+with torch.inference_mode():
+    probabilities = module((images - mean) / std).softmax(dim=1)
+for row in probabilities:
+    best = int(row.argmax())
+    print(f"{{classes[best]}}: {{row[best]:.3f}}")
+'''
+
+
+def save_subnet(
+    directory: str | Path, space: SearchSpace, subnet: Subnet, module: nn.Module, card: Mapping[str, Any]
+) -> Path:
+    """Write a subnet directory; files that are there are replaced.
+
+    Args:
+        directory: created when it does not exist.
+        space: the space that the subnet is out of.
+        subnet: what `module` is.
+        module: plain, extracted and recalibrated.
+        card: JSON-able. `title`, `figures` (a list of `name`, `value`, `unit`, `source`, `uncertainty`), `input`
+            (`channels`, `resolution`, `mean`, `std`, `classes`) and further facts.
+
+    Returns:
+        The directory.
+    """
+    from safetensors.torch import save
+
+    directory = Path(directory)
+    (directory / "subnet.json").unlink(missing_ok=True)  # until the new one is complete, there is none
+    tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+    atomic_write(directory / "weights.safetensors", save(tensors))
+    atomic_write(directory / "space.yaml", yaml.safe_dump(schema.to_plain(space), sort_keys=False))
+    write_json(directory / "card.json", dict(card))
+    atomic_write(directory / "card.md", card_text(card))
+    atomic_write(directory / "load.py", EXAMPLE.format(**card["input"]))
+    document = {
+        "format": FORMAT,
+        "space": space.name,
+        "fingerprint": space.fingerprint,
+        "genes": space.encode(subnet)[0].tolist(),
+        "subnet": subnet.to_dict(),
+        "weights_sha256": sha256(directory / "weights.safetensors"),
+    }
+    write_json(directory / "subnet.json", document)
+    return directory
+
+
+def read_subnet(directory: str | Path) -> tuple[SearchSpace, Subnet]:
+    """The space and the subnet of a directory, without its weights.
+
+    Raises:
+        UserError: no subnet directory, or its files contradict each other.
+    """
+    directory = Path(directory)
+    file = directory / "subnet.json"
+    document = read_json(file)
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise UserError(f"{file}: not a subnet of format {FORMAT}")
+    for key in ("fingerprint", "genes", "subnet", "weights_sha256"):
+        if key not in document:
+            raise UserError(f"{file}: key {key!r} is missing")
+    space = load_space(directory / "space.yaml")
+    if space.fingerprint != document["fingerprint"]:
+        raise UserError(
+            f"{file}: made for a space with fingerprint {document['fingerprint']}; "
+            f"{directory / 'space.yaml'} has {space.fingerprint}"
+        )
+    subnet = Subnet.from_dict(document["subnet"], f"{file}: subnet")
+    if space.encode(subnet)[0].tolist() != document["genes"]:
+        raise UserError(f"{file}: genes and subnet are not the same network")
+    return space, subnet
+
+
+def load_subnet(directory: str | Path) -> nn.Module:
+    """The network of a subnet directory: a plain module in eval mode, float32[batch, channels, side, side] to logits.
+
+    Raises:
+        UserError: no subnet directory, a damaged one, or weights of another network (missing and unexpected keys are named).
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from ofa.nets.plain import empty_net
+
+    directory = Path(directory)
+    space, subnet = read_subnet(directory)
+    file = directory / "weights.safetensors"
+    expected = read_json(directory / "subnet.json")["weights_sha256"]
+    if sha256(file) != expected:
+        raise UserError(f"{file}: its digest is not the one in subnet.json; query the subnet again")
+    try:
+        tensors = load_file(file)
+    except SafetensorError as error:
+        raise UserError(f"{file}: not a safetensors file: {error}") from None
+    module = empty_net(space, subnet)
+    wanted = module.state_dict()
+    _check_keys(file, "missing", sorted(wanted.keys() - tensors.keys()))
+    _check_keys(file, "unexpected", sorted(tensors.keys() - wanted.keys()))
+    for key, tensor in tensors.items():
+        if tensor.shape != wanted[key].shape:
+            raise UserError(f"{file}: {key} has shape {list(tensor.shape)}; the subnet needs {list(wanted[key].shape)}")
+    module.load_state_dict(tensors)
+    return module.eval()
+
+
+def card_text(card: Mapping[str, Any]) -> str:
+    """The card as Markdown."""
+    lines = [f"# {card['title']}", "", "| | value | source | uncertainty |", "|---|---|---|---|"]
+    for figure in card["figures"]:
+        value = "unknown" if figure["value"] is None else f"{figure['value']:.4g} {figure['unit']}".strip()
+        lines.append(f"| {figure['name']} | {value} | {figure['source']} | {figure['uncertainty'] or 'not stated'} |")
+    facts = {key: value for key, value in card.items() if key not in ("title", "figures", "input")}
+    lines += ["", *(f"- **{key.replace('_', ' ')}**: {_plain_words(value)}" for key, value in facts.items())]
+    given = card["input"]
+    lines += [
+        f"- **input**: {given['channels']} x {given['resolution']} x {given['resolution']}, values in [0, 1], "
+        f"minus {given['mean']}, divided by {given['std']} (per channel)",
+        f"- **output**: logits of {len(given['classes'])} classes",
+        "",
+        "`python load.py` loads the network and classifies a batch.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _plain_words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {entry}" for key, entry in value.items()) or "none"
+    return "none" if value is None else str(value)
+
+
+def _check_keys(file: Path, problem: str, keys: Sequence[str]) -> None:
+    if keys:
+        more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
+        raise UserError(f"{file}: {problem} weights {', '.join(keys[:5])}{more}")

@@ -1,0 +1,1 @@
+"""The accuracy of a subnet: extracted, recalibrated, evaluated."""

@@ -1,0 +1,153 @@
+"""Accuracy of subnets: extract, recalibrate batch norm, look at held-out images."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ofa.data.batches import Data
+from ofa.distributed.world import ALONE, World
+from ofa.measure.allocator import keep_freed_memory
+from ofa.measure.fast_inference import speed_up
+from ofa.measure.recalibration import recalibrate_batch_norm
+from ofa.measure.shared_starts import Seen, SharedStarts
+from ofa.nets.extraction import extract
+from ofa.nets.plain import Net
+from ofa.nets.supernet import Supernet
+from ofa.runs.recipe import EvaluationConfig
+from ofa.runs.run_directory import RunDirectory
+from ofa.space.subnet import Subnet
+
+CACHE_BYTES = 2**30  # prepared images of one split at one resolution above this are made anew each time
+CACHES_BYTES = 2**32  # of all splits and resolutions; the longest unused are let go
+STARTS_BYTES = 2**30  # outputs of first blocks that are kept, of all splits and resolutions together
+
+
+class SubnetEvaluator:
+    """Measures subnets of one supernet; batches are prepared once per resolution and kept.
+
+    Args:
+        supernet: its weights are read at every call, so it may train on in between.
+        data: the data set.
+        config: numbers of images.
+        images: validation images to look at; None: all.
+        device: where subnets run; if it is a CPU, this process keeps the memory it frees from now on.
+        world: the processes that share the subnets of a call of `top1`.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        data: Data,
+        config: EvaluationConfig,
+        images: int | None = None,
+        device: torch.device | str = "cpu",
+        world: World = ALONE,
+    ) -> None:
+        self.supernet, self.data, self.config, self.images = supernet, data, config, images
+        self.device, self.world = device, world
+        if torch.device(device).type == "cpu":
+            keep_freed_memory()
+        self._cache: OrderedDict[tuple[str, int, int], list[Tensor]] = OrderedDict()
+        self._starts = SharedStarts(STARTS_BYTES)
+
+    def size(self, split: str = "validation") -> int:
+        """Images that an accuracy on `split` is measured on."""
+        available = len(self.data.labels(split))
+        return min(available, self.images or available)
+
+    def module(self, subnet: Subnet) -> nn.Module:
+        """The subnet as a plain network with its own batch-norm statistics, in eval mode."""
+        return self._recalibrated(self._extracted(subnet), subnet.resolution)
+
+    def recalibration_images(self, resolution: int) -> Iterable[Tensor]:
+        """Batches of training images for batch-norm statistics."""
+        return self._batches("train", resolution, self.config.recalibration_images)
+
+    @torch.inference_mode()
+    def top1(self, subnets: Sequence[Subnet], split: str = "validation", progress: bool = False) -> npt.NDArray[np.float64]:
+        """Share of images whose label is the first guess, float64[n] in [0, 1], each at its subnet's resolution."""
+        self.size(split)  # a split that is not there is an error before the bar
+        values = self.world.map(lambda subnet: float(self.correct(subnet, split).mean()), subnets)
+        bar = tqdm(values, f"measuring on {split}", len(subnets), unit="subnet", disable=not progress)
+        found = np.array(list(bar), dtype=np.float64)
+        self._starts.clear()  # the supernet may train on
+        return found
+
+    @torch.inference_mode()
+    def correct(self, subnet: Subnet, split: str = "validation") -> npt.NDArray[np.bool_]:
+        """Of which images the first guess is the label, bool[images], in the same order for every subnet.
+
+        What subnets have in common at their start is kept from call to call, up to STARTS_BYTES.
+        """
+        seen = Seen(self.recalibration_images(subnet.resolution), self._images(split, subnet.resolution))
+        ends = []
+        if isinstance(seen.recalibration, list) and isinstance(seen.images, list):  # else too many to keep
+            count = sum(map(len, (*seen.recalibration, *seen.images)))
+            ends = self._starts.ends(self.supernet.space, subnet, count)
+        guesses = self._starts.guesses(self._extracted(subnet), seen, f"{split} {subnet.resolution}", ends)
+        return self._right(guesses, split)
+
+    @torch.inference_mode()
+    def correct_of(self, module: nn.Module, resolution: int, split: str = "validation") -> npt.NDArray[np.bool_]:
+        """As `correct`, of a plain network, which can then only be used for this."""
+        speed_up(module)
+        return self._right(torch.cat([module(images).argmax(1) for images in self._images(split, resolution)]), split)
+
+    def _right(self, guesses: Tensor, split: str) -> npt.NDArray[np.bool_]:
+        return np.asarray(guesses.cpu().numpy() == self.data.labels(split)[: len(guesses)])
+
+    def _extracted(self, subnet: Subnet) -> Net:
+        module: Net = extract(self.supernet, subnet).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return module
+
+    def _recalibrated(self, module: nn.Module, resolution: int) -> nn.Module:
+        recalibrate_batch_norm(module, self.recalibration_images(resolution))
+        return module.eval()
+
+    def _images(self, split: str, resolution: int) -> Iterable[Tensor]:
+        return self._batches(split, resolution, self.size(split))
+
+    def _batches(self, split: str, resolution: int, limit: int) -> Iterable[Tensor]:
+        """Prepared images; a list where they are kept."""
+        limit = min(limit, len(self.data.labels(split)))
+        whole = self.data.batches(
+            split,
+            batch_size=min(self.config.batch_size, limit),
+            resolution=resolution,
+            shuffle=False,
+            augment=False,
+            limit=limit,
+            device=self.device,
+        )
+        batches = (images for images, _ in whole)
+        if 4 * limit * self.data.channels * resolution**2 > CACHE_BYTES:
+            return batches
+        key = (split, resolution, limit)
+        kept = self._cache[key] = self._cache.pop(key, []) or list(batches)  # the last one in order is the last used
+        while sum(4 * batch.numel() for images in self._cache.values() for batch in images) > CACHES_BYTES:
+            self._cache.popitem(last=False)
+        return kept
+
+
+class Evaluator(SubnetEvaluator):
+    """Measures subnets of a finished run.
+
+    Args:
+        run: the run.
+        device: where subnets run.
+        images: images of a split to look at; None: all.
+        world: the processes that share the subnets of a call of `top1`.
+    """
+
+    def __init__(
+        self, run: RunDirectory, device: torch.device | str = "cpu", images: int | None = None, world: World = ALONE
+    ) -> None:
+        super().__init__(run.supernet(device), run.data(world), run.recipe.evaluation, images, device, world)
+        self.run = run

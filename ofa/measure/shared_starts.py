@@ -1,0 +1,117 @@
+"""First blocks that several networks have in common, computed once for the same images.
+
+Random subnets of a supernet differ, but not at their start: the stem and fixed blocks are the same in all, and of the first
+elastic block, often the dearest of the net, there are no more than the choices of one block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ofa.measure.fast_inference import products_behind_pools, speed_up
+from ofa.measure.recalibration import recalibrate_batch_norm
+from ofa.nets.plain import Net
+from ofa.space.search_space import SearchSpace
+from ofa.space.shapes import walk_blocks
+from ofa.space.subnet import Subnet
+
+PIECES = 4  # at the start of a net whose outputs are kept; later ones are too rarely met again
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What comes to a piece of a net, in batches: of the images for batch-norm statistics, and of those to be classified."""
+
+    recalibration: Iterable[Tensor]
+    images: Iterable[Tensor]
+
+
+class SharedStarts:
+    """Measures nets of one space; outputs of their first pieces are kept for nets that start with the same weights.
+
+    Weights are compared by their digest, so nothing old is used when the supernet has trained on.
+
+    Args:
+        limit_bytes: of all outputs kept, on the images' device. The longest unused are let go; outputs of a piece that would
+            take more than a quarter are not kept.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._kept: OrderedDict[bytes, Seen] = OrderedDict()
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        self._kept.clear()
+
+    def bytes_kept(self) -> int:
+        """What is kept."""
+        return sum(map(_size, self._kept.values()))
+
+    def guesses(self, net: Net, seen: Seen, source: str, ends: Sequence[int]) -> Tensor:
+        """Recalibrate and classify, int64[images]; the net can be used for nothing else afterwards.
+
+        Args:
+            net: in eval mode or not.
+            seen: the images.
+            source: names them: the same name, the same images.
+            ends: after so many pieces (see `pieces`) outputs are kept; ascending.
+        """
+        whole = pieces(net)
+        starts = [nn.Sequential(*whole[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
+        keys = [source.encode()]
+        for start in starts:
+            keys.append(_digest(keys[-1], start))
+        known = next((i for i in range(len(starts), 0, -1) if keys[i] in self._kept), 0)
+        if known:
+            self._kept.move_to_end(keys[known])
+            seen = self._kept[keys[known]]
+        for start, key in zip(starts[known:], keys[known + 1 :], strict=True):
+            recalibration = _prepare(start, seen)
+            seen = Seen(recalibration, [start(batch) for batch in seen.images])
+            self._keep(key, seen)
+        rest = nn.Sequential(*whole[ends[-1] if ends else 0 :])
+        _prepare(rest, seen)
+        return torch.cat([rest(batch).argmax(1) for batch in seen.images])
+
+    def _keep(self, key: bytes, seen: Seen) -> None:
+        self._kept[key] = seen
+        while self.bytes_kept() > self.limit_bytes:
+            self._kept.popitem(last=False)
+
+    def ends(self, space: SearchSpace, subnet: Subnet, images: int) -> list[int]:
+        """After which pieces of a subnet outputs are worth keeping and small enough, of so many images in all."""
+        outputs = [shape.main[-1] for shape in walk_blocks(space, subnet)][:PIECES]
+        sizes = [4 * images * output.out_channels * output.out_size**2 for output in outputs]
+        return [i for i, size in enumerate(sizes, start=1) if size <= self.limit_bytes // 4]
+
+
+def pieces(net: Net) -> list[nn.Module]:
+    """A net's stem, blocks and head: one behind the other they are the net."""
+    return [net.stem, *(block for stage in net.stages for block in stage.children()), net.head]
+
+
+def _prepare(piece: nn.Module, seen: Seen) -> list[Tensor]:
+    """Recalibrate a piece and make it fast, for reading only; what it made of the images for recalibration."""
+    products_behind_pools(piece)
+    outputs = recalibrate_batch_norm(piece, seen.recalibration)
+    speed_up(piece.eval())
+    return outputs
+
+
+def _digest(before: bytes, module: nn.Module) -> bytes:
+    digest = hashlib.blake2b(before, digest_size=16)
+    for name, value in module.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.digest()
+
+
+def _size(seen: Seen) -> int:
+    return sum(batch.numel() * batch.element_size() for batch in (*seen.recalibration, *seen.images))

@@ -1,0 +1,1 @@
+"""The elastic network, the plain one that is extracted from it, and their layers."""

@@ -1,0 +1,39 @@
+"""A subnet out of a supernet, as a plain module with copied weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ofa.nets.elastic_layers import ElasticConv, ElasticLinear, ElasticNorm
+from ofa.nets.plain import Net, empty_net
+from ofa.nets.supernet import Supernet
+from ofa.space.subnet import Subnet
+
+
+def extract(supernet: Supernet, subnet: Subnet) -> Net:
+    """A plain `nn.Module` that computes what `supernet(images, subnet)` does; in eval mode bit by bit.
+
+    It shares nothing with the supernet; its device, precision, memory format and mode (training or eval) are the supernet's.
+    So are its batch-norm statistics, which belong to no subnet in particular: `recalibrate_batch_norm` it before use.
+
+    Raises:
+        UserError: the subnet is not in the supernet's space (its resolution does not matter here).
+    """
+    supernet.space.check(subnet)
+    parameter = next(supernet.parameters())
+    net = empty_net(supernet.space, subnet, parameter.device).to(parameter.dtype)
+    if _is_channels_last(supernet):  # the format decides the order of sums
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for name, module in net.named_modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)):
+            source = supernet.get_submodule(name)
+            assert isinstance(source, (ElasticConv, ElasticLinear, ElasticNorm))
+            source.copy_to(module)  # type: ignore[arg-type]
+    return net.train(supernet.training)
+
+
+def _is_channels_last(module: nn.Module) -> bool:
+    # By strides: `is_contiguous` says yes to both formats for 1x1 and for one-channel weights, and a net may have no others.
+    weights = [parameter for parameter in module.parameters() if parameter.dim() == 4 and parameter.shape[1] > 1]
+    return bool(weights) and all(weight.stride(1) == 1 and weight.stride(3) == weight.shape[1] for weight in weights)

@@ -1,0 +1,261 @@
+"""A training recipe: data, space, optimiser and a list of phases, as read from YAML. The schedule is data, not code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from ofa.data.augment.mixup import MixConfig
+from ofa.data.batches import DataConfig
+from ofa.errors import UserError
+from ofa.files import schema, shipped
+from ofa.nets.losses import DIVERGENCES
+from ofa.space.search_space import SearchSpace, load_space
+from ofa.space.subspace import is_part, largest_only
+
+INCLUDED = ("largest", "smallest")
+TEACHERS = ("first", "largest")
+PRECISIONS = ("fp32", "bf16")
+CHOICES = ("kernels", "depths", "expands", "widths")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opens:
+    """Choices that a phase opens; what is not given stays as the phase before left it."""
+
+    kernels: tuple[int, ...] | None = None
+    depths: tuple[int, ...] | None = None
+    expands: tuple[float, ...] | None = None
+    widths: int | None = None
+    """Number of stage widths, counted from the widest."""
+    everything: bool = False
+    """All choices of the space."""
+
+    def __post_init__(self) -> None:
+        if self.everything and self.given() != dict.fromkeys(CHOICES):
+            raise ValueError("opens has everything and other keys; give one or the others")
+
+    def given(self) -> dict[str, Any]:
+        """What is given, by name; None stands for all that the space has."""
+        values = {name: getattr(self, name) for name in CHOICES}
+        given = {name: value for name, value in values.items() if value is not None}
+        return dict.fromkeys(CHOICES) | given if self.everything else given
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One part of the schedule: what is open, which subnets a step has, and what they learn from."""
+
+    name: str
+    epochs: int
+    """Epochs of the cosine schedule, after the warm-up."""
+    peak_lr: float
+    """For `lr_images` images a step; scaled in proportion to the batch."""
+    opens: Opens = field(default_factory=Opens)
+    warmup_epochs: int = 0
+    warmup_lr: float = 0.0
+    """Where the linear warm-up starts; not scaled."""
+    subnets_per_step: int = 1
+    include: tuple[str, ...] = ()
+    """Subnets that are part of every step: `largest`, `smallest` (of what is open); the others are random."""
+    teacher: str = "first"
+    """`first`: the largest net as the first phase left it teaches all subnets (OFA). `largest`: the largest net of the same
+    step, which learns from the labels alone, teaches the others (BigNAS)."""
+    distill: float = 1.0
+    """Weight of the teacher's soft labels; without effect where there is no teacher, as `first` in the first phase."""
+    label_weight: float = 1.0
+    """Weight of the true labels beside a teacher."""
+    divergence: str = "cross_entropy"
+    """From the teacher: `cross_entropy`, or `alpha_divergence` (AlphaNet)."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ValueError(f"epochs is {self.epochs}; must be at least 1")
+        for name in ("peak_lr", "warmup_lr", "warmup_epochs", "distill", "label_weight"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; must be at least 0 and finite")
+        for name in self.include:
+            if name not in INCLUDED:
+                raise ValueError(f"include has {name!r}; allowed are {', '.join(INCLUDED)}")
+        if self.subnets_per_step < max(1, len(self.include)):
+            raise ValueError(f"subnets_per_step is {self.subnets_per_step}; must be at least {max(1, len(self.include))}")
+        for name, allowed in (("teacher", TEACHERS), ("divergence", DIVERGENCES)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
+        if self.teacher == "largest" and self.include[:1] != ("largest",):
+            raise ValueError(f"teacher is largest but include is {list(self.include)}; it must begin with largest")
+        if self.label_weight == 0 and self.distill == 0:
+            raise ValueError("label_weight and distill are both 0; subnets would learn from nothing")
+
+    @property
+    def total_epochs(self) -> int:
+        """Warm-up included."""
+        return self.warmup_epochs + self.epochs
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """SGD with Nesterov momentum, as published."""
+
+    momentum: float = 0.9
+    weight_decay: float = 3e-5
+    """Of convolutions and the classifier; norms, biases and kernel transforms have none."""
+    clip_norm: float | None = None
+    """Largest norm of a step's gradient."""
+    subnet_gradients: str = "mean"
+    """`mean` over a step's subnets, or their `sum` as in the published code."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum is {self.momentum}; must be at least 0 and below 1")
+        if not 0 <= self.weight_decay < inf:
+            raise ValueError(f"weight_decay is {self.weight_decay}; must be at least 0 and finite")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm is {self.clip_norm}; must be above 0")
+        if self.subnet_gradients not in ("mean", "sum"):
+            raise ValueError(f"subnet_gradients is {self.subnet_gradients!r}; allowed are mean, sum")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What is measured while training and at the end, always on extracted, recalibrated subnets."""
+
+    every_epochs: int = 1
+    images: int = 2000
+    """Validation images looked at after an epoch."""
+    recalibration_images: int = 1024
+    """Training images for batch-norm statistics."""
+    final_subnets: int = 20
+    """Random subnets whose test accuracy is reported at the end."""
+    batch_size: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("every_epochs", "images", "recalibration_images", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; must be at least 1")
+        if self.final_subnets < 0:
+            raise ValueError(f"final_subnets is {self.final_subnets}; must be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything a run depends on; `docs/training.md` explains the YAML."""
+
+    space: str
+    """A name that ships, or the path of a YAML file, from here or beside the recipe."""
+    data: DataConfig
+    phases: tuple[Phase, ...]
+    classes: int | None = None
+    """Of the data, where they are not as many as the space says."""
+    resolutions: tuple[int, ...] | None = None
+    """In place of the space's."""
+    init: str | None = None
+    """A finished run whose supernet this one starts from (`ofa.training.transfer`)."""
+    batch_size: int = 64
+    lr_images: int = 64
+    """Images a step that `peak_lr` is meant for."""
+    label_smoothing: float = 0.1
+    mix: MixConfig = field(default_factory=MixConfig)
+    """Mixup and cutmix."""
+    average_decay: float = 0.0
+    """Of a moving average of the weights, which is then what is measured and saved; 0 is off."""
+    drop_connect: float = 0.0
+    """Probability that an image skips the last residual block in training; less, linearly, for earlier ones. Where the
+    largest net of a step teaches, of that net alone, as in BigNAS."""
+    zero_gamma: bool = False
+    """Start with residual blocks that pass their input through (Goyal et al., arXiv:1706.02677)."""
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    synchronise_norms: bool = False
+    """With several processes: batch norms in training use the whole batch, not each process's part of it."""
+    precision: str = "fp32"
+    """`bf16`: autocast of training, of subnets and teacher. Weights, batch-norm statistics, losses and all that is measured
+    stay float32."""
+    activation_checkpointing: bool = False
+    """Compute what is inside a block again in the backward pass instead of keeping it (`nets.activation_checkpointing`)."""
+    checkpoint_seconds: float = 120.0
+    """A checkpoint at least so often, and after every epoch."""
+    tensorboard: bool = False
+    seed: int = 0
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.phases:
+            raise ValueError("phases is empty; a recipe needs at least one phase")
+        for name in ("batch_size", "lr_images"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; must be at least 1")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing is {self.label_smoothing}; must be at least 0 and below 1")
+        for name in ("average_decay", "drop_connect"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; must be at least 0 and below 1")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; must be at least 0")
+        if self.classes is not None and self.classes < 2:
+            raise ValueError(f"classes is {self.classes}; must be at least 2")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is {self.precision!r}; allowed are {', '.join(PRECISIONS)}")
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) != len(names):
+            raise ValueError(f"phases are named {names}; names must be distinct")
+
+
+def load_recipe(name_or_path: str | Path) -> tuple[Recipe, SearchSpace]:
+    """A recipe and its space, checked against each other.
+
+    Raises:
+        UserError: with file and line; also for a phase that closes a choice, or opens one the space does not have.
+    """
+    path = shipped.find("", name_or_path, what="recipe")
+    raw = schema.load_yaml(path)
+    recipe = schema.build(Recipe, raw, str(path))
+    beside = path.parent / recipe.space
+    space = load_space(beside if beside.is_file() else recipe.space)
+    own: dict[str, Any] = {"classes": recipe.classes, "resolutions": recipe.resolutions}
+    try:
+        space = replace(space, **{key: value for key, value in own.items() if value is not None})
+    except ValueError as error:  # resolutions that the space refuses
+        raise UserError(f"{path}: {error}") from None
+    lines = [getattr(phase, "line", 0) for phase in raw["phases"]]
+    opened_spaces(recipe, space, [f"{path}:{line}: phases[{i}]" for i, line in enumerate(lines)])
+    return recipe, space
+
+
+def opened_spaces(recipe: Recipe, space: SearchSpace, places: Sequence[str] | None = None) -> list[SearchSpace]:
+    """The part of the space that each phase trains.
+
+    Raises:
+        UserError: a phase closes a choice or opens one the space does not have; or the last leaves some of the space closed.
+    """
+    places = places or [f"phases[{i}]" for i in range(len(recipe.phases))]
+    opened: list[SearchSpace] = []
+    limits: dict[str, Any] = {}
+    for phase, place in zip(recipe.phases, places, strict=True):
+        limits |= phase.opens.given()
+        try:
+            part = _open(space, limits)
+        except ValueError as error:  # what the space or a part of it refuses
+            raise UserError(f"{place} ({phase.name}): {error}") from None
+        if opened and not is_part(opened[-1], part):
+            raise UserError(f"{place} ({phase.name}): closes a choice that an earlier phase opened; phases only open more")
+        opened.append(part)
+    return opened
+
+
+def _open(space: SearchSpace, limits: dict[str, Any]) -> SearchSpace:
+    part = space.restrict(**limits)
+    closed = largest_only(space)
+    stages: Any = list(part.stages)
+    for name in ("kernels", "depths", "expands", "widths"):
+        if name not in limits:
+            stages = [replace(s, **{name: getattr(c, name)}) for s, c in zip(stages, closed.stages, strict=True)]
+    stem = part.stem
+    if "widths" not in limits:
+        stem = replace(stem, widths=closed.stem.widths, hidden_widths=closed.stem.hidden_widths)
+    if "depths" not in limits:
+        stem = replace(stem, depths=closed.stem.depths)
+    return replace(part, stages=tuple(stages), stem=stem)

@@ -1,0 +1,1 @@
+"""Progressive shrinking: the trainer and its parts."""

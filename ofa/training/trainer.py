@@ -1,0 +1,294 @@
+"""The loop that runs every phase of a recipe; what a step does is in `ofa.training.step`.
+
+Progressive shrinking (Cai et al., 2020, section 3.3) trains the largest net first, which then teaches; each next phase goes
+on with the same weights and opens more choices. A sandwich (Yu et al., 2020) is one phase with everything open. The run can
+be killed at any moment: it goes on at the last checkpoint, bit by bit the same on a CPU.
+"""
+
+from __future__ import annotations
+
+import time
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ofa.distributed.devices import check_precision
+from ofa.distributed.world import ALONE, World
+from ofa.energy.meter import POWERCAP, EnergyMeter
+from ofa.errors import UserError
+from ofa.measure.evaluator import SubnetEvaluator
+from ofa.nets.extraction import extract
+from ofa.nets.supernet import Supernet
+from ofa.runs.recipe import Phase, opened_spaces
+from ofa.runs.run_directory import RunDirectory, save_weights
+from ofa.space.search_space import SearchSpace
+from ofa.training.checkpoint import Checkpoint, Position, flatten, load_checkpoint, save_checkpoint, unflatten
+from ofa.training.optimiser import make_optimiser, momenta, set_momenta
+from ofa.training.progress import LateReading, MetricsLog, Progress
+from ofa.training.schedule import learning_rate, resolution_of_step, subnets_of_step
+from ofa.training.step import GradientStep, load_teacher
+from ofa.training.synchronised_norm import synchronise_norms
+from ofa.training.transfer import start_from
+from ofa.training.weight_average import WeightAverage
+
+NO_POWERCAP = Path("/nonexistent")
+LOSS_EVERY_STEPS = 20
+
+
+class Trainer:
+    """Trains the supernet of a run, from its last checkpoint on.
+
+    Args:
+        run: where everything is read from and written to.
+        device: where to train.
+        quiet: no progress bar.
+        world: the processes that share each batch; the first one writes.
+    """
+
+    def __init__(
+        self, run: RunDirectory, device: torch.device | str = "cpu", quiet: bool = False, world: World = ALONE
+    ) -> None:
+        self.run, self.recipe, self.space, self.world = run, run.recipe, run.space, world
+        world.check_batch(self.recipe.batch_size)
+        self.device = torch.device(device)
+        check_precision(self.recipe.precision, self.device)
+        self.quiet = quiet or not world.first
+        self.data = run.data(world)
+        self.opened = opened_spaces(run.recipe, run.space)
+        self.steps_per_epoch = self.data.steps("train", self.recipe.batch_size, drop_last=True)
+        if self.steps_per_epoch == 0:
+            raise UserError(
+                f"batch_size {self.recipe.batch_size} is more than the {self.data.sizes['train']} training images of "
+                f"{self.recipe.data.source}"
+            )
+        fresh = torch.Generator().manual_seed(self.recipe.seed)
+        net = Supernet(self.space, fresh).to(self.device)
+        self.supernet: Supernet = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.recipe.zero_gamma:
+            self.supernet.pass_inputs_through()
+        if self.recipe.init is not None:
+            start_from(self.supernet, self.recipe.init)
+        decay = self.recipe.average_decay
+        self.average = WeightAverage(self.supernet, decay) if decay > 0 else None
+        self.optimiser: torch.optim.Optimizer | None = None
+        self.position = Position()
+        self.sums = _fresh_sums()
+        self.shown = LateReading()
+        board = run.path / "tensorboard" if self.recipe.tensorboard and world.first else None
+        self.metrics = MetricsLog(run.metrics_path, board)
+        evaluation = self.recipe.evaluation
+        self.evaluator = SubnetEvaluator(self.result, self.data, evaluation, evaluation.images, self.device, world)
+        powercap = POWERCAP if world.local_rank == 0 else NO_POWERCAP
+        self.meter = EnergyMeter(device=str(self.device), powercap=powercap)
+        if self.recipe.synchronise_norms:
+            synchronise_norms(self.supernet, world)
+
+    @property
+    def result(self) -> Supernet:
+        """What is measured and saved: the averaged weights where the recipe averages, else the weights."""
+        return self.supernet if self.average is None else self.average.net
+
+    def train(self) -> None:
+        """Run what is left of the schedule, then save the supernet."""
+        self._resume()
+        total = sum(phase.total_epochs for phase in self.recipe.phases) * self.steps_per_epoch
+        done = sum(phase.total_epochs for phase in self.recipe.phases[: self.position.phase]) * self.steps_per_epoch
+        self.progress = Progress(total, done + self.position.step, self.quiet)
+        try:
+            for index in range(self.position.phase, len(self.recipe.phases)):
+                self._train_phase(index)
+        finally:
+            self.progress.close()
+        if self.world.first:
+            save_weights(self.run.weights_path, self.result.state_dict())
+        self.world.wait()
+
+    # -- one phase -----------------------------------------------------------------------------------------------------
+
+    def _train_phase(self, index: int) -> None:
+        phase = self.recipe.phases[index]
+        if self.position.step == 0:
+            self._enter_phase(index)
+        elif self.optimiser is None:
+            raise AssertionError("a checkpoint inside a phase has an optimiser")
+        teacher_path = self.run.path / "teacher.safetensors"
+        taught = index > 0 and phase.distill > 0 and phase.teacher == "first"
+        teacher = load_teacher(teacher_path, self.space, self.device) if taught else None
+        if teacher is not None and self.recipe.synchronise_norms:
+            synchronise_norms(teacher, self.world)
+        gradients = GradientStep(self.supernet, self.recipe, index, self.opened[index], teacher, self.world)
+        for epoch in range(self._epoch(), phase.total_epochs):
+            self._train_epoch(index, epoch, gradients)
+        if index == 0 and self.world.first:
+            save_weights(teacher_path, extract(self.result, self.space.largest()).state_dict())
+        self.position, self.optimiser = Position(index + 1, 0), None
+        self._save()
+        self.world.wait()  # the next phase reads the teacher; what NCCL exchanges there would not hold this process back
+
+    def _enter_phase(self, index: int) -> None:
+        if index > 0 and _opens_expands(self.opened[index - 1], self.opened[index]):
+            self.supernet.sort_channels(self.opened[index - 1])
+        self.world.broadcast_weights(self.supernet)
+        self.optimiser = make_optimiser(self.supernet, self.recipe.optimiser)
+        if self.average is not None:
+            self.average.restart()
+
+    def _train_epoch(self, index: int, epoch: int, gradients: GradientStep) -> None:
+        phase, opened = self.recipe.phases[index], self.opened[index]
+        assert self.optimiser is not None
+        start = self.position.step - epoch * self.steps_per_epoch
+        first_step = epoch * self.steps_per_epoch
+        batches = self.data.batches(
+            "train",
+            batch_size=self.recipe.batch_size,
+            resolution=lambda i: resolution_of_step(opened, self.recipe.seed, index, first_step + i),
+            shuffle=True,
+            augment=True,
+            epoch=sum(p.total_epochs for p in self.recipe.phases[:index]) + epoch,
+            seed=self.recipe.seed,
+            start=start,
+            drop_last=True,
+            share=self.world.share,
+            device=self.device,
+        )
+        scale = self.recipe.batch_size / self.recipe.lr_images
+        self.supernet.train()
+        self.meter.start()
+        clock = time.perf_counter()  # since the epoch began or the last checkpoint was written
+        for step, (images, labels) in enumerate(batches, first_step + start):
+            # Learning rate of this step.
+            rate = learning_rate(phase, step, self.steps_per_epoch, scale)
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+
+            # Forward and backward of each subnet.
+            loss = gradients(step, images, labels)
+
+            # Clip, step, average.
+            if self.recipe.optimiser.clip_norm is not None:
+                nn.utils.clip_grad_norm_(self.supernet.parameters(), self.recipe.optimiser.clip_norm)
+            self.optimiser.step()
+            if self.average is not None:
+                self.average.update(step)
+
+            # Log, checkpoint.
+            self.sums["loss"] += loss
+            self.sums["steps"] += 1
+            self.position = Position(index, step + 1)
+            shown = self.shown.exchange(loss) if step % LOSS_EVERY_STEPS == 0 and not self.quiet else None
+            self.progress.step(phase.name, epoch, phase.total_epochs, shown)
+            if time.perf_counter() - clock > self.recipe.checkpoint_seconds:
+                self._book_time(clock)
+                self._save()
+                self.meter.start()
+                clock = time.perf_counter()
+        self._book_time(clock)
+        self._finish_epoch(index, epoch)
+
+    # -- between epochs ------------------------------------------------------------------------------------------------
+
+    def _finish_epoch(self, index: int, epoch: int) -> None:
+        phase = self.recipe.phases[index]
+        scale = self.recipe.batch_size / self.recipe.lr_images
+        rate = learning_rate(phase, self.position.step - 1, self.steps_per_epoch, scale)
+        steps, seconds = self.sums["steps"], self.sums["seconds"]
+        row: dict[str, Any] = {
+            "phase": index,
+            "name": phase.name,
+            "epoch": epoch,
+            "epochs": phase.total_epochs,
+            "loss": self.sums["loss"] / max(1, steps),
+            "learning_rate": rate,
+            "seconds": seconds,
+            "images_per_s": steps * self.recipe.batch_size / seconds,
+            "subnets_per_step": phase.subnets_per_step,
+            "energy_j": self._energy_j(),
+            "energy_source": self.meter.source,
+        }
+        last = epoch + 1 == phase.total_epochs
+        if last or (epoch + 1) % self.recipe.evaluation.every_epochs == 0:
+            row |= self._measure(index, epoch)
+        if self.world.first:
+            self.metrics.append(row)
+        accuracies = "  ".join(f"{key[5:]} {100 * row[key]:.2f}%" for key in row if key.startswith("top1_"))
+        self.progress.line(f"{phase.name} epoch {epoch + 1}/{phase.total_epochs}  loss {row['loss']:.3f}  {accuracies}")
+        self.sums = _fresh_sums()
+        self._save()
+
+    def _measure(self, index: int, epoch: int) -> dict[str, float]:
+        """Validation top-1 of the opened corners and of one random subnet, at the largest resolution but the smallest's."""
+        opened = self.opened[index]
+        named = {"largest": opened.largest(), "smallest": opened.smallest()}
+        named["random"] = subnets_of_step(
+            opened, Phase(name="", epochs=1, peak_lr=0), self.recipe.seed, index, epoch, opened.resolutions[-1]
+        )[0]
+        values = self.evaluator.top1(list(named.values()))
+        return {f"top1_{name}": float(value) for name, value in zip(named, values, strict=True)}
+
+    def _book_time(self, since: float) -> None:
+        self.sums["loss"] = loss = float(self.sums["loss"])  # waits for the device, whose time counts
+        if not isfinite(loss):
+            name = self.recipe.phases[self.position.phase].name
+            raise UserError(
+                f"{self.run.path}: phase {name}, epoch {self._epoch() + 1}: the loss is {loss}: training has diverged; "
+                "lower peak_lr or set optimiser.clip_norm, and give another --run"
+            )
+        self.sums["seconds"] += time.perf_counter() - since
+        joules = self.meter.stop().joules
+        known = self.sums["energy_j"]
+        self.sums["energy_j"] = None if joules is None or known is None else known + joules
+
+    def _energy_j(self) -> float | None:
+        """Of the epoch, on all machines: the first process of each counts its processors, every process its GPU."""
+        counted = self.world.local_rank == 0 or self.device.type != "cpu"
+        joules = self.world.gather(self.sums["energy_j"] if counted else 0.0)
+        return None if None in joules else sum(joules)
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        if not self.world.first:
+            return
+        progress = self.sums.copy()
+        if self.world.size > 1 and self.sums["steps"] > 0:
+            progress["energy_j"] = None  # what the others have counted so far would be lost
+        momentum = {} if self.optimiser is None else momenta(self.supernet, self.optimiser)
+        average = {} if self.average is None else self.average.net.state_dict()
+        tensors = flatten(model=self.supernet.state_dict(), momentum=momentum, average=average)
+        save_checkpoint(self.run.checkpoint_folder, Checkpoint(self.position, progress, tensors))
+
+    def _resume(self) -> None:
+        checkpoint = load_checkpoint(self.run.checkpoint_folder, self.device)
+        found = self.world.gather(None if checkpoint is None else checkpoint.position)
+        if any(other != found[0] for other in found):
+            raise UserError(f"{self.run.path}: processes see different checkpoints; all machines must share this folder")
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        if self.world.first:
+            self.metrics.keep_before(self.position.phase, self._epoch())
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self.position, self.sums = checkpoint.position, checkpoint.progress
+        self.supernet.load_state_dict(unflatten(checkpoint.tensors, "model"))
+        if self.average is not None:
+            self.average.net.load_state_dict(unflatten(checkpoint.tensors, "average"))
+        if self.position.step > 0:
+            self.optimiser = make_optimiser(self.supernet, self.recipe.optimiser)
+            set_momenta(self.supernet, self.optimiser, unflatten(checkpoint.tensors, "momentum"))
+
+    def _epoch(self) -> int:
+        """The epoch of the phase that is not booked yet; its last step may have been taken already."""
+        booked: int = self.position.step - self.sums["steps"]
+        return booked // self.steps_per_epoch
+
+
+def _opens_expands(before: SearchSpace, after: SearchSpace) -> bool:
+    return any(a.expands != b.expands for a, b in zip(before.stages, after.stages, strict=True))
+
+
+def _fresh_sums() -> dict[str, Any]:
+    """Of the epoch so far."""
+    return {"loss": 0.0, "steps": 0, "seconds": 0.0, "energy_j": 0.0}
