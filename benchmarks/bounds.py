@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from latency_tables.calibrate import fit, held_out, network_terms, prior_weights
-from latency_tables.measurements import Timing
-from latency_tables.prior import PRIOR
-from latency_tables.spread import P90, network_excess
+from latency_tables.calibration.calibrate import fit, held_out, network_terms, prior_weights
+from latency_tables.calibration.prior import PRIOR
+from latency_tables.calibration.timings_csv import Timing
+from latency_tables.cost_models.uncertainty import P90, network_excess
 
 
 def nested_below(timings: list[Timing], batch: int) -> list[tuple[bool, bool]]:

@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from latency_tables import METRICS, load_platform
-from latency_tables.lookup import Lookup
+from latency_tables.costs.lookup import Lookup
 from ofa.space.search_space import load_space
 from ofa.space.shapes import walk_blocks
 

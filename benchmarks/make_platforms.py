@@ -2,7 +2,7 @@
 
 python benchmarks/make_platforms.py --reference ../shared/reference [--prior]
 
-Writes latency_tables/platforms/*.yaml; with --prior prints the prior (latency_tables/prior.py holds it) and stops.
+Writes latency_tables/platforms/*.yaml; with --prior prints the prior (calibration/prior.py holds it) and stops.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reference_data import GPU_COLUMNS, gpu_subnets, specialised_nets
 from scipy.optimize import nnls
 
 from latency_tables import Platform, load_platform, save_platform
-from latency_tables.calibrate import (
+from latency_tables.calibration.calibrate import (
     TERMS,
     Subject,
     block_terms,
@@ -27,9 +27,9 @@ from latency_tables.calibrate import (
     seen,
     to_model,
 )
-from latency_tables.measurements import Timing
+from latency_tables.calibration.timings_csv import Timing
+from latency_tables.cost_models.uncertainty import compare
 from latency_tables.platform import ErrorReport
-from latency_tables.spread import compare
 from ofa.space.search_space import load_space
 from ofa.space.shapes import walk_blocks
 

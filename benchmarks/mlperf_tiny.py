@@ -21,9 +21,9 @@ import numpy as np
 from scipy.optimize import nnls
 
 from latency_tables import Platform
-from latency_tables.op_model import EnergyModel, LatencyModel, OpTime
-from latency_tables.ops import OP_KINDS, FusedOp
-from latency_tables.spread import compare
+from latency_tables.blocks.fused_ops import OP_KINDS, FusedOp
+from latency_tables.cost_models.op_model import EnergyModel, LatencyModel, OpTime
+from latency_tables.cost_models.uncertainty import compare
 
 MACS = {"ad": 264_192, "ic": 12_501_632, "kws": 2_656_768, "vww": 7_489_664}
 """Of the reference models: anomaly detection, image classification, keyword spotting, visual wake words."""

@@ -22,11 +22,11 @@ from reference_data import GPU_COLUMNS, gpu_subnets, specialised_nets
 from scipy.stats import spearmanr
 
 from latency_tables import Platform, load_platform
-from latency_tables.calibrate import Subject, calibrate
-from latency_tables.measurements import Timing
-from latency_tables.op_model import conversions
-from latency_tables.ops import fuse
-from latency_tables.spread import P90
+from latency_tables.blocks.fused_ops import fuse
+from latency_tables.calibration.calibrate import Subject, calibrate
+from latency_tables.calibration.timings_csv import Timing
+from latency_tables.cost_models.op_model import conversions
+from latency_tables.cost_models.uncertainty import P90
 from ofa import official
 from ofa.space.search_space import load_space
 from ofa.space.shapes import walk_blocks

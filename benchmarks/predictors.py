@@ -24,17 +24,17 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # befo
 
 import numpy as np
 
-from ofa.cli.common import weights_digest
+from ofa.cli.shared.options import weights_digest
 from ofa.runs.run_directory import RunDirectory
 from ofa.space.search_space import Genes, SearchSpace, load_space
 from search import load_predictor
-from search.measurements import MeasurementLog, sample_plan
-from search.noise import measurement_noise
-from search.predictor import as_plain
-from search.problem import Floats
-from search.published import RESOLUTIONS
-from search.selection import FITS
-from search.validation import kendall_tau
+from search.measurements.log import MeasurementLog, sample_plan
+from search.measurements.noise import measurement_noise
+from search.predictors.published import RESOLUTIONS
+from search.predictors.selection import FITS
+from search.predictors.storage import as_plain
+from search.predictors.validation import kendall_tau
+from search.problem.problem import Floats
 
 PUBLISHED = {"mbv3-w1.2": "ofa_mbv3_w1.2_acc_predictor.pth", "resnet50": "ofa_resnet50_acc_predictor.pth"}
 

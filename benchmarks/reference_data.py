@@ -8,7 +8,7 @@ from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
-from latency_tables.measurements import Timing
+from latency_tables.calibration.timings_csv import Timing
 from ofa import official
 from ofa.space.search_space import load_space
 from ofa.space.subnet import Block, Stage, Stem, Subnet

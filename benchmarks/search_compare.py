@@ -22,8 +22,8 @@ import numpy as np
 from search_exact import problem_of
 
 from search import Limit
-from search.optuna_search import OptunaSearch
-from search.searcher import find_searcher
+from search.searchers.base import find_searcher
+from search.searchers.optuna_search import OptunaSearch
 
 NAMES = ("exact", "evolution", "nsga2", "optuna:TPESampler", "optuna:NSGAIISampler", "random")
 

@@ -21,8 +21,8 @@ import numpy as np
 from search_exact import problem_of
 
 from search import Objective, exact_front
-from search.domination import hypervolume
-from search.searcher import find_searcher
+from search.pareto.domination import hypervolume
+from search.searchers.base import find_searcher
 
 
 def main() -> None:

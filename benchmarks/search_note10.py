@@ -26,7 +26,7 @@ import numpy as np
 import torch  # noqa: F401 - imported here so that the time of the import is not counted
 
 from latency_tables import load_platform
-from latency_tables.costs import Costs
+from latency_tables.costs.costs import Costs
 from ofa.errors import UserError
 from ofa.official import to_arch
 from ofa.space.search_space import SearchSpace, load_space

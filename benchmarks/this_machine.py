@@ -24,14 +24,14 @@ from make_platforms import predict
 from scipy.optimize import nnls
 
 from latency_tables import Platform, load_platform, save_platform
-from latency_tables.assemble import network_times, rounded
-from latency_tables.calibrate import block_terms, network_terms, seen, to_model
-from latency_tables.measurements import Timing
-from latency_tables.op_model import LatencyModel
-from latency_tables.plan import Settings, SpacePlan
-from latency_tables.profile import Target, profile
-from latency_tables.results import read
-from latency_tables.spread import compare
+from latency_tables.calibration.calibrate import block_terms, network_terms, seen, to_model
+from latency_tables.calibration.timings_csv import Timing
+from latency_tables.cost_models.op_model import LatencyModel
+from latency_tables.cost_models.uncertainty import compare
+from latency_tables.on_device.results import read
+from latency_tables.profiling.assemble import network_times, rounded
+from latency_tables.profiling.plan import Settings, SpacePlan
+from latency_tables.profiling.profile import Target, profile
 from ofa.space.search_space import load_space
 from ofa.space.shapes import BlockShape
 

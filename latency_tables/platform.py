@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from latency_tables.memory import BYTES
-from latency_tables.op_model import EnergyModel, LatencyModel, check_not_negative
-from latency_tables.spread import ErrorReport as ErrorReport
-from latency_tables.table import BlockTable, Measurement
+from latency_tables.blocks.memory import BYTES
+from latency_tables.cost_models.block_table import BlockTable, Measurement
+from latency_tables.cost_models.op_model import EnergyModel, LatencyModel, check_not_negative
+from latency_tables.cost_models.uncertainty import ErrorReport as ErrorReport
 from ofa.errors import UserError
 from ofa.files import atomic, schema
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape
 
 if TYPE_CHECKING:
-    from latency_tables.costs import Costs
+    from latency_tables.costs.costs import Costs
 
 KINDS = ("measured", "calibrated", "modelled")
 _SHIPPED = Path(__file__).resolve().parent / "platforms"
@@ -114,7 +114,7 @@ class Platform:
 
     def costs(self, space: SearchSpace, confidence: float | None = None) -> Costs:
         """Costs of the subnets of a space; with a confidence, latency and energy are the upper bounds at it. See `Costs`."""
-        from latency_tables.costs import Costs
+        from latency_tables.costs.costs import Costs
 
         return Costs(self, space, confidence)
 
@@ -141,25 +141,25 @@ def platform_names() -> list[str]:
 def load_platform(name_or_path: str | Path) -> Platform:
     """A platform that ships by name, or one from a file.
 
-    A file is a platform's YAML or a published latency table (`latency_tables.published`); a folder holds published tables,
+    A file is a platform's YAML or a published latency table (`published.tables`); a folder holds published tables,
     one per resolution. An existing YAML file wins over a name, a name over a folder (write `./note10` for the folder).
 
     Raises:
         UserError: the file is missing or wrong (with its line), or the name is unknown; the message lists what is known.
     """
-    from latency_tables import published
+    from latency_tables.published import tables
 
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         if str(name_or_path) not in platform_names():
             if path.is_dir():
-                return published.load_tables(path)
+                return tables.load_tables(path)
             known = ", ".join(platform_names())
             raise UserError(f"unknown platform {str(name_or_path)!r}; known are {known}, or give a YAML file (or folder)")
         path = _SHIPPED / f"{name_or_path}.yaml"
     data = schema.load_yaml(path)
-    if published.looks_published(data):
-        return published.load_tables(path)
+    if tables.looks_published(data):
+        return tables.load_tables(path)
     return schema.build(Platform, data, str(path))
 
 

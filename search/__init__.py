@@ -1,15 +1,15 @@
 """Accuracy predictors, searchers, Pareto fronts and plots: which subnet for which budget. No torch here."""
 
-from search.evolution import Evolution
-from search.exact import Exact, exact_front
-from search.history import SearchLog, read_log
-from search.nsga2 import Nsga2
-from search.optuna_search import OptunaSearch
-from search.predictor import Predictor, load_predictor, save_predictor
-from search.problem import Infeasible, Limit, Objective, Problem
-from search.random_search import RandomSearch
-from search.ridge import RidgePredictor, fit_ridge
-from search.searcher import Searcher, SearchResult, find_searcher
+from search.exact.solve import Exact, exact_front
+from search.predictors.ridge import RidgePredictor, fit_ridge
+from search.predictors.storage import Predictor, load_predictor, save_predictor
+from search.problem.problem import Infeasible, Limit, Objective, Problem
+from search.searchers.base import Searcher, SearchResult, find_searcher
+from search.searchers.evolution.evolution import Evolution
+from search.searchers.log import SearchLog, read_log
+from search.searchers.nsga2 import Nsga2
+from search.searchers.optuna_search import OptunaSearch
+from search.searchers.random_search import RandomSearch
 
 __all__ = [
     "Evolution",

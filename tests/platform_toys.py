@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from latency_tables import Platform
-from latency_tables.factors import ShapeGrid
-from latency_tables.op_model import EnergyModel
+from latency_tables.cost_models.block_table import BlockTable, Measurement, op_to_list
+from latency_tables.cost_models.op_model import EnergyModel
+from latency_tables.costs.factors import ShapeGrid
 from latency_tables.platform import ErrorReport
-from latency_tables.table import BlockTable, Measurement, op_to_list
 from ofa.space.search_space import HeadSpace, SearchSpace, StageSpace, StemSpace
 
 MINIMAL = """\

@@ -8,10 +8,10 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from latency_tables.factors import Factors
+from latency_tables.costs.factors import Factors
 from ofa.space.search_space import Genes, HeadSpace, SearchSpace, StageSpace, StemSpace
-from search.genes import present
-from search.problem import Limit, Problem
+from search.problem.genes import present
+from search.problem.problem import Limit, Problem
 
 Floats = npt.NDArray[np.float64]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from latency_tables.assemble import assemble, correction, reject_outliers, report
-from latency_tables.energy_loops import modelled
-from latency_tables.plan import EMPTY_ITEM, Settings, SpacePlan
+from latency_tables.on_device.results import Row
+from latency_tables.on_device.timing import REFERENCE, VISITS
 from latency_tables.platform import Platform
-from latency_tables.results import Row
-from latency_tables.timing import REFERENCE, VISITS
+from latency_tables.profiling.assemble import assemble, correction, reject_outliers, report
+from latency_tables.profiling.block_power import modelled
+from latency_tables.profiling.plan import EMPTY_ITEM, Settings, SpacePlan
 from ofa.errors import UserError
 from ofa.space.shapes import BlockShape, walk_blocks
 from tests.space_toys import toy_space

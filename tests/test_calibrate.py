@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from latency_tables import load_platform
-from latency_tables.calibrate import TERMS, Subject, block_terms, calibrate, network_terms, prior_weights
-from latency_tables.measurements import Timing, load_measurements
-from latency_tables.op_model import LatencyModel, OpTime
+from latency_tables.calibration.calibrate import TERMS, Subject, block_terms, calibrate, network_terms, prior_weights
+from latency_tables.calibration.prior import PRIOR
+from latency_tables.calibration.timings_csv import Timing, load_measurements
+from latency_tables.cost_models.op_model import LatencyModel, OpTime
 from latency_tables.platform import ErrorReport, Platform
-from latency_tables.prior import PRIOR
 from ofa import official
 from ofa.cli.main import main
 from ofa.errors import UserError

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.bounds import nested_below
 from benchmarks.reference_data import gpu_subnets, specialised_nets
 from latency_tables import load_platform, platform_names
-from latency_tables.calibrate import Subject, calibrate
+from latency_tables.calibration.calibrate import Subject, calibrate
 from ofa.space.search_space import load_space
 from ofa.space.shapes import BlockShape, OpShape, conv
 

@@ -29,14 +29,14 @@ def ofa(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def verb(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """A verb `probe`, whose `run` a test replaces."""
-    module = types.ModuleType("ofa.cli.probe", "Probe the command line.")
+    module = types.ModuleType("ofa.cli.verbs.probe", "Probe the command line.")
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--number", type=int, default=1)
 
     module.EXAMPLE = "ofa probe --number 3"  # type: ignore[attr-defined]
     module.add_arguments = add_arguments  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "ofa.cli.probe", module)
+    monkeypatch.setitem(sys.modules, "ofa.cli.verbs.probe", module)
     monkeypatch.setitem(VERBS, "probe", "probe the command line")
     return module
 

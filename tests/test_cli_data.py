@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from ofa.cli import data as verb
 from ofa.cli.main import main
+from ofa.cli.verbs import data as verb
 from ofa.data.sources import fashion_mnist
 
 

@@ -12,8 +12,8 @@ from ofa import UserError
 from ofa.runs.recipe import load_recipe, opened_spaces
 from ofa.space.search_space import SearchSpace, StageSpace
 from ofa.space.subspace import is_part
-from search.genes import Domain
-from search.stage_tables import StageTables
+from search.exact.stage_tables import StageTables
+from search.problem.genes import Domain
 from tests.search_toys import make_problem
 from tests.space_toys import every_subnet, tiny_space
 from tests.tiny import write_recipe

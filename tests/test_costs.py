@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from latency_tables import METRICS, Costs, load_platform
-from latency_tables.factors import ShapeGrid
-from latency_tables.lookup import CHUNK, MAX_ENTRIES
-from latency_tables.memory import peak_elements, weights_kb
-from latency_tables.ops import fuse
+from latency_tables.blocks.fused_ops import fuse
+from latency_tables.blocks.memory import peak_elements, weights_kb
+from latency_tables.costs.factors import ShapeGrid
+from latency_tables.costs.lookup import CHUNK, MAX_ENTRIES
 from ofa.errors import UserError
 from ofa.files import shipped
 from ofa.space import shapes

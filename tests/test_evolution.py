@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from ofa.space.search_space import load_space
-from search.evolution import Evolution, _Run
-from search.genes import Domain, present
-from search.guess import Guess
-from search.populations import Population, generation
-from search.random_search import RandomSearch
-from search.searcher import Archive
+from search.problem.genes import Domain, present
+from search.searchers.base import Archive
+from search.searchers.evolution.evolution import Evolution, _Run
+from search.searchers.evolution.populations import Population, generation
+from search.searchers.evolution.surrogate import Guess
+from search.searchers.random_search import RandomSearch
 from tests.search_toys import ToyAccuracy, best_by_force, make_problem, make_space, one_subnet_space
 
 

@@ -10,12 +10,12 @@ from scipy.sparse import coo_array
 from latency_tables import load_platform
 from ofa.errors import UserError
 from ofa.space.search_space import SearchSpace, load_space
-from search.exact import Exact, exact_front, exact_obstacle
+from search.exact.solve import Exact, exact_front, exact_obstacle
+from search.exact.stage_tables import StageTables
 from search.pareto import nondominated
-from search.problem import Infeasible, Limit, Problem
-from search.ridge import RidgePredictor, fit_ridge
-from search.searcher import find_searcher
-from search.stage_tables import StageTables
+from search.predictors.ridge import RidgePredictor, fit_ridge
+from search.problem.problem import Infeasible, Limit, Problem
+from search.searchers.base import find_searcher
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_problem, make_space
 
 PLATFORM = "edge-int8"

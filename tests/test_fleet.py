@@ -12,11 +12,11 @@ import pytest
 from ofa.errors import UserError
 from ofa.space.search_space import SearchSpace
 from search import Exact
-from search.fleet import NAMES, Fleet, answer
-from search.fleet_files import FleetReport, read_fleet, subnets_file, write_fleet
-from search.problem import Floats, Infeasible, Limit, Problem
-from search.surface import Surface, exact_surface, find_surface
-from search.unbeaten import unbeaten
+from search.fleet.answer import NAMES, Fleet, answer
+from search.fleet.files import FleetReport, read_fleet, subnets_file, write_fleet
+from search.fleet.surface import Surface, exact_surface, find_surface
+from search.pareto.nondominated import unbeaten
+from search.problem.problem import Floats, Infeasible, Limit, Problem
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_problem, make_space
 
 PLATFORM = "toy-phone"

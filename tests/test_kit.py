@@ -15,16 +15,17 @@ import numpy as np
 import pytest
 
 from latency_tables import load_platform
-from latency_tables.factors import ShapeGrid
-from latency_tables.kit import CODE, ROOT, export_kit
-from latency_tables.plan import Settings, SpacePlan
-from latency_tables.results import read, settings_of
-from latency_tables.timing import REFERENCE, VISITS
+from latency_tables.costs.factors import ShapeGrid
+from latency_tables.on_device.results import read, settings_of
+from latency_tables.on_device.timing import REFERENCE, VISITS
+from latency_tables.profiling.kit import CODE, ROOT, export_kit
+from latency_tables.profiling.plan import Settings, SpacePlan
 from ofa.cli.main import main
 from ofa.space.search_space import load_space
 from tests.space_toys import PROFILED
 
-FILES = {"README.md", "run.py", "manifest.json", "models.zip", "latency_tables/__init__.py"}
+INITS = {"latency_tables/__init__.py", "latency_tables/on_device/__init__.py"}
+FILES = {"README.md", "run.py", "manifest.json", "models.zip"} | INITS
 ISOLATED = """\
 import importlib.abc, runpy, sys
 
@@ -95,7 +96,7 @@ def imported(results: Path, space_file: Path, out: Path, *options: str) -> int:
 
 def test_a_kit_holds_what_it_needs(folder: Path, kit: Path) -> None:
     with zipfile.ZipFile(folder / "kit.zip") as archive:
-        assert set(archive.namelist()) == FILES | {f"latency_tables/{name}" for name in CODE}
+        assert set(archive.namelist()) == FILES | {f"latency_tables/on_device/{name}" for name in CODE}
     plan = SpacePlan.of(load_space(folder / "tiny.yaml"), Settings(runs=10, fit_networks=2, test_networks=4))
     with zipfile.ZipFile(kit / "models.zip") as archive:
         assert set(archive.namelist()) == {f"{model}.onnx" for model in plan.models}
@@ -104,7 +105,7 @@ def test_a_kit_holds_what_it_needs(folder: Path, kit: Path) -> None:
 
 
 def test_its_code_imports_nothing_that_a_device_lacks() -> None:
-    allowed = {*sys.stdlib_module_names, "numpy", "onnxruntime"} | {f"latency_tables.{name[:-3]}" for name in CODE}
+    allowed = {*sys.stdlib_module_names, "numpy", "onnxruntime"} | {f"latency_tables.on_device.{name[:-3]}" for name in CODE}
     for name in CODE:
         tree = ast.parse((ROOT / name).read_text(), feature_version=(3, 9))
         for node in ast.walk(tree):
@@ -130,7 +131,7 @@ def test_weights_compress(tmp_path: Path) -> None:
 
 def test_a_damaged_kit_is_refused(kit: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
-    (broken / "latency_tables").mkdir(parents=True)
+    (broken / "latency_tables" / "on_device").mkdir(parents=True)
     for path in kit.rglob("*"):
         if path.is_file() and path.suffix in (".py", ".json", ".zip"):
             (broken / path.relative_to(kit)).write_bytes(path.read_bytes())

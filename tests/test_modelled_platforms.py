@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks import mlperf_tiny
 from latency_tables import load_platform
-from latency_tables.op_model import EnergyModel, LatencyModel, OpEnergy, OpTime, conversions
-from latency_tables.ops import fuse
+from latency_tables.blocks.fused_ops import fuse
+from latency_tables.cost_models.op_model import EnergyModel, LatencyModel, OpEnergy, OpTime, conversions
 from ofa.space.search_space import load_space
 from ofa.space.shapes import BlockShape, OpShape, conv
 

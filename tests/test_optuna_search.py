@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from ofa.errors import UserError
-from search.optuna_search import OptunaSearch, find_sampler
-from search.problem import Objective, Problem
-from search.random_search import RandomSearch
+from search.problem.problem import Objective, Problem
+from search.searchers.optuna_search import OptunaSearch, find_sampler
+from search.searchers.random_search import RandomSearch
 from tests.search_toys import ToyAccuracy, make_problem, make_space
 
 TWO = [Objective(), Objective("latency_ms", "toy-phone")]
@@ -131,7 +131,7 @@ def test_a_database_whose_tables_another_process_makes(tmp_path: Path, monkeypat
             super().__init__(url)
 
     monkeypatch.setattr(optuna.storages, "RDBStorage", Contended)
-    monkeypatch.setattr("search.optuna_search.RETRY_S", 0.0)
+    monkeypatch.setattr("search.searchers.optuna_search.RETRY_S", 0.0)
     url = f"sqlite:///{tmp_path / 'study.db'}"
     assert OptunaSearch(storage=url, sampler="RandomSampler").search(problem_of(), rng(), 10).evaluations == 10
     assert attempts == [url, url]
@@ -159,7 +159,7 @@ def test_two_processes_share_a_study(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 import numpy as np
-from search.optuna_search import OptunaSearch
+from search.searchers.optuna_search import OptunaSearch
 from tests.test_optuna_search import Slow, problem_of
 problem = problem_of()
 problem = problem_of(predictor=Slow(problem.space, seed=2))

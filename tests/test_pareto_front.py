@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ofa.space.search_space import load_space
-from search.pareto import evolved_front, front_order, hypervolume, nondominated, spread
-from search.problem import Floats, Infeasible
+from search.pareto.front import evolved_front, front_order, hypervolume, nondominated, spread
+from search.problem.problem import Floats, Infeasible
 from tests.search_toys import every_subnet, make_problem, make_space, one_subnet_space
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from ofa.errors import UserError
-from search.plot import COLOURS, draw, save_figure
-from search.problem import Floats
-from search.report import write_csv
-from search.ridge import fit_ridge
-from search.survey import Survey, survey
+from search.fronts.survey import Survey, survey
+from search.plots.front import COLOURS, draw, save_figure
+from search.predictors.ridge import fit_ridge
+from search.problem.problem import Floats
+from search.reports.front_csv import write_csv
 from tests.search_toys import ToyAccuracy, ToyCosts, make_space
 
 SPACE = make_space()

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from latency_tables import load_platform, platform_names, save_platform
-from latency_tables.factors import ShapeGrid
-from latency_tables.op_model import EnergyModel
-from latency_tables.table import describe, op_from_list, op_to_list
+from latency_tables.cost_models.block_table import describe, op_from_list, op_to_list
+from latency_tables.cost_models.op_model import EnergyModel
+from latency_tables.costs.factors import ShapeGrid
 from ofa.cli.main import main
 from ofa.errors import UserError
 from ofa.space.search_space import load_space

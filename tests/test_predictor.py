@@ -11,10 +11,10 @@ import pytest
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, load_space
 from search import load_predictor, save_predictor
-from search.features import FEATURE_SETS, FeatureMap
-from search.problem import Floats
-from search.ridge import RidgePredictor, fit_ridge
-from search.validation import Report, cross_validate, kendall_tau
+from search.predictors.features import FEATURE_SETS, FeatureMap
+from search.predictors.ridge import RidgePredictor, fit_ridge
+from search.predictors.validation import Report, cross_validate, kendall_tau
+from search.problem.problem import Floats
 from tests.search_toys import ToyAccuracy, every_subnet, make_space
 
 SPACE = load_space("fmnist")

@@ -13,13 +13,13 @@ import pytest
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, SearchSpace, load_space
 from search import load_predictor, save_predictor
-from search.exact import exact_front
-from search.pareto import front_order
-from search.predictor import KINDS
-from search.problem import Floats, Problem
-from search.selection import FITS, kinds_of, select
-from search.stage_tables import StageAdditive
-from search.validation import kendall_tau
+from search.exact.solve import exact_front
+from search.exact.stage_tables import StageAdditive
+from search.pareto.front import front_order
+from search.predictors.selection import FITS, kinds_of, select
+from search.predictors.storage import KINDS
+from search.predictors.validation import kendall_tau
+from search.problem.problem import Floats, Problem
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_space
 
 SPACE = load_space("fmnist")
@@ -192,7 +192,7 @@ def test_a_small_lead_does_not_cost_the_exact_search(monkeypatch: pytest.MonkeyP
         kind = next(name for name in FITS if FITS[name] is fit.func)  # type: ignore[attr-defined]
         return replace(reports[kind], kendall_tau=taus[kind])
 
-    monkeypatch.setattr("search.selection.cross_validate", report)
+    monkeypatch.setattr("search.predictors.selection.cross_validate", report)
     selection = select(SPACE, genes, top1, tuple(FITS), seed=0)
     assert selection.predictor.kind == "stage-additive"
     assert selection.why == "Kendall tau 0.710 in cross-validation; mlp is ahead by less than 0.01 and not exact"

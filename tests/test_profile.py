@@ -15,15 +15,16 @@ import numpy as np
 import pytest
 import torch
 
-from latency_tables import load_platform, timing
-from latency_tables.energy_loops import block_watts, modelled, power_of
-from latency_tables.factors import ShapeGrid
-from latency_tables.ort_runtime import OrtRuntime
-from latency_tables.plan import Settings, SpacePlan
-from latency_tables.profile import Target, profile
-from latency_tables.results import read
-from latency_tables.timing import VISITS
-from latency_tables.torch_runtime import TorchRuntime
+from latency_tables import load_platform
+from latency_tables.costs.factors import ShapeGrid
+from latency_tables.on_device import timing
+from latency_tables.on_device.ort_runtime import OrtRuntime
+from latency_tables.on_device.results import read
+from latency_tables.on_device.timing import VISITS
+from latency_tables.profiling.block_power import block_watts, modelled, power_of
+from latency_tables.profiling.plan import Settings, SpacePlan
+from latency_tables.profiling.profile import Target, profile
+from latency_tables.profiling.torch_runtime import TorchRuntime
 from ofa.cli.main import main
 from ofa.energy.meter import EnergyMeter, EnergyReading
 from ofa.space.search_space import SearchSpace, load_space
@@ -177,7 +178,7 @@ def test_blocks_are_the_blocks_of_the_network(space: SearchSpace) -> None:
 
 def test_onnx_runtime_gives_the_output_of_its_input() -> None:
     """Its calls bind input and output once; another input must still be computed."""
-    from latency_tables.timing import Item
+    from latency_tables.on_device.timing import Item
     from ofa.deploy.formats.onnx_graph import build_empty
 
     runtime = OrtRuntime(lambda _: build_empty().SerializeToString(), 1, 0)
@@ -199,7 +200,7 @@ def test_a_missing_onnx_runtime_is_named(
 def test_a_profile_that_fails_its_check_says_so(
     space_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("latency_tables.assemble.ACCEPTED_MAPE", -1.0)
+    monkeypatch.setattr("latency_tables.profiling.assemble.ACCEPTED_MAPE", -1.0)
     out = tmp_path / "bad.yaml"
     assert main(["profile", "--space", str(space_file), "--out", str(out), "--runs", "5", "--networks", "2"]) == 0
     assert "ofa profile: warning: FAILS its own check" in capsys.readouterr().err
@@ -245,7 +246,7 @@ def test_a_counter_makes_the_energy_of_a_profile(space: SearchSpace, tmp_path: P
 
     for energy_s in (0.0, 0.001):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("latency_tables.profile.EnergyMeter", Counted)
+            patch.setattr("latency_tables.profiling.profile.EnergyMeter", Counted)
             target = Target(threads=1, energy_s=energy_s, device="auto")
             platform = profile(space, "here", FEW, target, tmp_path / f"{energy_s}.csv")
         assert devices.pop() == platform.details["device"]  # the one that was chosen

@@ -10,7 +10,7 @@ from ofa.errors import UserError
 from ofa.official import to_arch, to_subnet
 from ofa.space.search_space import load_space
 from search import load_predictor
-from search.published import SPELLINGS, PublishedPredictor
+from search.predictors.published import SPELLINGS, PublishedPredictor
 
 pytestmark = pytest.mark.reference
 FILES = {"mbv3-w1.2": "ofa_mbv3_w1.2_acc_predictor.pth", "resnet50": "ofa_resnet50_acc_predictor.pth"}

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from latency_tables import load_platform, save_platform
-from latency_tables.factors import ShapeGrid
-from latency_tables.published import PROXYLESS_MOBILE, load_tables
-from latency_tables.published_keys import key_of
+from latency_tables.costs.factors import ShapeGrid
+from latency_tables.published.keys import key_of
+from latency_tables.published.tables import PROXYLESS_MOBILE, load_tables
 from ofa import official
 from ofa.cli.main import main
 from ofa.errors import UserError

@@ -11,11 +11,11 @@ import pytest
 
 from latency_tables import load_platform
 from ofa.errors import UserError
-from search.history import SearchLog, read_log
-from search.optuna_search import OptunaSearch
-from search.problem import Infeasible, Limit, Problem, limit_number
-from search.random_search import RandomSearch
-from search.searcher import Searcher, SearchResult, find_searcher, searchers
+from search.problem.problem import Infeasible, Limit, Problem, limit_number
+from search.searchers.base import Searcher, SearchResult, find_searcher, searchers
+from search.searchers.log import SearchLog, read_log
+from search.searchers.optuna_search import OptunaSearch
+from search.searchers.random_search import RandomSearch
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_problem, make_space, one_subnet_space
 
 BUDGET = 2000

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from ofa.errors import UserError
-from search.domination import crowding, hypervolume, nondominated, ranks
-from search.evolution import Evolution
-from search.exact import Exact
-from search.nsga2 import Nsga2
-from search.optuna_search import OptunaSearch
-from search.problem import Infeasible, Limit, Objective, Problem
-from search.random_search import RandomSearch
-from search.searcher import Searcher, find_searcher
+from search.exact.solve import Exact
+from search.pareto.domination import crowding, hypervolume, nondominated, ranks
+from search.problem.problem import Infeasible, Limit, Objective, Problem
+from search.searchers.base import Searcher, find_searcher
+from search.searchers.evolution.evolution import Evolution
+from search.searchers.nsga2 import Nsga2
+from search.searchers.optuna_search import OptunaSearch
+from search.searchers.random_search import RandomSearch
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_problem, make_space, one_subnet_space
 
 LATENCY = Objective("latency_ms", "toy-phone")

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from ofa.errors import UserError
-from search.evolution import Evolution
-from search.history import SearchLog, read_log
-from search.nsga2 import Nsga2
-from search.problem import Limit, Objective, Problem
-from search.searcher import SearchResult
+from search.problem.problem import Limit, Objective, Problem
+from search.searchers.base import SearchResult
+from search.searchers.evolution.evolution import Evolution
+from search.searchers.log import SearchLog, read_log
+from search.searchers.nsga2 import Nsga2
 from tests.search_toys import ToyAccuracy, make_problem, make_space
 
 BUDGET = 400

@@ -9,7 +9,7 @@ import pytest
 
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, load_space
-from search.measurements import MeasurementLog, sample_plan
+from search.measurements.log import MeasurementLog, sample_plan
 from tests.search_toys import every_subnet, make_space
 
 SPACE = make_space()

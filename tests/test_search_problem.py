@@ -7,10 +7,10 @@ import pytest
 
 from ofa.errors import UserError
 from ofa.space.search_space import load_space
-from search.feasibility import feasible_seeds
-from search.genes import Domain, distinct, keys, present
-from search.problem import Infeasible, Limit, Objective, Problem, limit_number
-from search.searcher import Archive, find_searcher
+from search.problem.feasibility import feasible_seeds
+from search.problem.genes import Domain, distinct, keys, present
+from search.problem.problem import Infeasible, Limit, Objective, Problem, limit_number
+from search.searchers.base import Archive, find_searcher
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_problem, make_space, one_subnet_space
 
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from latency_tables import Platform, load_platform
-from latency_tables.op_model import EnergyModel
+from latency_tables.cost_models.op_model import EnergyModel
+from latency_tables.cost_models.uncertainty import network_excess, run_excess
 from latency_tables.platform import ErrorReport
-from latency_tables.spread import network_excess, run_excess
 from ofa.errors import UserError
 from ofa.space.search_space import load_space
 from ofa.space.shapes import walk_blocks
-from search.exact import Exact
-from search.problem import Limit, Problem
+from search.exact.solve import Exact
+from search.problem.problem import Limit, Problem
 from tests.platform_toys import measured, small_space
 from tests.search_toys import ToyAccuracy, best_by_force, every_subnet, make_space
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latency_tables import timing
-from latency_tables.factors import ShapeGrid
-from latency_tables.plan import EMPTY_ITEM, Settings, SpacePlan, cover
-from latency_tables.results import COLUMNS, Results, read, settings_of
-from latency_tables.timing import REFERENCE, VISITS, Call, Item, Plan, Progress, Timed, run
+from latency_tables.costs.factors import ShapeGrid
+from latency_tables.on_device import timing
+from latency_tables.on_device.results import COLUMNS, Results, read, settings_of
+from latency_tables.on_device.timing import REFERENCE, VISITS, Call, Item, Plan, Progress, Timed, run
+from latency_tables.profiling.plan import EMPTY_ITEM, Settings, SpacePlan, cover
 from ofa.errors import UserError
 from ofa.space.shapes import walk_blocks
 from tests.space_toys import toy_space

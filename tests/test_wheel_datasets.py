@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ofa.cli import data as verb
 from ofa.cli.main import main
+from ofa.cli.verbs import data as verb
 from ofa.data.sources import wheel_datasets
 from ofa.data.sources.read_source import Arrays, read_source
 from ofa.data.sources.wheel_datasets import WHEELS

@@ -1,7 +1,7 @@
 """`ofa VERB ...`: dispatch, exit codes and output. No heavy import before a verb is known.
 
-A verb is a module `ofa.cli.VERB` with `EXAMPLE` (shown in its help), `add_arguments(parser)` and `run(args)`, which prints
-for people and returns what `--json` prints for machines.
+A verb is a module `ofa.cli.verbs.VERB` with `EXAMPLE` (shown in its help), `add_arguments(parser)` and `run(args)`, which
+prints for people and returns what `--json` prints for machines.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if verb in SMALL_MATRICES:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy reads it when it is imported; torch does not
-    module = importlib.import_module(f"ofa.cli.{verb}")
+    module = importlib.import_module(f"ofa.cli.verbs.{verb}")
     command = _Parser(
         prog=f"ofa {verb}",
         description=module.__doc__,

@@ -1,0 +1,1 @@
+"""What a block does, whatever the device: fused operations, memory."""

@@ -1,0 +1,1 @@
+"""A platform from a few timings of whole networks."""

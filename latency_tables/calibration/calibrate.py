@@ -1,0 +1,264 @@
+"""A platform from end-to-end timings of a few networks: an operation-level model, fitted with a prior.
+
+Latency is linear in the model's coefficients (`cost_models.op_model`), but a handful of timings cannot tell two dozen of
+them apart. So the fit starts from a prior, how the time of an inference usually divides among the terms
+(`calibration.prior`), scales it as a whole, and moves each coefficient u_k away from its scaled prior only as far as the
+timings ask for it (ridge regression, non-negative):
+
+    minimise  sum_i (predicted_i / measured_i - 1)^2  +  (NOISE / SPREAD)^2  sum_k (u_k - 1)^2,   u_k >= 0
+
+With thousands of timings the second sum vanishes beside the first. No torch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from latency_tables.blocks.fused_ops import OP_KINDS, fuse
+from latency_tables.blocks.memory import BYTES
+from latency_tables.calibration.prior import PRIOR
+from latency_tables.calibration.timings_csv import Timing
+from latency_tables.cost_models.op_model import EnergyModel, LatencyModel, OpTime
+from latency_tables.cost_models.uncertainty import compare
+from latency_tables.platform import ErrorReport, Platform
+from ofa.errors import UserError
+from ofa.space.shapes import BlockShape, macs, walk_blocks
+
+Floats = npt.NDArray[np.float64]
+
+NOISE = 0.01
+"""Relative error expected of a timing."""
+SPREAD = 0.6
+"""Relative deviation expected of a device's coefficient from the scaled prior. On the ten devices of the published
+specialised nets half of it or twice of it gives about the same error (docs/platforms.md)."""
+LEAST_NETWORKS = 4
+LEAST_MACS_RATIO = 1.3
+"""Of the largest network's work to the smallest's."""
+MOST_DISAGREEMENT = 0.2
+"""Between two timings of one network."""
+MOST_LEFT_OUT = 50
+"""Networks up to which each is left out in turn; beyond, a tenth of them at a time."""
+ACCEPTED_MAPE, REFUSED_MAPE = 0.10, 0.50
+"""A calibration whose cross-validated error is above the first says so in its file; above the second there is none."""
+
+TERMS = tuple((kind, item.name) for kind in OP_KINDS for item in fields(OpTime))
+"""The coefficients of a model, in the order of the columns of `block_terms`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What was timed, beside the networks; as in `Platform`."""
+
+    name: str
+    device: str
+    runtime: str
+    source: str
+    precision: str = "fp32"
+    batch: int = 1
+    threads: int | None = None
+    licence: str = "yours: your measurements"
+    date: str | None = None
+
+
+def calibrate(timings: Sequence[Timing], subject: Subject, prior: LatencyModel = PRIOR) -> Platform:
+    """A platform whose model is fitted to timings; its error is cross-validated (leave-one-out up to 50 networks).
+
+    Raises:
+        UserError: the timings cannot identify the model: too few networks, too alike, contradicting each other.
+    """
+    timings = _merged(timings)
+    _check(timings)
+    terms = network_terms(timings, subject.precision, subject.batch)
+    latency_ms = np.array([timing.latency_ms for timing in timings])
+    weights = prior_weights(prior, subject.precision, subject.batch)
+    predicted_ms = held_out(terms, latency_ms, weights)
+    error = _report(predicted_ms, latency_ms)
+    blocks = (block for timing in timings for block in walk_blocks(timing.space, timing.subnet))
+    model = replace(to_model(fit(terms, latency_ms, weights)), seen=seen(blocks))
+    names = sorted({timing.space.name for timing in timings})
+    sizes = sorted({timing.subnet.resolution for timing in timings})
+    return Platform(
+        name=subject.name,
+        device=subject.device,
+        runtime=subject.runtime,
+        precision=subject.precision,
+        batch=subject.batch,
+        threads=subject.threads,
+        kind="calibrated",
+        description="A model of operations fitted to end-to-end timings of whole networks with `ofa calibrate`.",
+        source=subject.source,
+        licence=subject.licence,
+        date=subject.date,
+        details={
+            "networks": f"{len(timings)} of {', '.join(names)}",
+            "resolutions": f"{sizes[0]} to {sizes[-1]}",
+            "latencies": f"{latency_ms.min():g} to {latency_ms.max():g} ms",
+        },
+        error=error,
+        latency=model,
+        energy=_energy(timings, predicted_ms, subject.batch),
+    )
+
+
+# -- the linear model ------------------------------------------------------------------------------------------------------
+
+
+def block_terms(block: BlockShape, precision: str, batch: int) -> Floats:
+    """What each of `TERMS` multiplies in `LatencyModel.block_ms` of a block, float64[terms]."""
+    megabytes = BYTES[precision] * 1e-6
+    terms = np.zeros((len(OP_KINDS), 4))
+    for op in fuse(block):
+        row = terms[OP_KINDS.index(op.kind)]
+        row += (op.macs * 1e-6 * batch, op.weights * megabytes, op.activations * megabytes * batch, 1)
+    return terms.ravel()
+
+
+def network_terms(timings: Iterable[Timing], precision: str, batch: int) -> Floats:
+    """The terms of whole networks, float64[networks, terms]."""
+    known: dict[BlockShape, Floats] = {}
+    rows = []
+    for timing in timings:
+        total = np.zeros(len(TERMS))
+        for block in walk_blocks(timing.space, timing.subnet):
+            if block not in known:
+                known[block] = block_terms(block, precision, batch)
+            total += known[block]
+        rows.append(total)
+    return np.array(rows)
+
+
+def prior_weights(prior: LatencyModel, precision: str, batch: int) -> Floats:
+    """A prior's coefficients for a device of another precision and batch, float64[terms].
+
+    The prior says how an inference's time divides among its terms; that division is kept, not the coefficient per byte or
+    image, since a batch is run where it pays.
+    """
+    megabytes = BYTES[precision] / BYTES["fp32"]
+    scale = {"ms_per_mmac": batch, "ms_per_weight_mb": megabytes, "ms_per_activation_mb": megabytes * batch}
+    times = [prior.ops.get(kind) or prior.ops.get("default") or OpTime() for kind in OP_KINDS]
+    return np.array([getattr(time, item.name) / scale.get(item.name, 1) for time in times for item in fields(OpTime)])
+
+
+def fit(terms: Floats, latency_ms: Floats, prior: Floats) -> Floats:
+    """Coefficients, float64[terms], non-negative; a term that is 0 in the prior stays 0."""
+    from scipy.optimize import nnls
+
+    used = prior > 0
+    shares = terms[:, used] * prior[used] / latency_ms[:, None]
+    whole = shares.sum(axis=1)
+    scale = whole.sum() / (whole @ whole)  # of the prior as a whole, by least relative squares
+    ridge = NOISE / SPREAD * np.eye(shares.shape[1])
+    moves, _ = nnls(np.vstack([shares * scale, ridge]), np.concatenate([np.ones(len(terms)), ridge.sum(axis=1)]))
+    weights = np.zeros(len(prior))
+    weights[used] = prior[used] * scale * moves
+    return weights
+
+
+def held_out(terms: Floats, latency_ms: Floats, prior: Floats) -> Floats:
+    """Predictions of each network by a fit without it, float64[networks]; a tenth at a time beyond `MOST_LEFT_OUT`."""
+    count = len(latency_ms)
+    folds = np.arange(count) % (count if count <= MOST_LEFT_OUT else 10)
+    predicted = np.empty(count)
+    for fold in range(folds.max() + 1):
+        out = folds == fold
+        predicted[out] = terms[out] @ fit(terms[~out], latency_ms[~out], prior)
+    return predicted
+
+
+def to_model(weights: Floats) -> LatencyModel:
+    """Coefficients as a latency model, to five digits; kinds without any are left out."""
+    ops: dict[str, OpTime] = {}
+    for kind in OP_KINDS:
+        found = {name: float(f"{w:.5g}") for (k, name), w in zip(TERMS, weights, strict=True) if k == kind}
+        ops[kind] = OpTime(**found)
+    return LatencyModel(ops=ops)
+
+
+def seen(blocks: Iterable[BlockShape]) -> dict[str, tuple[float, ...]]:
+    """The range of operations that a calibration saw, for `LatencyModel.seen`."""
+    sizes: dict[str, list[int]] = {}
+    for block in set(blocks):
+        for op in fuse(block):
+            sizes.setdefault(op.kind, []).append(op.activations)
+    return {kind: (float(min(found)), float(max(found))) for kind, found in sorted(sizes.items())}
+
+
+# -- what the data can tell ------------------------------------------------------------------------------------------------
+
+
+def _merged(timings: Sequence[Timing]) -> list[Timing]:
+    """One timing per network: the mean of those given; raises `UserError` where they contradict each other."""
+    groups: dict[object, list[Timing]] = {}
+    for timing in timings:
+        groups.setdefault((timing.space.fingerprint, timing.subnet), []).append(timing)
+    merged = []
+    for group in groups.values():
+        low, high = (pick(group, key=lambda timing: timing.latency_ms) for pick in (min, max))
+        if high.latency_ms > (1 + MOST_DISAGREEMENT) * low.latency_ms:
+            raise UserError(
+                f"{high.place}: latency_ms is {high.latency_ms:g} but the same network has {low.latency_ms:g} in "
+                f"{low.place}; they may differ by {MOST_DISAGREEMENT:.0%}"
+            )
+        energies = [timing.energy_mj for timing in group if timing.energy_mj is not None]
+        mean_ms = float(np.mean([timing.latency_ms for timing in group]))
+        merged.append(replace(group[0], latency_ms=mean_ms, energy_mj=float(np.mean(energies)) if energies else None))
+    return merged
+
+
+def _check(timings: Sequence[Timing]) -> None:
+    """Refuse timings that cannot identify a model's terms."""
+    advice = "time random networks of different sizes and resolutions"
+    if len(timings) < LEAST_NETWORKS:
+        raise UserError(f"{len(timings)} distinct networks; at least {LEAST_NETWORKS} are needed, better 10: {advice}")
+    sizes = {timing.subnet.resolution for timing in timings}
+    if len(sizes) == 1:
+        raise UserError(
+            f"all networks are at resolution {sizes.pop()}; at least two are needed to tell what grows with the image from "
+            f"what does not: {advice}"
+        )
+    work = [sum(macs(block.ops) for block in walk_blocks(timing.space, timing.subnet)) for timing in timings]
+    if max(work) < LEAST_MACS_RATIO * min(work):
+        raise UserError(
+            f"the networks are too alike: {min(work) / 1e6:.0f} to {max(work) / 1e6:.0f} million multiply-accumulates; the "
+            f"largest must have at least {LEAST_MACS_RATIO} times the smallest's: {advice}"
+        )
+
+
+def _report(predicted_ms: Floats, latency_ms: Floats) -> ErrorReport:
+    how = "each network predicted by a fit without it (leave-one-out)"
+    if len(latency_ms) > MOST_LEFT_OUT:
+        how = "each network predicted by a fit without its tenth of the networks (10-fold)"
+    report = compare(predicted_ms, latency_ms, how)
+    assert report.mape is not None
+    if report.mape > REFUSED_MAPE:
+        raise UserError(
+            f"networks left out are predicted with a mean error of {report.mape:.0%}: these timings do not follow from "
+            "these networks (rows mixed up, another unit, or not all of one device and batch?)"
+        )
+    if report.mape > ACCEPTED_MAPE:
+        failed = f"FAILS its own check (error above {ACCEPTED_MAPE:.0%}; time more, and more diverse, networks): {how}"
+        report = replace(report, note=failed)
+    return report
+
+
+def _energy(timings: Sequence[Timing], predicted_ms: Floats, batch: int) -> EnergyModel | None:
+    """Power x time, where enough networks have an energy; its power is the mean over them."""
+    known = np.array([timing.energy_mj is not None for timing in timings])
+    if not known.any():
+        return None
+    if known.sum() < LEAST_NETWORKS:
+        raise UserError(f"energy_mj of {known.sum()} networks; at least {LEAST_NETWORKS} are needed, or none")
+    latency_ms = np.array([timing.latency_ms for timing in timings])[known]
+    energy_mj = np.array([timing.energy_mj for timing in timings if timing.energy_mj is not None])
+    power_w = energy_mj * batch / latency_ms
+    others_w = (power_w.sum() - power_w) / (len(power_w) - 1)
+    note = "each network by the latency predicted without it, times the mean power of the others"
+    return EnergyModel(
+        source=f"power x time; power: mean of measured energy / latency of {len(power_w)} networks",
+        power_w=float(f"{power_w.mean():.5g}"),
+        error=compare(others_w * predicted_ms[known] / batch, energy_mj, note),
+    )

@@ -1,0 +1,149 @@
+"""Measured blocks: a table whose key is the block's frozen shape. A miss is an error, nothing is interpolated. No torch.
+
+In YAML an operation is a list in the order of `OpShape`'s fields, ending at the last that is not its default:
+`[conv, 16, 96, 28, 14, 3, 2, 16, true, false, relu]`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cached_property
+from typing import Any, get_type_hints
+
+from latency_tables.cost_models.op_model import check_not_negative
+from ofa.errors import UserError
+from ofa.space.shapes import BlockShape, OpShape
+
+_OP_FIELDS = fields(OpShape)
+_OP_TYPES = get_type_hints(OpShape)
+_REQUIRED = sum(1 for item in _OP_FIELDS if item.default is MISSING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One measured block: its shape (as in `BlockShape`), the distribution of its times, optionally its energy."""
+
+    kind: str
+    main: tuple[tuple[Any, ...], ...]
+    shortcut: tuple[tuple[Any, ...], ...] = ()
+    residual: bool = False
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+    count: int
+    """Timed runs, without the rejected ones."""
+    rejected: int = 0
+    """Further runs left out as outliers; the rule is in `latency_tables.profiling.assemble`."""
+    resolution: int | None = None
+    """Of the network in which it was measured, where the same shape was measured in several (published tables)."""
+    energy_mj: float | None = None
+    """Per image, where energy was measured block by block."""
+
+    def __post_init__(self) -> None:
+        check_not_negative(self)
+        if not 0 < self.p10_ms <= self.median_ms <= self.p90_ms:
+            given = f"{self.p10_ms}, {self.median_ms}, {self.p90_ms}"
+            raise ValueError(f"p10_ms, median_ms, p90_ms are {given}; must be above 0 and ascending")
+        for name in ("count", "resolution"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; must be at least 1")
+        if not self.main:
+            raise ValueError("main is empty; a block has at least one operation")
+        _ = self.shape
+
+    @cached_property
+    def shape(self) -> BlockShape:
+        """What was measured."""
+        main = tuple(op_from_list(op, f"main[{i}]") for i, op in enumerate(self.main))
+        shortcut = tuple(op_from_list(op, f"shortcut[{i}]") for i, op in enumerate(self.shortcut))
+        return BlockShape(self.kind, main, shortcut, self.residual)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockTable:
+    """Measured blocks of a space, and how their sum relates to whole networks: latency = intercept + factor x sum."""
+
+    space: str
+    """Name of the space whose blocks were measured."""
+    fingerprint: str
+    """Of that space. A table also serves another space as far as it has the same blocks, for the key is the shape."""
+    blocks: tuple[Measurement, ...]
+    intercept_ms: float = 0.0
+    """May be negative: blocks measured alone pay costs that a network pays once."""
+    factor: float = 1.0
+    places: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Where its keys stand in the file it was read from, for messages."""
+
+    def __post_init__(self) -> None:
+        if not self.blocks:
+            raise ValueError("blocks is empty; a table holds at least one measured block")
+        if not (abs(self.intercept_ms) < float("inf") and 0 < self.factor < float("inf")):
+            raise ValueError(f"intercept_ms is {self.intercept_ms} and factor {self.factor}; must be finite, factor above 0")
+        _ = self.by_shape
+
+    @cached_property
+    def by_shape(self) -> dict[BlockShape, dict[int | None, Measurement]]:
+        """The measurements by what was measured, then by the resolution of the network (None: of any)."""
+        by_shape: dict[BlockShape, dict[int | None, Measurement]] = {}
+        for block in self.blocks:
+            if by_shape.setdefault(block.shape, {}).setdefault(block.resolution, block) is not block:
+                where = "" if block.resolution is None else f" at resolution {block.resolution}"
+                raise ValueError(f"a block is given twice{where}: {describe(block.shape)}")
+        return by_shape
+
+    def find(self, shape: BlockShape, resolution: int | None = None) -> Measurement:
+        """The measurement of a block in a network of this resolution.
+
+        Where the block was measured in networks of other resolutions only: in the nearest of them (the largest, if no
+        resolution is given), for it is the same operation. Raises `UserError` naming the block that was not measured.
+        """
+        found = self.by_shape.get(shape)
+        if found is None:
+            place = self.places.get("fingerprint", "fingerprint")
+            raise UserError(
+                f"{describe(shape)} was not measured; {place} is {self.fingerprint}, of space {self.space}. "
+                "Measure yours with: ofa profile --space SPACE --out FILE"
+            )
+        for exact in (resolution, None):
+            if exact in found:
+                return found[exact]
+        known = sorted((known for known in found if known is not None), reverse=True)
+        return found[min(known, key=lambda other: 0 if resolution is None else abs(other - resolution))]
+
+
+def op_to_list(op: OpShape) -> list[Any]:
+    """An operation as its fields in order, without trailing defaults."""
+    values = [getattr(op, item.name) for item in _OP_FIELDS]
+    while values and len(values) > _REQUIRED and values[-1] == _OP_FIELDS[len(values) - 1].default:
+        values.pop()
+    return values
+
+
+def op_from_list(values: tuple[Any, ...] | list[Any], place: str) -> OpShape:
+    """The inverse of `op_to_list`; raises `ValueError` naming the field that is wrong."""
+    names = [item.name for item in _OP_FIELDS]
+    if not _REQUIRED <= len(values) <= len(names):
+        raise ValueError(f"{place} has {len(values)} values; an operation is a list of {', '.join(names)}")
+    for name, value in zip(names, values, strict=False):
+        wanted = _OP_TYPES[name]
+        if type(value) is not wanted:
+            raise ValueError(f"{place}: {name} is {value!r}; expected {wanted.__name__}")
+        if wanted is int and value < 1:
+            raise ValueError(f"{place}: {name} is {value}; must be at least 1")
+    return OpShape(*values)
+
+
+def describe(shape: BlockShape) -> str:
+    """A block in one line, for messages: `mbconv 40->64 channels at 14->7 px, kernel 5, hidden 160, se, residual`."""
+    ops = shape.main
+    first, last = ops[0], ops[-1]
+    parts = [f"{shape.kind} {first.in_channels}->{last.out_channels} channels at {first.in_size}->{last.out_size} px"]
+    if shape.kind in ("mbconv", "bottleneck"):
+        middle = max(ops, key=lambda op: op.kernel)
+        parts += [f"kernel {middle.kernel}", f"hidden {middle.out_channels}"]
+    if any(op.kind == "scale" for op in ops):
+        parts.append("se")
+    if shape.residual:
+        parts.append("residual")
+    return ", ".join(parts)

@@ -1,0 +1,198 @@
+"""Cost of any block from its operations: compute, memory traffic and overhead, with coefficients per kind of operation.
+
+Linear in its coefficients when terms are summed, so a calibration can fit them by non-negative least squares; with `combine:
+max` it is a roofline (Williams et al., 2009): an operation takes the longer of computing and moving data. No torch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from math import isfinite
+from typing import TypeVar
+
+from latency_tables.blocks.fused_ops import OP_KINDS, FusedOp, fuse
+from latency_tables.blocks.memory import BYTES
+from latency_tables.cost_models.uncertainty import ErrorReport
+from ofa.errors import UserError
+from ofa.space.shapes import BlockShape
+
+COMBINE = ("sum", "max")
+TOLERATED = 1.5
+"""Factor by which feature maps may leave the range of a calibration without a warning: the model is linear in them."""
+Coefficients = TypeVar("Coefficients")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpTime:
+    """What one kind of operation takes; 1 MMAC is 1e6 multiply-accumulates, 1 MB is 1e6 bytes."""
+
+    ms_per_mmac: float = 0.0
+    ms_per_weight_mb: float = 0.0
+    ms_per_activation_mb: float = 0.0
+    """Of feature maps read and written."""
+    overhead_ms: float = 0.0
+    """Of starting one operation, whatever its size."""
+
+    def __post_init__(self) -> None:
+        check_not_negative(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpEnergy:
+    """What one kind of operation costs; picojoules (1e-12 J)."""
+
+    pj_per_mac: float = 0.0
+    pj_per_weight_byte: float = 0.0
+    pj_per_activation_byte: float = 0.0
+    """Of feature maps read and written."""
+    pj_per_output: float = 0.0
+    """Per element written: requantisation."""
+
+    def __post_init__(self) -> None:
+        check_not_negative(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyModel:
+    """Latency of any block; `ops` maps `default` or a kind (see `blocks.fused_ops.OP_KINDS`) to its coefficients."""
+
+    ops: dict[str, OpTime]
+    combine: str = "sum"
+    """Of an operation's compute and traffic: `sum`, or `max` where the device overlaps them."""
+    network_ms: float = 0.0
+    """Of one inference beside its operations."""
+    fuse_add: bool = True
+    """Whether the runtime computes a residual sum inside the convolution before it."""
+    array_rows: int | None = None
+    """Of an analog array: inputs that one column sums; a longer sum is converted in parts. See `conversions`."""
+    ms_per_mconversion: float = 0.0
+    """Of a million analog-to-digital conversions."""
+    seen: dict[str, tuple[float, ...]] | None = None
+    """By kind, the least and the most elements of feature maps that calibrated operations read and wrote; None: no limit."""
+
+    def __post_init__(self) -> None:
+        check_not_negative(self)
+        _check_kinds(self.ops)
+        _check_array(self.array_rows, "ms_per_mconversion", self.ms_per_mconversion)
+        if self.seen is not None:
+            _check_kinds(self.seen)
+            for kind, bounds in self.seen.items():
+                if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1] < float("inf"):
+                    raise ValueError(f"seen.{kind} is {list(bounds)}; give the least and the most, both finite")
+        if self.combine not in COMBINE:
+            raise ValueError(f"combine is {self.combine!r}; allowed are {', '.join(COMBINE)}")
+
+    def block_ms(self, block: BlockShape, precision: str, batch: int) -> float:
+        """Latency of a block for one batch, in ms."""
+        megabytes = BYTES[precision] * 1e-6
+        total = 0.0
+        for op in fuse(block, self.fuse_add):
+            time = _of_kind(self.ops, op.kind, "latency")
+            compute = time.ms_per_mmac * op.macs * 1e-6 * batch
+            weights = time.ms_per_weight_mb * op.weights * megabytes
+            traffic = weights + time.ms_per_activation_mb * op.activations * megabytes * batch
+            conversion = self.ms_per_mconversion * conversions(op, self.array_rows) * 1e-6 * batch
+            parts = (compute, conversion, traffic)
+            total += time.overhead_ms + (sum(parts) if self.combine == "sum" else max(parts))
+        return total
+
+    def unseen(self, blocks: Iterable[BlockShape]) -> dict[str, str]:
+        """By kind, how operations of these blocks go far beyond what the calibration saw; empty where none does."""
+        if self.seen is None:
+            return {}
+        found: dict[str, tuple[float, float]] = {}
+        for op in (op for block in blocks for op in fuse(block, self.fuse_add)):
+            least, most = found.get(op.kind, (op.activations, op.activations))
+            found[op.kind] = (min(least, op.activations), max(most, op.activations))
+        beyond = {}
+        for kind, (least, most) in found.items():
+            if kind not in self.seen:
+                beyond[kind] = "not calibrated at all"
+            elif least * TOLERATED < self.seen[kind][0] or most > TOLERATED * self.seen[kind][1]:
+                low, high = self.seen[kind]
+                beyond[kind] = f"feature maps of {least:.3g} to {most:.3g} elements, calibrated on {low:.3g} to {high:.3g}"
+        return beyond
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyModel:
+    """Energy of an inference: power x time, or per access plus static power x time; or, with neither, measured per block."""
+
+    source: str
+    """Where its numbers are from: the instrument, or the publication."""
+    power_w: float | None = None
+    """Average power while inferring: energy = power x time."""
+    ops: dict[str, OpEnergy] | None = None
+    """By kind of operation, as in `LatencyModel`."""
+    array_rows: int | None = None
+    """As in `LatencyModel`."""
+    pj_per_conversion: float = 0.0
+    """Of an analog-to-digital conversion, and of adding up the digital parts."""
+    static_w: float = 0.0
+    """Power besides the operations' energy, for as long as the inference takes."""
+    fuse_add: bool = True
+    error: ErrorReport | None = None
+    """How far energies are from whole networks measured on the device; None where nobody has compared."""
+
+    def __post_init__(self) -> None:
+        check_not_negative(self)
+        _check_array(self.array_rows, "pj_per_conversion", self.pj_per_conversion)
+        if self.power_w is not None and (self.ops is not None or self.static_w):
+            raise ValueError("power_w is given together with ops or static_w; power x time already is all of the energy")
+        if self.power_w == 0:
+            raise ValueError("power_w is 0; must be above 0 (leave the energy out where it is unknown)")
+        if self.ops is not None:
+            _check_kinds(self.ops)
+        elif self.static_w or self.array_rows:
+            name = "static_w" if self.static_w else "array_rows"
+            raise ValueError(f"{name} is given without ops; give ops, or power_w for all of the power")
+
+    def ops_mj(self, block: BlockShape, precision: str, batch: int) -> float:
+        """Energy of a block's operations for one image of a batch, in mJ; without static power."""
+        assert self.ops is not None
+        width = BYTES[precision]
+        picojoules = 0.0
+        for op in fuse(block, self.fuse_add):
+            energy = _of_kind(self.ops, op.kind, "energy")
+            picojoules += energy.pj_per_mac * op.macs + energy.pj_per_output * op.outputs
+            picojoules += energy.pj_per_activation_byte * op.activations * width
+            picojoules += energy.pj_per_weight_byte * op.weights * width / batch  # weights are read once per batch
+            picojoules += self.pj_per_conversion * conversions(op, self.array_rows)
+        return picojoules * 1e-9
+
+
+def conversions(op: FusedOp, array_rows: int | None) -> int:
+    """Analog-to-digital conversions of an operation on one image: one per output and `array_rows` inputs that it sums."""
+    if array_rows is None or not op.macs:
+        return 0
+    summed = op.macs // op.outputs
+    return op.outputs * -(-summed // array_rows)
+
+
+def check_not_negative(instance: object) -> None:
+    """Refuse negative, infinite and NaN numbers in a dataclass's fields; `ValueError` naming the field."""
+    for field in fields(instance):  # type: ignore[arg-type]
+        value = getattr(instance, field.name)
+        if isinstance(value, (int, float)) and not (isfinite(value) and value >= 0):
+            raise ValueError(f"{field.name} is {value}; must be a finite number, at least 0")
+
+
+def _check_array(rows: int | None, name: str, cost: float) -> None:
+    if (rows is None) != (cost == 0) or rows == 0:
+        raise ValueError(f"array_rows is {rows} and {name} {cost}; give both, above 0, or neither")
+
+
+def _check_kinds(ops: Mapping[str, object]) -> None:
+    if not ops:
+        raise ValueError(f"ops is empty; give default, or {', '.join(OP_KINDS)}")
+    for kind in ops:
+        if kind != "default" and kind not in OP_KINDS:
+            raise ValueError(f"ops: unknown kind {kind!r}; known are default, {', '.join(OP_KINDS)}")
+
+
+def _of_kind(ops: Mapping[str, Coefficients], kind: str, what: str) -> Coefficients:
+    found = ops.get(kind) or ops.get("default")
+    if found is None:
+        raise UserError(f"the {what} model has no coefficients for {kind}; it has {', '.join(ops)}: add {kind} or default")
+    return found

@@ -1,0 +1,238 @@
+"""What the subnets of a space cost on a platform, for whole gene matrices at once. No torch here."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from latency_tables.blocks import memory
+from latency_tables.cost_models.uncertainty import P90, ErrorReport, check_confidence, combined, run_excess
+from latency_tables.costs.factors import Factors, ShapeGrid
+from latency_tables.platform import Platform
+from ofa.errors import UserError
+from ofa.space import shapes
+from ofa.space.search_space import SearchSpace
+from ofa.space.shapes import BlockShape, walk_blocks
+
+Floats = npt.NDArray[np.float64]
+
+METRICS = ("latency_ms", "energy_mj", "memory_kb", "weights_kb", "macs_m", "params_m")
+ESTIMATED = ("latency_ms", "energy_mj")
+"""The metrics that are measured or modelled; the others are computed from shapes, exactly."""
+
+
+def metrics_of(platform: Platform) -> tuple[str, ...]:
+    """What a platform knows, out of `METRICS`."""
+    return tuple(metric for metric in METRICS if metric != "energy_mj" or platform.energy is not None)
+
+
+class Costs:
+    """Costs of a space's subnets; every method takes genes, integers [n, genes] or one row, and returns float64[n].
+
+    Cost factors are built when a metric is first asked for. Raises `UserError` where the platform does not know a metric or
+    a block, and on genes of a wrong shape or out of range.
+
+    With a `confidence` (0.5 to below 1), latency and energy are upper bounds: that share of a new network's measurements is
+    expected below (`cost_models.uncertainty` has the rule); 0.5 is the estimate itself, and None too. The bound of a metric
+    whose error nobody knows is a `UserError`. What is computed from shapes is exact at any confidence.
+    """
+
+    def __init__(
+        self, platform: Platform, space: SearchSpace, confidence: float | None = None, grid: ShapeGrid | None = None
+    ) -> None:
+        """`grid` are the space's blocks, where they have been enumerated already."""
+        if confidence is not None:
+            check_confidence(confidence)
+        self.platform = platform
+        self.space = space
+        self.confidence = confidence
+        self._grid = ShapeGrid.of(space) if grid is None else grid
+        self._factors: dict[str, Factors] = {}
+        self._missing: dict[str, UserError] = {}
+        """By metric of which some blocks of the space are unknown, what the first one lacks."""
+        self._network_excess: dict[str, float] = {}
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What this platform knows, out of `METRICS`."""
+        return metrics_of(self.platform)
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What users of these costs must know: blocks of the space beyond what the platform was calibrated on."""
+        model = self.platform.latency
+        beyond = {} if model is None else model.unseen(self._grid.distinct())
+        prefix = f"platform {self.platform.name}, space {self.space.name}: outside the calibration: "
+        found = [f"{prefix}{kind}: {text}" for kind, text in beyond.items()]
+        if found and self.confidence is not None:
+            found.append(f"{prefix}the bounds at confidence {self.confidence:g} are of networks like those compared")
+        return tuple(found)
+
+    @cached_property
+    def resolutions(self) -> tuple[int, ...]:
+        """The space's resolutions at which the latency of every block is known; all of them, but for a measured table."""
+        factors = self._plain.factors("latency_ms")
+        arrays = (factors.stem, *factors.first, *factors.later, factors.head)
+        unknown = [np.isnan(array).reshape(len(array), -1).any(axis=1) for array in arrays if array is not None]
+        partial = np.any(unknown, axis=0)
+        return tuple(size for size, lacks in zip(self.space.resolutions, partial, strict=True) if not lacks)
+
+    @property
+    def covered(self) -> SearchSpace | None:
+        """The part of the space whose costs are known: at `resolutions`; None where that is all of it.
+
+        Raises:
+            UserError: no resolution is known completely; names a block that is missing.
+        """
+        if self.resolutions == self.space.resolutions:
+            return None
+        if not self.resolutions:
+            raise self._plain._missing["latency_ms"]
+        return self.space.restrict(resolutions=list(self.resolutions))
+
+    def of(self, metric: str, genes: npt.ArrayLike) -> Floats:
+        """One of `metrics` by name; raises `UserError` naming the first block that a table does not have."""
+        values = self.factors(metric)(genes)
+        if metric in self._missing and np.isnan(values).any():
+            row = int(np.isnan(values).argmax())
+            subnet = self.space.decode(np.array(genes, ndmin=2)[row])[0]
+            for shape in walk_blocks(self.space, subnet):
+                self.block(metric, shape, subnet.resolution)  # raises at the one that is missing
+        return values
+
+    def latency_ms(self, genes: npt.ArrayLike) -> Floats:
+        """Time of one inference of the platform's batch, in ms."""
+        return self.of("latency_ms", genes)
+
+    def energy_mj(self, genes: npt.ArrayLike) -> Floats:
+        """Energy of the inference of one image, in mJ."""
+        return self.of("energy_mj", genes)
+
+    def memory_kb(self, genes: npt.ArrayLike) -> Floats:
+        """Peak activation memory for one image, in kB of 1024 bytes; see `latency_tables.blocks.memory` for the rules."""
+        return self.of("memory_kb", genes)
+
+    def weights_kb(self, genes: npt.ArrayLike) -> Floats:
+        """Storage of weights and biases at the platform's precision, batch norm folded, in kB of 1024 bytes."""
+        return self.of("weights_kb", genes)
+
+    def macs_m(self, genes: npt.ArrayLike) -> Floats:
+        """Multiply-accumulates of one image, in millions."""
+        return self.of("macs_m", genes)
+
+    def params_m(self, genes: npt.ArrayLike) -> Floats:
+        """Parameters, batch norm's scale and shift included, in millions."""
+        return self.of("params_m", genes)
+
+    def factors(self, metric: str) -> Factors:
+        """The cost factors of a metric: arrays over the few genes that each of its terms depends on."""
+        if metric not in self._factors:
+            self._factors[metric] = self._build(metric)
+        return self._factors[metric]
+
+    def at(self, confidence: float | None) -> Costs:
+        """These costs at another confidence."""
+        if confidence == self.confidence:
+            return self
+        return Costs(self.platform, self.space, confidence, self._grid)
+
+    def spread(self, metric: str, genes: npt.ArrayLike) -> tuple[Floats, Floats] | None:
+        """The p50 and the p90 of a metric, float64[n] each; None where no error of it is known. Equal where it is exact."""
+        plain = self._plain.of(metric, genes)
+        if metric not in ESTIMATED:
+            return plain, plain
+        report = self._error(metric)
+        if report is None or report.mape is None:
+            return None
+        return plain, self._p90.of(metric, genes)
+
+    def block(self, metric: str, shape: BlockShape, resolution: int | None = None) -> float:
+        """What one block contributes to a metric of a network of this resolution."""
+        estimate = self._estimate(metric, shape, resolution)
+        if self.confidence is None or metric not in ESTIMATED:
+            return estimate
+        return estimate * (1 + self._excess(metric, self.confidence, shape, resolution))
+
+    def _estimate(self, metric: str, shape: BlockShape, resolution: int | None) -> float:
+        platform = self.platform
+        match metric:
+            case "latency_ms":
+                return platform.block_ms(shape, resolution)
+            case "energy_mj":
+                return platform.block_mj(shape, resolution)
+            case "memory_kb":
+                return memory.peak_kb(shape, platform.precision)
+            case "weights_kb":
+                return memory.weights_kb(shape, platform.precision)
+            case "macs_m":
+                return shapes.macs(shape.ops) / 1e6
+            case "params_m":
+                return shapes.params(shape.ops) / 1e6
+        raise UserError(f"unknown metric {metric!r}; known are {', '.join(METRICS)}")
+
+    def constant(self, metric: str) -> float:
+        """What a network's metric has besides its blocks."""
+        if metric not in ESTIMATED:
+            return 0.0
+        constant = self.platform.network_ms if metric == "latency_ms" else self.platform.network_mj
+        return constant if self.confidence is None else constant * (1 + self._excess(metric, self.confidence))
+
+    # -- how sure ----------------------------------------------------------------------------------------------------------
+
+    def _error(self, metric: str) -> ErrorReport | None:
+        """What is known of a metric's error on whole networks."""
+        energy = self.platform.energy
+        return self.platform.error if metric == "latency_ms" else energy.error if energy is not None else None
+
+    def _excess(
+        self, metric: str, confidence: float, shape: BlockShape | None = None, resolution: int | None = None
+    ) -> float:
+        """By what share of the estimate a block's part (without one: the constant) may exceed it."""
+        if metric not in self._network_excess:
+            self._network_excess[metric] = self._known_excess(metric, confidence)
+        network = self._network_excess[metric]
+        timed = metric == "latency_ms" or (self.platform.energy is not None and self.platform.energy.power_w is not None)
+        if shape is None or self.platform.table is None or not timed:
+            return network
+        block = self.platform.table.find(shape, resolution)
+        return combined(network, run_excess(block.median_ms, block.p90_ms, confidence))
+
+    def _known_excess(self, metric: str, confidence: float) -> float:
+        report = self._error(metric)
+        excess = None if report is None else report.excess(confidence)
+        if excess is None:
+            raise UserError(
+                f"platform {self.platform.name}: the error of its {metric} on whole networks is unknown, so there is no "
+                f"upper bound at confidence {confidence:g}; leave that out, or measure (ofa profile, ofa calibrate)"
+            )
+        return excess
+
+    @cached_property
+    def _plain(self) -> Costs:
+        return self.at(None)
+
+    @cached_property
+    def _p90(self) -> Costs:
+        return self.at(P90)
+
+    def _build(self, metric: str) -> Factors:
+        reduce = np.maximum if metric == "memory_kb" else np.add
+        missing: list[UserError] = []
+
+        def value(shape: BlockShape, resolution: int) -> float:
+            try:
+                return self.block(metric, shape, resolution)
+            except UserError as error:
+                if self.platform.table is None:
+                    raise
+                missing.append(error)
+                return np.nan
+
+        factors = self._grid.map(value, reduce, self.constant(metric))
+        if missing:
+            if np.isnan(factors.stem).all() or np.isnan(factors.head).all():
+                raise missing[0]  # the table has nothing of this space
+            self._missing[metric] = missing[0]
+        return factors

@@ -1,0 +1,151 @@
+"""Cost factors: a cost of a whole space as arrays over the few genes that each of its terms depends on.
+
+The cost of a subnet is a sum (peak memory: a maximum) over its blocks, and what a block costs depends only on the
+resolution, the widths around it, its kernel and its expand ratio. So a space of 1e19 subnets has a few thousand distinct
+blocks: they are enumerated once (`ShapeGrid`), valued once (`Factors`), and combined into small tables (`Lookup`) by which a
+gene matrix is evaluated with one matrix product and one gather per table. Exact, whatever the genes of absent blocks hold.
+No torch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from latency_tables.costs.lookup import Lookup, Table
+from ofa.space.search_space import SearchSpace
+from ofa.space.shapes import BlockShape, head_shape, in_widths, stage_block_shape, stem_shape
+from ofa.space.subnet import Block, Stem
+
+Floats = npt.NDArray[np.float64]
+Shapes = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class ShapeGrid:
+    """Every distinct block of a space, by the genes that choose it; arrays of `BlockShape` (dtype object)."""
+
+    space: SearchSpace
+    stem: Shapes
+    """[resolutions, widths, hidden widths, depths]"""
+    first: tuple[Shapes, ...]
+    """The first block of each stage: [resolutions, widths before it, widths, kernels, expands]."""
+    later: tuple[Shapes | None, ...]
+    """Each of the other blocks of a stage (they see the stage's own width): [resolutions, widths, kernels, expands]; None
+    where a stage has only one block."""
+    head: Shapes
+    """[resolutions, widths of the last stage]"""
+
+    @classmethod
+    def of(cls, space: SearchSpace) -> ShapeGrid:
+        """Enumerate the blocks of a space."""
+        stem = _stem_grid(space)
+        sizes = [shape.main[-1].out_size for shape in stem[:, 0, 0, 0]]
+        first, later = [], []
+        for s in range(len(space.stages)):
+            first.append(_stage_grid(space, s, 0, sizes))
+            sizes = [shape.main[-1].out_size for shape in first[-1][:, 0, 0, 0, 0]]
+            later.append(_stage_grid(space, s, 1, sizes) if space.stages[s].depths[-1] > 1 else None)
+        widths = space.stages[-1].widths
+        head = np.empty((len(sizes), len(widths)), dtype=object)
+        for r, size in enumerate(sizes):
+            for w, width in enumerate(widths):
+                head[r, w] = head_shape(space, width, size)
+        return cls(space, stem, tuple(first), tuple(later), head)
+
+    def distinct(self) -> list[BlockShape]:
+        """The distinct blocks, in network order."""
+        arrays = [self.stem]
+        for first, later in zip(self.first, self.later, strict=True):
+            arrays += [first] if later is None else [first, later]
+        return list(dict.fromkeys(shape for array in [*arrays, self.head] for shape in array.flat))
+
+    def map(self, cost: Callable[[BlockShape, int], float], reduce: np.ufunc = np.add, constant: float = 0.0) -> Factors:
+        """Value every block; `cost` takes the network's resolution too, `constant` is what one costs beside its blocks."""
+
+        def values(shapes: Shapes) -> Floats:
+            resolutions = self.space.resolutions
+            costs = [[cost(shape, size) for shape in row.flat] for size, row in zip(resolutions, shapes, strict=True)]
+            return np.array(costs, dtype=np.float64).reshape(shapes.shape)
+
+        stem = values(self.stem)
+        first = tuple(values(shapes) for shapes in self.first)
+        later = tuple(None if shapes is None else values(shapes) for shapes in self.later)
+        return Factors(self.space, stem, first, later, values(self.head), reduce, constant)
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """One cost of a space; arrays as in `ShapeGrid`, of float64.
+
+    cost(subnet) = constant + stem[r, w, h, d] + sum over stages and their present blocks of first or later + head[r, w];
+    with `reduce` = `np.maximum`, the maximum of the terms instead (and no constant). An entry is NaN where a table has no
+    such block; `Costs` turns it into an error that names the block.
+    """
+
+    space: SearchSpace
+    stem: Floats
+    first: tuple[Floats, ...]
+    later: tuple[Floats | None, ...]
+    head: Floats
+    reduce: np.ufunc = np.add
+    constant: float = 0.0
+
+    def tables(self) -> Iterator[Table]:
+        """Its terms over gene columns, in network order. An absent block contributes 0, the neutral element of both."""
+        columns = self.space.stage_columns
+        yield Table((0, 1, 2, 3), self.stem)
+        for s, (stage, place) in enumerate(zip(self.space.stages, columns, strict=True)):
+            width, depth = place.start, place.start + 1
+            before = columns[s - 1].start if s else 1
+            genes = (place.start + 2, place.start + 3)
+            yield Table((0, before, width, *genes), self.first[s])
+            later = self.later[s]
+            for b in range(1, stage.depths[-1]):
+                assert later is not None
+                genes = (place.start + 2 + 2 * b, place.start + 3 + 2 * b)
+                present = np.array(stage.depths) > b
+                # [resolutions, widths, depths, kernels, expands]; no product, for an unknown cost is NaN
+                values = np.where(present[:, None, None], later[:, :, None], 0.0)
+                yield Table((0, width, depth, *genes), values)
+        yield Table((0, columns[-1].start), self.head)
+
+    @cached_property
+    def lookup(self) -> Lookup:
+        """Ready to evaluate gene matrices."""
+        tables = list(self.tables())
+        if self.reduce is np.add:
+            tables[0] = Table(tables[0].columns, tables[0].values + self.constant)
+        return Lookup([(gene.name, len(gene.choices)) for gene in self.space.genes], tables, self.reduce)
+
+    def __call__(self, genes: npt.ArrayLike) -> Floats:
+        """Costs of a gene matrix, float64[n]; raises `UserError` on a wrong shape or a gene out of range."""
+        return self.lookup(genes)
+
+
+def _stem_grid(space: SearchSpace) -> Shapes:
+    hidden: tuple[int | None, ...] = space.stem.hidden_widths or (None,)
+    axes = (space.resolutions, space.stem.widths, hidden, space.stem.depths)
+    grid = np.empty([len(axis) for axis in axes], dtype=object)
+    for r, w, h, d in np.ndindex(grid.shape):
+        stem = Stem(space.stem.widths[w], space.stem.depths[d], hidden[h])
+        grid[r, w, h, d] = stem_shape(space, stem, space.resolutions[r])
+    return grid
+
+
+def _stage_grid(space: SearchSpace, stage: int, index: int, sizes: list[int]) -> Shapes:
+    """Blocks `index` of a stage; `sizes` are the input sizes by resolution. Index 1 stands for all later ones."""
+    choices = space.stages[stage]
+    inputs: tuple[int | None, ...] = (None,) if index else in_widths(space, stage, index)
+    axes = (sizes, inputs, choices.widths, choices.kernels, choices.expands)
+    grid = np.empty([len(axis) for axis in axes], dtype=object)
+    for r, i, o, k, e in np.ndindex(grid.shape):
+        width = choices.widths[o]
+        block = Block(choices.kernels[k], choices.expands[e])
+        grid[r, i, o, k, e] = stage_block_shape(space, stage, index, block, inputs[i] or width, width, sizes[r])
+    return grid[:, 0] if index else grid

@@ -1,0 +1,81 @@
+"""Time the blocks of this kit on this device. The file of results grows as it measures; the same command goes on with it.
+
+Needs Python 3.9 or newer with the package onnxruntime. Give the results back with:
+ofa profile --import results.csv --space SPACE --out FILE
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from latency_tables.on_device.ort_runtime import OrtRuntime, machine, usable_processors
+from latency_tables.on_device.results import Results
+from latency_tables.on_device.timing import Item, Plan, Progress, run
+
+MANIFEST, MODELS = "manifest.json", "models.zip"
+
+
+def to_manifest(plan: Plan, kit: dict[str, Any], models: bytes) -> dict[str, Any]:
+    """A plan as JSON; `kit` says what it was made from, `models` is the zip file of graphs."""
+    items = {name: [item.model, item.channels, item.size] for name, item in plan.items.items()}
+    return {
+        "plan": plan.digest,
+        "models_sha256": hashlib.sha256(models).hexdigest(),
+        "batch": plan.batch,
+        "runs": plan.runs,
+        "seed": plan.seed,
+        "kit": kit,
+        "items": items,
+        "chains": plan.chains,
+    }
+
+
+def from_manifest(manifest: dict[str, Any]) -> Plan:
+    """The inverse of `to_manifest`."""
+    items = {name: Item(*values) for name, values in manifest["items"].items()}
+    chains = tuple(map(tuple, manifest["chains"]))
+    return Plan(manifest["plan"], items, chains, manifest["batch"], manifest["runs"], manifest["seed"])
+
+
+def measure(folder: Path, threads: int, out: Path) -> None:
+    """Measure the kit in a folder; `ValueError` where it is damaged, or `out` is of something else."""
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    models = (folder / MODELS).read_bytes()
+    if hashlib.sha256(models).hexdigest() != manifest["models_sha256"]:
+        raise ValueError(f"{folder / MODELS}: damaged: it has not the digest in {MANIFEST}; unpack the kit again")
+    plan = from_manifest(manifest)
+    with zipfile.ZipFile(folder / MODELS) as archive:
+        runtime = OrtRuntime(lambda model: archive.read(f"{model}.onnx"), threads, plan.seed)
+        facts = {**machine(), "runtime": runtime.name, "threads": str(threads), "device": "cpu", "kit": manifest["kit"]}
+        results = Results(out, plan, facts)
+        try:
+            run(plan, runtime, results, Progress())
+        finally:
+            results.close()
+
+
+def main(folder: Path, argv: Sequence[str] | None = None) -> int:
+    """Run the kit in a folder; returns the exit code: 0, 2 for a mistake, 130 when interrupted."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=usable_processors(), help="default: one per processor")
+    parser.add_argument("--out", type=Path, default=Path("results.csv"), metavar="FILE", help="default: results.csv")
+    args = parser.parse_args(argv)
+    try:
+        if args.threads < 1:
+            raise ValueError(f"--threads is {args.threads}; must be at least 1")
+        measure(folder, args.threads, args.out)
+    except (ValueError, OSError) as error:
+        print(f"run.py: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nrun.py: stopped; the same command goes on", file=sys.stderr)
+        return 130
+    print(f"written: {args.out}; now, where ofa is: ofa profile --import {args.out.name} --space SPACE --out FILE")
+    return 0

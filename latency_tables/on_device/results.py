@@ -1,0 +1,143 @@
+"""Times as they are measured: a growing CSV file that survives a kill. A kit holds a copy (standard library, Python 3.9).
+
+The first line holds the settings as JSON; then a visit has a row for the reference computation and one per item, with the
+times of all runs. A visit is whole or it is measured again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from latency_tables.on_device.timing import MOST_VISITS, REFERENCE, Plan, Timed
+
+COLUMNS = "chain,visit,item,preempted,times_ms"
+
+Row = tuple[int, int, str, int, list[float]]
+"""Chain, round, item, runs left out because they were interrupted, times of the others in ms."""
+
+
+class Results:
+    """A file of results to which visits are added."""
+
+    def __init__(self, path: Path, plan: Plan, settings: dict[str, Any]) -> None:
+        """Begin a file, or go on with it; `ValueError` where it was begun with other settings or is damaged."""
+        self.done: dict[tuple[int, int], list[float]] = {}
+        end = 0
+        if path.exists():
+            given, rows, end = read(path, plan)
+            for key in sorted({*given, *settings}) if end else ():
+                if given.get(key) != settings.get(key):
+                    raise ValueError(
+                        f"{path}:1: {key} is {given.get(key)!r}, now {settings.get(key)!r}: begun with other settings; "
+                        "go on with those, or delete the file"
+                    )
+            self.done = {row[:2]: row[4] for row in rows if row[2] == REFERENCE}
+            os.truncate(path, end)  # what a kill left of the last visit
+        self._file = open(path, "a", encoding="utf-8", newline="\n")  # noqa: SIM115  (open as long as it measures)
+        if not end:
+            self._write(f"# {json.dumps({**settings, 'plan': plan.digest})}\n{COLUMNS}\n")
+
+    def append(self, chain: int, turn: int, names: Sequence[str], timed: Timed) -> None:
+        """Add a visit. The system has it when this returns: a killed process loses nothing."""
+        rows = ""
+        for name, times in zip((REFERENCE, *names), (timed.reference_ms, *timed.times_ms)):  # noqa: B905
+            rows += f"{chain},{turn},{name},{timed.preempted},{' '.join(f'{value:.6g}' for value in times)}\n"
+        self._write(rows)
+        self.done[chain, turn] = timed.reference_ms
+
+    def close(self) -> None:
+        """Write to the disk and close."""
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def _write(self, text: str) -> None:
+        self._file.write(text)
+        self._file.flush()
+
+
+def settings_of(path: Path) -> dict[str, Any]:
+    """The settings in the first line; `ValueError` where there are none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            line = file.readline()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from None
+    try:
+        settings = json.loads(line[2:]) if line.startswith("# ") else None
+    except json.JSONDecodeError:
+        settings = None
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path}:1: not the results of a profile: the first line must be '# ' and their settings as JSON")
+    return settings
+
+
+def read(path: Path, plan: Plan) -> tuple[dict[str, Any], list[Row], int]:
+    """Settings, rows of whole visits, and how many bytes of the file these take.
+
+    Raises:
+        ValueError: naming file, line and key of what is of another plan, malformed, negative, NaN or given twice.
+    """
+    content = path.read_bytes()
+    lines = content[: content.rfind(b"\n") + 1].decode("utf-8", "replace").splitlines(keepends=True)
+    if len(lines) < 2:
+        return {}, [], 0
+    settings = settings_of(path)
+    if settings.pop("plan", None) != plan.digest:
+        raise ValueError(f"{path}:1: plan is not {plan.digest}: these are results of another kit, space or version")
+    if lines[1].strip() != COLUMNS:
+        raise ValueError(f"{path}:2: columns are {lines[1].strip()!r}; expected {COLUMNS!r}")
+    rows: list[Row] = []
+    visit: list[Row] = []
+    done: set[tuple[int, int]] = set()
+    end = place = len((lines[0] + lines[1]).encode())
+    for number, line in enumerate(lines[2:], 3):
+        row = _row(line, f"{path}:{number}", plan)
+        place += len(line.encode())
+        if row[:2] in done:
+            raise ValueError(f"{path}:{number}: visit {row[1]} of chain {row[0]} is given twice")
+        names = (REFERENCE, *plan.chains[row[0]])
+        if (visit and visit[0][:2] != row[:2]) or row[2] != names[len(visit)]:
+            raise ValueError(f"{path}:{number}: item is {row[2]!r}, out of order; lines are missing before it")
+        visit.append(row)
+        if len(row[4]) != len(visit[0][4]):
+            runs = len(visit[0][4])
+            raise ValueError(f"{path}:{number}: times_ms of {row[2]} are {len(row[4])}; this visit has {runs} runs")
+        if len(visit) == len(names):
+            done.add(row[:2])
+            rows += visit
+            visit, end = [], place
+    return settings, rows, end
+
+
+def _row(line: str, place: str, plan: Plan) -> Row:
+    parts = line.strip().split(",")
+    if len(parts) != 5:
+        raise ValueError(f"{place}: {len(parts)} values; expected {COLUMNS}")
+    numbers = []
+    limits = {"chain": len(plan.chains), "visit": MOST_VISITS, "preempted": 10**6}
+    for (name, count), text in zip(limits.items(), (parts[0], parts[1], parts[3])):  # noqa: B905
+        if not text.isdigit() or int(text) >= count:
+            raise ValueError(f"{place}: {name} is {text!r}; must be 0 to {count - 1}")
+        numbers.append(int(text))
+    item = parts[2]
+    if item not in plan.items and item != REFERENCE:
+        raise ValueError(f"{place}: item is {item!r}, which the plan does not have")
+    times_ms = [_time(text, f"{place}: times_ms of {item}") for text in parts[4].split()]
+    if not times_ms:
+        raise ValueError(f"{place}: times_ms of {item} is empty")
+    return numbers[0], numbers[1], item, numbers[2], times_ms
+
+
+def _time(text: str, place: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{place}: {text!r} is no number") from None
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{place}: {text} is not finite and above 0")
+    return value

@@ -1,0 +1,1 @@
+"""Measuring a machine block by block."""

@@ -1,0 +1,234 @@
+"""From times to a platform: outliers, medians, the correction by whole networks, the error on held-out ones. No torch."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from latency_tables.cost_models.block_table import BlockTable, Measurement, describe, op_to_list
+from latency_tables.cost_models.op_model import EnergyModel
+from latency_tables.cost_models.uncertainty import compare
+from latency_tables.on_device.results import Row
+from latency_tables.on_device.timing import CALM, REFERENCE, VISITS, calm_limit
+from latency_tables.platform import ErrorReport, Platform
+from latency_tables.profiling.plan import EMPTY_ITEM, SpacePlan
+from ofa.errors import UserError
+from ofa.space.shapes import BlockShape, walk_blocks
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+ACCEPTED_MAPE = 0.10
+"""A profile whose held-out error is larger says so in its file."""
+LEAST_RUNS = 5
+"""Calm runs without which all runs of an item count."""
+OUTLIER = 5.0
+"""A run is rejected where it is slower than the median of its visit by more than so many standard deviations, ..."""
+SIGMA = 1.4826
+"""... one being this times the median absolute deviation (exact for normal times), ..."""
+LEAST_SIGMA = 0.01
+"""... and at least this share of the median, for clocks tick."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """The runs of an item."""
+
+    kept_ms: Floats
+    rejected: int
+    calm: bool = True
+    """Whether the processor was at its full speed in these runs."""
+
+    @property
+    def median_ms(self) -> float:
+        """Of the runs kept."""
+        return float(np.median(self.kept_ms))
+
+
+def reject_outliers(visits_ms: Sequence[Floats], rejected: int = 0) -> Times:
+    """Drop runs far slower than others of their visit; see `OUTLIER`. `rejected` have been dropped before."""
+    kept = []
+    for times_ms in visits_ms:
+        median = np.median(times_ms)
+        sigma = max(SIGMA * float(np.median(np.abs(times_ms - median))), LEAST_SIGMA * float(median))
+        kept.append(times_ms[times_ms <= median + OUTLIER * sigma])
+    kept_ms = np.concatenate(kept)
+    return Times(kept_ms, rejected + sum(map(len, visits_ms)) - len(kept_ms))
+
+
+def assemble(
+    plan: SpacePlan,
+    name: str,
+    rows: Sequence[Row],
+    facts: Mapping[str, str],
+    energy: EnergyModel,
+    watts: Mapping[str, float],
+    place: str,
+) -> Platform:
+    """The platform of the measured rows of a plan.
+
+    Args:
+        plan: what was measured.
+        name: of the platform.
+        rows: every visit of every item.
+        facts: of the machine and the runtime.
+        energy: where energy comes from.
+        watts: power while a block runs, by item, where it was measured; else empty.
+        place: the file of the rows, for messages.
+
+    Raises:
+        UserError: naming the first block that is missing.
+    """
+    times = _by_item(plan, rows, place)
+    # A fast call, not the median: on a busy machine calls of a few microseconds scatter by more than the smallest blocks.
+    empty_ms = float(np.quantile(times[EMPTY_ITEM].kept_ms, 0.1))
+    alone_ms = {item: _beside(times[item].median_ms, empty_ms, plan.blocks[item], place) for item in plan.blocks}
+    by_shape = {shape: alone_ms[item] for item, shape in plan.blocks.items()}
+    nets = (*plan.networks.values(), plan.space.smallest())
+    *sums, smallest_ms = (sum(by_shape[b] for b in walk_blocks(plan.space, net)) for net in nets)
+    sums_ms, whole_ms = np.array(sums), _networks(plan, times)
+    fit = plan.settings.fit_networks
+    intercept, factor = map(rounded, correction(sums_ms[:fit], whole_ms[:fit], smallest_ms))
+    blocks = tuple(
+        _measurement(shape, times[item], alone_ms[item], factor * watts[item] / plan.settings.batch if watts else None)
+        for item, shape in plan.blocks.items()
+    )
+    device = facts.get("accelerator", facts["processor"])
+    return Platform(
+        name=name,
+        device=device,
+        runtime=facts["runtime"],
+        precision="fp32",
+        batch=plan.settings.batch,
+        threads=int(facts["threads"]),
+        kind="measured",
+        description=f"The blocks of space {plan.space.name} and whole subnets of it, measured with `ofa profile`.",
+        source="clock readings around each block, while chains of blocks run as in a network",
+        licence="yours: your measurements",
+        date=datetime.date.today().isoformat(),
+        details={key: fact for key, fact in facts.items() if key not in ("runtime", "threads")}
+        | _details(plan, times, empty_ms),
+        error=report(intercept + factor * sums_ms[fit:], whole_ms[fit:]),
+        table=BlockTable(
+            space=plan.space.name, fingerprint=plan.space.fingerprint, intercept_ms=intercept, factor=factor, blocks=blocks
+        ),
+        energy=energy,
+    )
+
+
+def network_times(plan: SpacePlan, rows: Sequence[Row], place: str) -> Floats:
+    """Median times of a plan's whole networks in ms, in their order; `UserError` where a visit is missing."""
+    return _networks(plan, _by_item(plan, rows, place))
+
+
+def correction(sums_ms: Floats, whole_ms: Floats, smallest_ms: float) -> tuple[float, float]:
+    """Intercept (ms) and factor with least relative squared error of intercept + factor x sum.
+
+    The factor alone (the mean ratio) where the sums are too alike, or the times too noisy, to tell the two apart: where both
+    together would more than halve what the factor alone predicts for the smallest subnet, whose sum is `smallest_ms`.
+    """
+    ratio = float((whole_ms / sums_ms).mean())
+    if len(sums_ms) < 3 or sums_ms.max() < 1.05 * sums_ms.min():
+        return 0.0, ratio
+    columns = np.stack([1 / whole_ms, sums_ms / whole_ms], axis=1)
+    intercept, factor = map(float, np.linalg.lstsq(columns, np.ones(len(sums_ms)), rcond=None)[0])
+    believable = factor > 0 and intercept + factor * smallest_ms > 0.5 * ratio * smallest_ms
+    return (intercept, factor) if believable else (0.0, ratio)
+
+
+def report(predicted_ms: Floats, whole_ms: Floats) -> ErrorReport:
+    """How far predictions of whole networks are from their times; says so where that is too far."""
+    note = "corrected sum of blocks against whole random subnets that were not used for the correction"
+    found = compare(predicted_ms, whole_ms, note)
+    assert found.mape is not None
+    if found.mape <= ACCEPTED_MAPE:
+        return found
+    failed = f"FAILS its own check (error above {ACCEPTED_MAPE:.0%}; measure again on a quieter machine): {note}"
+    return replace(found, note=failed)
+
+
+def _of_visits(visits: Sequence[tuple[Floats, Flags]], preempted: int) -> Times:
+    """The calm runs of visits (times in ms, which are calm); all of them where hardly any is."""
+    calm = [times_ms[which] for times_ms, which in visits if which.any()]
+    if sum(map(len, calm)) < LEAST_RUNS:
+        return replace(reject_outliers([times_ms for times_ms, _ in visits], preempted), calm=False)
+    return reject_outliers(calm, preempted + sum(int((~which).sum()) for _, which in visits))
+
+
+def _networks(plan: SpacePlan, times: Mapping[str, Times]) -> Floats:
+    return np.array([times[item].median_ms for item in plan.networks])
+
+
+def _by_item(plan: SpacePlan, rows: Sequence[Row], place: str) -> dict[str, Times]:
+    """The calm runs of every item, scaled to one speed of the processor by their references."""
+    visits: dict[str, list[tuple[Floats, Flags]]] = {item: [] for item in plan.plan.items}
+    preempted = dict.fromkeys(visits, 0)
+    all_ms = np.array([ms for row in rows if row[2] == REFERENCE for ms in row[4]] or [1.0])
+    limit_ms = calm_limit(list(all_ms))
+    usual_ms = float(np.median(all_ms[all_ms <= limit_ms]))
+    reference_ms = np.ones(1)
+    for _, _, item, count, times_ms in rows:
+        if item == REFERENCE:
+            reference_ms = np.array(times_ms)
+            continue
+        visits[item].append((np.array(times_ms) * usual_ms / reference_ms, reference_ms <= limit_ms))
+        preempted[item] += count
+    for item, found in visits.items():
+        if len(found) < VISITS:
+            what = f" ({describe(plan.blocks[item])})" if item in plan.blocks else ""
+            raise UserError(
+                f"{place}: item {item!r}{what} has {len(found)} of {VISITS} visits; run the same command again, it goes on"
+            )
+    return {item: _of_visits(found, preempted[item]) for item, found in visits.items()}
+
+
+def _beside(median_ms: float, empty_ms: float, shape: BlockShape, place: str) -> float:
+    """What a block takes beside the call."""
+    if median_ms <= empty_ms:
+        raise UserError(
+            f"{place}: {describe(shape)} takes {median_ms:.4g} ms, no longer than an empty call ({empty_ms:.4g} ms): too "
+            "disturbed to be used; delete the file and measure again on a quieter machine"
+        )
+    return median_ms - empty_ms
+
+
+def _measurement(shape: BlockShape, times: Times, alone_ms: float, watts: float | None) -> Measurement:
+    scale = alone_ms / times.median_ms
+    p10, median, p90 = (rounded(scale * float(value)) for value in np.quantile(times.kept_ms, [0.1, 0.5, 0.9]))
+    return Measurement(
+        kind=shape.kind,
+        main=tuple(tuple(op_to_list(op)) for op in shape.main),
+        shortcut=tuple(tuple(op_to_list(op)) for op in shape.shortcut),
+        residual=shape.residual,
+        median_ms=median,
+        p10_ms=p10,
+        p90_ms=p90,
+        count=len(times.kept_ms),
+        rejected=times.rejected,
+        energy_mj=None if watts is None else rounded(watts * median),
+    )
+
+
+def _details(plan: SpacePlan, times: Mapping[str, Times], empty_ms: float) -> dict[str, str]:
+    runs, rejected = sum(len(t.kept_ms) for t in times.values()), sum(t.rejected for t in times.values())
+    fit, test = plan.settings.fit_networks, plan.settings.test_networks
+    return {
+        "resolutions": ", ".join(map(str, plan.space.resolutions)),
+        "runs": f"{runs + rejected}, {rejected} of them rejected",
+        "rejected": "preempted; or slow moments, a fixed computation before and after the run taking above "
+        f"{CALM:g} times its 10th percentile; or above the visit's median by {OUTLIER:g} standard deviations",
+        "without calm runs": f"{sum(not t.calm for t in times.values())} blocks or networks; all of their runs count",
+        "speed": "runs are scaled by that fixed computation to its median in calm runs",
+        "timed seconds": f"{sum(float(t.kept_ms.sum()) for t in times.values()) / 1000:.0f}",
+        "empty call": f"{rounded(empty_ms * 1000)} us, subtracted from every block",
+        "whole networks": f"{fit + test} random subnets, {fit} for the correction, {test} held out",
+    }
+
+
+def rounded(value: float) -> float:
+    """To five significant digits: what a timing can know."""
+    return float(f"{value:.5g}")

@@ -1,0 +1,132 @@
+"""A kit: what a device without this project, and without PyTorch, needs to measure a space; and its results back again."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latency_tables import on_device
+from latency_tables.on_device.main import MANIFEST, MODELS, to_manifest
+from latency_tables.on_device.timing import EMPTY, VISITS
+from latency_tables.profiling.plan import Settings, SpacePlan
+from ofa.deploy.formats.onnx_graph import build_empty, build_graph, noise
+from ofa.errors import UserError
+from ofa.files import schema
+from ofa.files.atomic import atomic_write
+from ofa.space.search_space import SearchSpace
+
+CODE = ("timing.py", "results.py", "ort_runtime.py", "main.py")
+"""The modules that a kit holds: they import the standard library, numpy, onnxruntime and one another, nothing else."""
+ROOT = Path(on_device.__path__[0])
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The date of every file in a kit: the same kit is the same bytes."""
+
+RUN = """\
+import sys
+from pathlib import Path
+
+from latency_tables.on_device.main import main
+
+sys.exit(main(Path(__file__).resolve().parent))
+"""
+
+README = """\
+# Measure the networks of space {space} on this device
+
+Needs Python 3.9 or newer:
+
+    python -m pip install onnxruntime
+    python run.py
+
+It times {chains} chains of blocks and whole networks (`models.zip`: ONNX graphs with random weights), {visits} visits each,
+and writes `results.csv`. Stop it when you like: the same command goes on. `--threads N` sets the threads of ONNX Runtime,
+`--out FILE` where to write: use another file for other threads. Let nothing else run meanwhile.
+
+Then, on the machine that has the project:
+
+    ofa profile --import results.csv --space {space} --out my-device.yaml
+"""
+
+
+class Graphs:
+    """The serialised ONNX graphs of a plan's models, made when they are asked for."""
+
+    def __init__(self, plan: SpacePlan) -> None:
+        self._plan = plan
+        self._weights = noise(np.random.default_rng(plan.settings.seed))
+
+    def __call__(self, model: str) -> bytes:
+        """A model by name."""
+        blocks = self._plan.models[model]
+        made = build_empty() if model == EMPTY else build_graph(blocks, self._plan.settings.batch, self._weights)
+        return bytes(made.SerializeToString())
+
+
+def export_kit(path: Path, space: SearchSpace, resolutions: list[int] | None, settings: Settings) -> SpacePlan:
+    """Write a kit as a zip file; atomic.
+
+    Args:
+        path: of the zip file.
+        space: to measure.
+        resolutions: measure these only; all if None.
+        settings: what to measure.
+    """
+    plan = SpacePlan.of(_restricted(space, resolutions), settings)
+    graphs = Graphs(plan)
+    models = io.BytesIO()
+    with zipfile.ZipFile(models, "w", zipfile.ZIP_DEFLATED) as archive:
+        for model in plan.models:
+            _add(archive, f"{model}.onnx", graphs(model))
+    kit = {
+        "space": space.name,
+        "fingerprint": space.fingerprint,
+        "resolutions": resolutions,
+        "settings": schema.to_plain(settings),
+    }
+    manifest = to_manifest(plan.plan, kit, models.getvalue())
+    readme = README.format(space=space.name, chains=len(plan.plan.chains), visits=VISITS)
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+        _add(archive, "README.md", readme)
+        _add(archive, "run.py", RUN)
+        _add(archive, MANIFEST, json.dumps(manifest))
+        _add(archive, MODELS, models.getvalue(), zipfile.ZIP_STORED)
+        _add(archive, "latency_tables/__init__.py", "")
+        _add(archive, "latency_tables/on_device/__init__.py", "")
+        for name in CODE:
+            _add(archive, f"latency_tables/on_device/{name}", (ROOT / name).read_bytes())
+    atomic_write(path, whole.getvalue())
+    return plan
+
+
+def plan_of(kit: Any, space: SearchSpace, place: str) -> SpacePlan:
+    """The plan of a kit by what its results say of it; `UserError` where it was exported for another space."""
+    try:
+        fingerprint, resolutions, given = kit["fingerprint"], kit["resolutions"], kit["settings"]
+    except (TypeError, KeyError):
+        raise UserError(f"{place}: kit is {kit!r}; expected its fingerprint, resolutions and settings") from None
+    if fingerprint != space.fingerprint:
+        raise UserError(
+            f"{place}: kit.fingerprint is {fingerprint!r}, of space {kit.get('space')}; "
+            f"{space.name} has {space.fingerprint!r}: give the space that the kit was exported for"
+        )
+    try:
+        settings = schema.build(Settings, given, "settings")
+    except UserError as error:
+        raise UserError(f"{place}: kit.{error}") from None
+    return SpacePlan.of(_restricted(space, resolutions), settings)
+
+
+def _restricted(space: SearchSpace, resolutions: list[int] | None) -> SearchSpace:
+    return space if resolutions is None else space.restrict(resolutions=resolutions)
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes | str, compression: int = zipfile.ZIP_DEFLATED) -> None:
+    info = zipfile.ZipInfo(name, EPOCH)
+    info.external_attr = 0o644 << 16
+    archive.writestr(info, content, compression)

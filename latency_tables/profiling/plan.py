@@ -1,0 +1,147 @@
+"""What `ofa profile` times: every distinct block of a space, in chains as blocks follow each other in networks, and random
+whole subnets. The plan follows from the space and the settings alone, so results from a device find back to their shapes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+
+from latency_tables.costs.factors import ShapeGrid
+from latency_tables.on_device.timing import EMPTY, VISITS, Item, Plan
+from ofa.errors import UserError
+from ofa.files import schema
+from ofa.space.search_space import SearchSpace
+from ofa.space.shapes import BlockShape, OpShape, walk_blocks
+from ofa.space.subnet import Subnet
+
+EMPTY_ITEM = f"{EMPTY}@1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What decides a plan, beside the space."""
+
+    runs: int = 50
+    """Timed runs of each block and network, at least; divided among the visits."""
+    batch: int = 1
+    fit_networks: int = 10
+    """Random whole subnets on which the correction of the sum of blocks is fitted."""
+    test_networks: int = 20
+    """Further ones on which its error is reported."""
+    seed: int = 0
+    """Of the subnets, the order and the weights."""
+
+    def __post_init__(self) -> None:
+        for name in ("runs", "batch", "fit_networks", "test_networks"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; must be at least 1")
+        if self.seed < 0:
+            raise UserError(f"seed is {self.seed}; must be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpacePlan:
+    """A plan with the shapes behind its names."""
+
+    space: SearchSpace
+    settings: Settings
+    blocks: dict[str, BlockShape]
+    """Every distinct block by its item."""
+    networks: dict[str, Subnet]
+    """Whole subnets by their item: those for the fit first, then the held-out ones."""
+    models: dict[str, tuple[BlockShape, ...]]
+    """By name what a model runs, of some size; the empty one runs nothing."""
+    plan: Plan
+
+    @classmethod
+    def of(cls, space: SearchSpace, settings: Settings) -> SpacePlan:
+        """The plan of a space."""
+        grid = ShapeGrid.of(space)
+        models: dict[str, tuple[BlockShape, ...]] = {EMPTY: ()}
+        names: dict[BlockShape, str] = {}
+        items = {EMPTY_ITEM: Item(EMPTY, 1, 1)}
+        blocks: dict[str, BlockShape] = {}
+        for shape in grid.distinct():
+            op = shape.main[0]
+            model = names.setdefault(_without_sizes(shape), f"b{len(names)}")
+            models.setdefault(model, (shape,))
+            item = f"{model}@{op.in_size}"
+            blocks[item], items[item] = shape, Item(model, op.in_channels, op.in_size)
+        genes = space.sample(settings.fit_networks + settings.test_networks, np.random.default_rng(settings.seed))
+        networks: dict[str, Subnet] = {}
+        for i, subnet in enumerate(space.decode(genes)):
+            item = f"n{i}@{subnet.resolution}"
+            models[f"n{i}"] = tuple(walk_blocks(space, subnet))
+            networks[item], items[item] = subnet, Item(f"n{i}", space.in_channels, subnet.resolution)
+        named = {shape: item for item, shape in blocks.items()}
+        chains = [(EMPTY_ITEM,), *(tuple(named[shape] for shape in chain) for chain in cover(grid))]
+        chains += [(item,) for item in networks]
+        facts = {
+            "space": space.fingerprint,
+            "settings": schema.to_plain(settings),
+            "visits": VISITS,
+            "chains": chains,
+            "models": {name: schema.to_plain(shapes) for name, shapes in models.items()},
+        }
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        runs = -(-settings.runs // VISITS)
+        plan = Plan(digest, items, tuple(chains), settings.batch, runs, settings.seed)
+        return cls(space=space, settings=settings, blocks=blocks, networks=networks, models=models, plan=plan)
+
+
+def cover(grid: ShapeGrid) -> Iterator[list[BlockShape]]:
+    """Chains of blocks, each fitting the one before, that together have every distinct block of a space.
+
+    Each is the way through the stages, at one resolution, that meets most blocks not yet met (dynamic programming over
+    stages and widths); what only leads to the first and away from the last of these is left out.
+    """
+    unmet = set(grid.distinct())
+    for r in range(len(grid.stem)):
+        while chain := _best_way(grid, r, unmet):
+            met = [i for i, shape in enumerate(chain) if shape in unmet]
+            yield chain[met[0] : met[-1] + 1]
+            unmet.difference_update(chain)
+
+
+def _best_way(grid: ShapeGrid, r: int, unmet: set[BlockShape]) -> list[BlockShape]:
+    """The way at resolution `r` with most unmet blocks; empty where there is none with any."""
+
+    @cache
+    def rest(s: int, width: int) -> tuple[int, tuple[BlockShape, ...]]:
+        """How many unmet blocks the best way from a width into stage `s` has, and the way."""
+        if s == len(grid.first):
+            head: BlockShape = grid.head[r, width]
+            return int(head in unmet), (head,)
+        ways = []
+        for out in range(grid.first[s].shape[2]):
+            choices = list(grid.first[s][r, width, out].flat)
+            first = next((shape for shape in choices if shape in unmet), choices[0])
+            later = grid.later[s]
+            repeats = list(dict.fromkeys(later[r, out].flat)) if later is not None else []
+            others = [shape for shape in repeats if shape in unmet and shape != first]
+            others = others[: grid.space.stages[s].depths[-1] - 1]
+            found, way = rest(s + 1, out)
+            ways.append((int(first in unmet) + len(others) + found, (first, *others, *way)))
+        return max(ways, key=lambda found_and_way: found_and_way[0])
+
+    ways = []
+    for width in range(grid.stem.shape[1]):
+        choices = list(grid.stem[r, width].flat)
+        stem = next((shape for shape in choices if shape in unmet), choices[0])
+        found, way = rest(0, width)
+        ways.append((int(stem in unmet) + found, [stem, *way]))
+    most, way_there = max(ways, key=lambda found_and_way: found_and_way[0])
+    return way_there if most else []
+
+
+def _without_sizes(shape: BlockShape) -> BlockShape:
+    def clear(ops: tuple[OpShape, ...]) -> tuple[OpShape, ...]:
+        return tuple(replace(op, in_size=0, out_size=0) for op in ops)
+
+    return replace(shape, main=clear(shape.main), shortcut=clear(shape.shortcut))

@@ -1,0 +1,141 @@
+"""Measure this machine, or read what a kit measured on another: every distinct block of a space, and whole networks to
+correct and to check their sum.
+
+What is timed is in `profiling.plan`, how in `on_device.timing`; the runtimes are imported when measuring starts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from latency_tables.cost_models.op_model import EnergyModel
+from latency_tables.on_device.ort_runtime import OrtRuntime, machine, usable_processors
+from latency_tables.on_device.results import Results, read, settings_of
+from latency_tables.on_device.timing import Progress, run
+from latency_tables.platform import Platform
+from latency_tables.profiling.assemble import assemble, rounded
+from latency_tables.profiling.block_power import block_watts, modelled, power_of
+from latency_tables.profiling.kit import Graphs, plan_of
+from latency_tables.profiling.plan import Settings, SpacePlan
+from latency_tables.profiling.torch_runtime import TorchRuntime
+from ofa.energy.meter import EnergyMeter
+from ofa.errors import UserError
+from ofa.space.search_space import SearchSpace
+
+RUNTIMES = ("torch", "onnxruntime")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """On what to measure."""
+
+    runtime: str = "torch"
+    """One of `RUNTIMES`."""
+    device: str = "cpu"
+    """As torch names it."""
+    threads: int | None = None
+    """Of the processor; as many as the runtime takes by itself if None."""
+    channels_last: bool = False
+    """Memory format of PyTorch's weights and feature maps."""
+    power_w: float | None = None
+    """Power of this machine while inferring, where the user knows it and no counter is readable."""
+    energy_s: float = 1.0
+    """Seconds that each block is repeated to measure its energy, where a counter is readable; 0: mean power x time."""
+
+    def __post_init__(self) -> None:
+        if self.runtime not in RUNTIMES:
+            raise UserError(f"runtime is {self.runtime!r}; allowed are {', '.join(RUNTIMES)}")
+        if self.runtime != "torch" and (self.channels_last or self.device != "cpu"):
+            raise UserError(f"runtime {self.runtime} is measured on device cpu, in its own memory format")
+        if self.threads is not None and self.threads < 1:
+            raise UserError(f"threads is {self.threads}; must be at least 1")
+        if self.power_w is not None and not 0 < self.power_w < float("inf"):
+            raise UserError(f"power_w is {self.power_w}; must be above 0 and finite")
+        if not 0 <= self.energy_s < float("inf"):
+            raise UserError(f"energy_s is {self.energy_s}; must be at least 0 and finite")
+
+
+def profile(
+    space: SearchSpace, name: str, settings: Settings, target: Target, partial: Path, show: bool = False
+) -> Platform:
+    """Measure the blocks of a space, and whole subnets, on this machine.
+
+    Args:
+        space: whose blocks to measure, at all of its resolutions.
+        name: of the resulting platform.
+        settings: what to measure.
+        target: on what.
+        partial: where times are kept as they come; a file that is there is continued. It is left for the caller to remove.
+        show: a progress bar on stderr.
+
+    Raises:
+        UserError: a runtime is missing, or `partial` was begun with other settings.
+    """
+    import torch
+
+    plan = SpacePlan.of(space, settings)
+    threads_before = torch.get_num_threads()
+    try:
+        runtime, facts = _open(plan, target)
+        log = Results(partial, plan.plan, facts)
+        try:
+            meter = EnergyMeter(facts["device"])
+            meter.start()
+            run(plan.plan, runtime, log, Progress(show))
+            reading = meter.stop()
+        finally:
+            log.close()
+        watts = block_watts(plan, runtime, meter, target.energy_s, show) if target.energy_s and meter.available else {}
+        _, rows, _ = read(partial, plan.plan)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    finally:
+        torch.set_num_threads(threads_before)
+    energy = modelled(reading.source) if target.power_w is None else power_of(target.power_w, reading.source)
+    if reading.joules is not None:
+        power_w = rounded(reading.joules / reading.seconds)
+        energy = EnergyModel(source=f"power x time; power: {reading.source}, mean over the profile", power_w=power_w)
+    if watts:
+        energy = EnergyModel(source=f"{reading.source}: each block repeated for {target.energy_s:g} s, idle power included")
+    return assemble(plan, name, rows, facts, energy, watts, str(partial))
+
+
+def import_results(path: Path, space: SearchSpace, name: str, power_w: float | None = None) -> Platform:
+    """The platform of a device on which a kit ran; `space` is the one the kit was exported for.
+
+    Raises:
+        UserError: naming file, line and key of what is missing, malformed, negative, NaN, or of another kit or space.
+    """
+    try:
+        facts = settings_of(path)
+        plan = plan_of(facts.pop("kit", None), space, f"{path}:1")
+        _, rows, _ = read(path, plan.plan)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    facts.pop("plan")
+    for key in sorted({"processor", "runtime", "threads", *facts}):
+        if not isinstance(facts.get(key), str) or (key == "threads" and not facts[key].isdigit()):
+            raise UserError(f"{path}:1: {key} is {facts.get(key)!r}; expected the text that run.py wrote")
+    nothing = "no energy counter was read: a kit measures time"
+    energy = modelled(nothing) if power_w is None else power_of(power_w, nothing)
+    return assemble(plan, name, rows, facts, energy, {}, str(path))
+
+
+# -- the runtime -----------------------------------------------------------------------------------------------------------
+
+
+def _open(plan: SpacePlan, target: Target) -> tuple[OrtRuntime | TorchRuntime, dict[str, str]]:
+    """A runtime, and what is known of it and of the machine."""
+    runtime: OrtRuntime | TorchRuntime
+    if target.runtime == "torch":
+        runtime = TorchRuntime(plan.models, target.device, target.threads, target.channels_last, plan.settings.seed)
+        facts = {"device": str(runtime.device), "memory format": "channels last" if target.channels_last else "contiguous"}
+        if runtime.accelerator is not None:
+            facts["accelerator"] = runtime.accelerator
+    else:
+        runtime = OrtRuntime(Graphs(plan), target.threads or usable_processors(), plan.settings.seed)
+        facts = {"device": "cpu"}
+    return runtime, {**machine(), "runtime": runtime.name, "threads": str(runtime.threads), **facts}

@@ -1,0 +1,1 @@
+"""What verbs share: options, the question they ask, measuring."""

@@ -1,0 +1,247 @@
+"""`ofa query RUN --fleet devices.csv`: the most accurate subnet of every device within its limits."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ofa.cli.shared.options import printer
+from ofa.cli.shared.question import LIMITS, flag, parse_bounds, parse_fixes, searched_part
+from ofa.errors import UserError
+
+if TYPE_CHECKING:
+    from latency_tables import Costs, Platform
+    from ofa.runs.run_files import RunFiles
+    from ofa.space.search_space import SearchSpace
+    from search.fleet.answer import Fleet, FleetAnswer
+    from search.predictors.storage import Predictor
+    from search.problem.problem import Floats, Problem
+
+ALGORITHMS = ("auto", "exact", "nsga2")
+SHOWN = 3
+
+
+def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
+    """Read the devices, answer, measure the subnets chosen, write."""
+    _check_options(args)
+
+    import time
+
+    import numpy as np
+
+    from latency_tables.cost_models.uncertainty import check_confidence
+    from ofa.cli.shared.options import open_predictor
+    from ofa.runs.run_files import RunFiles
+    from search.fleet.answer import answer
+    from search.fleet.files import check_fleet_format, read_fleet, subnets_file, write_fleet
+    from search.searchers.base import DEFAULT_BUDGET
+
+    say = printer(args)
+    fixes = parse_fixes(args.fix)
+    if args.confidence is not None:
+        check_confidence(args.confidence)
+    fleet = read_fleet(args.fleet)
+    directory = RunFiles.open(args.run)
+    out = args.out or directory.path / "queries" / f"{args.fleet.stem}-answer.csv"
+    check_fleet_format(out)
+    if args.fleet.resolve() in (out.resolve(), subnets_file(out).resolve()):
+        raise UserError(f"--out is {out}, which would replace --fleet {args.fleet}; give another file")
+    predictor, facts = open_predictor(directory)
+    started = time.perf_counter()
+    offers = _Offers(args.fleet, fleet, directory.space, predictor, fixes)
+    offers.check(args.confidence)
+    fleet = offers.with_confidence(args.confidence)
+    exact = args.algorithm != "nsga2"
+    result = answer(fleet, offers.problem, np.random.default_rng(args.seed), args.budget or DEFAULT_BUDGET, exact)
+    searched = next((group for group in result.groups if not group.surface.exact), None)
+    if args.algorithm == "exact" and searched is not None:
+        raise UserError(f"--algorithm is exact; on {searched.platform}: {searched.surface.method}")
+    seconds = time.perf_counter() - started
+    for line in _summary(result, seconds):
+        say(line)
+    report = _report(args, directory, offers, result, predictor, say)
+    files = write_fleet(out, report)
+    say(f"written to {' and '.join(map(str, files))}")
+    served = int((result.chosen >= 0).sum())
+    return {
+        "out": [str(file) for file in files],
+        "devices": len(fleet.devices),
+        "platforms": len(fleet.platforms),
+        "served": served,
+        "out_of_reach": len(fleet.devices) - served,
+        "subnets": len(result.subnets),
+        "measured": int(np.isfinite(report.measured).sum()),
+        "exact": searched is None,
+        "fitted_on": facts["samples"],
+        "seconds": seconds,
+    }
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """What a fleet's file says instead of options."""
+    given = [metric for metric, bounds in parse_bounds(args).items() if bounds]
+    for option, used in [("--platform", args.platform), *((flag(metric), metric in given) for metric in LIMITS)]:
+        if used:
+            raise UserError(f"{option} does not go with --fleet, whose file names platform and limits of each device")
+    for option in ("history", "sampler", "storage", "study", "minimize", "min_top1"):
+        if getattr(args, option) is not None:
+            raise UserError(f"{flag(option)} does not go with --fleet, which is no single search")
+    if args.algorithm not in ALGORITHMS:
+        raise UserError(f"--algorithm is {args.algorithm!r}; with --fleet it is one of {', '.join(ALGORITHMS)}")
+
+
+@dataclass
+class _Offers:
+    """What each platform of the fleet offers: its costs at each confidence, and the problem on it."""
+
+    path: Path
+    fleet: Fleet
+    space: SearchSpace
+    predictor: Predictor
+    fixes: dict[str, Any]
+    parts: dict[str, SearchSpace | None] = field(default_factory=dict)
+
+    @cached_property
+    def platforms(self) -> dict[str, Platform]:
+        """By the name in the file; a file's name is relative to the fleet's."""
+        from latency_tables import load_platform
+
+        found = {}
+        for i, name in enumerate(self.fleet.platforms):
+            word = self.path.parent / name if name.endswith((".yaml", ".yml")) else name
+            try:
+                found[name] = load_platform(word)
+            except UserError as error:
+                raise UserError(f"{self._line(self.fleet.platform == i)}: {error}") from None
+        return found
+
+    @cached_property
+    def costs(self) -> dict[str, Costs]:
+        """Of each platform, estimated."""
+        return {name: platform.costs(self.space) for name, platform in self.platforms.items()}
+
+    def problem(self, platform: str, confidence: float | None) -> Problem:
+        """Without limits; what its users must know of a platform goes to standard error once."""
+        from ofa.cli.shared.options import warn
+        from search.problem.problem import Problem
+
+        costs = self.costs[platform]
+        if platform not in self.parts:
+            warn(costs)
+            self.parts[platform] = searched_part(self.space, self.fixes, [costs])
+        named = {costs.platform.name: costs.at(confidence)}
+        return Problem(space=self.space, predictor=self.predictor, costs=named, part=self.parts[platform])
+
+    def with_confidence(self, confidence: float | None) -> Fleet:
+        """The fleet with a confidence for the devices that have none of their own."""
+        from dataclasses import replace
+
+        import numpy as np
+
+        if confidence is None:
+            return self.fleet
+        own = self.fleet.confidence
+        return replace(self.fleet, confidence=np.where(np.isnan(own), confidence, own))
+
+    def check(self, confidence: float | None) -> None:
+        """Raise `UserError`, with the line, for a platform that is none or that does not know what is limited on it."""
+        import numpy as np
+
+        from search.fleet.answer import NAMES
+
+        fleet = self.with_confidence(confidence)
+        for i, name in enumerate(fleet.platforms):
+            costs = self.costs[name]
+            for sure in np.unique(fleet.confidence[fleet.platform == i]):
+                for column, metric in enumerate(NAMES):
+                    same = (fleet.confidence == sure) | (np.isnan(fleet.confidence) & np.isnan(sure))
+                    rows = (fleet.platform == i) & same & np.isfinite(fleet.bounds[:, column])
+                    if rows.any():
+                        try:
+                            costs.at(None if np.isnan(sure) else float(sure)).factors(metric)
+                        except UserError as error:
+                            raise UserError(f"{self._line(rows)}: {error}") from None
+
+    def _line(self, rows: Any) -> str:
+        return f"{self.path}:{self.fleet.lines[rows][0]}"
+
+
+def _summary(result: FleetAnswer, seconds: float) -> list[str]:
+    from search.fleet.answer import NAMES
+    from search.problem.problem import limit_number
+
+    fleet, missing = result.fleet, (result.chosen < 0).nonzero()[0]
+    kinds: dict[str, int] = {}
+    for group in result.groups:
+        kinds[group.surface.method] = kinds.get(group.surface.method, 0) + len(group.rows)
+    served = len(fleet.devices) - len(missing)
+    lines = [
+        f"{len(fleet.devices):,} devices on {len(fleet.platforms)} platforms: {served:,} are served by "
+        f"{len(result.subnets):,} distinct subnets, {len(missing):,} have limits out of reach; {seconds:.2f} s"
+    ]
+    lines += [f"  {count:,} devices: {method}" for method, count in kinds.items()]
+    for i in missing[:SHOWN]:
+        attainable = ", ".join(
+            f"{name} {limit_number(value)} instead of {fleet.bounds[i, column]:g}"
+            for column, (name, value) in enumerate(zip(NAMES, result.attainable[i], strict=True))
+            if value == value
+        )
+        lines.append(f"  out of reach: {fleet.devices[i]} (line {fleet.lines[i]}); attainable: {attainable}")
+    return lines + ([f"  ... and {len(missing) - SHOWN:,} more"] if len(missing) > SHOWN else [])
+
+
+def _report(
+    args: argparse.Namespace,
+    directory: RunFiles,
+    offers: _Offers,
+    result: FleetAnswer,
+    predictor: Predictor,
+    say: Callable[[str], None],
+) -> Any:
+    """Costs of what was chosen, and its accuracy measured unless the user does not want that."""
+    import numpy as np
+
+    from search.fleet.files import FleetReport
+
+    measured, images = np.full(len(result.subnets), np.nan), None
+    if not args.no_verify and len(result.subnets):
+        from ofa.cli.shared.options import Measured
+        from ofa.runs.run_directory import RunDirectory
+
+        devices = np.bincount(result.chosen[result.chosen >= 0], minlength=len(result.subnets))
+        wanted = np.argsort(-devices, kind="stable")[: args.verify]
+        say(f"measuring {len(wanted)} of the {len(result.subnets)} subnets, those of the most devices first")
+        tool = Measured.open(RunDirectory.open(directory.path), args.images, args.device, show=not args.json)
+        measured[wanted], images = tool.top1(result.subnets[wanted]), tool.images
+    return FleetReport(
+        space=directory.space,
+        answer=result,
+        costs=_costs(offers, result, None),
+        upper=_costs(offers, result, "confidence"),
+        std=predictor.std(result.subnets) if len(result.subnets) else None,
+        measured=measured,
+        images=images,
+    )
+
+
+def _costs(offers: _Offers, result: FleetAnswer, kind: str | None) -> Floats:
+    """What each device's subnet costs on its platform: estimated, or its upper bound at the device's confidence."""
+    import numpy as np
+
+    from search.fleet.answer import NAMES
+
+    table = np.full((len(result.chosen), len(NAMES)), np.nan)
+    for group in result.groups:
+        rows = group.rows[result.chosen[group.rows] >= 0]
+        if not len(rows) or (kind == "confidence" and group.confidence is None):
+            continue
+        costs = offers.costs[group.platform].at(group.confidence if kind == "confidence" else None)
+        used, inverse = np.unique(result.chosen[rows], return_inverse=True)
+        for column, metric in enumerate(NAMES):
+            if metric in costs.metrics and (kind is None or costs.spread(metric, result.subnets[:1]) is not None):
+                table[rows, column] = costs.of(metric, result.subnets[used])[inverse]
+    return table

@@ -1,0 +1,148 @@
+"""What the verbs that search a run share: their options, opening what they need, and measuring with a memory."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ofa.distributed.world import ALONE, World
+from ofa.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from latency_tables import Costs, Platform
+    from ofa.measure.evaluator import Evaluator
+    from ofa.runs.run_directory import RunDirectory
+    from ofa.runs.run_files import RunFiles
+    from ofa.space.search_space import Genes, SearchSpace
+    from search.measurements.log import MeasurementLog
+    from search.predictors.storage import Predictor
+    from search.problem.problem import Floats
+
+
+def add_measuring_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of every verb that measures subnets."""
+    parser.add_argument("--images", type=int, metavar="N", help="measure on only N validation images (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: cuda where there is one)")
+
+
+def check_at_least(args: argparse.Namespace, **least: int) -> None:
+    """Raise `UserError` for a whole-number option below its least value."""
+    for name, bound in least.items():
+        value = getattr(args, name)
+        if value is not None and value < bound:
+            raise UserError(f"--{name} is {value}; must be at least {bound}")
+
+
+def check_subnet_out(out: Path) -> None:
+    """Raise `UserError` unless a subnet may be written to `out`: a new folder, an empty one, or one that holds a subnet."""
+    if out.exists() and not (out.is_dir() and ((out / "subnet.json").exists() or not any(out.iterdir()))):
+        raise UserError(f"--out is {out}, which exists and holds no subnet; give another folder")
+    nearest = next(place for place in (out, *out.absolute().parents) if place.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise UserError(f"--out is {out}, but {nearest} is no folder that can be written to; give another")
+
+
+def platform_costs(platform: Platform, space: SearchSpace, confidence: float | None = None) -> Costs:
+    """What the space's subnets cost; where blocks lie outside what a calibration saw, a warning goes to standard error."""
+    costs = platform.costs(space, confidence)
+    warn(costs)
+    return costs
+
+
+def warn(costs: Costs) -> None:
+    """Write to standard error what users of these costs must know."""
+    for warning in costs.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def weights_digest(run: RunFiles) -> str:
+    """What identifies a run's weights in its measurements and its predictor."""
+    from ofa.files.atomic import sha256
+
+    return sha256(run.weights_path)[:16]
+
+
+def open_predictor(run: RunFiles) -> tuple[Predictor, dict[str, Any]]:
+    """The run's predictor and its facts.
+
+    Raises:
+        UserError: there is none, or it was fitted to other weights or another space.
+    """
+    from ofa.files.atomic import read_json
+    from search.predictors.storage import load_predictor, predictor_file
+
+    file = predictor_file(Path(run.path))
+    facts = read_json(file)
+    predictor = load_predictor(run.path, run.space)
+    weights = weights_digest(run)
+    if facts.get("weights") != weights:
+        raise UserError(
+            f"{file}: fitted to weights {facts.get('weights')}; the run has {weights} now; "
+            f"run `ofa predictor {run.path}` again"
+        )
+    return predictor, facts
+
+
+@dataclass
+class Measured:
+    """Measures subnets of a run on validation data; what the run's log knows is not measured again."""
+
+    space: SearchSpace
+    evaluator: Evaluator
+    log: MeasurementLog
+    show: bool
+    world: World = ALONE
+
+    @classmethod
+    def open(cls, run: RunDirectory, images: int | None, device: str, show: bool, world: World = ALONE) -> Measured:
+        """Load supernet and data; `show` draws a progress bar on stderr. The processes of `world` share the subnets."""
+        from ofa.distributed.devices import choose_device
+        from ofa.measure.evaluator import Evaluator
+        from search.measurements.log import MeasurementLog
+
+        evaluator = Evaluator(run, choose_device(device), images)
+        path = run.path / "predictor" / "measurements.jsonl"
+        log = MeasurementLog.open(path, run.space, weights_digest(run), evaluator.size("validation"))
+        return cls(run.space, evaluator, log, show, world)
+
+    @property
+    def images(self) -> int:
+        """Validation images of each measurement."""
+        return self.log.images
+
+    def top1(self, genes: Genes) -> Floats:
+        """Measured top-1 of canonical rows, float64[n]."""
+        return self.log.top1(genes, self._measure, _bar if self.show else None, self.world.lead)
+
+    def follow(self) -> None:
+        """Measure one's part of what the first process asks for, until it has all."""
+        self.world.follow(self._measure)
+
+    def _measure(self, row: Genes) -> npt.NDArray[np.bool_]:
+        return self.evaluator.correct(self.space.decode(row)[0], "validation")
+
+
+def printer(args: argparse.Namespace) -> Callable[[str], None]:
+    """Prints for people; silent with --json."""
+
+    def say(text: str = "") -> None:
+        if not args.json:
+            print(text)
+
+    return say
+
+
+def _bar(rows: Genes) -> Iterable[Genes]:
+    from ofa.training.progress import progress_bar
+
+    bar: Iterable[Genes] = progress_bar(rows, desc="measuring", unit="subnet")
+    return bar

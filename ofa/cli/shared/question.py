@@ -1,0 +1,188 @@
+"""What is asked of a run, from the options of `ofa query` and `ofa pareto`: platforms, limits, a part of the space."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from ofa.errors import UserError
+
+if TYPE_CHECKING:
+    from latency_tables import Costs, Platform
+    from ofa.space.search_space import SearchSpace
+    from search.problem.problem import Limit, Objective
+
+LIMITS = {
+    "latency_ms": "latency per inference, in ms",
+    "energy_mj": "energy per inference, in mJ",
+    "memory_kb": "peak activation memory, in kB",
+    "params_m": "parameters, in millions",
+    "macs_m": "multiply-accumulates, in millions",
+}
+FIXABLE = {"kernels": int, "depths": int, "expands": float, "resolutions": int, "widths": int}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One limit as given: on every platform, or on a named one."""
+
+    value: float
+    platform: str | None = None
+
+
+def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
+    """An option per metric that can be limited."""
+    for metric, text in LIMITS.items():
+        parser.add_argument(
+            flag(metric), action="append", default=[], metavar="X", help=f"at most X: {text}; P=X: on platform P only"
+        )
+
+
+def add_objective_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is searched for, where it is not the most accurate subnet."""
+    parser.add_argument(
+        "--minimize",
+        metavar="METRIC",
+        help=f"the subnet with the least of this, one of {', '.join(LIMITS)}, is searched; P=METRIC: on platform P",
+    )
+    parser.add_argument(
+        "--min-top1", type=float, metavar="X", help="only subnets with at least this accuracy, in [0, 1], e.g. 0.88"
+    )
+
+
+def add_fix_argument(parser: argparse.ArgumentParser) -> None:
+    """The option that confines a search to a part of the space."""
+    parser.add_argument(
+        "--fix",
+        action="append",
+        default=[],
+        metavar="WHAT=VALUES",
+        help=f"search only subnets with these choices, e.g. kernels=3 or depths=2,3; WHAT is one of {', '.join(FIXABLE)} "
+        "(widths=N: the N widest of each stage)",
+    )
+
+
+def flag(metric: str) -> str:
+    """The option of a metric."""
+    return f"--{metric.replace('_', '-')}"
+
+
+def load_platforms(words: Sequence[str]) -> list[Platform]:
+    """Platforms by name or file; raises `UserError` when two have one name."""
+    from latency_tables import load_platform
+
+    platforms = [load_platform(word) for word in words]
+    names = [platform.name for platform in platforms]
+    if not names:
+        raise UserError("--platform is missing; give one or more by name or YAML file")
+    if len(set(names)) < len(names):
+        raise UserError(f"--platform is {', '.join(names)}; must be distinct")
+    return platforms
+
+
+def parse_bounds(args: argparse.Namespace) -> dict[str, list[Bound]]:
+    """The limits of each metric as given; raises `UserError` for what is no limit."""
+    return {metric: [_bound(flag(metric), word) for word in getattr(args, metric)] for metric in LIMITS}
+
+
+def _bound(option: str, word: str) -> Bound:
+    platform, separator, number = word.rpartition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        raise UserError(f"{option} is {word!r}; expected a number, or PLATFORM=NUMBER") from None
+    if not (isfinite(value) and value > 0):
+        raise UserError(f"{option} is {word}; must be finite and above 0")
+    return Bound(value, platform if separator else None)
+
+
+def limits_of(bounds: dict[str, list[Bound]], names: Sequence[str]) -> list[Limit]:
+    """The limits on the named platforms: a platform's own, else the one for all.
+
+    Raises:
+        UserError: a limit is given twice, for a platform that is not asked about, or for one platform of a metric that is
+            the same on all.
+    """
+    from search.problem.problem import METRICS, Limit
+
+    limits = []
+    for metric, given in bounds.items():
+        by_platform = {bound.platform: bound.value for bound in given}
+        if len(by_platform) < len(given):
+            raise UserError(f"{flag(metric)} is given twice for the same platforms; give it once")
+        own = [name for name in by_platform if name is not None]
+        for name in own:
+            if name not in names:
+                raise UserError(f"{flag(metric)} is for platform {name!r}; asked about are {', '.join(names)}")
+            if not METRICS[metric].on_platform:
+                raise UserError(f"{flag(metric)} is for platform {name!r}, but the same on all; give a number alone")
+        everywhere = by_platform.get(None)
+        places = names if METRICS[metric].on_platform else names[:1]
+        values = {name: by_platform.get(name, everywhere) for name in places}
+        limits += [Limit(metric, value, name) for name, value in values.items() if value is not None]
+    return limits
+
+
+def objective_of(word: str | None, names: Sequence[str]) -> Objective:
+    """What `--minimize` asks for; accuracy without it. Raises `UserError` for an unknown metric, or no single platform."""
+    from search.problem.problem import METRICS, Objective
+
+    if word is None:
+        return Objective()
+    place, separator, metric = word.rpartition("=")
+    if metric not in METRICS or (separator and place not in names):
+        raise UserError(
+            f"--minimize is {word!r}; expected one of {', '.join(METRICS)}, after PLATFORM= of {', '.join(names)}, or alone"
+        )
+    if METRICS[metric].on_platform and not separator and len(names) > 1:
+        raise UserError(f"--minimize is {metric}, but on which platform? Give --minimize {names[0]}={metric}, say")
+    return Objective(metric, place or names[0])
+
+
+def parse_fixes(words: Sequence[str]) -> dict[str, Any]:
+    """`--fix` options as arguments of `ofa.space.subspace.only`; raises `UserError` for what is none."""
+    fixes: dict[str, Any] = {}
+    for word in words:
+        name, separator, text = word.partition("=")
+        if not separator or name not in FIXABLE:
+            raise UserError(f"--fix is {word!r}; expected WHAT=VALUES, WHAT being one of {', '.join(FIXABLE)}")
+        if name in fixes:
+            raise UserError(f"--fix {name} is given twice; give all values at once: {name}=A,B")
+        try:
+            values = [FIXABLE[name](value) for value in text.split(",")]
+        except ValueError:
+            kind = "whole numbers" if FIXABLE[name] is int else "numbers"
+            raise UserError(f"--fix is {word!r}; expected {kind} separated by commas") from None
+        if name == "widths" and len(values) > 1:
+            raise UserError(f"--fix is {word!r}; expected one number: how many widths, from the widest")
+        fixes[name] = values[0] if name == "widths" else values
+    return fixes
+
+
+def searched_part(space: SearchSpace, fixes: dict[str, Any], costs: Sequence[Costs]) -> SearchSpace | None:
+    """The part of the space that is fixed and that all platforms cover; None for the whole. Warns on standard error.
+
+    Raises:
+        UserError: a choice that the space does not have, or nothing that all platforms cover.
+    """
+    from ofa.space.subspace import only
+
+    part = only(space, **fixes)
+    known = list(part.resolutions)
+    for cost in costs:
+        if cost.covered is None:
+            continue
+        lacking = [size for size in known if size not in cost.resolutions]
+        known = [size for size in known if size in cost.resolutions]
+        if not known:
+            wanted, there = (", ".join(map(str, sizes)) for sizes in (part.resolutions, cost.resolutions))
+            raise UserError(f"platform {cost.platform.name} has costs at {there} px; searched are {wanted} px")
+        if lacking:
+            sizes = ", ".join(map(str, lacking))
+            print(f"warning: platform {cost.platform.name} has no costs at {sizes} px; not searched there", file=sys.stderr)
+    part = only(part, resolutions=known)
+    return None if part == space else part

@@ -1,0 +1,89 @@
+"""Fit a platform to end-to-end timings of a few networks, and report the error on networks left out.
+
+The CSV has a line per timed network: space, architecture (JSON, or a path to it), resolution, latency_ms, and optionally
+energy_mj. Time random networks of different sizes and resolutions, at least 4, better 10 to 20.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ofa.errors import UserError
+
+EXAMPLE = "ofa calibrate --measurements timings.csv --out my-phone.yaml --device 'My phone, 1 core' --runtime 'TF-Lite 2.16'"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("--measurements", required=True, metavar="CSV", help="the timings")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the platform to write, a YAML file")
+    parser.add_argument("--name", help="of the platform (default: the name of FILE)")
+    parser.add_argument("--device", default="not stated", help="in words, as shown by `ofa platforms`")
+    parser.add_argument("--runtime", default="not stated", help="with its version")
+    parser.add_argument("--precision", default="fp32", help="fp32, fp16, bf16, int16 or int8 (default: fp32)")
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="images per timed inference (default: 1)")
+    parser.add_argument("--threads", type=int, metavar="N", help="that the timed inferences used")
+    parser.add_argument("--prior", metavar="PLATFORM", help="start from this platform's model, of a similar device")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Fit, write, report."""
+    import datetime
+    from pathlib import Path
+
+    from latency_tables import load_platform, save_platform
+    from latency_tables.blocks.memory import BYTES
+    from latency_tables.calibration.calibrate import Subject, calibrate
+    from latency_tables.calibration.prior import PRIOR
+    from latency_tables.calibration.timings_csv import load_measurements
+    from ofa.cli.shared.options import check_at_least, printer
+
+    out = Path(args.out)
+    if out.suffix not in (".yaml", ".yml"):
+        raise UserError(f"--out is {args.out}; must end in .yaml, so that it can be loaded")
+    if args.precision not in BYTES:
+        raise UserError(f"--precision is {args.precision}; allowed are {', '.join(BYTES)}")
+    check_at_least(args, batch=1, threads=1)
+    prior = PRIOR
+    if args.prior is not None:
+        similar = load_platform(args.prior)
+        if similar.latency is None:
+            raise UserError(
+                f"--prior {args.prior}: is a table of measured blocks; give a platform with a model of operations"
+            )
+        prior = similar.latency
+    subject = Subject(
+        name=args.name or out.stem,
+        device=args.device,
+        runtime=args.runtime,
+        precision=args.precision,
+        batch=args.batch,
+        threads=args.threads,
+        source=f"end-to-end timings in {Path(args.measurements).name}",
+        date=datetime.date.today().isoformat(),
+    )
+    timings = load_measurements(args.measurements)
+    platform = calibrate(timings, subject, prior)
+    save_platform(platform, out)
+    error = platform.error
+    say = printer(args)
+    say(f"{error.networks} networks, latencies {platform.details['latencies']}")
+    say(f"error: mean {error.mape:.1%}, largest {error.worst:.1%}, {error.note}")
+    energy = None if platform.energy is None else platform.energy.error
+    if platform.energy is None or energy is None:
+        say("energy: unknown")
+    else:
+        say(f"energy: {platform.energy.source}; error: mean {energy.mape:.1%}, largest {energy.worst:.1%}")
+    say(f"written to {out}; use it with --platform {out}")
+    return {
+        "file": str(out),
+        "name": platform.name,
+        "networks": error.networks,
+        "mape": error.mape,
+        "worst": error.worst,
+        "spearman": error.spearman,
+        "note": error.note,
+        "power_w": None if platform.energy is None else platform.energy.power_w,
+        "energy_mape": None if energy is None else energy.mape,
+    }

@@ -1,0 +1,181 @@
+"""Draw accuracy against energy, latency or another cost for one or several platforms, and write the numbers as CSV."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ofa.cli.shared.options import add_measuring_arguments, check_at_least, printer
+from ofa.cli.shared.question import add_fix_argument, load_platforms, parse_fixes, searched_part
+from ofa.errors import UserError
+
+if TYPE_CHECKING:
+    from ofa.cli.shared.options import Measured
+    from search.fronts.survey import Survey
+
+EXAMPLE = """ofa pareto runs/demo --platform edge-int8 --platform eyeriss-like --out front.png
+  ofa pareto --history search.jsonl --out history.png"""
+METRICS = ("energy_mj", "latency_ms", "macs_m", "params_m", "memory_kb")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's options."""
+    parser.add_argument("run", nargs="?", help="a trained run directory with a predictor")
+    parser.add_argument("--platform", action="append", default=[], metavar="P", help="name or YAML file; may be repeated")
+    parser.add_argument("--x", default="energy_mj", choices=METRICS, help="the cost (default: energy_mj)")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the figure: .png, .svg or .pdf")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="the numbers (default: beside the figure)")
+    parser.add_argument(
+        "--overlay", type=Path, metavar="CSV", help="other networks to draw: columns name, top1 (0 to 1) and the cost"
+    )
+    parser.add_argument("--samples", type=int, default=2000, metavar="N", help="random subnets in the cloud (default: 2000)")
+    parser.add_argument("--points", type=int, default=11, metavar="K", help="points of each front to measure (default: 11)")
+    parser.add_argument("--no-verify", action="store_true", help="draw predictions only; nothing is measured")
+    parser.add_argument(
+        "--history",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="JSONL",
+        help="draw the progress of a search that `ofa query --history` logged instead; may be repeated",
+    )
+    add_fix_argument(parser)
+    add_measuring_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Predict, search the front, measure points of it, draw, write; or draw a search's history."""
+    check_at_least(args, samples=1, points=2, images=1, seed=0)
+    if args.history:
+        return _draw_histories(args)
+    if args.run is None:
+        raise UserError("RUN is missing; give a run directory (or --history FILE)")
+
+    import numpy as np
+
+    from search.fronts.survey import survey
+    from search.plots.front import COLOURS, check_format, draw, save_figure
+    from search.plots.overlay import read_overlay
+    from search.reports.front_csv import write_csv
+
+    check_format(args.out)
+    csv = args.csv or args.out.with_suffix(".csv")
+    _check_csv(csv, args)
+    fixes = parse_fixes(args.fix)
+    platforms = load_platforms(args.platform)
+    names = [platform.name for platform in platforms]
+    if len(names) > len(COLOURS):
+        raise UserError(f"--platform is given {len(names)} times; at most {len(COLOURS)} can be told apart")
+    overlay = None if args.overlay is None else read_overlay(args.overlay, args.x)
+
+    from ofa.cli.shared.options import open_predictor, warn
+    from ofa.runs.run_files import RunFiles
+
+    say = printer(args)
+    directory = RunFiles.open(args.run)
+    predictor, _ = open_predictor(directory)
+    surveys = []
+    measured = None if args.no_verify else _measured(directory.path, args)
+    for platform in platforms:
+        costs = platform.costs(directory.space)
+        rng = np.random.default_rng(args.seed)  # the same cloud on every platform
+        inside = searched_part(directory.space, fixes, [costs])
+        part = survey(directory.space, predictor, costs, args.x, platform.name, args.samples, rng, part=inside)
+        warn(costs)
+        if measured is not None:
+            chosen = part.to_measure(args.points)
+            part = part.with_measurements(chosen, costs.of(args.x, chosen), measured.top1(chosen), measured.images)
+        surveys.append(part)
+    title = f"{directory.space.name} on {', '.join(names)}"
+    subtitle = f"run {directory.path.name}, one supernet, no retraining"
+    save_figure(draw(surveys, title, subtitle, overlay), args.out)
+    write_csv(csv, surveys)
+    summaries = [_summary(part) for part in surveys]
+    for summary in summaries:
+        for line in _lines(summary):
+            say(line)
+    say(f"drawn to {args.out}, numbers in {csv}")
+    return {"out": str(args.out), "csv": str(csv), "x": args.x, "verified": not args.no_verify, "platforms": summaries}
+
+
+def _check_csv(csv: Path, args: argparse.Namespace) -> None:
+    """Raise `UserError` where the numbers would replace the figure, or what is to be drawn over it."""
+    for option, other in (("--out", args.out), ("--overlay", args.overlay)):
+        if other is not None and csv.resolve() == other.resolve():
+            raise UserError(f"the numbers would be written to {csv}, which is the file of {option}; give another with --csv")
+
+
+def _measured(run: Path, args: argparse.Namespace) -> Measured:
+    from ofa.cli.shared.options import Measured
+    from ofa.runs.run_directory import RunDirectory
+
+    return Measured.open(RunDirectory.open(run), args.images, args.device, show=not args.json)
+
+
+def _draw_histories(args: argparse.Namespace) -> dict[str, Any]:
+    """Progress of logged searches."""
+    from search.plots.front import check_format, save_figure
+    from search.plots.history import draw_history
+    from search.searchers.log import read_log
+
+    for option, used in (("RUN", args.run), ("--platform", args.platform), ("--overlay", args.overlay)):
+        if used:
+            raise UserError(f"{option} does not go with --history, which draws logs alone")
+    check_format(args.out)
+    short = len({path.name for path in args.history}) == len(args.history)
+    logs = {path.name if short else str(path): read_log(path) for path in args.history}
+    save_figure(draw_history(logs, "Progress of the search"), args.out)
+    say = printer(args)
+    ends = []
+    for name, log in logs.items():
+        volume = float(log.hypervolume[-1])
+        ends.append(
+            {
+                "history": name,
+                "algorithm": log.header["algorithm"],
+                "evaluations": int(log.evaluations[-1]),
+                "best": float(log.best[-1]),
+                "hypervolume": None if volume != volume else volume,
+            }
+        )
+        say(f"{name}: {log.header['algorithm']}, best {log.best[-1]:.6g} after {log.evaluations[-1]:,} predictions")
+    say(f"drawn to {args.out}")
+    return {"out": str(args.out), "histories": ends}
+
+
+def _summary(survey: Survey) -> dict[str, Any]:
+    points = [
+        {survey.metric: float(cost), "measured_top1": float(top1)}
+        for cost, top1 in zip(survey.measured_cost, survey.measured_top1, strict=True)
+    ]
+    cost, top1 = survey.reference
+    return {
+        "platform": survey.platform,
+        "front_points": len(survey.front),
+        "measured": points,
+        "images": survey.images,
+        "largest": {
+            survey.metric: survey.largest_cost,
+            "predicted_top1": survey.largest_top1,
+            "measured_top1": survey.largest_measured,
+        },
+        "hypervolume": {
+            "predicted": survey.predicted_hypervolume(),
+            "measured": survey.measured_hypervolume(),
+            "reference": {survey.metric: cost, "top1": top1},
+        },
+    }
+
+
+def _lines(part: dict[str, Any]) -> list[str]:
+    measured = f"{len(part['measured'])} measured on {part['images']} images" if part["measured"] else "none measured"
+    volume = part["hypervolume"]
+    (metric, cost), (_, top1) = volume["reference"].items()
+    volumes = f"{volume['predicted']:.4g} predicted"
+    if volume["measured"] is not None:
+        volumes += f", {volume['measured']:.4g} of the measured points"
+    return [
+        f"{part['platform']}: {part['front_points']} subnets on the predicted front, {measured}",
+        f"  hypervolume {volumes} ({metric} x top-1, from {cost:.4g} and {100 * top1:.2f}%)",
+    ]

@@ -1,0 +1,168 @@
+"""List the platforms that ship, or show one (by name or file) with its provenance."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from ofa.errors import UserError
+
+if TYPE_CHECKING:
+    from latency_tables import Platform
+    from latency_tables.platform import ErrorReport
+
+EXAMPLE = "ofa platforms edge-int8"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="NAME",
+        help="a platform by name or file; all that ship if absent; or: import SOURCE, to make a platform of a published "
+        "lookup table (a YAML file, or a folder with one per resolution)",
+    )
+    parser.add_argument("--out", metavar="FILE", help="where `import` writes the platform")
+    parser.add_argument("--name", help="of the imported platform (default: the name of FILE)")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Print and return the platforms' facts."""
+    from latency_tables import load_platform, platform_names
+
+    if args.words[:1] == ["import"]:
+        return _import(args)
+    if len(args.words) > 1 or args.out is not None or args.name is not None:
+        raise UserError("expected no word, one NAME, or: import SOURCE --out FILE [--name NAME]")
+    if args.words:
+        facts = _facts(load_platform(args.words[0]))
+        if not args.json:
+            _show(facts)
+        return facts
+    rows = [_facts(load_platform(name)) for name in platform_names()]
+    if not args.json:
+        _table(rows)
+    return {"platforms": rows}
+
+
+def _import(args: argparse.Namespace) -> dict[str, Any]:
+    """Write a published table as a platform; show what it is."""
+    from pathlib import Path
+
+    from latency_tables import save_platform
+    from latency_tables.published.tables import load_tables
+
+    if len(args.words) != 2 or args.out is None:
+        raise UserError("import takes one SOURCE and where to write: ofa platforms import SOURCE --out FILE")
+    out = Path(args.out)
+    if out.suffix not in (".yaml", ".yml"):
+        raise UserError(f"--out is {args.out}; must end in .yaml, so that it can be loaded")
+    platform = load_tables(args.words[1], args.name or out.stem)
+    save_platform(platform, out)
+    facts = _facts(platform)
+    if not args.json:
+        _show(facts)
+        print(f"\nwritten to {out}; use it with --platform {out}")
+    return facts | {"file": str(out)}
+
+
+def _facts(platform: Platform) -> dict[str, Any]:
+    """Everything but the coefficients and the measured blocks."""
+    from latency_tables.costs.costs import metrics_of
+
+    energy = platform.energy
+    facts: dict[str, Any] = {
+        name: getattr(platform, name)
+        for name in ("name", "device", "kind", "runtime", "precision", "batch", "threads", "date")
+    }
+    facts |= {
+        "metrics": list(metrics_of(platform)),
+        "error": _error_facts(platform.error),
+        "description": platform.description,
+        "source": platform.source,
+        "energy_source": None if energy is None else energy.source,
+        "energy_error": None if energy is None or energy.error is None else _error_facts(energy.error),
+        "licence": platform.licence,
+        "details": platform.details,
+    }
+    if platform.table is not None:
+        table = platform.table
+        facts["table"] = {"space": table.space, "fingerprint": table.fingerprint, "blocks": len(table.blocks)}
+    return facts
+
+
+def _error_facts(error: ErrorReport) -> dict[str, Any]:
+    """An error report, and by what factor the p90 of a network exceeds its p50 for it."""
+    from dataclasses import asdict
+
+    from latency_tables.cost_models.uncertainty import P90
+
+    excess = error.excess(P90)
+    return asdict(error) | {"p90_over_p50": None if excess is None else 1 + excess}
+
+
+def _error_text(error: dict[str, Any]) -> str:
+    if error["mape"] is None:
+        return "not compared"
+    worst = "" if error["worst"] is None else f" max {error['worst']:.1%}"
+    return f"{error['mape']:.1%}{worst}"
+
+
+def _error_lines(name: str, error: dict[str, Any]) -> dict[str, str]:
+    """An error report for people, with its name."""
+    if error["mape"] is None:
+        return {name: f"not compared: {error['note']}"}
+    texts = [f"mean {error['mape']:.1%}"]
+    texts += [] if error["worst"] is None else [f"largest {error['worst']:.1%}"]
+    texts += [] if error["spearman"] is None else [f"Spearman {error['spearman']:.3f}"]
+    texts += [f"{error[f'within_{i}']:.0%} within {i}%" for i in (5, 10) if error[f"within_{i}"] is not None]
+    p90 = f"{error['p90_over_p50']:.3f} x the estimate"
+    return {name: f"{', '.join(texts)}, of {error['networks']} networks: {error['note']}", f"{name} p90": p90}
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    header = ("name", "kind", "runtime", "precision", "batch", "metrics", "error")
+    lines = [header] + [
+        (
+            row["name"],
+            row["kind"],
+            _cut(row["runtime"].partition(",")[0]),
+            row["precision"],
+            str(row["batch"]),
+            "latency energy" if "energy_mj" in row["metrics"] else "latency",
+            _error_text(row["error"]),
+        )
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    for line in lines:
+        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    print(
+        "\nerror: of latency, on whole networks that were not fitted. memory_kb, weights_kb, macs_m, params_m\n"
+        "are computed for all. `ofa platforms NAME` shows one with its provenance."
+    )
+
+
+def _cut(text: str, width: int = 16) -> str:
+    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
+
+
+def _show(facts: dict[str, Any]) -> None:
+    shown: dict[str, Any] = {}
+    for name, value in facts.items():
+        if name in ("error", "energy_error") and value is not None:
+            shown |= _error_lines(name, value)
+        elif name == "metrics":
+            shown[name] = " ".join(value)
+        elif name == "table":
+            shown[name] = f"{value['blocks']} measured blocks of space {value['space']} ({value['fingerprint']})"
+        elif name == "details":
+            shown |= value
+        else:
+            shown[name] = value
+    width = max(map(len, shown))
+    for name, value in shown.items():
+        text = "unknown" if value is None else str(value)
+        print(textwrap.fill(f"{name.replace('_', ' '):{width}}  {text}", 100, subsequent_indent=" " * (width + 2)))

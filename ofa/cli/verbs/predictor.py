@@ -1,0 +1,185 @@
+"""Measure a sample of a run's subnets on validation data, fit the accuracy predictor, and report how good it is.
+
+Several processes share the measuring: torchrun --nproc-per-node N -m -- ofa predictor RUN (docs/scaling.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from ofa.cli.shared.options import add_measuring_arguments, check_at_least, printer
+from ofa.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from ofa.cli.shared.options import Measured
+    from ofa.runs.run_directory import RunDirectory
+    from ofa.space.search_space import Genes, SearchSpace
+    from search.measurements.closed_loop import Round, Target
+    from search.measurements.noise import Noise
+    from search.problem.problem import Floats
+
+EXAMPLE = "ofa predictor runs/demo --rounds 3 --platform edge-int8"
+COUNTER = "edge-int8"
+"""Counts MACs, which are the same on every platform."""
+FRONTS = ("energy_mj", "latency_ms")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's options."""
+    parser.add_argument("run", help="a trained run directory")
+    parser.add_argument("--samples", type=int, default=200, metavar="N", help="random subnets to measure (default: 200)")
+    parser.add_argument(
+        "--kind", default="auto", help="auto (default): the best in cross-validation; ridge, stage-additive or mlp"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=0, metavar="R", help="then so often: search the front, measure it, fit again (0)"
+    )
+    parser.add_argument("--points", type=int, default=10, metavar="K", help="of each front, in each round (default: 10)")
+    parser.add_argument(
+        "--platform",
+        action="append",
+        default=[],
+        metavar="P",
+        help="whose fronts of energy and latency the rounds search (default: accuracy against MACs); may be repeated",
+    )
+    add_measuring_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Measure (what is not measured yet), fit, validate, store; of several processes, the others only measure."""
+    from search.predictors.selection import FOLDS, kinds_of
+
+    check_at_least(args, samples=2 * FOLDS, rounds=0, points=2, images=1, seed=0)
+    kinds = kinds_of(args.kind)
+    if args.platform and not args.rounds:
+        raise UserError("--platform says which fronts --rounds searches; give --rounds too")
+
+    from ofa.cli.shared.options import Measured
+    from ofa.distributed.devices import choose_device
+    from ofa.distributed.world import join
+    from ofa.runs.run_directory import RunDirectory
+
+    with join(choose_device(args.device)) as world:
+        with world.agree():
+            directory = RunDirectory.open(args.run)
+        with world.agree():
+            measured = Measured.open(directory, args.images, args.device, show=not args.json, world=world)
+        if not world.first:
+            measured.follow()
+            return None
+        with world.leading():
+            return _fit(args, kinds, directory, measured)
+
+
+def _fit(args: argparse.Namespace, kinds: Sequence[str], directory: RunDirectory, measured: Measured) -> dict[str, Any]:
+    import time
+    from functools import partial
+
+    import numpy as np
+
+    from search.measurements.closed_loop import closed_loop, measured_front
+    from search.measurements.log import sample_plan
+    from search.predictors.selection import select
+
+    say = printer(args)
+    space = directory.space
+    targets = _targets(args.platform, space)
+    sample = sample_plan(space, args.samples, np.random.default_rng(args.seed))
+    before = len(measured.log.known)
+    known = sum(measured.log.has(sample))
+    say(f"{args.samples} subnets on {measured.images} validation images; {known} are measured already")
+    started = time.perf_counter()
+    top1 = measured.top1(sample)
+    if np.ptp(top1) == 0:
+        raise UserError(
+            f"{args.run}: all {len(top1)} subnets have top-1 {top1[0]}; there is nothing to predict: train first"
+        )
+    fit = partial(select, space, kinds=kinds, seed=args.seed, scored=len(sample))
+    rounds: list[Round] = []
+    for done in closed_loop(space, targets, sample, measured.top1, fit, args.rounds, args.points, args.seed):
+        rounds.append(done)
+        if args.rounds:
+            say(done.line())
+    last = rounds[-1]
+    noise = _noise(measured, sample, args.seed)
+    facts = _facts(last, noise, measured) | {"seed": args.seed, "rounds": [done.plain() for done in rounds]}
+    result = {
+        "predictor": _store(directory.path, last, facts, noise, say),
+        "samples": args.samples,
+        "measured_now": len(measured.log.known) - before,
+        "seconds": time.perf_counter() - started,
+        "top1_largest": float(top1[0]),
+        "top1_smallest": float(top1[1]),
+        **facts,
+    }
+    if args.rounds:
+        fronts = {target.name: measured_front(target, last.genes, last.top1) for target in targets}
+        result["fronts"] = {name: _points(*front) for name, front in fronts.items()}
+    return result
+
+
+def _targets(platforms: list[str], space: SearchSpace) -> list[Target]:
+    from latency_tables import load_platform
+    from ofa.cli.shared.options import platform_costs
+    from search.measurements.closed_loop import Target, check_targets
+
+    targets = []
+    for name in platforms:
+        platform = load_platform(name)
+        costs = platform_costs(platform, space)
+        known = [metric for metric in FRONTS if metric in costs.metrics]
+        targets += [Target(metric=metric, platform=platform.name, costs=costs) for metric in known]
+    if not platforms:
+        costs = load_platform(COUNTER).costs(space)
+        targets = [Target(metric="macs_m", platform=COUNTER, costs=costs)]
+    check_targets(targets)
+    return targets
+
+
+def _noise(measured: Measured, genes: Genes, seed: int) -> Noise | None:
+    """None where too few images were looked at, or the measurements are older than version 0.2."""
+    import numpy as np
+
+    from search.measurements.noise import measurement_noise
+
+    parts = measured.log.parts(genes)
+    return None if parts is None or parts.shape[1] < 2 else measurement_noise(parts, np.random.default_rng(seed))
+
+
+def _facts(last: Round, noise: Noise | None, measured: Measured) -> dict[str, Any]:
+    from search.predictors.storage import as_plain
+
+    selection = last.selection
+    return {
+        "report": as_plain(selection.report),
+        "reports": {kind: as_plain(report) for kind, report in selection.reports.items()},
+        "why": selection.why,
+        "noise": None if noise is None else as_plain(noise),
+        "split": "validation",
+        "images": measured.images,
+        "weights": measured.log.weights,
+    }
+
+
+def _store(path: Path, last: Round, facts: dict[str, Any], noise: Noise | None, say: Callable[[str], None]) -> str:
+    from search.predictors.storage import save_predictor
+
+    selection = last.selection
+    save_predictor(path / "predictor", selection.predictor, facts)
+    for line in [*selection.lines(), "", *selection.report.lines(), *(noise.lines() if noise else ())]:
+        say(line)
+    say(f"kind               {selection.predictor.kind}: {selection.why}")
+    say(f"fitted             to {len(last.genes)} subnets; {selection.predictor.describe()}")
+    say(f"stored             {path / 'predictor' / 'predictor.json'}")
+    return str(path / "predictor" / "predictor.json")
+
+
+def _points(genes: Genes, cost: Floats, top1: Floats) -> list[dict[str, Any]]:
+    return [
+        {"genes": row.tolist(), "cost": float(value), "measured_top1": float(accuracy)}
+        for row, value, accuracy in zip(genes, cost, top1, strict=True)
+    ]

@@ -1,0 +1,162 @@
+"""Measure this machine as a platform: every block of a space, and whole subnets to check their sum.
+
+Times are kept as they come, in FILE.partial.csv: after a kill, the same command goes on. For a device without this project,
+--export a kit and --import its results.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ofa.errors import UserError
+
+if TYPE_CHECKING:
+    from latency_tables import Platform
+    from latency_tables.profiling.plan import Settings
+    from ofa.space.search_space import SearchSpace
+
+EXAMPLE = "ofa profile --space fmnist --out my-machine.yaml --runtime onnxruntime --threads 1"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("--space", required=True, help="a space by name (mbv3-w1.2, ...) or a YAML file")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the platform, a YAML file")
+    parser.add_argument("--name", help="of the platform; the file's name without ending if absent")
+    parser.add_argument("--runtime", help="torch (eager, the default) or onnxruntime")
+    parser.add_argument("--device", help="of torch: cpu (the default) or cuda")
+    parser.add_argument("--threads", type=int, help="of the processor; as many as the runtime takes by itself if absent")
+    parser.add_argument("--channels-last", action="store_true", help="memory format of torch's weights and feature maps")
+    parser.add_argument("--runs", type=int, help="timed runs of each block, at least (50)")
+    parser.add_argument("--batch", type=int, help="images per inference (1)")
+    parser.add_argument("--resolutions", type=int, nargs="+", metavar="PIXELS", help="measure these only; all if absent")
+    parser.add_argument("--networks", type=int, help="whole subnets to measure: a third for the fit, the rest held out (30)")
+    parser.add_argument("--seed", type=int, help="of the subnets and the order (0)")
+    parser.add_argument(
+        "--power-w", type=float, metavar="W", help="power while inferring; used where no counter is readable"
+    )
+    parser.add_argument("--energy-s", type=float, metavar="S", help="repeat each block, where a counter is readable (1)")
+    parser.add_argument(
+        "--export", type=Path, metavar="KIT.zip", help="write a kit that measures a device with ONNX Runtime"
+    )
+    parser.add_argument(
+        "--import", type=Path, metavar="RESULTS.csv", dest="results", help="make the platform of what a kit measured"
+    )
+
+
+MEASURING = ("runtime", "device", "threads", "channels_last", "energy_s")
+PLANNING = ("runs", "batch", "resolutions", "networks", "seed")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure, export or import; returns a summary."""
+    from ofa.space.search_space import load_space
+
+    if args.export is not None and args.results is not None:
+        raise UserError("give --export or --import, not both")
+    space = load_space(args.space)
+    if args.export is not None:
+        _refuse(args, "--export", "out", "name", "power_w", *MEASURING)
+        return _export(args, space)
+    if args.out is None:
+        raise UserError("--out FILE is missing: where to write the platform")
+    if args.out.suffix not in (".yaml", ".yml"):
+        raise UserError(f"--out is {args.out}; it must end in .yaml")
+    if args.out.is_dir():
+        raise UserError(f"--out is {args.out}, a folder; it must be a file")
+    if args.results is not None:
+        _refuse(args, "--import", *MEASURING, *PLANNING)
+        return _import(args, space)
+    return _measure(args, space)
+
+
+def _measure(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
+    import sys
+
+    from latency_tables.profiling.profile import Target, profile
+
+    if args.resolutions:
+        space = space.restrict(resolutions=args.resolutions)
+    given = {name: getattr(args, name) for name in (*MEASURING, "power_w") if getattr(args, name) is not None}
+    target = Target(**given)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    partial = args.out.with_name(f"{args.out.name}.partial.csv")
+    show = not args.json and sys.stderr.isatty()
+    platform = profile(space, args.name or args.out.stem, _settings(args), target, partial, show)
+    summary = _save(args, platform)
+    partial.unlink()
+    return summary
+
+
+def _import(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
+    from latency_tables.profiling.profile import import_results
+
+    return _save(args, import_results(args.results, space, args.name or args.out.stem, args.power_w))
+
+
+def _export(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
+    from latency_tables.profiling.kit import export_kit
+
+    if args.export.suffix != ".zip":
+        raise UserError(f"--export is {args.export}; it must end in .zip")
+    plan = export_kit(args.export, space, args.resolutions, _settings(args))
+    summary = {"kit": str(args.export), "blocks": len(plan.blocks), "networks": len(plan.networks), "plan": plan.plan.digest}
+    if not args.json:
+        print(f"{summary['blocks']} blocks and {summary['networks']} whole networks: {args.export}")
+        print("on the device: unpack it, pip install onnxruntime, python run.py")
+        print(f"then here: ofa profile --import results.csv --space {args.space} --out FILE")
+    return summary
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    from latency_tables.profiling.plan import Settings
+
+    given = {name: getattr(args, name) for name in ("runs", "batch", "seed") if getattr(args, name) is not None}
+    if args.networks is not None:
+        if args.networks < 2:
+            raise UserError(f"--networks is {args.networks}; must be at least 2")
+        given["fit_networks"] = -(-args.networks // 3)
+        given["test_networks"] = args.networks - given["fit_networks"]
+    return Settings(**given)
+
+
+def _refuse(args: argparse.Namespace, verb: str, *names: str) -> None:
+    """Options that would be ignored are a mistake."""
+    for name in names:
+        if getattr(args, name) not in (None, False):
+            raise UserError(f"--{name.replace('_', '-')} has no meaning with {verb}")
+
+
+def _save(args: argparse.Namespace, platform: Platform) -> dict[str, Any]:
+    import sys
+
+    from latency_tables.platform import save_platform
+    from latency_tables.profiling.assemble import ACCEPTED_MAPE
+
+    save_platform(platform, args.out)
+    error, table, energy = platform.error, platform.table, platform.energy
+    assert table is not None
+    assert energy is not None
+    assert error.mape is not None
+    summary: dict[str, Any] = {"out": str(args.out), "name": platform.name, "device": platform.device}
+    summary |= {"runtime": platform.runtime, "threads": platform.threads, "blocks": len(table.blocks)}
+    summary |= {"intercept_ms": table.intercept_ms, "factor": table.factor, "held_out_networks": error.networks}
+    summary |= {name: getattr(error, name) for name in ("mape", "worst", "within_5", "within_10", "spearman", "note")}
+    summary |= {"timed_seconds": float(platform.details["timed seconds"]), "energy_source": energy.source}
+    if not args.json:
+        _show(summary)
+    if error.mape > ACCEPTED_MAPE:
+        print(f"ofa profile: warning: {error.note}", file=sys.stderr)
+    return summary
+
+
+def _show(summary: dict[str, Any]) -> None:
+    print(f"{summary['blocks']} blocks on {summary['device']}, {summary['runtime']}, threads: {summary['threads']}")
+    print(f"whole network = {summary['intercept_ms']} ms + {summary['factor']} x sum of blocks")
+    rank = "" if summary["spearman"] is None else f", Spearman {summary['spearman']:.3f}"
+    shares = f"{summary['within_5']:.0%} within 5%, {summary['within_10']:.0%} within 10%"
+    print(f"{summary['held_out_networks']} held-out networks: error {summary['mape']:.1%} ({shares}){rank}")
+    print(f"energy: {summary['energy_source']}")
+    print(f"written: {summary['out']} (ofa platforms {summary['out']})")

@@ -1,0 +1,275 @@
+"""The most accurate subnet under a platform's limits, or the cheapest accurate enough: searched, measured, ready to use."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ofa.cli.shared.options import add_measuring_arguments, check_at_least, check_subnet_out, printer
+from ofa.cli.shared.question import (
+    add_fix_argument,
+    add_limit_arguments,
+    add_objective_arguments,
+    limits_of,
+    load_platforms,
+    objective_of,
+    parse_bounds,
+    parse_fixes,
+    searched_part,
+)
+from ofa.errors import UserError
+
+if TYPE_CHECKING:
+    from latency_tables import Costs
+    from ofa.cli.shared.options import Measured
+    from ofa.runs.run_files import RunFiles
+    from ofa.space.search_space import Genes
+    from search.problem.problem import Floats, Limit, Problem
+    from search.reports.card import Accuracy
+    from search.searchers.base import Searcher, SearchResult
+
+EXAMPLE = """ofa query runs/demo --platform edge-int8 --latency-ms 0.5 --energy-mj 0.03
+  ofa query runs/demo --platform note10 --platform pixel1 --latency-ms 3 --latency-ms pixel1=4 --confidence 0.9
+  ofa query runs/demo --platform edge-int8 --minimize energy_mj --min-top1 0.88
+  ofa query runs/demo --fleet devices.csv --out answer.csv"""
+VERIFY = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's options."""
+    parser.add_argument("run", help="a trained run directory with a predictor")
+    parser.add_argument(
+        "--platform", action="append", default=[], metavar="P", help="a platform by name, or a YAML file; may be repeated"
+    )
+    parser.add_argument(
+        "--fleet", type=Path, metavar="CSV", help="answer many devices: columns platform, device, confidence and the limits"
+    )
+    add_limit_arguments(parser)
+    parser.add_argument(
+        "--confidence", type=float, metavar="C", help="count latency and energy by their upper bound at C, e.g. 0.9"
+    )
+    add_objective_arguments(parser)
+    add_fix_argument(parser)
+    parser.add_argument("--algorithm", default="auto", help="auto (default), exact, evolution, optuna, nsga2 or random")
+    parser.add_argument(
+        "--budget", type=int, metavar="N", help="predictions at most (default: 20000; 300 with optuna, which thinks longer)"
+    )
+    parser.add_argument("--sampler", metavar="CLASS", help="of optuna (default: TPESampler)")
+    parser.add_argument(
+        "--storage", metavar="URL", help="share optuna's study: sqlite:///FILE, journal://FILE, postgresql://..."
+    )
+    parser.add_argument("--study", metavar="NAME", help="of optuna in its storage (default: made from the question)")
+    parser.add_argument("--history", type=Path, metavar="FILE", help="log the search to this JSONL; the same search resumes")
+    parser.add_argument(
+        "--verify",
+        type=int,
+        metavar="K",
+        help=f"measure the best K predicted (default: {VERIFY}); of a fleet, the K that most devices get (default: all)",
+    )
+    parser.add_argument("--no-verify", action="store_true", help="believe the predictor; nothing is measured")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where the subnet is written (default: RUN/queries/NAME); of a fleet, a file"
+    )
+    add_measuring_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Search, measure, write."""
+    check_at_least(args, budget=1, verify=1, images=1, seed=0)
+    if args.fleet is not None:
+        from ofa.cli.shared.fleet_query import run_fleet
+
+        return run_fleet(args)
+
+    import numpy as np
+
+    _find_searcher(args)  # a wrong name is told before anything is opened
+    fixes = parse_fixes(args.fix)
+    platforms = load_platforms(args.platform)
+    names = [platform.name for platform in platforms]
+    limits = limits_of(parse_bounds(args), names)
+    objective = objective_of(args.minimize, names)
+
+    from ofa.cli.shared.options import Measured, open_predictor, warn
+    from ofa.runs.run_files import RunFiles
+    from search.problem.problem import Problem
+    from search.searchers.base import default_budget
+
+    say = printer(args)
+    directory = RunFiles.open(args.run)
+    out = args.out or directory.path / "queries" / query_name(args, names, limits)
+    check_subnet_out(out)
+    predictor, facts = open_predictor(directory)
+    costs = [platform.costs(directory.space, args.confidence) for platform in platforms]
+    problem = Problem(
+        space=directory.space,
+        predictor=predictor,
+        costs=dict(zip(names, costs, strict=True)),
+        limits=limits,
+        objectives=[objective],
+        min_top1=args.min_top1,
+        part=searched_part(directory.space, fixes, costs),
+        confidence=args.confidence,
+        source=facts["arrays_sha256"],
+    )
+    searcher, why = _find_searcher(args, problem)
+    budget = args.budget or default_budget(searcher.name)
+    problem = _logged(problem, args, searcher.name, budget)
+    result = searcher.search(problem, np.random.default_rng(args.seed), budget)
+    for cost in costs:
+        warn(cost)  # of an answer only: a mistake is one line
+    proven = "; no subnet within the limits is predicted better" if result.optimal else ""
+    say(f"{searcher.name} ({why}): {result.evaluations} predictions in {result.seconds:.2f} s{proven}")
+
+    from ofa.runs.run_directory import RunDirectory  # torch from here on: a query that fails above answers without it
+
+    measured = Measured.open(RunDirectory.open(args.run), args.images, args.device, show=not args.json)
+    best, accuracy = 0, _predicted(result, 0, predictor.std(result.genes[:1]), facts)
+    if not args.no_verify:
+        count = args.verify or VERIFY
+        best, accuracy = _verify(problem, result, predictor.std(result.genes), facts, measured, count, say)
+    card = _card(directory, costs, result, best, accuracy, problem, measured)
+    _save(out, directory, measured, result.genes[best], card)
+    say("")
+    width = max(len(line["name"]) for line in card["figures"]) + 2
+    for line in card["figures"]:
+        value = "unknown" if line["value"] is None else f"{line['value']:.4g} {line['unit']}"
+        say(f"{line['name']:{width}}{value:>12}  {line['source']}")
+    say(f"\nwritten to {out} (card.md has sources and uncertainties; python {out / 'load.py'} runs it)")
+    return {"out": str(out), "card": card, "genes": result.genes[best].tolist(), "verified": not args.no_verify}
+
+
+def _find_searcher(args: argparse.Namespace, problem: Problem | None = None) -> tuple[Searcher, str]:
+    """The searcher as asked for, and why this one."""
+    from dataclasses import replace
+
+    from search.searchers.base import find_searcher
+    from search.searchers.optuna_search import OptunaSearch
+
+    searcher, why = find_searcher(args.algorithm, problem)
+    given = {name: getattr(args, name) for name in ("sampler", "storage", "study") if getattr(args, name) is not None}
+    if not given:
+        return searcher, why
+    if not isinstance(searcher, OptunaSearch):
+        raise UserError(f"--{next(iter(given))} goes with --algorithm optuna; it is {args.algorithm}")
+    return replace(searcher, **given), why
+
+
+def _logged(problem: Problem, args: argparse.Namespace, algorithm: str, budget: int) -> Problem:
+    """The problem with its log, where one is wanted."""
+    if args.history is None:
+        return problem
+
+    from dataclasses import replace
+
+    from search.searchers.log import SearchLog
+
+    log = SearchLog.open(args.history, problem, algorithm=algorithm, seed=args.seed, budget=budget)
+    return replace(problem, log=log)
+
+
+def query_name(args: argparse.Namespace, names: Sequence[str], limits: Sequence[Limit]) -> str:
+    """A folder's name that says what was asked; a limit on one of several platforms names it."""
+    from search.problem.problem import METRICS
+
+    several = len(names) > 1
+    parts = ["+".join(names)]
+    for limit in limits:
+        where = f"-{limit.platform}" if several and METRICS[limit.metric].on_platform else ""
+        parts.append(f"{limit.metric}{where}-{limit.bound:g}")
+    if args.minimize is not None:
+        parts.append(f"least-{args.minimize}")
+    if args.min_top1 is not None:
+        parts.append(f"top1-{args.min_top1:g}")
+    if len(parts) == 1:
+        parts.append("no-limits")
+    if args.confidence is not None:
+        parts.append(f"confidence-{args.confidence:g}")
+    return "_".join([*parts, *args.fix]).replace("=", "-")
+
+
+def _predicted(result: SearchResult, row: int, std: Floats | None, facts: dict[str, Any]) -> Accuracy:
+    from search.reports.card import Accuracy
+
+    spread = None if std is None else float(std[row])
+    return Accuracy(predicted=float(result.top1[row]), predicted_std=spread, fitted_on=facts["samples"])
+
+
+def _verify(
+    problem: Problem,
+    result: SearchResult,
+    std: Floats | None,
+    facts: dict[str, Any],
+    measured: Measured,
+    count: int,
+    say: Callable[[str], None],
+) -> tuple[int, Accuracy]:
+    """Measure the best predicted. The best measured wins, the better predicted among equals; of the cheapest, the first
+    that is measured to be accurate enough.
+
+    Raises:
+        UserError: none is measured to have the accuracy asked for.
+    """
+    from dataclasses import replace
+
+    least = problem.min_top1 or 0.0
+    if problem.accuracy_only:
+        tried = measured.top1(result.genes[:count]).tolist()
+        best = tried.index(max(tried))
+    else:
+        tried = []
+        while len(tried) < min(count, len(result.genes)) and max(tried, default=-1.0) < least:
+            tried += measured.top1(result.genes[len(tried) : len(tried) + 1]).tolist()
+        best = len(tried) - 1
+    for i, value in enumerate(tried):
+        mark = "  <- best" if i == best else ""
+        say(f"  candidate {i + 1}: predicted {100 * result.top1[i]:.2f}%, measured {100 * value:.2f}%{mark}")
+    if tried[best] < least:
+        raise UserError(
+            f"none of {len(tried)} subnets predicted to have a top-1 of {least:g} is measured to have it; the best has "
+            f"{max(tried):.4g}: measure more (--verify), or ask for less (--min-top1)"
+        )
+    accuracy = _predicted(result, best, std, facts)
+    return best, replace(accuracy, measured=tried[best], images=measured.images, candidates=len(tried))
+
+
+def _card(
+    directory: RunFiles,
+    costs: Sequence[Costs],
+    result: SearchResult,
+    best: int,
+    accuracy: Accuracy,
+    problem: Problem,
+    measured: Measured,
+) -> dict[str, Any]:
+    from search.reports.card import build_card, limits_plain
+
+    space, data = directory.space, measured.evaluator.data
+    genes = result.genes[best : best + 1]
+    facts = {
+        "run": directory.path.name,
+        "space": f"{space.name} (fingerprint {space.fingerprint})",
+        "limits": limits_plain(problem.limits, several=len(costs) > 1),
+        **({} if problem.accuracy_only else {"least": str(problem.objectives[0])}),
+        **({} if problem.min_top1 is None else {"min_top1": problem.min_top1}),
+        **({} if problem.confidence is None else {"confidence": problem.confidence}),
+        "algorithm": f"{result.algorithm}, {result.evaluations} predictions" + (", optimal" if result.optimal else ""),
+        "input": {
+            "channels": space.in_channels,
+            "resolution": space.decode(genes)[0].resolution,
+            "mean": list(data.mean),
+            "std": list(data.std),
+            "classes": list(data.classes),
+        },
+    }
+    names = " and ".join(cost.platform.name for cost in costs)
+    return build_card(f"Subnet of {space.name} for {names}", costs, genes, accuracy, facts)
+
+
+def _save(out: Path, directory: RunFiles, measured: Measured, genes: Genes, card: dict[str, Any]) -> None:
+    from ofa.deploy.subnet_directory import save_subnet
+
+    subnet = directory.space.decode(genes)[0]
+    save_subnet(out, directory.space, subnet, measured.evaluator.module(subnet), card)

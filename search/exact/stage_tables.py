@@ -1,0 +1,209 @@
+"""A problem as tables over whole stages: what every option of a stage adds to the score and to each cost.
+
+An option of a stage is its depth with all kernels and expand ratios (7,371 in a stage of mbv3-w1.2). Its score is any
+function of the option, the stage's width and the resolution; its cost also depends on the width of the stage before, which
+`exact.solve` carries as the state of a chain. Costs come from the platform's cost factors, scores from a predictor that is
+stage-additive before a monotone link (`score`). The stem is the first "stage".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from latency_tables.costs.factors import Factors
+from ofa.space.search_space import Genes
+from search.problem.problem import METRICS, Floats, Problem
+
+MOST_OPTIONS = 100_000
+"""Of one stage; beyond, tables are no longer small."""
+
+
+@runtime_checkable
+class StageAdditive(Protocol):
+    """A predictor whose `score` is a sum of terms that each depend on one stage and the resolution."""
+
+    def score(self, genes: Genes) -> Floats:
+        """Increases with top-1, float64[n]."""
+
+    def stage_scores(self, genes: Genes, base: Genes) -> Floats:
+        """`score(genes) - score(base)` at every resolution of the space, float64[resolutions, n]."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The tables of one resolution: a list over the stem and the stages."""
+
+    scores: tuple[Floats, ...]
+    """Of each: [widths before, widths, options]; one width before the stem."""
+    costs: tuple[tuple[Floats, ...], ...]
+    """Per cost, of each: [widths before, widths, options]."""
+    allowed: tuple[np.ndarray, ...]
+    """Of each: whether the pair of widths and the option may be chosen, bool [widths before, widths, options]."""
+
+
+def obstacle(problem: Problem, metrics: list[tuple[str, str]]) -> str | None:
+    """Why a problem cannot be solved exactly with costs (metric, platform); None when it can."""
+    if not isinstance(problem.predictor, StageAdditive):
+        return "the predictor is not stage-additive"
+    for metric, platform in metrics:
+        factors = getattr(problem.costs[platform], "factors", None)
+        if factors is None or not isinstance(factors(metric), Factors):
+            return f"{METRICS[metric].label.lower()} on {platform} has no cost factors"
+    for s, stage in enumerate(problem.space.stages):
+        count = sum((len(stage.kernels) * len(stage.expands)) ** depth for depth in stage.depths)
+        if count > MOST_OPTIONS:
+            return f"stage {s} has {count} options; at most {MOST_OPTIONS} are tabulated"
+    return None
+
+
+class StageTables:
+    """The tables of a problem.
+
+    Args:
+        problem: one for which `obstacle` is None.
+        metrics: (metric, platform) of the costs to tabulate.
+    """
+
+    def __init__(self, problem: Problem, metrics: list[tuple[str, str]]) -> None:
+        self.problem = problem
+        self.space = problem.space
+        self.domain = problem.domain
+        self.factors = [self._factors(metric, platform) for metric, platform in metrics]
+        self.resolutions = self.domain.table[0, : self.domain.counts[0]].tolist()
+
+    def _factors(self, metric: str, platform: str) -> Factors:
+        factors: Factors = self.problem.costs[platform].factors(metric)  # type: ignore[attr-defined]
+        return factors
+
+    def _levels(self, gene: int) -> list[int]:
+        return [int(level) for level in self.domain.table[gene, : self.domain.counts[gene]]]
+
+    @cached_property
+    def options(self) -> tuple[Genes, ...]:
+        """Rows of whole genes, canonical, in which only the stem (first) or one stage varies and not its width."""
+        base = self.base[0]
+        stem = np.array([[h, d] for h, d in product(self._levels(2), self._levels(3))], dtype=np.int8)
+        rows = np.repeat(base[None], len(stem), axis=0)
+        rows[:, 2:4] = stem
+        parts = [rows]
+        for stage, columns in zip(self.space.stages, self.space.stage_columns, strict=True):
+            found = []
+            for depth in self._levels(columns.start + 1):
+                used = slice(columns.start + 2, columns.start + 2 + 2 * stage.depths[depth])
+                levels = [self.domain.table[gene, : self.domain.counts[gene]] for gene in range(used.start, used.stop)]
+                rows = np.repeat(base[None], np.prod([len(choices) for choices in levels]), axis=0)
+                rows[:, columns.start + 2 : columns.stop] = 0
+                rows[:, columns.start + 1] = depth
+                rows[:, used] = np.stack(np.meshgrid(*levels, indexing="ij"), axis=-1).reshape(len(rows), -1)
+                tied = (self.space.canonical(rows) == rows).all(axis=1) if self.space.compound else slice(None)
+                found.append(rows[tied])
+            parts.append(np.concatenate(found))
+        return tuple(parts)
+
+    @cached_property
+    def base(self) -> Genes:
+        """The smallest subnet of the domain, int8[1, genes]."""
+        return self.domain.extremes()[:1]
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Number of widths after the stem and after each stage, whether in the domain or not."""
+        return (len(self.space.stem.widths), *(len(stage.widths) for stage in self.space.stages))
+
+    def column(self, part: int) -> int:
+        """The gene of the width of the stem (0) or of stage `part - 1`."""
+        return 1 if part == 0 else self.space.stage_columns[part - 1].start
+
+    def genes(self, resolution: int, picks: npt.NDArray[np.int64]) -> Genes:
+        """Subnets from what was picked of the stem and of each stage, as width * options + option: int64[n, parts]."""
+        genes = np.repeat(self.base, len(picks), axis=0)
+        genes[:, 0] = resolution
+        for part, rows in enumerate(self.options):
+            width, option = np.divmod(picks[:, part], len(rows))
+            columns = slice(1, 4) if part == 0 else self.space.stage_columns[part - 1]
+            genes[:, columns] = rows[option][:, columns]
+            genes[:, self.column(part)] = width
+        return genes
+
+    @cached_property
+    def _scores(self) -> list[Floats]:
+        """Of the stem and each stage: [resolutions of the space, widths, options]."""
+        predictor = self.problem.predictor
+        assert isinstance(predictor, StageAdditive)
+        tables = []
+        for part, rows in enumerate(self.options):
+            widths = []
+            for width in range(self.widths[part]):
+                given = rows.copy()
+                given[:, self.column(part)] = width
+                widths.append(predictor.stage_scores(given, self.base))
+            tables.append(np.stack(widths, axis=1))
+        return tables
+
+    @cached_property
+    def _base_scores(self) -> Floats:
+        """The score of the smallest subnet at every resolution of the space."""
+        predictor = self.problem.predictor
+        assert isinstance(predictor, StageAdditive)
+        rows = np.repeat(self.base, len(self.space.resolutions), axis=0)
+        rows[:, 0] = np.arange(len(rows))
+        return predictor.score(rows)
+
+    def base_score(self, resolution: int) -> float:
+        """The score of the smallest subnet at a resolution (its gene)."""
+        return float(self._base_scores[resolution])
+
+    @cached_property
+    def _blocks(self) -> list[npt.NDArray[np.int64]]:
+        """Of each stage: kernel and expand of every option's blocks as kernel * expands + expand, int64[blocks, options].
+
+        An absent block has kernels * expands.
+        """
+        found = []
+        for rows, stage, place in zip(self.options[1:], self.space.stages, self.space.stage_columns, strict=True):
+            pairs = rows[:, place.start + 2 : place.stop].astype(np.int64).T
+            index = pairs[::2] * len(stage.expands) + pairs[1::2]
+            depths = np.asarray(stage.depths)[rows[:, place.start + 1]]
+            absent = np.arange(len(index))[:, None] >= depths
+            found.append(np.where(absent, len(stage.kernels) * len(stage.expands), index))
+        return found
+
+    def cost(self, factors: Factors, part: int, resolution: int) -> Floats:
+        """[widths before, widths, options]; the last stage's has the head's, the stem's the constant."""
+        rows = self.options[part]
+        if part == 0:
+            values = factors.stem[resolution][:, rows[:, 2], rows[:, 3]]  # [widths, options]
+            return np.asarray(values + (factors.constant if factors.reduce is np.add else 0.0))[None]
+        s = part - 1
+        first, later = factors.first[s][resolution], factors.later[s]
+        blocks = self._blocks[s]
+        total = first.reshape(*first.shape[:2], -1)[:, :, blocks[0]]
+        if later is not None:
+            values = later[resolution].reshape(len(later[resolution]), -1)
+            values = np.concatenate([values, np.zeros((len(values), 1))], axis=1)  # the last is an absent block's
+            for block in blocks[1:]:
+                total = factors.reduce(total, values[:, block])
+        if part == len(self.space.stages):
+            total = factors.reduce(total, factors.head[resolution][None, :, None])
+        return np.asarray(total)
+
+    def chain(self, resolution: int, below: list[tuple[Factors, float]]) -> Chain:
+        """The tables of a resolution; `below` are maxima (peak memory) that every term must keep to."""
+        parts = range(len(self.options))
+        costs = tuple(tuple(self.cost(factors, part, resolution) for part in parts) for factors in self.factors)
+        scores, allowed = [], []
+        for part in parts:
+            before = 1 if part == 0 else self.widths[part - 1]
+            scores.append(np.broadcast_to(self._scores[part][resolution], (before, *self._scores[part].shape[1:])))
+            fits = np.zeros(scores[-1].shape, dtype=np.bool_)
+            fits[:, self._levels(self.column(part))] = True
+            for factors, bound in below:
+                fits &= self.cost(factors, part, resolution) <= bound
+            allowed.append(fits)
+        return Chain(tuple(scores), costs, tuple(allowed))

@@ -1,0 +1,1 @@
+"""One answer per device for a fleet."""

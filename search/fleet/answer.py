@@ -1,0 +1,129 @@
+"""Answers for a fleet: one surface per platform and set of limited costs, then every device is a lookup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ofa.space.search_space import Genes
+from search.fleet.surface import Surface, find_surface
+from search.pareto.domination import Indices
+from search.problem.problem import METRICS, Floats, Problem
+
+NAMES = tuple(METRICS)
+"""The columns of every matrix of bounds and costs here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fleet:
+    """Devices and their limits, as columns."""
+
+    devices: tuple[str, ...]
+    """Their names; a fleet may name a device twice."""
+    platforms: tuple[str, ...]
+    """The distinct platforms."""
+    platform: Indices
+    """Of each device: an index into `platforms`, int64[n]."""
+    bounds: Floats
+    """Upper limits, float64[n, NAMES]; infinite where there is none."""
+    confidence: Floats
+    """That latency and energy are to be within the limits with, float64[n]; NaN where the estimate counts."""
+    lines: Indices
+    """Where each is from: the line of its file, int64[n]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Devices that one surface answers."""
+
+    platform: str
+    confidence: float | None
+    surface: Surface
+    rows: Indices
+    """Which devices of the fleet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetAnswer:
+    """The subnet of each device, or what is attainable instead."""
+
+    fleet: Fleet
+    groups: tuple[Group, ...]
+    subnets: Genes
+    """The distinct subnets chosen, int8[subnets, genes]."""
+    top1: Floats
+    """Predicted, of each."""
+    chosen: Indices
+    """Of each device: an index into `subnets`, int64[n]; -1 where its limits are out of reach."""
+    attainable: Floats
+    """float64[n, NAMES]: what limits of a device without a subnet would have to be, NaN elsewhere: `Surface.attainable`."""
+
+
+def answer(
+    fleet: Fleet,
+    problem: Callable[[str, float | None], Problem],
+    rng: np.random.Generator,
+    budget: int,
+    exact: bool = True,
+) -> FleetAnswer:
+    """The most accurate subnet of each device within its limits, by the predictor.
+
+    Args:
+        fleet: the devices.
+        problem: of a platform (as `fleet.platforms` names it) at a confidence, without limits; called once for each.
+        rng: for surfaces that are searched.
+        budget: predictions at most, for each surface that is searched.
+        exact: compute surfaces where that is possible; otherwise all are searched.
+    """
+    groups = tuple(_groups(fleet, problem, rng, budget, exact))
+    picked = np.full(len(fleet.devices), -1, dtype=np.int64)  # rows of all surfaces, one after another
+    attainable = np.full((len(fleet.devices), len(NAMES)), np.nan)
+    offset = 0
+    for group in groups:
+        columns = np.array([NAMES.index(metric) for metric, _ in group.surface.pairs])
+        cells = group.rows[:, None], columns
+        bounds, inverse = np.unique(fleet.bounds[cells], axis=0, return_inverse=True)
+        found = group.surface.lookup(bounds)
+        missing = np.full(bounds.shape, np.nan)
+        for i in np.flatnonzero(found < 0):
+            missing[i] = group.surface.attainable(bounds[i])
+        inverse = inverse.reshape(-1)
+        picked[group.rows] = np.where(found < 0, -1, found + offset)[inverse]
+        attainable[cells] = missing[inverse]
+        offset += len(group.surface.genes)
+    genes = np.concatenate([group.surface.genes for group in groups])
+    top1 = np.concatenate([group.surface.top1 for group in groups])
+    used, at = np.unique(picked[picked >= 0], return_inverse=True)
+    subnets, first, same = np.unique(genes[used], axis=0, return_index=True, return_inverse=True)
+    chosen = np.full(len(picked), -1, dtype=np.int64)
+    chosen[picked >= 0] = same.reshape(-1)[at.reshape(-1)]
+    return FleetAnswer(
+        fleet=fleet, groups=groups, subnets=subnets, top1=top1[used][first], chosen=chosen, attainable=attainable
+    )
+
+
+def _groups(
+    fleet: Fleet, problem: Callable[[str, float | None], Problem], rng: np.random.Generator, budget: int, exact: bool
+) -> Iterator[Group]:
+    """One group per platform, confidence and set of limited costs; a complete surface over more costs serves fewer too."""
+    limited = np.isfinite(fleet.bounds)
+    keys = np.column_stack([fleet.platform, np.nan_to_num(fleet.confidence, nan=0.0), limited])
+    distinct, inverse = np.unique(keys, axis=0, return_inverse=True)
+    most_first = np.lexsort((-distinct[:, 2:].sum(axis=1), distinct[:, 1], distinct[:, 0]))
+    asked: Problem | None = None
+    before: tuple[str, float | None] | None = None
+    complete: list[Surface] = []
+    for i in most_first:
+        platform, sure = fleet.platforms[int(distinct[i, 0])], float(distinct[i, 1]) or None
+        if asked is None or before != (platform, sure):
+            asked, before, complete = problem(platform, sure), (platform, sure), []
+        name = next(iter(asked.costs))
+        pairs = tuple((metric, name) for metric, used in zip(NAMES, distinct[i, 2:], strict=True) if used)
+        surface = next((known for known in complete if set(pairs) <= set(known.pairs)), None)
+        if surface is None:
+            surface = find_surface(asked, pairs, rng, budget, exact)
+            if surface.exact:
+                complete.append(surface)
+        yield Group(platform=platform, confidence=sure, surface=surface, rows=np.flatnonzero(inverse.reshape(-1) == i))

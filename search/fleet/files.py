@@ -1,0 +1,189 @@
+"""Reads the devices of a fleet from a CSV file, and writes the answer as CSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import inf, isfinite, nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ofa.errors import UserError
+from ofa.files.atomic import atomic_write
+from ofa.files.csv_table import read_table
+from ofa.space.search_space import SearchSpace
+from search.fleet.answer import NAMES, Fleet, FleetAnswer
+from search.problem.problem import Floats
+
+REQUIRED = ("platform",)
+OPTIONAL = ("device", *NAMES, "confidence")
+FORMATS = (".csv", ".json")
+UPPER = ("latency_ms", "energy_mj")
+"""Metrics that have an upper bound at a confidence; the others are exact."""
+
+
+def read_fleet(path: str | Path) -> Fleet:
+    """The devices of a CSV file: a column `platform`, optionally `device`, `confidence` and any of the metrics.
+
+    An empty limit is no limit; a device without a name is called by its line.
+
+    Raises:
+        UserError: no such file, no rows, an unknown column, or a value that is none; the message has the line.
+    """
+    table = read_table(path, REQUIRED, OPTIONAL)
+    count = len(table.lines)
+    names = table.columns["platform"]
+    if "" in names:
+        raise UserError(f"{table.place(names.index(''), 'platform')} is empty; each device needs one")
+    platforms = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    devices = table.columns.get("device", [""] * count)
+    bounds = [table.numbers(name, empty=inf) if name in table.columns else [inf] * count for name in NAMES]
+    confidence = table.numbers("confidence", empty=nan) if "confidence" in table.columns else [nan] * count
+    for i, value in enumerate(confidence):
+        if not (0.5 <= value < 1 or value != value):
+            raise UserError(f"{table.place(i, 'confidence')} is {value:g}; must be at least 0.5 and below 1")
+    return Fleet(
+        devices=tuple(name or f"line {line}" for name, line in zip(devices, table.lines, strict=True)),
+        platforms=tuple(platforms),
+        platform=np.array([platforms[name] for name in names], dtype=np.int64),
+        bounds=np.array(bounds).T,
+        confidence=np.array(confidence),
+        lines=np.array(table.lines, dtype=np.int64),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetReport:
+    """What is written: the answer, and what is known of its subnets."""
+
+    space: SearchSpace
+    answer: FleetAnswer
+    costs: Floats
+    """What each device gets would cost on its platform, estimated: float64[n, NAMES]; NaN where unknown."""
+    upper: Floats
+    """Upper bounds of the same at the device's confidence; NaN without one."""
+    std: Floats | None
+    """Of the predicted accuracy of each subnet."""
+    measured: Floats
+    """Measured top-1 of each subnet; NaN where it is not measured."""
+    images: int | None
+    """Validation images of each measurement."""
+
+    @property
+    def ids(self) -> list[str]:
+        """A name for each subnet that is the same in every answer: from its genes."""
+        return [hashlib.sha256(row.tobytes()).hexdigest()[:10] for row in self.answer.subnets]
+
+
+def check_fleet_format(path: Path) -> None:
+    """Raise `UserError` for a file name that no answer can be written to."""
+    if path.suffix.lower() not in FORMATS:
+        raise UserError(f"--out is {path}; with --fleet it is a file, ending in {' or '.join(FORMATS)}")
+
+
+def subnets_file(path: Path) -> Path:
+    """Where the distinct subnets of a CSV answer are."""
+    return path.with_name(f"{path.stem}-subnets.json")
+
+
+def write_fleet(path: Path, report: FleetReport) -> list[Path]:
+    """Write JSON with everything, or a CSV with a line per device and a JSON with the subnets beside it; atomic.
+
+    Returns:
+        The files written.
+    """
+    check_fleet_format(path)
+    subnets = dict(zip(report.ids, _subnets(report), strict=True))
+    if path.suffix.lower() == ".json":
+        document = {"devices": list(_devices(report)), "subnets": subnets, "surfaces": _surfaces(report)}
+        atomic_write(path, json.dumps(document, allow_nan=False) + "\n")
+        return [path]
+    buffer = io.StringIO()
+    writer: csv.DictWriter[str] | None = None
+    for row in _devices(report):
+        if writer is None:
+            writer = csv.DictWriter(buffer, row.keys(), lineterminator="\n")
+            writer.writeheader()
+        attainable = " ".join(f"{name}={value}" for name, value in row["attainable"].items())
+        writer.writerow(row | {"attainable": attainable, "feasible": int(row["feasible"])})
+    atomic_write(path, buffer.getvalue())
+    document = {"subnets": subnets, "surfaces": _surfaces(report)}
+    atomic_write(subnets_file(path), json.dumps(document, allow_nan=False, indent=1) + "\n")
+    return [path, subnets_file(path)]
+
+
+def _devices(report: FleetReport) -> Iterator[dict[str, Any]]:
+    """One row per device; None is unknown, or not asked for."""
+    answer, fleet = report.answer, report.answer.fleet
+    limits = [_plain(column) for column in fleet.bounds.T]
+    costs = [_plain(column) for column in report.costs.T]
+    upper = [_plain(report.upper[:, NAMES.index(name)]) for name in UPPER]
+    attainable = [_plain(column) for column in answer.attainable.T]
+    confidence = _plain(fleet.confidence)
+    accuracies = [np.append(values, nan)[answer.chosen] for values in (answer.top1, _std(report), report.measured)]
+    predicted, std, measured = (_plain(values) for values in accuracies)
+    ids: list[str | None] = [*report.ids, None]
+    for i, chosen in enumerate(answer.chosen.tolist()):
+        yield {
+            "line": int(fleet.lines[i]),
+            "device": fleet.devices[i],
+            "platform": fleet.platforms[fleet.platform[i]],
+            "confidence": confidence[i],
+            **{f"max_{name}": column[i] for name, column in zip(NAMES, limits, strict=True)},
+            "feasible": chosen >= 0,
+            "subnet": ids[chosen],
+            "predicted_top1": predicted[i],
+            "predicted_std": std[i],
+            "measured_top1": measured[i],
+            **{name: column[i] for name, column in zip(NAMES, costs, strict=True)},
+            **{f"upper_{name}": column[i] for name, column in zip(UPPER, upper, strict=True)},
+            "attainable": {name: column[i] for name, column in zip(NAMES, attainable, strict=True) if column[i] is not None},
+        }
+
+
+def _subnets(report: FleetReport) -> Iterator[dict[str, Any]]:
+    """What each distinct subnet is."""
+    answer = report.answer
+    devices = np.bincount(answer.chosen[answer.chosen >= 0], minlength=len(answer.subnets)).tolist()
+    predicted, std, measured = (_plain(values) for values in (answer.top1, _std(report), report.measured))
+    for i, (row, subnet) in enumerate(zip(answer.subnets, report.space.decode(answer.subnets), strict=True)):
+        yield {
+            "devices": devices[i],
+            "predicted_top1": predicted[i],
+            "predicted_std": std[i],
+            "measured_top1": measured[i],
+            "images": None if measured[i] is None else report.images,
+            "genes": row.tolist(),
+            "subnet": subnet.to_dict(),
+        }
+
+
+def _surfaces(report: FleetReport) -> list[dict[str, Any]]:
+    """How the answers were found."""
+    return [
+        {
+            "platform": group.platform,
+            "confidence": group.confidence,
+            "costs": [metric for metric, _ in group.surface.pairs],
+            "devices": len(group.rows),
+            "subnets": len(group.surface.genes),
+            "exact": group.surface.exact,
+            "method": group.surface.method,
+        }
+        for group in report.answer.groups
+    ]
+
+
+def _std(report: FleetReport) -> Floats:
+    return np.full(len(report.answer.subnets), nan) if report.std is None else report.std
+
+
+def _plain(values: Floats) -> list[float | None]:
+    """A column as JSON and CSV hold it."""
+    return [value if isfinite(value) else None for value in values.tolist()]

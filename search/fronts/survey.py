@@ -1,0 +1,164 @@
+"""Everything about one platform's front that is drawn and written: computed here, in one place, without files or figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ofa.space.search_space import Genes, SearchSpace
+from search.exact.solve import exact_front, front_obstacle
+from search.pareto.front import Front, Indices, evolved_front, front_order, hypervolume, spread
+from search.predictors.storage import Predictor
+from search.problem.problem import Costs, Floats, Problem
+
+DEFAULT_POINTS = 11
+BUDGET = 30_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """A space's accuracy against one cost on one platform; costs in the metric's unit, accuracies in [0, 1]."""
+
+    space: SearchSpace
+    metric: str
+    platform: str
+    cloud: Genes
+    """Random subnets, int8[samples, genes]."""
+    cloud_cost: Floats
+    cloud_top1: Floats
+    """Predicted."""
+    front: Genes
+    """The predicted front, cost ascending, int8[points, genes]."""
+    front_cost: Floats
+    front_top1: Floats
+    """Predicted."""
+    front_std: Floats | None
+    """Uncertainty of the prediction; None where the predictor gives none."""
+    front_p90: Floats | None = None
+    """What 9 of 10 measurements of the cost are expected to stay below; None where that is not known, or exact."""
+    largest: Genes
+    """The largest net, int8[1, genes]."""
+    largest_cost: float
+    largest_top1: float
+    """Predicted."""
+    largest_measured: float | None = None
+    """Measured top-1."""
+    measured: Genes
+    """What has been measured of the front, int8[measured, genes], cost ascending; none before `with_measurements`."""
+    measured_cost: Floats
+    measured_top1: Floats
+    images: int | None = None
+    """Validation images of each measurement."""
+
+    def standard_error(self, top1: Floats) -> Floats:
+        """Of a measured accuracy: binomial, from the number of images; it does not count the noise of training."""
+        assert self.images is not None
+        return np.asarray(np.sqrt(top1 * (1 - top1) / self.images))
+
+    def to_measure(self, points: int = DEFAULT_POINTS) -> Genes:
+        """Rows to measure: `points` spread over the front, and the largest net, last."""
+        chosen = spread(self.front_cost, self.front_top1, points)
+        return np.concatenate([self.front[chosen], self.largest])
+
+    def with_measurements(self, genes: Genes, cost: Floats, top1: Floats, images: int) -> Survey:
+        """The same survey with the rows of `to_measure` measured.
+
+        Args:
+            genes: as `to_measure` returned them.
+            cost: of each.
+            top1: measured, of each.
+            images: validation images per measurement.
+        """
+        return replace(
+            self,
+            measured=genes[:-1],
+            measured_cost=cost[:-1],
+            measured_top1=top1[:-1],
+            largest_measured=float(top1[-1]),
+            images=images,
+        )
+
+    @property
+    def measured_p90(self) -> Floats | None:
+        """`front_p90` of the measured rows."""
+        if self.front_p90 is None:
+            return None
+        known = {row.tobytes(): value for row, value in zip(self.front, self.front_p90, strict=True)}
+        return np.array([known[row.tobytes()] for row in self.measured])
+
+    @property
+    def reference(self) -> tuple[float, float]:
+        """Cost and accuracy that hypervolumes are measured from: the worst of the cloud."""
+        return float(self.cloud_cost.max()), float(self.cloud_top1.min())
+
+    def predicted_hypervolume(self) -> float:
+        """Of the predicted front, in the unit of the cost (times a share)."""
+        return hypervolume(self.front_cost, self.front_top1, *self.reference)
+
+    def measured_hypervolume(self) -> float | None:
+        """Of the measured points; None where there are none."""
+        return hypervolume(self.measured_cost, self.measured_top1, *self.reference) if len(self.measured) else None
+
+    def measured_front(self) -> Indices:
+        """Which of the measured rows no other measured row beats, cost ascending."""
+        return front_order(self.measured_cost, self.measured_top1)
+
+
+def predicted_front(problem: Problem, metric: str, platform: str, rng: np.random.Generator, budget: int = BUDGET) -> Front:
+    """Exactly where predictor and costs allow it, else by evolution with `budget` predictions.
+
+    Raises:
+        UserError: the platform does not know the metric.
+    """
+    if front_obstacle(problem, metric, platform) is None:
+        return exact_front(problem, metric, platform)
+    return evolved_front(problem, metric, platform, rng, budget)
+
+
+def survey(
+    space: SearchSpace,
+    predictor: Predictor,
+    costs: Costs,
+    metric: str,
+    platform: str,
+    samples: int,
+    rng: np.random.Generator,
+    budget: int = BUDGET,
+    part: SearchSpace | None = None,
+) -> Survey:
+    """Predict a cloud of random subnets and find the front: exactly where predictor and costs allow it, else by evolution.
+
+    Raises:
+        UserError: the platform does not know the metric.
+    """
+    problem = Problem(space=space, predictor=predictor, costs={platform: costs}, part=part)
+    cloud = problem.domain.sample(samples, rng)
+    front = predicted_front(problem, metric, platform, rng, budget)
+    largest = problem.domain.extremes()[1:]
+    return Survey(
+        space=space,
+        metric=metric,
+        platform=platform,
+        cloud=cloud,
+        cloud_cost=problem.cost(metric, platform, cloud),
+        cloud_top1=problem.top1(cloud),
+        front=front.genes,
+        front_cost=front.cost,
+        front_top1=front.top1,
+        front_std=predictor.std(front.genes),
+        front_p90=_p90(costs, metric, front.genes),
+        largest=largest,
+        largest_cost=float(problem.cost(metric, platform, largest)[0]),
+        largest_top1=float(problem.top1(largest)[0]),
+        measured=largest[:0],
+        measured_cost=np.zeros(0),
+        measured_top1=np.zeros(0),
+    )
+
+
+def _p90(costs: Costs, metric: str, genes: Genes) -> Floats | None:
+    """Where costs know how sure they are."""
+    spread_of = getattr(costs, "spread", None)
+    known = None if spread_of is None else spread_of(metric, genes)
+    return None if known is None or np.array_equal(*known) else np.asarray(known[1])

@@ -1,0 +1,1 @@
+"""Measured subnets: the log, its noise, the closed loop."""

@@ -1,0 +1,166 @@
+"""Measured accuracies of subnets: an append-only JSONL that survives a kill and is never measured twice.
+
+Each line holds the genes, the top-1, on how many validation images, how many of each tenth of them were right (from which
+`measurements.noise` tells how exact it is), and what was measured: the digest of the supernet's weights and the fingerprint
+of its space. The predictor's sample, verified queries and measured fronts share one file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ofa.errors import UserError
+from ofa.files.atomic import append_line, drop_half_a_line
+from ofa.space.search_space import Genes, SearchSpace
+from search.problem.genes import Domain
+from search.problem.problem import Floats
+
+Measure = Callable[[Genes], npt.NDArray[np.bool_]]
+Spread = Callable[[Measure, Genes], Iterable[npt.NDArray[np.bool_]]]
+PARTS = 10
+"""Parts of the validation images that correct answers are counted in."""
+
+
+@dataclass
+class MeasurementLog:
+    """The measurements of one set of weights on a fixed number of validation images; use `open`."""
+
+    path: Path
+    space: SearchSpace
+    weights: str
+    """Digest of the supernet's weights."""
+    images: int
+    """Validation images per measurement."""
+    known: dict[bytes, float] = field(default_factory=dict)
+    """Top-1 by the bytes of the genes."""
+    correct: dict[bytes, list[int]] = field(default_factory=dict)
+    """Correct answers in each part of the images; lines written before version 0.2 have none."""
+
+    @classmethod
+    def open(cls, path: str | Path, space: SearchSpace, weights: str, images: int) -> MeasurementLog:
+        """Read what has been measured; a line cut short by a kill is dropped, lines on other numbers of images are kept.
+
+        Raises:
+            UserError: a damaged line, or one measured on another space or other weights.
+        """
+        log = cls(Path(path), space, weights, images)
+        if log.path.exists():
+            drop_half_a_line(log.path)
+            for number, line in enumerate(log.path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+                log._read(f"{log.path}:{number}", line)
+        return log
+
+    def top1(
+        self,
+        genes: Genes,
+        measure: Measure,
+        progress: Callable[[Genes], Iterable[Genes]] | None = None,
+        spread: Spread = map,
+    ) -> Floats:
+        """Measured top-1 of canonical rows, float64[n]; what is not known yet is measured and appended, one at a time.
+
+        Args:
+            genes: int8[n, genes].
+            measure: which images one row of genes classifies right, bool[images].
+            progress: wraps the rows that have to be measured (a progress bar).
+            spread: applies `measure` to all rows, in order: by itself, or with other processes.
+        """
+        new = {row.tobytes(): row for row in genes if row.tobytes() not in self.known}  # a row may be asked for twice
+        rows = np.array(list(new.values()), dtype=np.int8).reshape(-1, genes.shape[1])
+        rows = np.unique(rows, axis=0)  # in order: subnets that start alike follow each other, and share that work
+        shown = progress(rows) if progress and len(rows) else rows
+        for right, row in zip(spread(measure, rows), shown, strict=True):
+            self._append(row, right)
+        return np.array([self.known[row.tobytes()] for row in genes], dtype=np.float64)
+
+    def has(self, genes: Genes) -> list[bool]:
+        """Which rows have been measured."""
+        return [row.tobytes() in self.known for row in genes]
+
+    def parts(self, genes: Genes) -> npt.NDArray[np.float64] | None:
+        """Top-1 of measured rows on each part of the images, float64[n, parts]; None where a row's were not recorded."""
+        counts = [self.correct.get(row.tobytes()) for row in genes]
+        sizes = np.array([len(part) for part in _parts(np.zeros(self.images))])
+        return None if None in counts else np.array(counts, dtype=np.float64).reshape(len(genes), len(sizes)) / sizes
+
+    def _append(self, row: Genes, right: npt.NDArray[np.bool_]) -> None:
+        assert right.shape == (self.images,)
+        top1, counts = float(right.mean()), [int(part.sum()) for part in _parts(right)]
+        entry = {
+            "genes": row.tolist(),
+            "top1": top1,
+            "images": self.images,
+            "correct": counts,
+            "split": "validation",
+            "space": self.space.fingerprint,
+            "weights": self.weights,
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        append_line(self.path, json.dumps(entry, allow_nan=False))
+        self.known[row.tobytes()], self.correct[row.tobytes()] = top1, counts
+
+    def _read(self, place: str, line: str) -> None:
+        try:
+            entry = json.loads(line)
+            genes, top1, images = entry["genes"], float(entry["top1"]), entry["images"]
+            space, weights = entry["space"], entry["weights"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{place}: not a measurement ({error}); remove the line to measure that subnet again") from None
+        if space != self.space.fingerprint:
+            raise UserError(
+                f"{place}: measured on a space with fingerprint {space}; {self.space.name} has {self.space.fingerprint}"
+            )
+        if weights != self.weights:
+            raise UserError(
+                f"{place}: measured on weights {weights}; the run has {self.weights} now; "
+                "move the file away to measure again"
+            )
+        if not 0 <= top1 <= 1:
+            raise UserError(f"{place}: top1 is {top1}; must be between 0 and 1")
+        self.space.decode(genes)
+        if images == self.images:
+            key = np.array(genes, dtype=np.int8).tobytes()
+            self.known[key] = top1
+            if "correct" in entry:
+                self.correct[key] = self._counts(place, entry["correct"], top1)
+
+    def _counts(self, place: str, counts: object, top1: float) -> list[int]:
+        parts = len(_parts(np.zeros(self.images)))
+        right = round(top1 * self.images)
+        if not isinstance(counts, list) or len(counts) != parts or sum(map(int, counts)) != right:
+            raise UserError(f"{place}: correct is {counts}; must be {parts} counts that add up to {right}")
+        return counts
+
+
+def _parts(images: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    return np.array_split(images, min(PARTS, len(images)))
+
+
+def sample_plan(space: SearchSpace, samples: int, rng: np.random.Generator) -> Genes:
+    """The subnets to measure: the largest, the smallest, then distinct random ones; a longer plan starts like a shorter one.
+
+    Raises:
+        UserError: fewer than 2 samples, or more than the space has subnets.
+    """
+    if samples < 2:
+        raise UserError(f"samples is {samples}; must be at least 2")
+    if samples > space.count():
+        raise UserError(f"samples is {samples}, but {space.name} has only {space.count()} subnets")
+    plan: dict[bytes, Sequence[int]] = {}
+    for row in Domain(space).extremes()[::-1]:
+        plan[row.tobytes()] = row
+    for _ in range(1000):
+        for row in space.sample(256, rng):
+            plan.setdefault(row.tobytes(), row)
+        if len(plan) >= samples:
+            break
+    else:
+        raise UserError(f"{space.name}: only {len(plan)} distinct subnets in 256,000 random ones; samples is {samples}")
+    return np.array(list(plan.values()), dtype=np.int8)[:samples]

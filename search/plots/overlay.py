@@ -1,0 +1,39 @@
+"""Points to draw beside a front: published networks, or a user's own measurements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ofa.errors import UserError
+from ofa.files.csv_table import read_table
+from search.problem.problem import METRICS, Floats
+
+REQUIRED = ("name", "top1")
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """Named points."""
+
+    names: tuple[str, ...]
+    cost: Floats
+    top1: Floats
+    """In [0, 1]."""
+
+
+def read_overlay(path: str | Path, metric: str) -> Overlay:
+    """The points of a CSV file with the columns `name`, `top1` (a share) and the metric; other metrics may stand beside it.
+
+    Raises:
+        UserError: as `ofa.files.csv_table.read_table`; a cost that is no positive number, or an accuracy that is no share.
+    """
+    others = [name for name in METRICS if name != metric]
+    table = read_table(path, (*REQUIRED, metric), others)
+    cost, top1 = table.numbers(metric), table.numbers("top1")
+    for i, value in enumerate(top1):
+        if value > 1:
+            raise UserError(f"{table.place(i, 'top1')} is {value:g}; must be a share of at most 1 (0.76 is 76%)")
+    return Overlay(tuple(table.columns["name"]), np.array(cost), np.array(top1))

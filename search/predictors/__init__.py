@@ -1,0 +1,1 @@
+"""Genes to accuracy, with its uncertainty."""

@@ -1,0 +1,79 @@
+"""The one map from genes to numbers that accuracy models use.
+
+Every feature depends on one stage and the resolution only, so a model that is linear in them (before its link function) is
+stage-additive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ofa.errors import UserError
+from ofa.space.search_space import Genes, SearchSpace
+from search.problem.genes import present
+
+FEATURE_SETS = ("choices", "choices+stages")
+
+
+class FeatureMap:
+    """Features of subnets of a space.
+
+    `choices` is one indicator per gene and choice; those of absent blocks are all 0. `choices+stages` adds per stage the
+    logarithms (returns diminish) of its depth, its summed expand ratios and its summed kernels, alone and times the
+    resolution.
+    """
+
+    def __init__(self, space: SearchSpace, kind: str) -> None:
+        if kind not in FEATURE_SETS:
+            raise UserError(f"features are {kind!r}; known are {', '.join(FEATURE_SETS)}")
+        self.space = space
+        self.kind = kind
+        levels = [np.arange(len(gene.choices)) if len(gene.choices) > 1 else np.arange(0) for gene in space.genes]
+        self.gene = np.repeat(np.arange(len(levels)), [len(level) for level in levels])
+        """The gene that each indicator looks at, int64[indicators]."""
+        self._level = np.concatenate(levels).astype(np.int8)
+
+    def __call__(self, genes: Genes) -> npt.NDArray[np.float64]:
+        """int8[n, genes] to float64[n, features]."""
+        used = present(self.space, genes)
+        choices = self.choices(genes, used)
+        if self.kind == "choices":
+            return np.asarray(choices, dtype=np.float64)
+        return np.concatenate([choices, self._stages(genes, used)], axis=1, dtype=np.float64)
+
+    def choices(
+        self, genes: Genes, used: npt.NDArray[np.bool_], columns: npt.NDArray[np.int64] | slice = slice(None)
+    ) -> npt.NDArray[np.bool_]:
+        """The indicators, or some columns of them, bool[n, columns]; `used` is which genes mean something."""
+        gene = self.gene[columns]
+        return np.asarray((genes[:, gene] == self._level[columns]) & used[:, gene])
+
+    def _stages(self, genes: Genes, used: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        resolutions = np.log(np.asarray(self.space.resolutions, dtype=np.float64))
+        resolution = (resolutions - resolutions.mean())[genes[:, 0]]
+        columns = []
+        for stage, at in zip(self.space.stages, self.space.stage_columns, strict=True):
+            blocks, in_use = genes[:, at.start + 2 : at.stop], used[:, at.start + 2 : at.stop]
+            totals = []
+            if len(stage.depths) > 1:
+                totals.append(np.log(np.asarray(stage.depths, dtype=np.float64))[genes[:, at.start + 1]])
+            for offset, choices in ((0, stage.kernels), (1, stage.expands)):
+                if len(choices) > 1:
+                    totals.append(_log_sum(choices, blocks[:, offset::2], in_use[:, offset::2]))
+            columns += [column for total in totals for column in (total, total * resolution)]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(genes), 0))
+
+
+def _log_sum(choices: Sequence[float], genes: Genes, used: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Logarithm of a choice summed over the blocks in use, float64[n]."""
+    return np.asarray(np.log((np.asarray(choices, dtype=np.float64)[genes] * used).sum(axis=1)))
+
+
+def standard(features: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean and standard deviation of each feature; infinite for one that never varies, which is then standardised to 0."""
+    scale = features.std(axis=0)
+    scale[scale < 1e-9] = np.inf
+    return features.mean(axis=0), scale

@@ -1,0 +1,200 @@
+"""Accuracy of subnets by ridge regression and an ensemble of small networks that corrects it.
+
+The networks see the features of all stages together, so they can learn what a sum over stages cannot. Each is trained on its
+own random four fifths of the samples to predict the ridge's residuals. Their disagreement, and their error on the fifth that
+each has not seen, give the uncertainty (ensembles as in Lakshminarayanan et al., arXiv 1612.01474). All in numpy: a fit
+takes a second, and torch stays out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ofa.space.search_space import Genes, SearchSpace
+from search.predictors.features import FeatureMap, standard
+from search.predictors.regression import check_samples, expit, logit, top1_std
+from search.predictors.ridge import RidgePredictor, fit_ridge
+from search.problem.problem import Floats
+
+Weights = npt.NDArray[np.float32]
+
+MEMBERS = 6
+HIDDEN = 32
+STEPS = 200
+BATCH = 512
+"""Samples per step; all when there are fewer."""
+PEAK_RATE = 0.01
+DECAY = 1.0
+"""Decoupled weight decay per unit of learning rate (AdamW, arXiv 1711.05101)."""
+KEPT = 0.8
+"""Share of the samples that a member is trained on."""
+CHUNK = 1024
+"""Rows predicted at once, so that they stay in the cache."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MLPPredictor:
+    """Top-1 of the subnets of a space; make one with `fit_mlp`."""
+
+    kind: ClassVar[str] = "mlp"
+    FEATURES: ClassVar[str] = "choices+stages"
+
+    base: RidgePredictor
+    offset: Floats
+    """Mean of each feature, float64[features]."""
+    scale: Floats
+    """Standard deviation of each feature, float64[features]."""
+    layers: tuple[Weights, ...]
+    """Weight float32[members, inputs, outputs] and bias float32[members, 1, outputs] of each layer; ReLU between."""
+    unit: float
+    """Score per unit of output."""
+    noise: float
+    """Variance of a measurement's score around the ensemble's mean that the members' disagreement does not explain."""
+
+    @property
+    def space(self) -> SearchSpace:
+        """The space of the genes."""
+        return self.base.space
+
+    @property
+    def samples(self) -> int:
+        """Subnets fitted."""
+        return self.base.samples
+
+    def top1(self, genes: Genes) -> Floats:
+        """Predicted top-1, float64[n] in (0, 1)."""
+        return expit(self.base.score(genes) + self._corrections(genes).mean(axis=0))
+
+    def std(self, genes: Genes) -> Floats:
+        """Standard deviation of what a measurement would give, float64[n]: model error and noise of the measurements."""
+        corrections = self._corrections(genes)
+        score = self.base.score(genes) + corrections.mean(axis=0)
+        return top1_std(score, self.noise + corrections.var(axis=0, ddof=1))
+
+    def _corrections(self, genes: Genes) -> Floats:
+        """What each member adds to the ridge's score, float64[members, n]."""
+        parts = []
+        for i in range(0, max(len(genes), 1), CHUNK):
+            x = ((self._features(genes[i : i + CHUNK]) - self.offset) / self.scale).astype(np.float32)
+            parts.append(self.unit * _forward(self.layers, x)[-1][..., 0].astype(np.float64))
+        return np.concatenate(parts, axis=1)
+
+    @cached_property
+    def _features(self) -> FeatureMap:
+        return FeatureMap(self.space, self.FEATURES)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What is stored as arrays."""
+        layers = {f"layer{i}": layer for i, layer in enumerate(self.layers)}
+        base = {f"ridge_{name}": array for name, array in self.base.arrays().items()}
+        return {"offset": self.offset, "scale": self.scale, **layers, **base}
+
+    def facts(self) -> dict[str, Any]:
+        """What is stored as JSON."""
+        return {**self.base.facts(), "unit": self.unit, "noise": self.noise}
+
+    @classmethod
+    def restore(cls, space: SearchSpace, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> MLPPredictor:
+        """The inverse of `arrays` and `facts`; raises `ValueError` when shapes do not fit."""
+        base = {name.removeprefix("ridge_"): array for name, array in arrays.items() if name.startswith("ridge_")}
+        layers = tuple(arrays[f"layer{i}"].astype(np.float32) for i in range(sum("layer" in name for name in arrays)))
+        return cls(
+            base=RidgePredictor.restore(space, base, facts),
+            offset=arrays["offset"].astype(np.float64),
+            scale=arrays["scale"].astype(np.float64),
+            layers=layers,
+            unit=float(facts["unit"]),
+            noise=float(facts["noise"]),
+        )
+
+    def describe(self) -> str:
+        """What the model is made of."""
+        return f"{len(self.layers[0])} networks of {self.layers[0].shape[2]} hidden units that correct a ridge"
+
+
+def fit_mlp(space: SearchSpace, genes: Genes, top1: npt.ArrayLike, seed: int = 0) -> MLPPredictor:
+    """Fit to measured subnets. Arguments and errors as `fit_ridge`; the same seed gives the same predictor."""
+    accuracies = check_samples(genes, top1)
+    base, rng = fit_ridge(space, genes, accuracies), np.random.default_rng(seed)
+    raw = FeatureMap(space, MLPPredictor.FEATURES)(genes)
+    offset, scale = standard(raw)
+    x = ((raw - offset) / scale).astype(np.float32)
+    wrong = logit(accuracies) - base.score(genes)
+    unit = max(float(wrong.std()), 1e-12)
+    seen = np.stack([rng.permutation(len(x)) < KEPT * len(x) for _ in range(MEMBERS)])
+    layers = _train(x, (wrong / unit).astype(np.float32), seen, rng)
+    outputs = unit * _forward(layers, x)[-1][..., 0].astype(np.float64)  # [members, samples]
+    return MLPPredictor(
+        base=base,
+        offset=offset,
+        scale=scale,
+        layers=layers,
+        unit=unit,
+        noise=_unexplained(outputs, wrong, ~seen, base.leverage(genes)),
+    )
+
+
+def _unexplained(outputs: Floats, targets: Floats, unseen: npt.NDArray[np.bool_], leverage: Floats) -> float:
+    """Mean squared error on subnets that neither the members nor the ridge have seen, less the members' disagreement.
+
+    A sample is unseen by a few members only, and the mean of few is further off than that of all.
+    """
+    members = unseen.sum(axis=0)
+    known = members > 0
+    mean = (outputs * unseen).sum(axis=0)[known] / members[known]
+    error = np.mean(((mean - targets[known]) / (1 - leverage[known])) ** 2)
+    disagreement = outputs.var(axis=0, ddof=1).mean()
+    fewer = np.mean(1 / members[known]) - 1 / len(outputs)
+    return max(float(error - disagreement * (1 + fewer)), float(error) / 10, 1e-12)
+
+
+def _forward(layers: tuple[Weights, ...], x: Weights) -> list[Weights]:
+    """What enters each layer and what leaves the last, float32[members, n, ...] each."""
+    values = [np.broadcast_to(x, (len(layers[0]), *x.shape[-2:]))]
+    for i in range(0, len(layers), 2):
+        out = values[-1] @ layers[i] + layers[i + 1]
+        values.append(np.maximum(out, 0) if i + 2 < len(layers) else out)
+    return values
+
+
+def _gradients(layers: tuple[Weights, ...], x: Weights, error_weight: Weights, targets: Weights) -> list[Weights]:
+    """Of the weighted squared error with respect to each layer."""
+    values = _forward(layers, x)
+    gradient = 2 * error_weight[..., None] * (values[-1] - targets[..., None])
+    found: list[Weights] = []
+    for i in range(len(layers) - 2, -1, -2):
+        before = values[i // 2]
+        found += [gradient.sum(axis=1, keepdims=True), before.transpose(0, 2, 1) @ gradient]
+        if i:
+            gradient = (gradient @ layers[i].transpose(0, 2, 1)) * (before > 0)
+    return found[::-1]
+
+
+def _train(x: Weights, targets: Weights, seen: npt.NDArray[np.bool_], rng: np.random.Generator) -> tuple[Weights, ...]:
+    """AdamW with a cosine learning rate, all members at once."""
+    sizes = (x.shape[1], HIDDEN, HIDDEN, 1)
+    layers: list[Weights] = []
+    for inputs, outputs in pairwise(sizes):
+        layers.append((rng.normal(size=(len(seen), inputs, outputs)) * np.sqrt(2 / inputs)).astype(np.float32))
+        layers.append(np.zeros((len(seen), 1, outputs), dtype=np.float32))
+    layers[-2] *= np.float32(0.1)  # starts close to the ridge
+    first, second = ([np.zeros_like(layer) for layer in layers] for _ in range(2))
+    for step in range(1, STEPS + 1):
+        rows = slice(None) if len(x) <= BATCH else rng.choice(len(x), BATCH, replace=False)
+        inside = seen[:, rows].astype(np.float32)
+        weight = inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)
+        rate = PEAK_RATE * 0.5 * (1 + np.cos(np.pi * step / STEPS))
+        for i, gradient in enumerate(_gradients(tuple(layers), x[rows], weight, targets[rows])):
+            first[i] += np.float32(0.1) * (gradient - first[i])
+            second[i] += np.float32(0.001) * (gradient**2 - second[i])
+            update = (first[i] / (1 - 0.9**step)) / (np.sqrt(second[i] / (1 - 0.999**step)) + 1e-8)
+            decay = DECAY if i % 2 == 0 else 0.0
+            layers[i] = (layers[i] - rate * (update + decay * layers[i])).astype(np.float32)
+    return tuple(layers)

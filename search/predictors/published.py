@@ -1,0 +1,170 @@
+"""The published package's accuracy predictors: small networks over one-hot architectures.
+
+Cai et al., https://github.com/mit-han-lab/once-for-all. Both have three hidden layers of 400 and ReLU, and inputs that are 1
+where a choice is taken; those of absent blocks are 0. torch only reads the file; the network runs in numpy.
+
+- mbv3-w1.2, 128 inputs: kernel (20 blocks x 3), expand (20 x 3), resolution 112 to 224 in steps of 16.
+- resnet50, 82 inputs: resolution (8; there is no 208), whether the stem has its optional convolution (2), widths of the
+  stem's inner and outer convolutions and of the stages (6 x 3), expand (18 blocks x 3).
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ofa.errors import UserError
+from ofa.space.search_space import Genes, SearchSpace, load_space
+from search.problem.genes import present
+from search.problem.problem import Floats
+
+Layers = tuple[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]], ...]
+HIDDEN = 400
+CHUNK = 192
+"""Rows at a time: two layers of them fit the processor's second-level cache, a third faster than all rows at once."""
+RESOLUTIONS = {
+    "mbv3-w1.2": tuple(range(112, 225, 16)),
+    "resnet50": (128, 144, 160, 176, 192, 224, 240, 256),
+}
+INPUTS = {"mbv3-w1.2": 128, "resnet50": 82}
+SPELLINGS = {
+    "mbv3-w1.2": [("0.weight", "0.bias"), ("2.weight", "2.bias"), ("4.weight", "4.bias"), ("6.weight", "6.bias")],
+    "resnet50": [
+        ("layers.0.0.weight", "layers.0.0.bias"),
+        ("layers.1.0.weight", "layers.1.0.bias"),
+        ("layers.2.0.weight", "layers.2.0.bias"),
+        ("layers.3.weight", "base_acc"),
+    ],
+}
+"""Weight and bias of each layer, as the published files name them."""
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedPredictor:
+    """Top-1 of the subnets of mbv3-w1.2 or resnet50 on ImageNet, as the published package predicts it."""
+
+    space: SearchSpace
+    resolutions: tuple[int, ...]
+    """Those that it was fitted to."""
+    gene: npt.NDArray[np.int64]
+    """The gene that each input looks at, int64[inputs]."""
+    level: npt.NDArray[np.int64]
+    """The choice of that gene for which the input is 1, int64[inputs]; -1 where the space does not have it."""
+    layers: Layers
+    """Weight [inputs, outputs] and bias of each layer; ReLU between. float32, as in the package: twice as fast as float64
+    and equal to 1e-7, below which the same subnet may differ from batch to batch."""
+
+    def top1(self, genes: Genes) -> Floats:
+        """Predicted top-1, float64[n]; raises `UserError` for a resolution it was not fitted to."""
+        features = self.features(genes)
+        top1 = np.empty(len(features))
+        rooms = np.empty((2, min(CHUNK, len(features)), HIDDEN), dtype=np.float32)
+        for start in range(0, len(features), CHUNK):
+            x = features[start : start + CHUNK]
+            for i, (weight, bias) in enumerate(self.layers[:-1]):
+                x = np.matmul(x, weight, out=rooms[i % 2, : len(x)])
+                x += bias
+                np.maximum(x, 0, out=x)
+            weight, bias = self.layers[-1]
+            top1[start : start + CHUNK] = (x @ weight + bias)[:, 0]
+        return top1
+
+    def std(self, genes: Genes) -> None:
+        """Unknown: the published files carry no uncertainty."""
+
+    def features(self, genes: Genes) -> npt.NDArray[np.float32]:
+        """The inputs, float32[n, 128 or 82]."""
+        resolution = np.asarray(self.space.resolutions)[genes[:, 0]]
+        unknown = resolution[~np.isin(resolution, self.resolutions)]
+        if len(unknown):
+            raise UserError(
+                f"the published predictor does not know resolution {unknown[0]}; known are {list(self.resolutions)}: "
+                "search in space.restrict(resolutions=...)"
+            )
+        used = np.where(present(self.space, genes), genes, -2)  # an absent block is no choice of any input
+        on = used.take(self.gene, axis=1) == self.level
+        return np.asarray(on, dtype=np.float32)
+
+
+def load_published(path: str | Path, space: SearchSpace) -> PublishedPredictor:
+    """Read a published `.pth` file for mbv3-w1.2 or resnet50, for that space or a part of it with fewer resolutions.
+
+    Raises:
+        UserError: no such file, another kind of file, or another space.
+    """
+    path = Path(path)
+    state = _read(path)
+    name = next((name for name in SPELLINGS if set(state) == {key for pair in SPELLINGS[name] for key in pair}), None)
+    if name is None or not _fits(state, name):
+        raise UserError(
+            f"{path}: not one of the published predictors, of mbv3-w1.2 (128 inputs) and resnet50 (82 inputs), "
+            "with three hidden layers of 400"
+        )
+    whole = load_space(name)
+    same = all(getattr(space, part) == getattr(whole, part) for part in ("block", "stem", "stages", "classes"))
+    if not same:
+        raise UserError(
+            f"{path}: the predictor is for space {name} with fingerprint {whole.fingerprint}; "
+            f"{space.name} has fingerprint {space.fingerprint}"
+        )
+    gene, level = _inputs(space, name)
+    layers = tuple(
+        (np.ascontiguousarray(_normal(state[weight]).T), _normal(state[bias])) for weight, bias in SPELLINGS[name]
+    )
+    return PublishedPredictor(space, RESOLUTIONS[name], gene, level, layers)
+
+
+def _fits(state: dict[str, npt.NDArray[np.float32]], name: str) -> bool:
+    sizes = (INPUTS[name], HIDDEN, HIDDEN, HIDDEN, 1)
+    return all(
+        state[weight].shape == (sizes[i + 1], sizes[i]) and state[bias].shape == (sizes[i + 1],)
+        for i, (weight, bias) in enumerate(SPELLINGS[name])
+    )
+
+
+def _normal(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Without the subnormal numbers (resnet50's file is full of them), which are slow to multiply and change nothing."""
+    return np.where(np.abs(values) < np.finfo(np.float32).tiny, np.float32(0), values)
+
+
+def _inputs(space: SearchSpace, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Gene and choice of each input, in the order of the published encoders."""
+    column = {gene.name: i for i, gene in enumerate(space.genes)}
+    resolutions = [(0, space.resolutions.index(size) if size in space.resolutions else -1) for size in RESOLUTIONS[name]]
+
+    def one_hot(names: list[str]) -> list[tuple[int, int]]:
+        return [(column[name], level) for name in names for level in range(len(space.genes[column[name]].choices))]
+
+    def blocks(what: str) -> list[str]:
+        return [
+            f"stages[{g.stage}].blocks[{g.block}].{what}"
+            for g in space.genes
+            if g.name.endswith(what) and g.stage in elastic
+        ]
+
+    elastic = [i for i, stage in enumerate(space.stages) if len(stage.expands) > 1]
+    if name == "mbv3-w1.2":
+        pairs = one_hot(blocks("kernel")) + one_hot(blocks("expand")) + resolutions
+    else:
+        widths = ["stem.hidden", "stem.width", *(f"stages[{s}].width" for s in elastic)]
+        pairs = resolutions + one_hot(["stem.depth"]) + one_hot(widths) + one_hot(blocks("expand"))
+    gene, level = np.array(pairs, dtype=np.int64).T
+    return gene, level
+
+
+def _read(path: Path) -> dict[str, npt.NDArray[np.float32]]:
+    import torch
+
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return {key: np.asarray(value.numpy(), dtype=np.float32) for key, value in state.items()}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (RuntimeError, pickle.UnpicklingError, AttributeError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not a state dict that torch can load safely: {reason}") from None

@@ -1,0 +1,147 @@
+"""Accuracy of subnets by Bayesian linear regression on the logit of top-1.
+
+With a Gaussian prior on the weights the posterior mean is ridge regression, and the posterior gives the uncertainty (Bishop,
+Pattern Recognition and Machine Learning, section 3.3). Features and penalty are those with the smallest leave-one-out error,
+which is exact and closed-form here, so a fit takes milliseconds. The logit keeps predictions inside (0, 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ofa.space.search_space import Genes, SearchSpace
+from search.predictors.features import FEATURE_SETS, FeatureMap, standard
+from search.predictors.regression import check_samples, expit, linear_score, logit, solve, top1_std, with_intercept
+from search.problem.problem import Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class RidgePredictor:
+    """Top-1 of the subnets of a space; make one with `fit_ridge`."""
+
+    kind: ClassVar[str] = "ridge"
+    ARRAYS: ClassVar[tuple[str, ...]] = ("offset", "scale", "weights", "spread")
+
+    space: SearchSpace
+    features: str
+    """One of `FEATURE_SETS`."""
+    penalty: float
+    samples: int
+    """Subnets fitted."""
+    offset: Floats
+    """Mean of each feature, float64[features]."""
+    scale: Floats
+    """Standard deviation of each feature, float64[features]."""
+    weights: Floats
+    """Of the standardised features, then the intercept, float64[features + 1]."""
+    spread: Floats
+    """Matrix that takes from the prior variance what the samples explain, float64[features + 1, rank]."""
+    variance: float
+    """Prior variance of a weight, calibrated on the leave-one-out errors."""
+
+    def top1(self, genes: Genes) -> Floats:
+        """Predicted top-1, float64[n] in (0, 1)."""
+        return expit(self.score(genes))
+
+    def score(self, genes: Genes) -> Floats:
+        """The logit of `top1`, float64[n]: a sum of terms that each depend on one stage and the resolution."""
+        features = FeatureMap(self.space, self.features)
+        return linear_score(features, genes, self.weights, self.offset, self.scale)
+
+    def stage_scores(self, genes: Genes, base: Genes) -> Floats:
+        """`score(genes) - score(base)` at every resolution, float64[resolutions, n]; resolution genes are ignored.
+
+        The features are linear in the logarithm of the resolution (`predictors.features`), so two resolutions give all.
+        """
+        ends = []
+        for resolution in {0, len(self.space.resolutions) - 1}:
+            rows = np.concatenate([base[:1], genes])
+            rows[:, 0] = resolution
+            score = self.score(rows)
+            ends.append(score[1:] - score[0])
+        logs = np.log(np.asarray(self.space.resolutions, dtype=np.float64))
+        along = (logs - logs[0]) / max(logs[-1] - logs[0], 1e-12)
+        return np.asarray(ends[0] + along[:, None] * (ends[-1] - ends[0]))
+
+    def std(self, genes: Genes) -> Floats:
+        """Standard deviation of what a measurement would give, float64[n]: model error and noise of the measurements."""
+        return top1_std(self.score(genes), self.variance * (self.penalty + self._left(genes)))
+
+    def leverage(self, genes: Genes) -> Floats:
+        """How much the measurement of each fitted subnet decides its own prediction, float64[n] in [0, 1).
+
+        A leave-one-out residual is the residual over one minus it.
+        """
+        return np.minimum(self._left(genes) / self.penalty, 1 - 1e-9)
+
+    def _left(self, genes: Genes) -> Floats:
+        """Prior variance that the samples have not explained, float64[n]."""
+        x = self._design(genes)
+        return np.asarray(np.maximum((x**2).sum(axis=1) - ((x @ self.spread) ** 2).sum(axis=1), 0))
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What is stored as arrays."""
+        return {name: getattr(self, name) for name in self.ARRAYS}
+
+    def facts(self) -> dict[str, Any]:
+        """What is stored as JSON."""
+        return {name: getattr(self, name) for name in ("features", "samples", "penalty", "variance")}
+
+    @classmethod
+    def restore(cls, space: SearchSpace, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> RidgePredictor:
+        """The inverse of `arrays` and `facts`; raises `ValueError` when shapes do not fit."""
+        return cls(
+            space=space,
+            features=facts["features"],
+            samples=int(facts["samples"]),
+            penalty=float(facts["penalty"]),
+            variance=float(facts["variance"]),
+            **{name: arrays[name].astype(np.float64) for name in cls.ARRAYS},
+        )
+
+    def describe(self) -> str:
+        """What was chosen inside the fit."""
+        return f"features {self.features}, penalty {self.penalty:g}, both by leave-one-out"
+
+    def _design(self, genes: Genes) -> Floats:
+        return with_intercept((FeatureMap(self.space, self.features)(genes) - self.offset) / self.scale)
+
+
+def fit_ridge(space: SearchSpace, genes: Genes, top1: npt.ArrayLike) -> RidgePredictor:
+    """Fit to measured subnets; features and penalty by leave-one-out.
+
+    Args:
+        space: the space of the genes.
+        genes: int8[n, genes], canonical, n >= 8.
+        top1: measured top-1 accuracies, float64[n] in [0, 1].
+
+    Raises:
+        UserError: too few samples, or accuracies that are none.
+    """
+    accuracies = check_samples(genes, top1)
+    return min((_fit(space, kind, genes, accuracies) for kind in FEATURE_SETS), key=lambda pair: pair[0])[1]
+
+
+def _fit(space: SearchSpace, kind: str, genes: Genes, top1: Floats) -> tuple[float, RidgePredictor]:
+    """The best penalty for one set of features: its leave-one-out squared error, and the fitted model."""
+    raw = FeatureMap(space, kind)(genes)
+    offset, scale = standard(raw)
+    x = with_intercept((raw - offset) / scale)
+    solution = solve(x @ x.T, logit(top1))
+    predictor = RidgePredictor(
+        space=space,
+        features=kind,
+        penalty=solution.penalty,
+        samples=len(genes),
+        offset=offset,
+        scale=scale,
+        weights=x.T @ solution.dual,
+        spread=x.T @ solution.spread,
+        variance=solution.variance,
+    )
+    return solution.error, predictor

@@ -1,0 +1,94 @@
+"""Every kind of predictor, and which one to use: the one that ranks held-out subnets best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from ofa.errors import UserError
+from ofa.space.search_space import Genes, SearchSpace
+from search.exact.stage_tables import StageAdditive
+from search.predictors.mlp import fit_mlp
+from search.predictors.ridge import fit_ridge
+from search.predictors.stage_additive import fit_stage_additive
+from search.predictors.storage import FittedPredictor
+from search.predictors.validation import Report, cross_validate
+from search.problem.problem import Floats
+
+FITS: dict[str, Callable[[SearchSpace, Genes, Floats], FittedPredictor]] = {
+    "ridge": fit_ridge,
+    "stage-additive": fit_stage_additive,
+    "mlp": fit_mlp,
+}
+"""From a space, measured genes and their top-1 to a predictor; the kinds that each win somewhere (`docs/search.md`)."""
+AUTO = "auto"
+EXACTNESS = 0.01
+"""Kendall tau that a kind must be ahead by if searching it is not exact (`search.exact.solve`)."""
+FOLDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """A fitted predictor and how its kind came out against the others."""
+
+    predictor: FittedPredictor
+    reports: Mapping[str, Report]
+    """Cross-validation of every kind that was tried."""
+    why: str
+
+    @property
+    def report(self) -> Report:
+        """Cross-validation of the kind that was taken."""
+        return self.reports[self.predictor.kind]
+
+    def lines(self) -> list[str]:
+        """A table of the kinds, for people."""
+        return [
+            f"{kind:18} tau {report.kendall_tau:.3f}, error {100 * report.mean_absolute_error:.3f} points,"
+            f" {100 * report.within_1_std:.0f}% within 1 std, {100 * report.within_2_std:.0f}% within 2"
+            for kind, report in self.reports.items()
+        ]
+
+
+def kinds_of(name: str) -> tuple[str, ...]:
+    """The kinds that a name stands for; raises `UserError` for an unknown one."""
+    if name != AUTO and name not in FITS:
+        raise UserError(f"kind is {name!r}; available are {AUTO}, {', '.join(FITS)}")
+    return tuple(FITS) if name == AUTO else (name,)
+
+
+def select(
+    space: SearchSpace, genes: Genes, top1: Floats, kinds: Sequence[str], seed: int, scored: int | None = None
+) -> Selection:
+    """Cross-validate each kind on the same folds, and fit the best one to everything.
+
+    Args:
+        space: the space of the genes.
+        genes: measured subnets, int8[n, genes].
+        top1: of each, float64[n].
+        kinds: out of `FITS`.
+        seed: draws the folds.
+        scored: as `cross_validate`'s.
+
+    Raises:
+        UserError: too few subnets, or accuracies that are none.
+    """
+    reports = {
+        kind: cross_validate(partial(FITS[kind], space), genes, top1, np.random.default_rng(seed), FOLDS, scored)
+        for kind in kinds
+    }
+    fitted = {kind: FITS[kind](space, genes, top1) for kind in kinds}
+    tau = {kind: report.kendall_tau for kind, report in reports.items()}
+    handicap = {kind: 0.0 if isinstance(model, StageAdditive) else EXACTNESS for kind, model in fitted.items()}
+    best = max(kinds, key=lambda kind: tau[kind] - handicap[kind])
+    highest = max(kinds, key=lambda kind: tau[kind])
+    if len(kinds) == 1:
+        why = "as asked"
+    elif best == highest:
+        why = f"the highest Kendall tau in cross-validation, {tau[best]:.3f}"
+    else:
+        why = f"Kendall tau {tau[best]:.3f} in cross-validation; {highest} is ahead by less than {EXACTNESS:g} and not exact"
+    return Selection(predictor=fitted[best], reports=reports, why=why)

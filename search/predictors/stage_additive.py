@@ -1,0 +1,238 @@
+"""Accuracy of subnets by a Gaussian process that is a sum over stages: any interaction within a stage, none between stages.
+
+The prior of the logit of top-1 is that of `ridge` plus one random function per stage, of everything in the stage and
+of the resolution. How alike two choices of a stage are falls with the number of genes in which they differ (a kernel over
+categories, as in Hutter et al., Parallel Algorithm Configuration, 2012). A network per stage would have the same form; here
+the posterior, its uncertainty and leave-one-out errors are closed-form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ofa.errors import UserError
+from ofa.space.search_space import Genes, SearchSpace
+from search.predictors.features import FeatureMap, standard
+from search.predictors.regression import (
+    CHUNK,
+    Solution,
+    check_samples,
+    expit,
+    linear_score,
+    logit,
+    solve,
+    top1_std,
+    with_intercept,
+)
+from search.problem.genes import keys, present
+from search.problem.problem import Floats
+
+Indicators = npt.NDArray[np.float32]
+
+LENGTHS = (0.5, 1.0, 2.0, 4.0)
+"""Distances at which likeness falls to 1/e, in units of the samples' mean distance."""
+SHARES = (0.1, 0.3, 1.0, 3.0)
+"""Prior variance of the stages' functions over that of the linear part."""
+TUNED_ON = 400
+"""Length and share are chosen on the first so many samples."""
+
+
+class StageKernel:
+    """Covariances of subnets of a space with the samples of a fit, apart from the noise."""
+
+    def __init__(self, space: SearchSpace, samples: Genes) -> None:
+        self.space, self.samples = space, samples
+        self._features = FeatureMap(space, "choices+stages")
+        self._offset, self._scale = standard(self._features(samples))
+        self.design = self.linear(samples)
+        self.linear_variance = float((self.design[:, :-1] ** 2).sum() / len(samples))
+        place = self._features.gene
+        self._stages = []
+        for columns in space.stage_columns:
+            inside = (place >= columns.start) & (place < columns.stop)
+            if inside.any():
+                used = np.flatnonzero(inside | (place == 0))
+                inputs = self._inputs(samples, used)
+                mean = max(float(_differences(inputs, inputs).mean()), 1e-9)
+                self._stages.append((np.r_[0, columns], used, inputs, mean))
+
+    @property
+    def stages(self) -> int:
+        """Stages that have a choice."""
+        return len(self._stages)
+
+    def linear(self, genes: Genes) -> Floats:
+        """Standardised features of the linear part and the intercept, float64[n, features + 1]."""
+        return with_intercept((self._features(genes) - self._offset) / self._scale)
+
+    def linear_score(self, genes: Genes, dual: Floats) -> Floats:
+        """`linear(genes) @ linear(samples).T @ dual`, float64[n]."""
+        return linear_score(self._features, genes, self.design.T @ dual, self._offset, self._scale)
+
+    def stage(self, index: int, genes: Genes, length: float) -> Floats:
+        """Likeness of a stage (and the resolution) to the samples', float64[n, samples] in (0, 1]."""
+        _, used, inputs, mean = self._stages[index]
+        differences = _differences(self._inputs(genes, used), inputs)
+        return np.asarray(np.exp(-np.arange(len(used) + 1) / (mean * length)).take(differences))
+
+    def distinct(self, index: int, genes: Genes) -> tuple[Genes, npt.NDArray[np.int64]]:
+        """One row for each choice of a stage (and resolution) among `genes`, and which of them each row has."""
+        _, first, which = np.unique(keys(genes[:, self._stages[index][0]]), return_index=True, return_inverse=True)
+        return genes[first], which
+
+    def covariance(self, genes: Genes, length: float, weight: float) -> Floats:
+        """float64[n, samples]."""
+        total = self.linear(genes) @ self.design.T
+        for index in range(self.stages):
+            rows, which = self.distinct(index, genes)
+            total += (weight / self.stages * self.stage(index, rows, length))[which]
+        return np.asarray(total)
+
+    def _inputs(self, genes: Genes, used: npt.NDArray[np.int64]) -> Indicators:
+        return np.asarray(self._features.choices(genes, present(self.space, genes), used), dtype=np.float32)
+
+
+def _differences(a: Indicators, b: Indicators) -> npt.NDArray[np.int64]:
+    """Number of indicators in which rows differ, int64[len(a), len(b)]: whole numbers, which float32 has exactly."""
+    return np.asarray(a.sum(axis=1)[:, None] + b.sum(axis=1) - 2 * a @ b.T, dtype=np.int64)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StageAdditivePredictor:
+    """Top-1 of the subnets of a space; make one with `fit_stage_additive`."""
+
+    kind: ClassVar[str] = "stage-additive"
+    NUMBERS: ClassVar[tuple[str, ...]] = ("length", "weight", "penalty", "variance", "mean")
+
+    space: SearchSpace
+    genes: Genes
+    """The subnets fitted to, int8[samples, genes]."""
+    dual: Floats
+    """Weight of each one's covariance, float64[samples]."""
+    length: float
+    weight: float
+    """Prior variance of the stages' functions together."""
+    penalty: float
+    variance: float
+    """Unit of all variances, calibrated on the leave-one-out errors."""
+    mean: float
+    """Of the samples' logits."""
+
+    @property
+    def samples(self) -> int:
+        """Subnets fitted."""
+        return len(self.genes)
+
+    def top1(self, genes: Genes) -> Floats:
+        """Predicted top-1, float64[n] in (0, 1)."""
+        return expit(self.score(genes))
+
+    def score(self, genes: Genes) -> Floats:
+        """The logit of `top1`, float64[n]: a sum of terms that each depend on one stage and the resolution."""
+        kernel = self._kernel
+        total = self.mean + kernel.linear_score(genes, self.dual)
+        for index in range(kernel.stages):
+            rows, which = kernel.distinct(index, genes)
+            parts = [kernel.stage(index, rows[i : i + CHUNK], self.length) @ self.dual for i in range(0, len(rows), CHUNK)]
+            if parts:
+                total += (self.weight / kernel.stages * np.concatenate(parts))[which]
+        return np.asarray(total)
+
+    def stage_scores(self, genes: Genes, base: Genes) -> Floats:
+        """`score(genes) - score(base)` at every resolution, float64[resolutions, n]; resolution genes are ignored."""
+        rows = np.concatenate([base[:1], genes])
+        scores = []
+        for resolution in range(len(self.space.resolutions)):
+            rows[:, 0] = resolution
+            score = self.score(rows)
+            scores.append(score[1:] - score[0])
+        return np.stack(scores)
+
+    def std(self, genes: Genes) -> Floats:
+        """Standard deviation of what a measurement would give, float64[n]: model error and noise of the measurements."""
+        parts = [self._score_variance(genes[i : i + CHUNK]) for i in range(0, len(genes), CHUNK)]
+        return top1_std(self.score(genes), np.concatenate(parts) if parts else np.zeros(0))
+
+    def _score_variance(self, genes: Genes) -> Floats:
+        kernel = self._kernel
+        covariance = kernel.covariance(genes, self.length, self.weight)
+        prior = (kernel.linear(genes) ** 2).sum(axis=1) + self.weight
+        explained = ((covariance @ self._spread) ** 2).sum(axis=1)
+        return np.asarray(self.variance * (self.penalty + np.maximum(prior - explained, 0)))
+
+    @cached_property
+    def _kernel(self) -> StageKernel:
+        return StageKernel(self.space, self.genes)
+
+    @cached_property
+    def _spread(self) -> Floats:
+        """A root of (gram + penalty)^-1, float64[samples, samples]."""
+        gram = self._kernel.covariance(self.genes, self.length, self.weight)
+        values, vectors = np.linalg.eigh(gram)
+        return np.asarray(vectors / np.sqrt(np.maximum(values, 0) + self.penalty))
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What is stored as arrays."""
+        return {"genes": self.genes, "dual": self.dual}
+
+    def facts(self) -> dict[str, Any]:
+        """What is stored as JSON."""
+        return {name: getattr(self, name) for name in self.NUMBERS}
+
+    @classmethod
+    def restore(
+        cls, space: SearchSpace, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]
+    ) -> StageAdditivePredictor:
+        """The inverse of `arrays` and `facts`; raises `ValueError` when shapes do not fit."""
+        genes, dual = arrays["genes"].astype(np.int8), arrays["dual"].astype(np.float64)
+        if dual.shape != (len(genes),):
+            raise ValueError(f"dual has shape {dual.shape} for {len(genes)} samples")
+        try:
+            space.decode(genes)
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return cls(space=space, genes=genes, dual=dual, **{name: float(facts[name]) for name in cls.NUMBERS})
+
+    def describe(self) -> str:
+        """What was chosen inside the fit."""
+        return f"length {self.length:g}, stages' functions {self.weight:.3g}, penalty {self.penalty:.3g}, by leave-one-out"
+
+
+def fit_stage_additive(space: SearchSpace, genes: Genes, top1: npt.ArrayLike) -> StageAdditivePredictor:
+    """Fit to measured subnets; length, share and penalty by leave-one-out. Arguments and errors as `fit_ridge`."""
+    accuracies = check_samples(genes, top1)
+    targets = logit(accuracies)
+    mean = float(targets.mean())
+    tuned = slice(0, TUNED_ON)
+    _, length, weight = _tune(StageKernel(space, genes[tuned]), targets[tuned] - mean)
+    solution = _solve(StageKernel(space, genes), targets - mean, length, weight)
+    return StageAdditivePredictor(
+        space=space,
+        genes=genes.copy(),
+        dual=solution.dual,
+        length=length,
+        weight=weight,
+        penalty=solution.penalty,
+        variance=solution.variance,
+        mean=mean,
+    )
+
+
+def _solve(kernel: StageKernel, targets: Floats, length: float, weight: float) -> Solution:
+    return solve(kernel.covariance(kernel.samples, length, weight), targets)
+
+
+def _tune(kernel: StageKernel, targets: Floats) -> tuple[float, float, float]:
+    """Leave-one-out error, length and weight of the best combination."""
+    scale = max(kernel.linear_variance, 1.0)
+    found = []
+    for length in LENGTHS:
+        for share in SHARES:
+            found.append((_solve(kernel, targets, length, share * scale).error, length, share * scale))
+    return min(found)

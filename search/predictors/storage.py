@@ -1,0 +1,152 @@
+"""Accuracy predictors: what they offer, and how they are stored and loaded.
+
+A predictor is two files: `predictor.npz` with its arrays and `predictor.json` with everything else: its kind, the space's
+fingerprint, the cross-validation report, and what was measured.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ofa.errors import UserError
+from ofa.files.atomic import atomic_write, read_json, sha256, write_json
+from ofa.space.search_space import Genes, SearchSpace
+from search.predictors.mlp import MLPPredictor
+from search.predictors.ridge import RidgePredictor
+from search.predictors.stage_additive import StageAdditivePredictor
+from search.problem.problem import Floats
+
+FORMAT = 1
+KINDS: tuple[type[RidgePredictor | StageAdditivePredictor | MLPPredictor], ...] = (
+    RidgePredictor,
+    StageAdditivePredictor,
+    MLPPredictor,
+)
+
+
+class Predictor(Protocol):
+    """Genes to accuracy, with its uncertainty."""
+
+    def top1(self, genes: Genes) -> Floats:
+        """Predicted top-1 of int8[n, genes], float64[n] in [0, 1]."""
+
+    def std(self, genes: Genes) -> Floats | None:
+        """Its standard deviation, float64[n]; None where a predictor does not know."""
+
+
+class FittedPredictor(Predictor, Protocol):
+    """One that was fitted here, and can be stored."""
+
+    @property
+    def kind(self) -> str:
+        """One of the names in `search.predictors.selection`."""
+
+    @property
+    def space(self) -> SearchSpace:
+        """The space of the genes."""
+
+    @property
+    def samples(self) -> int:
+        """Subnets fitted."""
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What is stored as arrays."""
+
+    def facts(self) -> dict[str, Any]:
+        """What is stored as JSON."""
+
+    def describe(self) -> str:
+        """What the fit chose, for people."""
+
+
+def save_predictor(folder: str | Path, predictor: FittedPredictor, facts: Mapping[str, Any]) -> None:
+    """Write `predictor.npz` and `predictor.json` into a folder, each atomically.
+
+    Args:
+        folder: created when it does not exist.
+        predictor: what to store.
+        facts: added to the JSON as they are: the report, what was measured.
+    """
+    folder = Path(folder)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **predictor.arrays())
+    atomic_write(folder / "predictor.npz", buffer.getvalue())
+    document = {
+        "format": FORMAT,
+        "kind": predictor.kind,
+        "space": predictor.space.name,
+        "fingerprint": predictor.space.fingerprint,
+        "samples": predictor.samples,
+        **predictor.facts(),
+        "arrays_sha256": sha256(folder / "predictor.npz"),
+    }
+    write_json(folder / "predictor.json", document | dict(facts))
+
+
+def load_predictor(path: str | Path, space: SearchSpace) -> Predictor:
+    """A stored predictor of `space`, or one of the published package (`.pth`).
+
+    Args:
+        path: a run directory, its `predictor` folder, `predictor.json`, or a published `.pth` file.
+        space: the space whose genes it will be given.
+
+    Raises:
+        UserError: no predictor there, a damaged one, or one of another space (the message names both fingerprints).
+    """
+    path = Path(path)
+    if path.suffix == ".pth":
+        from search.predictors.published import load_published
+
+        return load_published(path, space)
+    file = predictor_file(path)
+    document = read_json(file)
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise UserError(f"{file}: not a predictor of format {FORMAT}")
+    if document.get("fingerprint") != space.fingerprint:
+        raise UserError(
+            f"{file}: the predictor is for space {document.get('space')} with fingerprint {document.get('fingerprint')}; "
+            f"{space.name} has fingerprint {space.fingerprint}"
+        )
+    return _read(file, document, space)
+
+
+def predictor_file(path: Path) -> Path:
+    """The JSON of a predictor given as a run, a folder or the file itself; raises `UserError` when there is none."""
+    candidates = [path] if path.suffix == ".json" else [path / "predictor.json", path / "predictor" / "predictor.json"]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise UserError(f"{path}: no predictor there; `ofa predictor RUN` measures subnets and fits one")
+
+
+def _read(file: Path, document: dict[str, Any], space: SearchSpace) -> Predictor:
+    arrays_file = file.with_suffix(".npz")
+    if document.get("arrays_sha256") != sha256(arrays_file):
+        raise UserError(f"{arrays_file}: its digest is not the one in {file.name}; fit the predictor again")
+    kind = next((kind for kind in KINDS if kind.kind == document.get("kind")), None)
+    if kind is None:
+        known = ", ".join(kind.kind for kind in KINDS)
+        raise UserError(f"{file}: kind is {document.get('kind')!r}; known are {known}")
+    with np.load(arrays_file, allow_pickle=False) as data:
+        arrays = {name: np.asarray(data[name]) for name in data}
+    try:
+        predictor = kind.restore(space, arrays, document)
+        predictor.top1(space.encode(space.largest()))
+    except KeyError as error:
+        raise UserError(f"{file}: {error} is missing in it or in {arrays_file.name}") from None
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{file}: does not fit the space {space.name}: {error}") from None
+    return predictor
+
+
+def as_plain(report: Any) -> dict[str, Any]:
+    """A report dataclass as JSON holds it: NaN (an uncertainty nobody gave) becomes None."""
+    plain = dataclasses.asdict(report)
+    return {key: None if isinstance(value, float) and value != value else value for key, value in plain.items()}

@@ -1,0 +1,112 @@
+"""How good an accuracy model is on subnets it was not fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ofa.errors import UserError
+from ofa.space.search_space import Genes
+from search.problem.problem import Floats
+
+
+class Fitted(Protocol):
+    """What a fit returns, as far as validation is concerned."""
+
+    def top1(self, genes: Genes) -> Floats:
+        """Predicted top-1, float64[n]."""
+
+    def std(self, genes: Genes) -> Floats | None:
+        """Its standard deviation, float64[n]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """k-fold cross-validation; every figure is over predictions of subnets that the fit had not seen."""
+
+    samples: int
+    folds: int
+    kendall_tau: float
+    """Rank correlation (tau-b) of predicted and measured top-1 over all pairs of subnets."""
+    mean_absolute_error: float
+    """In top-1: 0.01 is one point."""
+    r2: float
+    """1 - squared error over the variance of the measurements."""
+    within_1_std: float
+    """Share of the measurements inside the predicted mean +- 1 std; 0.68 when the uncertainty is right."""
+    within_2_std: float
+    """The same for 2 std; 0.95 when right."""
+    z_std: float
+    """Root mean square of errors over predicted std: 1 when right, above when the model is too sure; NaN without std."""
+    top1_std: float
+    """Standard deviation of the measured top-1: what there is to explain."""
+
+    def lines(self) -> list[str]:
+        """The report for people."""
+        return [
+            f"cross-validation   {self.folds} folds over {self.samples} measured subnets",
+            f"Kendall tau        {self.kendall_tau:.3f}",
+            f"mean abs. error    {100 * self.mean_absolute_error:.3f} points"
+            f" (subnets differ by {100 * self.top1_std:.2f} points, one standard deviation)",
+            f"R2                 {self.r2:.3f}",
+            f"coverage           {100 * self.within_1_std:.0f}% within 1 std, {100 * self.within_2_std:.0f}% within 2 std"
+            f" (68% and 95% when right); errors are {self.z_std:.2f} times the predicted std",
+        ]
+
+
+def cross_validate(
+    fit: Callable[[Genes, Floats], Fitted],
+    genes: Genes,
+    top1: Floats,
+    rng: np.random.Generator,
+    folds: int = 5,
+    scored: int | None = None,
+) -> Report:
+    """Fit on all folds but one, predict that one, for each; choices made inside the fit are validated too.
+
+    Args:
+        fit: from genes and top-1 to a model.
+        genes: measured subnets, int8[n, genes].
+        top1: of each, float64[n].
+        rng: draws the folds.
+        folds: how many.
+        scored: the report is on so many subnets, the first (a random sample, say, apart from what was measured later because
+            it promised much); None: on all.
+
+    Raises:
+        UserError: fewer than two subnets per fold.
+    """
+    if len(genes) < 2 * folds:
+        raise UserError(f"{len(genes)} measured subnets; cross-validation over {folds} folds needs at least {2 * folds}")
+    fold = rng.permutation(len(genes)) % folds
+    predicted, std = np.zeros(len(genes)), np.full(len(genes), np.nan)
+    for k in range(folds):
+        model = fit(genes[fold != k], top1[fold != k])
+        predicted[fold == k] = model.top1(genes[fold == k])
+        uncertainty = model.std(genes[fold == k])
+        if uncertainty is not None:
+            std[fold == k] = uncertainty
+    predicted, std, top1 = predicted[:scored], std[:scored], top1[:scored]
+    error = np.abs(predicted - top1)
+    return Report(
+        samples=len(top1),
+        folds=folds,
+        kendall_tau=kendall_tau(predicted, top1),
+        mean_absolute_error=float(error.mean()),
+        r2=float(1 - (error**2).sum() / max(((top1 - top1.mean()) ** 2).sum(), 1e-300)),
+        within_1_std=float((error <= std).mean()),
+        within_2_std=float((error <= 2 * std).mean()),
+        z_std=float(np.sqrt(np.mean((error / std) ** 2))),
+        top1_std=float(top1.std()),
+    )
+
+
+def kendall_tau(a: Floats, b: Floats) -> float:
+    """Kendall's tau-b, in [-1, 1]; 0 where one side is constant. In scipy too, but its import takes a second."""
+    upper = np.triu_indices(len(a), 1)
+    order_a, order_b = np.sign(a[:, None] - a)[upper], np.sign(b[:, None] - b)[upper]
+    pairs = np.sqrt(np.count_nonzero(order_a) * np.count_nonzero(order_b))
+    return float((order_a * order_b).sum() / pairs) if pairs else 0.0

@@ -1,0 +1,1 @@
+"""The question: objectives, limits, the part of the space."""

@@ -1,0 +1,108 @@
+"""Whether limits can be met at all, and what is attainable when they cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ofa.space.search_space import Genes
+from search.problem.genes import distinct
+from search.problem.problem import METRICS, Floats, Infeasible, Limit, Problem, limit_number, number
+
+STARTS = 16
+STEPS = 200
+SCOUTS = 2048
+
+
+def feasible_seeds(problem: Problem, rng: np.random.Generator) -> Genes:
+    """Some feasible subnets, int8[n, genes] with n >= 1: from a sample of all sizes, or by descending the violation.
+
+    Raises:
+        Infeasible: none was found; the message says what is attainable.
+    """
+    domain = problem.domain
+    scouts = distinct(np.concatenate([domain.extremes(), domain.sample(SCOUTS, rng), domain.sample_sizes(SCOUTS, rng)]))
+    feasible = violation(problem, scouts) <= 0
+    if feasible.any():
+        return scouts[feasible]
+    ends = descend(problem, scouts, lambda genes: _steepness(problem, genes))
+    feasible = violation(problem, ends) <= 0
+    if feasible.any():
+        return ends[feasible]
+    raise infeasible(problem, scouts, ends)
+
+
+def violation(problem: Problem, genes: Genes) -> Floats:
+    """Sum over the limits of the relative excess, float64[n]; 0 for a feasible subnet."""
+    return np.asarray(np.maximum(problem.use(genes) - 1, 0).sum(axis=1))
+
+
+def descend(problem: Problem, starts: Genes, score: Callable[[Genes], Floats]) -> Genes:
+    """Coordinate descent: from the best `STARTS` rows, go to the best one-gene neighbour until none is better.
+
+    Every step lowers the score of a row or retires it, and at most `STEPS` are made, so it ends. Returns int8[n, genes],
+    best first.
+    """
+    order = np.argsort(score(starts), kind="stable")[:STARTS]
+    current = starts[order]
+    best = score(current)
+    moving = np.ones(len(current), dtype=np.bool_)
+    for _ in range(STEPS):
+        for row in np.flatnonzero(moving):
+            around = problem.domain.neighbours(current[row : row + 1])
+            scores = score(around) if len(around) else np.array([np.inf])
+            lowest = int(np.argmin(scores))
+            moving[row] = scores[lowest] < best[row]
+            if moving[row]:
+                current[row], best[row] = around[lowest], scores[lowest]
+        if not moving.any():
+            break
+    return current[np.argsort(best, kind="stable")]
+
+
+def cheapest(problem: Problem, limit: Limit, starts: Genes) -> float:
+    """The lowest value of a limit's metric that coordinate descent reaches from `starts`."""
+
+    def cost(genes: Genes) -> Floats:
+        return problem.cost(limit.metric, limit.platform, genes)
+
+    return float(cost(descend(problem, starts, cost)).min())
+
+
+def infeasible(problem: Problem, scouts: Genes, closest: Genes) -> Infeasible:
+    """The exception for limits that no subnet meets: alone, or only together."""
+    alone = {limit: cheapest(problem, limit, np.concatenate([closest, scouts])) for limit in problem.limits}
+    violated = {limit: value for limit, value in alone.items() if value > limit.bound}
+    if violated:
+        return Infeasible("; ".join(_sentence(problem, limit, value) for limit, value in violated.items()), violated)
+    values = {limit: float(problem.cost(limit.metric, limit.platform, closest[:1])[0]) for limit in problem.limits}
+    wanted = " and ".join(str(limit) for limit in problem.limits)
+    reached = " and ".join(f"{limit_number(value)} {METRICS[limit.metric].unit}" for limit, value in values.items())
+    message = f"no subnet of {problem.space.name} has {wanted} together{_sure(problem)}, though each alone is attainable"
+    return Infeasible(f"{message}; the closest has {reached}", values)
+
+
+def not_accurate_enough(problem: Problem, best: float) -> Infeasible:
+    """The exception for an accuracy that nothing reaches; `best` is the highest found within the limits."""
+    within = " within " + " and ".join(str(limit) for limit in problem.limits) if problem.limits else ""
+    wanted = f"no subnet of {problem.space.name}{within} is found with a predicted accuracy of {problem.min_top1:.4g}"
+    return Infeasible(f"{wanted}; the most accurate has {best:.4g}", {})
+
+
+def _sentence(problem: Problem, limit: Limit, value: float) -> str:
+    metric = METRICS[limit.metric]
+    place = f" on {limit.platform}" if metric.on_platform else ""
+    asked = number(limit.bound) if float(number(limit.bound)) == limit.bound else str(limit.bound)
+    wanted = f"no subnet of {problem.space.name} {metric.under} {asked} {metric.unit}{place}{_sure(problem)}"
+    return f"{wanted}; the {metric.cheapest} {limit_number(value)} {metric.unit}"
+
+
+def _sure(problem: Problem) -> str:
+    return "" if problem.confidence is None else f" at {problem.confidence:.0%} confidence"
+
+
+def _steepness(problem: Problem, genes: Genes) -> Floats:
+    """The violation, with a little of the mean use to choose a direction where the violation alone is flat."""
+    use = problem.use(genes)
+    return np.asarray(np.maximum(use - 1, 0).sum(axis=1) + 1e-3 * use.mean(axis=1))

@@ -1,0 +1,149 @@
+"""The card of a queried subnet: every figure with its source and its uncertainty. Takes values, returns data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from latency_tables import Costs
+from latency_tables.costs.costs import ESTIMATED
+from ofa.errors import UserError
+from ofa.space.search_space import Genes
+from search.problem.problem import METRICS, Limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """What is known of a subnet's top-1 on validation data."""
+
+    predicted: float
+    predicted_std: float | None
+    fitted_on: int
+    """Measured subnets the predictor was fitted to."""
+    measured: float | None = None
+    images: int | None = None
+    """Validation images of the measurement."""
+    candidates: int = 0
+    """Subnets measured, of which this is the best."""
+
+
+def figure(name: str, value: float | None, unit: str, source: str, uncertainty: str | None) -> dict[str, Any]:
+    """One line of a card; `value` None is unknown, `uncertainty` None is not stated."""
+    return {"name": name, "value": value, "unit": unit, "source": source, "uncertainty": uncertainty}
+
+
+def build_card(
+    title: str, costs: Sequence[Costs], genes: Genes, accuracy: Accuracy, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The card of one subnet.
+
+    Args:
+        title: its heading.
+        costs: of its space, on each platform that it is for; at a confidence, their upper bounds are listed too.
+        genes: int8[1, genes].
+        accuracy: measured or predicted.
+        facts: added as they are (run, space, limits, input, ...).
+    """
+    several = len(costs) > 1
+    figures = [*_accuracies(accuracy)]
+    for cost in costs:
+        figures += _on_platform(cost, genes, f" on {cost.platform.name}" if several else "")
+    platforms: dict[str, Any] = {}
+    for cost in costs:
+        platforms |= _platform(cost, f"_{cost.platform.name}" if several else "")
+    return {"title": title, "figures": [*figures, *_everywhere(costs[0], genes)], **platforms, **facts}
+
+
+def _platform(costs: Costs, suffix: str) -> dict[str, Any]:
+    platform = costs.platform
+    what = f"{platform.name}: {platform.device}, {platform.runtime}, {platform.precision}, batch {platform.batch}"
+    return {
+        f"platform{suffix}": what,
+        f"platform_kind{suffix}": platform.kind,
+        f"platform_source{suffix}": platform.source,
+        f"platform_error{suffix}": platform.error.note,
+    }
+
+
+def limits_plain(limits: Sequence[Limit], several: bool = False) -> dict[str, float]:
+    """Limits as JSON holds them; of several platforms, each is named."""
+    return {
+        f"{limit.metric} on {limit.platform}" if several and METRICS[limit.metric].on_platform else limit.metric: limit.bound
+        for limit in limits
+    }
+
+
+def _accuracies(accuracy: Accuracy) -> list[dict[str, Any]]:
+    spread = accuracy.predicted_std
+    uncertainty = None if spread is None else f"\N{PLUS-MINUS SIGN}{100 * spread:.2f} points (1 std of the predictor)"
+    source = f"predicted from {accuracy.fitted_on} measured subnets of the same run"
+    lines = [figure("Top-1, validation (predicted)", 100 * accuracy.predicted, "%", source, uncertainty)]
+    if accuracy.measured is not None and accuracy.images is not None:
+        error = (accuracy.measured * (1 - accuracy.measured) / accuracy.images) ** 0.5
+        uncertainty = f"\N{PLUS-MINUS SIGN}{100 * error:.2f} points (1 standard error, binomial)"
+        if accuracy.candidates > 1:
+            uncertainty += f"; the best of {accuracy.candidates} measured on these images, so slightly optimistic"
+        source = f"measured on {accuracy.images} held-out validation images, batch norm recalibrated"
+        lines.insert(0, figure("Top-1, validation (measured)", 100 * accuracy.measured, "%", source, uncertainty))
+    return lines
+
+
+def _on_platform(costs: Costs, genes: Genes, place: str) -> list[dict[str, Any]]:
+    """What depends on the platform."""
+    platform, plain = costs.platform, costs.at(None)
+    error, energy = platform.error, platform.energy
+    per = f" per batch of {platform.batch}" if platform.batch > 1 else ""
+    deviation = None if error.mape is None else f"mean error {100 * error.mape:.1f}% on {error.networks} whole networks"
+    lines = [
+        _estimate(plain, "latency_ms", genes, f"Latency{per}{place}", f"{platform.kind}: {platform.runtime}", deviation)
+    ]
+    if energy is None:
+        lines.append(figure(f"Energy per inference{place}", None, "mJ", "the platform has no energy", None))
+    else:
+        how = f"{energy.power_w:g} W times latency: " if energy.power_w is not None else ""
+        lines.append(_estimate(plain, "energy_mj", genes, f"Energy per inference{place}", how + energy.source, None))
+    if costs.confidence is not None:
+        names = {"latency_ms": f"Latency{per}{place}", "energy_mj": f"Energy per inference{place}"}
+        for metric in ESTIMATED:
+            if metric in costs.metrics and costs.spread(metric, genes) is not None:
+                lines.append(_bound(costs, metric, genes, names[metric]))
+    rounds = "exact for an in-order runtime; a kernel's scratch buffers are not counted"
+    memory, weights = f"Peak activation memory ({platform.precision}){place}", f"Weights ({platform.precision}){place}"
+    return [
+        *lines,
+        figure(memory, _value(plain, "memory_kb", genes), "kB", "computed from the lifetimes of the feature maps", rounds),
+        figure(weights, _value(plain, "weights_kb", genes), "kB", "computed, batch norm folded", "exact"),
+    ]
+
+
+def _estimate(costs: Costs, metric: str, genes: Genes, name: str, source: str, deviation: str | None) -> dict[str, Any]:
+    """A latency or energy, with what 9 of 10 measurements are expected to stay below, where that is known."""
+    spread = costs.spread(metric, genes)
+    line = figure(name, _value(costs, metric, genes), METRICS[metric].unit, source, deviation)
+    if spread is None:
+        return line
+    high = float(spread[1][0])
+    known = f"p90 {high:.4g} {METRICS[metric].unit}"
+    return line | {"uncertainty": known if deviation is None else f"{known}; {deviation}", "p90": high}
+
+
+def _bound(costs: Costs, metric: str, genes: Genes, name: str) -> dict[str, Any]:
+    assert costs.confidence is not None
+    how = "the estimate, enlarged by the platform's known error"
+    share = f"{100 * costs.confidence:g}%"
+    value = _value(costs, metric, genes)
+    return figure(f"{name}, upper at {share}", value, METRICS[metric].unit, how, f"{share} of measurements expected below")
+
+
+def _everywhere(costs: Costs, genes: Genes) -> list[dict[str, Any]]:
+    """What does not depend on the platform."""
+    exact = "computed from the shapes of the layers", "exact"
+    return [figure(METRICS[name].label, _value(costs, name, genes), "M", *exact) for name in ("macs_m", "params_m")]
+
+
+def _value(costs: Costs, metric: str, genes: Genes) -> float:
+    value = float(costs.of(metric, genes)[0])
+    if not value >= 0:
+        raise UserError(f"platform {costs.platform.name}: {metric} is {value}; must be at least 0")
+    return value

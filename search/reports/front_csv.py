@@ -1,0 +1,89 @@
+"""Writes what was computed elsewhere: the CSV beside a figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ofa.files.atomic import atomic_write
+from ofa.space.search_space import Genes
+from search.fronts.survey import Survey
+from search.problem.problem import Floats
+
+COLUMNS = (
+    "predicted_top1",
+    "predicted_std",
+    "measured_top1",
+    "measured_standard_error",
+    "images",
+    "on_measured_front",
+    "resolution",
+    "genes",
+)
+Row = dict[str, object]
+
+
+def write_csv(path: str | Path, surveys: Sequence[Survey]) -> None:
+    """One row per point of a figure: platform, kind (`front`, `largest`, `cloud`), cost, accuracies, genes.
+
+    Two rows per platform have the hypervolume of the predicted front and of the measured points, with the reference point as
+    their cost and predicted accuracy. An empty cell is unknown (not measured, or no uncertainty). Atomic.
+    """
+    buffer = io.StringIO()
+    metric = surveys[0].metric
+    columns = ("platform", "kind", metric, *COLUMNS, f"{metric}_p90", "hypervolume")
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for survey in surveys:
+        writer.writerows(_front(survey))
+        writer.writerows(_hypervolumes(survey))
+        writer.writerow(_largest(survey))
+        writer.writerows(_rows(survey, "cloud", survey.cloud, survey.cloud_cost, survey.cloud_top1))
+    atomic_write(path, buffer.getvalue())
+
+
+def _point(survey: Survey, kind: str, cost: float, top1: float) -> Row:
+    return {"platform": survey.platform, "kind": kind, survey.metric: f"{cost:.6g}", "predicted_top1": f"{top1:.6f}"}
+
+
+def _hypervolumes(survey: Survey) -> Iterator[Row]:
+    volumes = {"predicted": survey.predicted_hypervolume(), "measured": survey.measured_hypervolume()}
+    for kind, volume in volumes.items():
+        row = _point(survey, f"hypervolume, {kind}", *survey.reference)
+        yield row | {"hypervolume": "" if volume is None else f"{volume:.6g}"}
+
+
+def _front(survey: Survey) -> Iterator[Row]:
+    measured = {row.tobytes(): i for i, row in enumerate(survey.measured)}
+    best = set(survey.measured_front().tolist())
+    rows = _rows(survey, "front", survey.front, survey.front_cost, survey.front_top1)
+    for place, (row, genes) in enumerate(zip(rows, survey.front, strict=True)):
+        if survey.front_std is not None:
+            row["predicted_std"] = f"{survey.front_std[place]:.6f}"
+        if survey.front_p90 is not None:
+            row[f"{survey.metric}_p90"] = f"{survey.front_p90[place]:.6g}"
+        i = measured.get(genes.tobytes())
+        if i is not None:
+            row |= _measured(survey, float(survey.measured_top1[i])) | {"on_measured_front": int(i in best)}
+        yield row
+
+
+def _largest(survey: Survey) -> Row:
+    row = next(_rows(survey, "largest", survey.largest, np.array([survey.largest_cost]), np.array([survey.largest_top1])))
+    return row if survey.largest_measured is None else row | _measured(survey, survey.largest_measured)
+
+
+def _measured(survey: Survey, top1: float) -> Row:
+    error = survey.standard_error(np.array([top1]))[0]
+    return {"measured_top1": f"{top1:.6f}", "measured_standard_error": f"{error:.6f}", "images": survey.images}
+
+
+def _rows(survey: Survey, kind: str, genes: Genes, cost: Floats, top1: Floats) -> Iterator[Row]:
+    resolutions = np.asarray(survey.space.resolutions)[genes[:, 0]]
+    for i, row in enumerate(genes):
+        where = {"resolution": int(resolutions[i]), "genes": " ".join(map(str, row.tolist()))}
+        yield _point(survey, kind, cost[i], top1[i]) | where

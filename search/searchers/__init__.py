@@ -1,0 +1,1 @@
+"""Algorithms that answer a problem."""

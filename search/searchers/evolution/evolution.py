@@ -1,0 +1,228 @@
+"""Evolution over gene matrices, finished by local search.
+
+Genes are categorical, so variation is uniform crossover and random reset (regularised evolution and the published finder
+mutate one gene list at a time in Python; here a generation is a handful of array operations). Of the many children of each
+mother one is evaluated: the best by an additive guess fitted to what was evaluated last (`searchers.evolution.surrogate`).
+
+The landscape is rugged: a population settles on one of many optima, and which one is chance. So populations are small and
+many, a few side by side. The resolution decides what every block costs, and the best subnets of different resolutions have
+little in common: at first every resolution (or group of neighbouring ones) has a population of its own, and the worse ones
+are given up early. A population that no longer improves makes room for another at the most promising resolutions, by turns
+from fresh samples, from crosses between the members of two that ended there (optima have much in common, and what two of
+them make of it is a good place to start), and from the best found so far with many genes reset.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from ofa.space.search_space import Genes
+from search.problem.feasibility import feasible_seeds
+from search.problem.problem import Problem
+from search.searchers.base import Archive, SearchResult
+from search.searchers.evolution.populations import Population, generation
+from search.searchers.evolution.surrogate import Guess
+
+SAMPLES = 18
+"""Drawn to start a population, per member; of the feasible ones those nearest to the limits are evaluated."""
+START = 3
+"""Evaluated to start a population, per member."""
+EXCHANGES = 200
+"""Two-gene neighbours evaluated per step of local search: the best by the guess."""
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """Evolve populations of subnets, then climb from the leaders through one-gene and two-gene neighbours."""
+
+    population: int = 96
+    """At most; a 200th of the budget where that is less."""
+    side_by_side: int = 4
+    """Populations at a time; at first one per island, if that is more."""
+    brood: int = 16
+    """Children made per mother and generation, of which about one is evaluated."""
+    changes: float = 1.0
+    """Genes reset per child, on average."""
+    remembered: int = 12
+    """Members of a population that ended, the best, that may be crossed with those of another."""
+    elite: int = 20
+    """How many of the best found so far may be shaken."""
+    shaken: float = 0.4
+    """Share of their genes that is reset."""
+    islands: int = 8
+    """Groups of resolutions that evolve apart, at most."""
+    trial: int = 8
+    """Generations after which the worse half of the islands is given up, and again until `finalists` are left."""
+    finalists: int = 2
+    patience: int = 6
+    """Generations without a better leader before a population is given up."""
+    leaders: int = 3
+    """Where local search starts."""
+    climbing_share: float = 0.05
+    """Part of the budget that is kept for local search."""
+
+    @property
+    def name(self) -> str:
+        """As in `ofa query --algorithm`."""
+        return "evolution"
+
+    def search(self, problem: Problem, rng: np.random.Generator, budget: int) -> SearchResult:
+        """See `Searcher.search`."""
+        archive = Archive(problem, budget)
+        seeds = feasible_seeds(problem, rng)
+        size = int(np.clip(budget // 200, 8, self.population))
+        archive.add(archive.new(_near_the_limits(problem, seeds, max(1, min(size, budget // 8)), rng)))
+        run = _Run(self, archive, rng, size, int(budget * self.climbing_share))
+        populations = [population for island in list(run.best) if (population := run.first(island))]
+        while archive.left > run.reserve:
+            while len(populations) < self.side_by_side and (another := run.another()):
+                populations.append(another)
+            if not populations:
+                break
+            generation(archive, populations, run.island_of, self.brood, self.changes, run.reserve, rng)
+            populations = run.going_on(populations)
+        self._climb(archive)
+        return archive.result(self.name)
+
+    def _climb(self, archive: Archive) -> None:
+        """From each leader to its best neighbour while that is better; ends with the budget or at local optima."""
+        domain = archive.problem.domain
+        climbed: set[bytes] = set()
+        while archive.left > 0:
+            leaders = [row for row in archive.genes[: self.leaders] if row.tobytes() not in climbed]
+            if not leaders:
+                return
+            row = leaders[0][None]
+            climbed.add(row.tobytes())
+            best = archive.top1[0]
+            near = domain.neighbours(row)
+            archive.add(archive.new(near))
+            if archive.top1[0] <= best:  # an exchange: one gene cheaper pays for another that is dearer
+                further = archive.new(domain.neighbours(near))
+                guess = Guess.fit(domain, archive.genes, archive.top1)
+                archive.add(further[np.argsort(-guess(further), kind="stable")[:EXCHANGES]])
+
+
+@dataclass
+class _Run:
+    """The state of one search: which islands are still in it, and how far it is."""
+
+    settings: Evolution
+    archive: Archive
+    rng: np.random.Generator
+    size: int
+    """Of a population."""
+    reserve: int
+    """Evaluations kept for local search."""
+    founded: int = 0
+    """Populations after the first ones."""
+    generations: int = 0
+    ended: dict[int, list[Population]] = field(default_factory=dict)
+    """The populations that no longer improved, by island."""
+    best: dict[int, float] = field(init=False)
+    """The best top-1 of every island that has not been given up."""
+
+    def __post_init__(self) -> None:
+        domain = self.archive.problem.domain
+        levels = domain.table[0, : domain.counts[0]]
+        self.islands = np.array_split(levels, min(self.settings.islands, len(levels)))
+        self.island_of: npt.NDArray[np.int64] = np.zeros(len(domain.space.resolutions), dtype=np.int64)
+        for i, island in enumerate(self.islands):
+            self.island_of[island] = i
+        self.best = dict.fromkeys(range(len(self.islands)), -np.inf)
+
+    def first(self, island: int) -> Population | None:
+        """The first population of an island: from fresh samples and what is known already; None where there is nothing."""
+        domain = self.archive.problem.domain
+        known = self.island_of[self.archive.genes[:, 0]] == island
+        genes, top1 = self.archive.genes[known], self.archive.top1[known]
+        fresh = self._fresh(island)
+        genes, top1 = np.concatenate([genes, fresh]), np.concatenate([top1, self.archive.add(fresh)])
+        return Population(domain, island, self.size, genes, top1) if len(genes) else None
+
+    def another(self) -> Population | None:
+        """One more, on the best island, now and then on the second best; None where nothing new is found.
+
+        Of four, one is fresh, one shaken, and two are crosses: on the published predictor either alone finds less.
+        """
+        island = self._island()
+        turn = self.founded % 4
+        if turn % 2 and len(self.ended.get(island, [])) > 1:
+            genes = self._crossed(island)
+        else:
+            genes = self._shaken(island) if turn == 2 else self._fresh(island)
+        self.founded += 1
+        if not len(genes):
+            return None
+        return Population(self.archive.problem.domain, island, self.size, genes, self.archive.add(genes))
+
+    def _island(self) -> int:
+        """The best one; every third time the second best, if it keeps up with half of the best one's populations."""
+        order = sorted(self.best, key=lambda island: -self.best[island])
+        if self.founded % 3 == 2 and len(order) > 1:
+            ended = self.ended.get(order[0], [])
+            if not ended or self.best[order[1]] >= np.median([population.top1[0] for population in ended]):
+                return order[1]
+        return order[0]
+
+    def going_on(self, populations: list[Population]) -> list[Population]:
+        """Those that still improve, on the islands that are still in the search."""
+        self.generations += 1
+        patience = self.settings.patience
+        for population in populations:
+            leader = float(population.top1[0])
+            self.best[population.island] = max(self.best[population.island], leader)
+            if population.stale >= patience:
+                self.ended.setdefault(population.island, []).append(population)
+        if self.generations % self.settings.trial == 0:
+            kept = max(self.settings.finalists, -(-len(self.best) // 2))
+            order = sorted(self.best, key=lambda island: -self.best[island])
+            self.best = {island: self.best[island] for island in order[:kept]}
+        return [p for p in populations if p.stale < patience and p.island in self.best]
+
+    def _fresh(self, island: int) -> Genes:
+        """New subnets of an island, near the limits."""
+        domain = self.archive.problem.domain
+        few = SAMPLES * self.size // 3
+        drawn = np.concatenate([domain.sample(few, self.rng), domain.sample_sizes(2 * few, self.rng)])
+        return self._new(drawn, island)
+
+    def _crossed(self, island: int) -> Genes:
+        """New subnets of an island between two populations that ended there, near the limits."""
+        domain, ended = self.archive.problem.domain, self.ended[island]
+        rows = SAMPLES * self.size
+        first = self.rng.integers(0, len(ended), size=rows)
+        second = (first + self.rng.integers(1, len(ended), size=rows)) % len(ended)
+        remembered = min(self.settings.remembered, *(len(population.genes) for population in ended))
+        best = domain.grown(np.concatenate([population.genes[:remembered] for population in ended]), self.rng)
+        one, other = (place * remembered + self.rng.integers(0, remembered, size=rows) for place in (first, second))
+        return self._new(domain.vary(best[one], best[other], rows, self.settings.changes, self.rng), island)
+
+    def _shaken(self, island: int) -> Genes:
+        """New subnets of an island, in part like the best known ones, near the limits."""
+        domain, archive = self.archive.problem.domain, self.archive
+        elite = archive.genes[self.island_of[archive.genes[:, 0]] == island][: self.settings.elite]
+        if not len(elite):
+            return self._fresh(island)
+        drawn = elite[self.rng.integers(0, len(elite), size=SAMPLES * self.size)]
+        resets = self.settings.shaken * float((domain.counts > 1).sum())
+        return self._new(domain.mutate(drawn, resets, self.rng), island)
+
+    def _new(self, genes: Genes, island: int) -> Genes:
+        genes[:, 0] = self.rng.choice(self.islands[island], size=len(genes))
+        room = max(0, min(START * self.size, self.archive.left - self.reserve))
+        return _near_the_limits(self.archive.problem, self.archive.new(genes), room, self.rng)
+
+
+def _near_the_limits(problem: Problem, genes: Genes, n: int, rng: np.random.Generator) -> Genes:
+    """At most `n` rows: mostly those that use most of a limit, a quarter at random. The best subnets lie near the budget."""
+    if len(genes) <= n:
+        return genes
+    use = problem.use(genes)
+    order = np.argsort(-use.max(axis=1), kind="stable") if use.shape[1] else rng.permutation(len(genes))
+    kept = n - n // 4
+    others = rng.permutation(order[kept:])[: n - kept]
+    return np.asarray(genes[np.concatenate([order[:kept], others])])

@@ -1,0 +1,160 @@
+"""What a search leaves behind while it runs: a JSONL that can be plotted, and that a killed search resumes from.
+
+The first line says which search it is; then comes a line per batch of evaluations. A searcher draws from a seeded generator,
+so the same search run again asks for the same subnets: those in the log are answered from it, the rest is evaluated and
+appended, and the result is that of a search never interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ofa.errors import UserError
+from ofa.files.atomic import append_line, atomic_write, drop_half_a_line
+from ofa.space.search_space import Genes
+from search.problem.problem import Floats, Problem
+
+FORMAT = 1
+
+
+def question(problem: Problem) -> dict[str, Any]:
+    """What is asked, as plain data: two problems with equal questions have equal answers.
+
+    Costs are told by what the smallest and the largest subnet cost, so that a table that has changed is noticed.
+    """
+    ends = problem.domain.extremes()
+    return {
+        "space": problem.space.fingerprint,
+        "part": None if problem.part is None else problem.part.fingerprint,
+        "objectives": [str(objective) for objective in problem.objectives],
+        "limits": [[limit.metric, limit.platform, limit.bound] for limit in problem.limits],
+        "min_top1": problem.min_top1,
+        "source": problem.source,
+        "costs": {
+            f"{metric} on {platform}": [float(f"{value:.6g}") for value in problem.cost(metric, platform, ends)]
+            for metric, platform in problem.asked_costs
+        },
+    }
+
+
+def difference(known: dict[str, Any], asked: dict[str, Any]) -> str | None:
+    """How a stored question differs from the one asked; None when it is the same."""
+    for key, value in asked.items():
+        if known.get(key) != value:
+            return f"its {key} is {known.get(key)!r}, not {value!r}"
+    return None
+
+
+class SearchLog:
+    """The log of one search; made by `SearchLog.open` and given to it as `Problem.log`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.known: dict[bytes, float] = {}
+        self.written = 0
+        """Evaluations in the file."""
+
+    @classmethod
+    def open(cls, path: str | Path, problem: Problem, *, algorithm: str, seed: int, budget: int) -> SearchLog:
+        """A new log, or that of the same search to resume it.
+
+        Raises:
+            UserError: the file is the log of another search (the message says what differs), or is damaged.
+        """
+        log = cls(Path(path))
+        header = {"format": FORMAT, "algorithm": algorithm, "seed": seed, "budget": budget, **question(problem)}
+        if not log.path.exists():
+            atomic_write(log.path, json.dumps(header, allow_nan=False) + "\n")
+            return log
+        logged = read_log(log.path)
+        if differs := difference(logged.header, header):
+            raise UserError(f"{log.path}: the log of another search: {differs}; give another file")
+        log.known = {row.tobytes(): top1 for row, top1 in zip(logged.genes, logged.top1.tolist(), strict=True)}
+        log.written = len(logged.genes)
+        drop_half_a_line(log.path)
+        return log
+
+    def top1(self, problem: Problem, genes: Genes) -> Floats:
+        """As `problem.top1`; only rows that are not in the log are evaluated."""
+        found = [self.known.get(row.tobytes()) for row in genes]
+        missing = np.array([value is None for value in found], dtype=np.bool_)
+        top1 = np.array([np.nan if value is None else value for value in found])
+        if missing.any():
+            top1[missing] = problem.top1(genes[missing])
+        return top1
+
+    def batch(self, evaluations: int, best: float | None, volume: float | None, genes: Genes, top1: Floats) -> None:
+        """Note a batch, unless the log has it from before the interruption.
+
+        Args:
+            evaluations: of the search, with this batch.
+            best: best value of the first objective so far; None while nothing reaches `Problem.min_top1`.
+            volume: hypervolume of the front so far; None too with one objective, or more than three.
+            genes: what was evaluated.
+            top1: of each.
+        """
+        if evaluations <= self.written:
+            return
+        entry = {"evaluations": evaluations, "best": best, "hypervolume": volume}
+        entry |= {"genes": genes.tolist(), "top1": top1.tolist()}
+        append_line(self.path, json.dumps(entry, allow_nan=False))
+        self.written = evaluations
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggedSearch:
+    """A log as arrays, for plots."""
+
+    header: dict[str, Any]
+    """Which search: algorithm, seed, budget, objectives, limits, ..."""
+    evaluations: npt.NDArray[np.int64]
+    """After each batch, int64[batches]."""
+    best: Floats
+    """Best value of the first objective so far, float64[batches]; NaN while there is none."""
+    hypervolume: Floats
+    """Of the front so far, float64[batches]; NaN where there is none."""
+    genes: Genes
+    """Everything evaluated, in order, int8[evaluations, genes]."""
+    top1: Floats
+    """Of each."""
+
+
+def read_log(path: str | Path) -> LoggedSearch:
+    """A search's log; a last line cut off by a crash is left out.
+
+    Raises:
+        UserError: there is no such file, or it is no log of a search; the message has the line.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    entries = []
+    for i, line in enumerate(lines, start=1):
+        try:
+            entries.append(json.loads(line))
+            if i > 1:
+                entries[-1]["top1"] = [float(value) for value in entries[-1]["top1"]]
+                entries[-1]["genes"] = np.array(entries[-1]["genes"], dtype=np.int8).reshape(len(entries[-1]["top1"]), -1)
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            raise UserError(f"{path}:{i}: not a batch of a search ({error}); remove the file to start again") from None
+    if not entries or not isinstance(entries[0], dict) or entries[0].get("format") != FORMAT:
+        raise UserError(f"{path}: not a search's log of format {FORMAT}")
+    header, *batches = entries
+    return LoggedSearch(
+        header=header,
+        evaluations=np.array([batch["evaluations"] for batch in batches], dtype=np.int64),
+        best=np.array([batch["best"] for batch in batches], dtype=np.float64),  # null becomes NaN
+        hypervolume=np.array([batch["hypervolume"] for batch in batches], dtype=np.float64),
+        genes=np.concatenate([batch["genes"] for batch in batches]) if batches else np.zeros((0, 0), dtype=np.int8),
+        top1=np.array([value for batch in batches for value in batch["top1"]], dtype=np.float64),
+    )

@@ -1,0 +1,90 @@
+"""NSGA-II over gene matrices: fronts of any number of objectives (Deb, Pratap, Agarwal and Meyarivan, IEEE TEC 6(2), 2002).
+
+A generation is a handful of array operations: binary tournaments by rank and crowding, uniform crossover, random reset,
+nondominated sorting. Three differences to the paper: variation is for categorical genes; a subnet is evaluated once, so no
+generation has copies; and everything nondominated that was ever evaluated is kept aside and returned, so the size of the
+population does not bound the front. Limits on costs are checked before a subnet is evaluated, so such an infeasible child is
+not evaluated at all; what only the prediction tells (`Problem.min_top1`) goes by constraint domination.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ofa.space.search_space import Genes
+from search.pareto.domination import Floats, crowding, ranks
+from search.problem.feasibility import feasible_seeds
+from search.problem.problem import Problem
+from search.searchers.base import Archive, SearchResult
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Nsga2:
+    """Evolve a population towards the whole front."""
+
+    population: int = 256
+    """At most; a 20th of the budget where that is less. As many children are evaluated per generation."""
+    oversampling: int = 2
+    """Children made per child evaluated: some are infeasible or known."""
+    changes: float = 1.5
+    """Genes reset per child, on average."""
+    patience: int = 20
+    """Generations with next to nothing new to evaluate (under a tenth of what it may be) before the search ends."""
+
+    @property
+    def name(self) -> str:
+        """As in `ofa query --algorithm`."""
+        return "nsga2"
+
+    def search(self, problem: Problem, rng: np.random.Generator, budget: int) -> SearchResult:
+        """See `Searcher.search`."""
+        archive = Archive(problem, budget, any_objective=True)
+        size = int(np.clip(budget // 20, 8, self.population))
+        genes = archive.new(self._first(problem, size, rng))[:size]
+        top1 = archive.add(genes)
+        genes, losses, lacking = self._known(problem, genes, top1)
+        barren = 0
+        while archive.left > 0 and barren < self.patience:
+            rank = ranks(losses, lacking)
+            children = archive.new(self._children(problem, genes, rank, crowding(losses, rank), size, rng))[:size]
+            top1 = archive.add(children)
+            barren = 0 if 10 * len(top1) >= size else barren + 1
+            new = self._known(problem, children, top1)
+            genes, losses, lacking = (
+                np.concatenate([old, more]) for old, more in zip((genes, losses, lacking), new, strict=True)
+            )
+            kept = _survivors(losses, lacking, size)
+            genes, losses, lacking = genes[kept], losses[kept], lacking[kept]
+        return archive.result(self.name)
+
+    def _first(self, problem: Problem, size: int, rng: np.random.Generator) -> Genes:
+        """Feasible subnets: a sample of all sizes, then what `feasible_seeds` found, which counts where limits are tight."""
+        domain = problem.domain
+        drawn = np.concatenate([domain.extremes(), domain.sample_sizes(4 * size, rng)])
+        return np.concatenate([drawn, feasible_seeds(problem, rng)])
+
+    def _children(
+        self, problem: Problem, genes: Genes, rank: Indices, crowd: Floats, size: int, rng: np.random.Generator
+    ) -> Genes:
+        """Parents by binary tournament; half of the children by crossover and mutation, half by mutation alone."""
+        n = size * self.oversampling
+        rivals = rng.integers(0, len(genes), size=(2, 2, n))
+        first, second = rivals
+        wins = (rank[first] < rank[second]) | ((rank[first] == rank[second]) & (crowd[first] >= crowd[second]))
+        mothers, fathers = problem.domain.grown(genes, rng)[np.where(wins, first, second)]
+        return problem.domain.vary(mothers, fathers, n // 2, self.changes, rng)[rng.permutation(n)]
+
+    def _known(self, problem: Problem, genes: Genes, top1: Floats) -> tuple[Genes, Floats, Floats]:
+        """Rows with their losses and by how much each misses the accuracy asked for."""
+        return genes[: len(top1)], problem.values(genes[: len(top1)], top1) * problem.signs, (problem.min_top1 or 0.0) - top1
+
+
+def _survivors(losses: Floats, lacking: Floats, size: int) -> Indices:
+    """The best by rank, then by crowding."""
+    rank = ranks(losses, lacking)
+    return np.lexsort((-crowding(losses, rank), rank))[:size]

@@ -1,0 +1,286 @@
+"""Search by any of optuna's samplers, in a study that several processes may share and optuna-dashboard can open.
+
+Ask and tell in batches: the sampler proposes a batch of subnets, those within the limits are evaluated in one call, and all
+are told back. Every gene is a categorical parameter named like its choice (`stages[2].blocks[0].kernel`). Parameters
+of blocks beyond a stage's depth are suggested too, since most samplers need a fixed set of parameters, but change nothing:
+trials that mean the same subnet share one evaluation. Limits reach the sampler as constraints (`Trial.set_constraint`); a
+trial beyond them is told as pruned, without being evaluated.
+
+The sampler works on a study in memory. With a storage, each batch's finished trials are added to the study there, and what
+other processes have added is taken over: a write per trial, where a live trial would be one per gene.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import platform
+import secrets
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ofa.errors import UserError
+from ofa.space.search_space import Genes
+from search.problem.feasibility import feasible_seeds
+from search.problem.problem import ACCURACY, Floats, Problem
+from search.searchers.base import Archive, SearchResult
+from search.searchers.log import difference, question
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial, Trial
+
+    from ofa.space.subnet import Subnet
+
+JOURNAL = "journal://"
+RETRY_S = 1.0
+"""Before a database that could not be opened is tried once more."""
+KEY = "worker"
+"""User attribute that tells trials apart: host, process, number."""
+NOT_CATEGORICAL = ("CmaEsSampler", "QMCSampler")
+"""They would draw every gene at random."""
+
+
+@dataclass(frozen=True)
+class OptunaSearch:
+    """Let an optuna sampler propose the subnets."""
+
+    sampler: str = "TPESampler"
+    """A class of `optuna.samplers`."""
+    storage: str | None = None
+    """Where the study is kept: `sqlite:///FILE`, `journal://FILE`, `postgresql://...`; in memory by default."""
+    study: str | None = None
+    """The study's name; by default the space's name and a digest of the question."""
+    batch: int = 16
+    """Trials asked at once."""
+    patience: int = 20
+    """Batches without anything new to evaluate before the search ends."""
+
+    @property
+    def name(self) -> str:
+        """As in `ofa query --algorithm`."""
+        return "optuna"
+
+    def search(self, problem: Problem, rng: np.random.Generator, budget: int) -> SearchResult:
+        """See `Searcher.search`. A study in a storage is continued until it has `budget` evaluations, whoever made them.
+
+        Raises:
+            Infeasible: no subnet meets the limits.
+            UserError: unknown sampler, a storage that cannot be opened, or a study of another problem.
+        """
+        archive = Archive(problem, budget, any_objective=True)
+        seeds = feasible_seeds(problem, rng)
+        with _quiet():
+            trials = _Trials(problem, archive, *self._open(problem, rng))
+            if not trials.read():  # some feasible subnets to begin with: under tight limits a sampler may never meet one
+                for row in seeds[rng.permutation(len(seeds))[: min(self.batch, budget)]]:
+                    trials.study.enqueue_trial(trials.parameters(row))
+            barren = 0
+            while archive.left > 0 and barren < self.patience and archive.evaluations < problem.domain.count:
+                before = archive.evaluations
+                trials.run(min(self.batch, archive.left))
+                trials.read()
+                barren = 0 if archive.evaluations > before else barren + 1
+            return archive.result(self.name)
+
+    def _open(self, problem: Problem, rng: np.random.Generator) -> tuple[Study, Study | None]:
+        """The study in memory, and the one in the storage."""
+        import optuna
+
+        directions = [
+            optuna.study.StudyDirection.MAXIMIZE if sign < 0 else optuna.study.StudyDirection.MINIMIZE
+            for sign in problem.signs
+        ]
+        sampler = find_sampler(self.sampler, int(rng.integers(2**31)))
+        own = optuna.create_study(sampler=sampler, directions=directions)
+        if self.storage is None:
+            return own, None
+        asked = question(problem)
+        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
+        name = self.study or f"{problem.space.name}-{digest}"
+        shared = optuna.create_study(
+            storage=_storage(self.storage), study_name=name, directions=directions, load_if_exists=True
+        )
+        known = shared.user_attrs.get("question")
+        if known is None:
+            if shared.get_trials(deepcopy=False):
+                raise UserError(f"study {name!r} is not one of ofa; give another --study")
+            shared.set_user_attr("question", asked)
+        elif differs := difference(known, asked):
+            raise UserError(f"study {name!r} is of another problem: {differs}; give another --study")
+        return own, shared
+
+
+def find_sampler(name: str, seed: int) -> BaseSampler:
+    """One of optuna's samplers by the name of its class; raises `UserError` with what there is."""
+    import optuna
+
+    known: dict[str, Any] = {}
+    for candidate in optuna.samplers.__all__:
+        kind = getattr(optuna.samplers, candidate)
+        if not inspect.isclass(kind) or inspect.isabstract(kind) or candidate in NOT_CATEGORICAL:
+            continue
+        parameters = inspect.signature(kind).parameters
+        if "seed" in parameters and all(p.default is not p.empty for p in parameters.values()):
+            known[candidate] = kind
+    if name not in known:
+        raise UserError(f"sampler is {name!r}; optuna has, for categorical genes, {', '.join(sorted(known))}")
+    sampler: BaseSampler = known[name](seed=seed)
+    return sampler
+
+
+@dataclass
+class _Trials:
+    """A study's trials as subnets, and back."""
+
+    problem: Problem
+    archive: Archive
+    study: Study
+    """The sampler's, in memory."""
+    shared: Study | None
+    known: dict[bytes, float] = field(default_factory=dict)
+    """Top-1 of the subnets evaluated by any process."""
+    _here: set[str] = field(default_factory=set)
+    """Keys of the trials that both studies have."""
+
+    def __post_init__(self) -> None:
+        from optuna.distributions import CategoricalDistribution
+
+        domain, space = self.problem.domain, self.problem.space
+        self.levels = {  # of each gene that is open: its column, and the gene of each choice
+            gene.name: (column, {gene.choices[level]: level for level in domain.table[column, :count].tolist()})
+            for column, (gene, count) in enumerate(zip(space.genes, domain.counts.tolist(), strict=True))
+            if count > 1
+        }
+        self.distributions: dict[str, BaseDistribution] = {
+            name: CategoricalDistribution(tuple(choices)) for name, (_, choices) in self.levels.items()
+        }
+        self.worker = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(2)}"
+
+    def parameters(self, row: Genes) -> dict[str, Any]:
+        """What optuna calls a row of genes; of an absent block, anything that is allowed."""
+        by_level = {name: {level: choice for choice, level in choices.items()} for name, (_, choices) in self.levels.items()}
+        return {
+            name: by_level[name].get(int(row[column]), next(iter(choices)))
+            for name, (column, choices) in self.levels.items()
+        }
+
+    def genes(self, trials: list[Trial] | list[FrozenTrial]) -> Genes:
+        """The canonical subnets of trials, int8[n, genes]."""
+        rows = np.repeat(self.problem.domain.table[None, :, 0], len(trials), axis=0)
+        for row, trial in zip(rows, trials, strict=True):
+            params = trial.params
+            for name, (column, choices) in self.levels.items():
+                row[column] = choices[params[name]]
+        return self.problem.space.canonical(rows)
+
+    def read(self) -> bool:
+        """Take over what other processes have added since; whether there are any trials at all."""
+        from optuna.trial import TrialState
+
+        if self.shared is None:
+            return False
+        finished = self.shared.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        foreign = [trial for trial in finished if trial.user_attrs[KEY] not in self._here]
+        self._here.update(trial.user_attrs[KEY] for trial in foreign)
+        self.study.add_trials(foreign)
+        done = [trial for trial in foreign if trial.state == TrialState.COMPLETE]
+        if done:
+            genes = self.genes(done)
+            top1 = [float(trial.user_attrs[ACCURACY]) for trial in done]
+            self.known |= {row.tobytes(): value for row, value in zip(genes, top1, strict=True)}
+            fresh = self.archive.new(genes)
+            self.archive.add(fresh, np.array([self.known[row.tobytes()] for row in fresh]))
+        return bool(finished)
+
+    def run(self, count: int) -> None:
+        """Ask for trials, evaluate the new feasible subnets among them, tell."""
+        trials = [self.study.ask(self.distributions) for _ in range(count)]
+        genes = self.genes(trials)
+        fresh = self.archive.new(genes)
+        top1 = self.archive.add(fresh)
+        self.known |= {row.tobytes(): value for row, value in zip(fresh, top1.tolist(), strict=True)}
+        use = self.problem.use(genes)
+        costs = {f"{m} on {p}": self.problem.cost(m, p, genes).tolist() for m, p in self.problem.asked_costs}
+        told = []
+        for i, (trial, subnet) in enumerate(zip(trials, self.problem.space.decode(genes), strict=True)):
+            trial.set_user_attr("subnet", _readable(subnet))
+            trial.set_user_attr(KEY, f"{self.worker}-{trial.number}")
+            for name, values in costs.items():
+                trial.set_user_attr(name, values[i])
+            for limit, used in zip(self.problem.limits, use[i].tolist(), strict=True):
+                trial.set_constraint(str(limit), used - 1)
+            told.append(self._tell(trial, genes[i : i + 1]))
+        self._here.update(trial.user_attrs[KEY] for trial in told)
+        if self.shared is not None:
+            self.shared.add_trials(told)
+
+    def _tell(self, trial: Trial, row: Genes) -> FrozenTrial:
+        from optuna.trial import TrialState
+
+        top1 = self.known.get(row.tobytes())
+        if top1 is None:  # beyond a limit
+            return self.study.tell(trial, state=TrialState.PRUNED)
+        trial.set_user_attr(ACCURACY, top1)
+        if self.problem.min_top1 is not None:
+            trial.set_constraint("top-1 of at least", self.problem.min_top1 - top1)
+        values: Floats = self.problem.values(row, np.array([top1]))
+        return self.study.tell(trial, values[0].tolist())
+
+
+def _readable(subnet: Subnet) -> str:
+    """A subnet in a line, for the dashboard: `160 px, 16: k3e1, 24: k3e4 k5e6, ...`: width, kernels and expand ratios."""
+    stages = [f"{s.width}: {' '.join(f'k{b.kernel}e{b.expand:g}' for b in s.blocks)}" for s in subnet.stages]
+    return ", ".join([f"{subnet.resolution} px", *stages])
+
+
+def _storage(url: str | None) -> BaseStorage | str | None:
+    """What optuna is given for a storage's URL; raises `UserError` when it cannot be opened."""
+    if url is None:
+        return None
+    from optuna.exceptions import StorageInternalError
+    from optuna.storages import JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
+    from sqlalchemy.exc import SQLAlchemyError
+
+    for last in (False, True):
+        try:
+            if url.startswith(JOURNAL):
+                return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
+            return RDBStorage(url)
+        except (ImportError, OSError, ValueError, StorageInternalError, SQLAlchemyError) as error:
+            if isinstance(error, SQLAlchemyError) and not last:
+                time.sleep(RETRY_S)  # in a new database, another process may be making the same tables
+                continue
+            cause = "" if error.__cause__ is None else f" ({str(error.__cause__).splitlines()[0]})"
+            raise UserError(
+                f"storage {url!r} cannot be opened: {str(error).splitlines()[0]}{cause}; "
+                f"allowed are sqlite:///FILE, {JOURNAL}FILE, postgresql://..."
+            ) from None
+    raise AssertionError("the second attempt returns or raises")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without optuna's line per trial, and its notes that a sampler is experimental."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)

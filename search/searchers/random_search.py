@@ -1,0 +1,36 @@
+"""Random sampling: the honest baseline that any other searcher has to beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from search.problem.feasibility import feasible_seeds
+from search.problem.problem import Problem
+from search.searchers.base import Archive, SearchResult
+
+
+@dataclass(frozen=True)
+class RandomSearch:
+    """Uniform samples of the space; infeasible ones cost no evaluation, but a bounded number is drawn."""
+
+    batch: int = 1024
+    draws_per_evaluation: int = 20
+    """Most subnets drawn per evaluation of the budget."""
+
+    @property
+    def name(self) -> str:
+        """As in `ofa query --algorithm`."""
+        return "random"
+
+    def search(self, problem: Problem, rng: np.random.Generator, budget: int) -> SearchResult:
+        """See `Searcher.search`."""
+        archive = Archive(problem, budget, any_objective=True)
+        draw = feasible_seeds(problem, rng)[:1]  # so that there is an answer whenever one exists
+        drawn = 0
+        while archive.left > 0 and drawn < budget * self.draws_per_evaluation and archive.evaluations < problem.domain.count:
+            archive.add(archive.new(np.concatenate([draw, problem.domain.sample(self.batch, rng)])))
+            draw = draw[:0]
+            drawn += self.batch
+        return archive.result(self.name)
