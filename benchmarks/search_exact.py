@@ -23,7 +23,7 @@ from latency_tables import load_platform
 from ofa.space.search_space import load_space
 from search import Exact, Limit, Problem, exact_front, fit_ridge, load_predictor
 from search.exact.stage_tables import StageTables
-from search.pareto import nondominated
+from search.pareto.front import nondominated
 
 KNOWN = (160, 176, 192, 208, 224)
 ENERGY = "edge-int8"

@@ -12,7 +12,7 @@ from ofa.errors import UserError
 from ofa.space.search_space import SearchSpace, load_space
 from search.exact.solve import Exact, exact_front, exact_obstacle
 from search.exact.stage_tables import StageTables
-from search.pareto import nondominated
+from search.pareto.front import nondominated
 from search.predictors.ridge import RidgePredictor, fit_ridge
 from search.problem.problem import Infeasible, Limit, Problem
 from search.searchers.base import find_searcher
