@@ -5,7 +5,7 @@ processes with half of the batch each that do not know of each other, at the sam
 take from each other (memory bandwidth, cache, clock); no reduction can be faster than the second.
 
 The processes stay up and take turns, one variant at a time; medians of the repeats are compared. The reduction of the
-gradients is also timed alone. Weights and images are random: here only time is looked at (tests/test_distributed.py compares
+gradients is also timed alone. Weights and images are random: here only time is looked at (test_distributed.py compares
 weights). Prints one JSON line.
 
     OMP_NUM_THREADS=1 python benchmarks/data_parallel.py

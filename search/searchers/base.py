@@ -49,7 +49,7 @@ class SearchResult:
 
 
 class Searcher(Protocol):
-    """A way to solve a `Problem`. `tests/test_search_conformance.py` states what each must do."""
+    """A way to solve a `Problem`. `tests/search/searchers/test_search_conformance.py` states what each must do."""
 
     @property
     def name(self) -> str:

@@ -24,7 +24,7 @@ FEW = 60
 
 @pytest.fixture(params=sorted(searchers()))
 def searcher(request: pytest.FixtureRequest) -> Searcher:
-    """Optuna with its fastest sampler; `tests/test_optuna_search.py` has the others."""
+    """Optuna with its fastest sampler; `tests/search/searchers/test_optuna_search.py` has the others."""
     if request.param == "optuna":
         return OptunaSearch(sampler="RandomSampler", batch=20, patience=4)
     return find_searcher(request.param)[0]

@@ -48,7 +48,7 @@ def test_killed_at_any_moment_a_reader_sees_a_whole_file(tmp_path: Path) -> None
         "import sys; from ofa.files.atomic import atomic_write\n"
         "for i in range(10**9): atomic_write(sys.argv[1], bytes([i % 250]) * 300_000)"
     )
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[3]
     process = subprocess.Popen([sys.executable, "-c", script, str(path)], cwd=root)
     try:
         deadline = time.monotonic() + 30

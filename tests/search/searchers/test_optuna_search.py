@@ -160,7 +160,7 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from search.searchers.optuna_search import OptunaSearch
-from tests.test_optuna_search import Slow, problem_of
+from tests.search.searchers.test_optuna_search import Slow, problem_of
 problem = problem_of()
 problem = problem_of(predictor=Slow(problem.space, seed=2))
 searcher = OptunaSearch(sampler="RandomSampler", storage={storage!r}, batch=6)
@@ -172,7 +172,7 @@ while len(list(folder.glob("ready*"))) < 2:
 result = searcher.search(problem, np.random.default_rng(seed), 60)
 print(result.evaluations)
 """
-    root = Path(__file__).parents[1]
+    root = Path(__file__).resolve().parents[3]
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", script, str(seed)],

@@ -25,9 +25,9 @@ from ofa.training.progress import LateReading
 from ofa.training.step import GradientStep
 from ofa.training.trainer import Trainer
 from ofa.training.weight_average import WeightAverage
-from tests.test_inference import check_statistics_of_large_maps
-from tests.test_no_waiting import BATCHES, KINDS, data_of
-from tests.test_switches import check_fused_optimiser, check_synchronised_norm
+from tests.ofa.measure.test_fast_inference import check_statistics_of_large_maps
+from tests.ofa.training.test_no_waiting import BATCHES, KINDS, data_of
+from tests.ofa.training.test_switches import check_fused_optimiser, check_synchronised_norm
 from tests.tiny import killed_after, write_recipe
 
 pytestmark = [

@@ -26,8 +26,8 @@ from ofa.training.optimiser import make_optimiser, momenta, set_momenta
 from ofa.training.step import GradientStep
 from ofa.training.synchronised_norm import SynchronisedNorm
 from ofa.training.trainer import Trainer
+from tests.ofa.training.test_step import sandwich
 from tests.space_toys import toy_space
-from tests.test_step import sandwich
 from tests.tiny import killed_after, write_recipe
 
 BF16 = "precision: bf16\nactivation_checkpointing: true\naverage_decay: 0.9\ndrop_connect: 0.3\n"

@@ -13,7 +13,7 @@ from ofa.data.batches import DataConfig, load_data
 from ofa.files import shipped
 from ofa.runs.recipe import load_recipe
 
-GUIDE = (Path(__file__).resolve().parents[1] / "docs" / "data.md").read_text()
+GUIDE = (Path(__file__).resolve().parents[3] / "docs" / "data.md").read_text()
 
 
 def test_the_recipe_in_the_guide_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """A step asks the device for nothing: reading a number, or copying without `non_blocking`, waits for a GPU's whole queue.
 
 Where there is no GPU the device `meta` stands in for it: it holds no values, so whatever needs one fails, and copies to it
-are seen (all but those of `torch.tensor` from a list). tests/test_gpu.py asks PyTorch itself on a GPU.
+are seen (all but those of `torch.tensor` from a list). tests/ofa/training/test_gpu.py asks PyTorch itself on a GPU.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from ofa.training.optimiser import make_optimiser
 from ofa.training.step import GradientStep
 from ofa.training.trainer import Trainer
 from ofa.training.weight_average import WeightAverage
-from tests.test_distributed import write_folder
-from tests.test_step import OPTIONS, sandwich
+from tests.ofa.distributed.test_distributed import write_folder
+from tests.ofa.training.test_step import OPTIONS, sandwich
 from tests.tiny import write_recipe
 
 aten = torch.ops.aten

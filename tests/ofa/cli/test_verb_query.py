@@ -20,7 +20,7 @@ from ofa.measure.evaluator import Evaluator
 from ofa.runs.run_directory import RunDirectory
 from tests.verbs import error, figures, ofa
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 PLATFORM = "edge-int8"
 
 

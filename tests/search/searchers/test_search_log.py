@@ -38,7 +38,7 @@ def test_a_killed_search_resumes_without_evaluating_again(tmp_path: Path) -> Non
     script = f"""
 import os, signal
 from pathlib import Path
-from tests.test_search_history import Marking, problem_of, search
+from tests.search.searchers.test_search_log import Marking, problem_of, search
 class Dying(Marking):
     def top1(self, genes):
         if self.count() >= 150:
@@ -49,7 +49,7 @@ class Dying(Marking):
 problem = problem_of()
 search(Path({str(path)!r}), problem_of(predictor=Dying(problem.space, {str(marks)!r})))
 """
-    root = Path(__file__).parents[1]
+    root = Path(__file__).resolve().parents[3]
     ended = subprocess.run([sys.executable, "-c", script], cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, check=False)
     assert ended.returncode == -signal.SIGKILL
     problem = problem_of()

@@ -16,7 +16,7 @@ import pytest
 from ofa.cli.main import VERBS, main
 from ofa.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 CONTRACT = {"train", "evaluate", "predictor", "query", "pareto", "platforms", "profile", "data"}
 
 

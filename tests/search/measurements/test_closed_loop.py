@@ -25,7 +25,7 @@ from search.predictors.selection import select
 from search.problem.problem import Floats
 from tests.search_toys import ToyAccuracy, ToyCosts, make_space
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 SPACE = load_space("fmnist")
 WORDS = ("--samples", "10", "--rounds", "2", "--points", "3", "--kind", "ridge", "--platform", "edge-int8")
 
