@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from ofa import Supernet, load_space
-from ofa.data.batches import DataConfig
+from ofa.data.config import DataConfig
 from ofa.distributed.world import join
 from ofa.measure.allocator import keep_freed_memory
 from ofa.runs.recipe import Opens, OptimiserConfig, Phase, Recipe, opened_spaces

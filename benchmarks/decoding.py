@@ -26,7 +26,8 @@ import torch
 from PIL import Image
 
 from ofa.data.augment.augmentation import AugmentConfig
-from ofa.data.batches import Data, DataConfig, load_data
+from ofa.data.batches import Data, load_data
+from ofa.data.config import DataConfig
 from ofa.data.decoding import Job, decode
 from ofa.data.sources.read_source import Files, read_source
 

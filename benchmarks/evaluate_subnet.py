@@ -27,7 +27,8 @@ import torch
 from train_step import SPACE, Published
 
 from ofa import Subnet, Supernet, load_space, official
-from ofa.data.batches import Data, DataConfig, load_data
+from ofa.data.batches import Data, load_data
+from ofa.data.config import DataConfig
 from ofa.measure.evaluator import SubnetEvaluator
 from ofa.runs.recipe import EvaluationConfig
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +13,12 @@ from torch import Tensor
 
 from ofa.data.augment import augmentation
 from ofa.data.augment.augmentation import AugmentConfig
+from ofa.data.config import DataConfig
 from ofa.data.decoding import Job, SizesDifferError, decode, size_of
 from ofa.data.sources.read_source import Arrays, Files
 from ofa.distributed import draws
 from ofa.distributed.draws import for_share
 from ofa.distributed.world import WHOLE, Share
-
-if TYPE_CHECKING:
-    from ofa.data.batches import DataConfig
 
 Part = Arrays | Files
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]

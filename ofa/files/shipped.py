@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import ofa
 from ofa.errors import UserError
 
-_PACKAGE = Path(ofa.__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
+"""The package `ofa`, found without importing it."""
 
 
 def config_root() -> Path:

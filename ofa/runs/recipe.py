@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ofa.data.augment.mixup import MixConfig
-from ofa.data.batches import DataConfig
+from ofa.data.config import DataConfig
 from ofa.errors import UserError
 from ofa.files import schema, shipped
 from ofa.nets.losses import DIVERGENCES

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from ofa.data.augment.augmentation import AugmentConfig
-from ofa.data.batches import Batch, Data, DataConfig, NormaliseConfig, load_data, mixed_order
+from ofa.data.batches import Batch, Data, load_data, mixed_order
+from ofa.data.config import DataConfig, NormaliseConfig
 from ofa.errors import UserError
 from ofa.files import schema
 

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from ofa.data.augment.augmentation import AugmentConfig
-from ofa.data.batches import DataConfig, load_data
+from ofa.data.batches import load_data
+from ofa.data.config import DataConfig
 from ofa.files import shipped
 from ofa.runs.recipe import load_recipe
 

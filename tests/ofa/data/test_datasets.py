@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from ofa.data.augment.augmentation import AugmentConfig
-from ofa.data.batches import Batch, Data, DataConfig, load_data
+from ofa.data.batches import Batch, Data, load_data
+from ofa.data.config import DataConfig
 from ofa.data.sources import fashion_mnist
 from ofa.data.sources.fashion_mnist import parse_idx
 from ofa.errors import UserError

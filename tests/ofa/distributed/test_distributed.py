@@ -31,7 +31,8 @@ from ofa.cli.main import main
 from ofa.data.augment.augmentation import AugmentConfig
 from ofa.data.augment.mixup import MixConfig, mix
 from ofa.data.augment.rand_augment import RandAugmentConfig
-from ofa.data.batches import DataConfig, load_data
+from ofa.data.batches import load_data
+from ofa.data.config import DataConfig
 from ofa.distributed import draws
 from ofa.distributed.devices import choose_device
 from ofa.distributed.draws import for_share

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ofa import Supernet, extract, load_space
 from ofa.data.augment.mixup import MixConfig
-from ofa.data.batches import DataConfig
+from ofa.data.config import DataConfig
 from ofa.measure.evaluator import Evaluator
 from ofa.nets.plain import build_net
 from ofa.runs.recipe import OptimiserConfig, Phase, Recipe, load_recipe, opened_spaces

@@ -21,7 +21,8 @@ from ofa import Supernet
 from ofa.data.augment.augmentation import AugmentConfig
 from ofa.data.augment.mixup import MixConfig
 from ofa.data.augment.rand_augment import RandAugmentConfig
-from ofa.data.batches import Data, DataConfig, load_data
+from ofa.data.batches import Data, load_data
+from ofa.data.config import DataConfig
 from ofa.nets.plain import build_net
 from ofa.runs.recipe import load_recipe, opened_spaces
 from ofa.runs.run_directory import RunDirectory
