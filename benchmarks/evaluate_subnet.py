@@ -29,8 +29,8 @@ from train_step import SPACE, Published
 from ofa import Subnet, Supernet, load_space, official
 from ofa.data.batches import Data, load_data
 from ofa.data.config import DataConfig
+from ofa.measure.config import EvaluationConfig
 from ofa.measure.evaluator import SubnetEvaluator
-from ofa.runs.recipe import EvaluationConfig
 
 
 def main() -> None:

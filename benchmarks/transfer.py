@@ -24,7 +24,7 @@ import torch
 
 from ofa.data.sources.read_source import Arrays, data_root, read_source
 from ofa.files.atomic import read_json, write_json
-from ofa.measure.evaluator import Evaluator
+from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.recipe import Recipe, load_recipe
 from ofa.runs.run_directory import RunDirectory, load_run_data
 from ofa.space.search_space import SearchSpace
@@ -66,7 +66,7 @@ def of_length(recipe: Recipe, space: SearchSpace, data: Path, steps: int) -> Rec
 
 def balanced_accuracy(run: RunDirectory) -> dict[str, float]:
     """Of the largest, the smallest, and random subnets on average, in percent."""
-    evaluator = Evaluator(run)
+    evaluator = evaluator_of_run(run)
     space = run.space
     labels = evaluator.data.labels("test")  # in the order that `correct` has
     subnets = [space.largest(), space.smallest(), *space.decode(space.sample(RANDOM, np.random.default_rng(0)))]

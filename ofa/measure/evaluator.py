@@ -14,14 +14,13 @@ from tqdm import tqdm
 from ofa.data.batches import Data
 from ofa.distributed.world import ALONE, World
 from ofa.measure.allocator import keep_freed_memory
+from ofa.measure.config import EvaluationConfig
 from ofa.measure.fast_inference import speed_up
 from ofa.measure.recalibration import recalibrate_batch_norm
 from ofa.measure.shared_starts import Seen, SharedStarts
 from ofa.nets.extraction import extract
 from ofa.nets.plain import Net
 from ofa.nets.supernet import Supernet
-from ofa.runs.recipe import EvaluationConfig
-from ofa.runs.run_directory import RunDirectory
 from ofa.space.subnet import Subnet
 
 CACHE_BYTES = 2**30  # prepared images of one split at one resolution above this are made anew each time
@@ -134,20 +133,3 @@ class SubnetEvaluator:
         while sum(4 * batch.numel() for images in self._cache.values() for batch in images) > CACHES_BYTES:
             self._cache.popitem(last=False)
         return kept
-
-
-class Evaluator(SubnetEvaluator):
-    """Measures subnets of a finished run.
-
-    Args:
-        run: the run.
-        device: where subnets run.
-        images: images of a split to look at; None: all.
-        world: the processes that share the subnets of a call of `top1`.
-    """
-
-    def __init__(
-        self, run: RunDirectory, device: torch.device | str = "cpu", images: int | None = None, world: World = ALONE
-    ) -> None:
-        super().__init__(run.supernet(device), run.data(world), run.recipe.evaluation, images, device, world)
-        self.run = run

@@ -12,6 +12,7 @@ from ofa.data.augment.mixup import MixConfig
 from ofa.data.config import DataConfig
 from ofa.errors import UserError
 from ofa.files import schema, shipped
+from ofa.measure.config import EvaluationConfig
 from ofa.nets.losses import DIVERGENCES
 from ofa.space.search_space import SearchSpace, load_space
 from ofa.space.subspace import is_part, largest_only
@@ -117,27 +118,6 @@ class OptimiserConfig:
             raise ValueError(f"clip_norm is {self.clip_norm}; must be above 0")
         if self.subnet_gradients not in ("mean", "sum"):
             raise ValueError(f"subnet_gradients is {self.subnet_gradients!r}; allowed are mean, sum")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
-    """What is measured while training and at the end, always on extracted, recalibrated subnets."""
-
-    every_epochs: int = 1
-    images: int = 2000
-    """Validation images looked at after an epoch."""
-    recalibration_images: int = 1024
-    """Training images for batch-norm statistics."""
-    final_subnets: int = 20
-    """Random subnets whose test accuracy is reported at the end."""
-    batch_size: int = 200
-
-    def __post_init__(self) -> None:
-        for name in ("every_epochs", "images", "recalibration_images", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; must be at least 1")
-        if self.final_subnets < 0:
-            raise ValueError(f"final_subnets is {self.final_subnets}; must be at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ofa.measure.evaluator import Evaluator
+from ofa.measure.evaluator import SubnetEvaluator
 from ofa.measure.recalibration import recalibrate_batch_norm
 from ofa.nets.losses import subnet_loss
-from ofa.runs.recipe import Phase
+from ofa.runs.recipe import Phase, Recipe
 from ofa.space.subnet import Subnet
 from ofa.training.optimiser import make_optimiser
 from ofa.training.schedule import learning_rate
@@ -29,7 +29,8 @@ PHASE = 1_000_000
 def finetune(
     module: nn.Module,
     subnet: Subnet,
-    evaluator: Evaluator,
+    evaluator: SubnetEvaluator,
+    recipe: Recipe,
     phase: Phase,
     report: Callable[[int, float], None],
 ) -> None:
@@ -40,11 +41,12 @@ def finetune(
     Args:
         module: the extracted subnet.
         subnet: what it is; images come at its resolution.
-        evaluator: of the run: its data, its recipe's settings, and its largest net as the teacher.
+        evaluator: of the run: its data, and its largest net as the teacher.
+        recipe: of the run: its batch size, optimiser, seed and label smoothing.
         phase: epochs, learning rate, warm-up and the weight of the teacher.
         report: called after every epoch with its number and its mean loss.
     """
-    recipe, data, device = evaluator.run.recipe, evaluator.data, torch.device(evaluator.device)
+    data, device = evaluator.data, torch.device(evaluator.device)
     teacher = evaluator.module(replace(evaluator.supernet.space.largest(), resolution=subnet.resolution))
     module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = make_optimiser(module, recipe.optimiser)

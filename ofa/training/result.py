@@ -10,7 +10,7 @@ import torch
 
 from ofa.distributed.world import ALONE, World
 from ofa.files.atomic import write_json
-from ofa.measure.evaluator import Evaluator
+from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.run_directory import RunDirectory
 from ofa.space import shapes
 from ofa.training.progress import MetricsLog
@@ -28,7 +28,7 @@ def report_result(
         `random_top1_mean`, `random_top1_std`, `subnets` (each with `top1`, `macs_m`, `params_m`), `train_seconds`,
         `train_energy_j` (None where no counter could be read) and its source.
     """
-    evaluator = Evaluator(run, device, world=world)
+    evaluator = evaluator_of_run(run, device, world=world)
     split = "test" if "test" in evaluator.data.sizes else "validation"
     space = run.space
     genes = space.sample(run.recipe.evaluation.final_subnets, np.random.default_rng(run.recipe.seed))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latency_tables import Costs, Platform
-    from ofa.measure.evaluator import Evaluator
+    from ofa.measure.evaluator import SubnetEvaluator
     from ofa.runs.run_directory import RunDirectory
     from ofa.runs.run_files import RunFiles
     from ofa.space.search_space import Genes, SearchSpace
@@ -97,7 +97,7 @@ class Measured:
     """Measures subnets of a run on validation data; what the run's log knows is not measured again."""
 
     space: SearchSpace
-    evaluator: Evaluator
+    evaluator: SubnetEvaluator
     log: MeasurementLog
     show: bool
     world: World = ALONE
@@ -106,10 +106,10 @@ class Measured:
     def open(cls, run: RunDirectory, images: int | None, device: str, show: bool, world: World = ALONE) -> Measured:
         """Load supernet and data; `show` draws a progress bar on stderr. The processes of `world` share the subnets."""
         from ofa.distributed.devices import choose_device
-        from ofa.measure.evaluator import Evaluator
+        from ofa.runs.evaluator import evaluator_of_run
         from search.measurements.log import MeasurementLog
 
-        evaluator = Evaluator(run, choose_device(device), images)
+        evaluator = evaluator_of_run(run, choose_device(device), images)
         path = run.path / "predictor" / "measurements.jsonl"
         log = MeasurementLog.open(path, run.space, weights_digest(run), evaluator.size("validation"))
         return cls(run.space, evaluator, log, show, world)

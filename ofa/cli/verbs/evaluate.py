@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Measure the subnets named; several processes share them, and the first one reports."""
     from ofa.distributed.devices import choose_device
     from ofa.distributed.world import join
-    from ofa.measure.evaluator import Evaluator
+    from ofa.runs.evaluator import evaluator_of_run
     from ofa.runs.run_directory import RunDirectory
     from ofa.space import shapes
 
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
             space = directory.space
             subnets = _chosen(args, space)
         with world.agree():
-            evaluator = Evaluator(directory, device, args.images, world)
+            evaluator = evaluator_of_run(directory, device, args.images, world)
             evaluator.size(args.split)
         top1 = evaluator.top1(list(subnets.values()), args.split, progress=world.first and not args.json)
     if not world.first:

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ofa.deploy.subnet_directory import load_subnet, read_subnet, save_subnet
     from ofa.distributed.devices import choose_device
     from ofa.files.atomic import read_json
-    from ofa.measure.evaluator import Evaluator
+    from ofa.runs.evaluator import evaluator_of_run
     from ofa.training.finetuning import finetune, paired_gain
 
     say = printer(args)
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     phase = _phase(args, directory)
     out = args.out or args.subnet.with_name(f"{args.subnet.name}-finetuned")
     check_subnet_out(out)
-    evaluator = Evaluator(directory, device)
+    evaluator = evaluator_of_run(directory, device)
     layout: Any = {"memory_format": torch.channels_last}
 
     def measure() -> Any:
@@ -63,7 +63,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     right = measure()
     before = float(right.mean())
     say(f"before: {100 * before:.2f}% on {evaluator.size()} validation images")
-    finetune(module, subnet, evaluator, phase, lambda epoch, loss: say(f"epoch {epoch + 1}/{args.epochs}  loss {loss:.3f}"))
+
+    def report(epoch: int, loss: float) -> None:
+        say(f"epoch {epoch + 1}/{args.epochs}  loss {loss:.3f}")
+
+    finetune(module, subnet, evaluator, directory.recipe, phase, report)
     right_after = measure()
     after, (gain, error) = float(right_after.mean()), paired_gain(right, right_after)
     say(f"after:  {100 * after:.2f}%: {100 * gain:+.2f} points, \N{PLUS-MINUS SIGN}{100 * error:.2f} (1 standard error)")

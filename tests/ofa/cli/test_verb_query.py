@@ -16,7 +16,7 @@ import torch
 from ofa.cli.main import main
 from ofa.deploy.subnet_directory import FILES, load_subnet, read_subnet
 from ofa.errors import UserError
-from ofa.measure.evaluator import Evaluator
+from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.run_directory import RunDirectory
 from tests.verbs import error, figures, ofa
 
@@ -54,7 +54,7 @@ def test_predictor_agrees_with_the_evaluator(run: Path) -> None:
     directory = RunDirectory.open(run)
     entries = [json.loads(line) for line in (run / "predictor" / "measurements.jsonl").read_text().splitlines()[:3]]
     subnets = directory.space.decode(np.array([entry["genes"] for entry in entries]))
-    assert Evaluator(directory).top1(subnets).tolist() == [entry["top1"] for entry in entries]
+    assert evaluator_of_run(directory).top1(subnets).tolist() == [entry["top1"] for entry in entries]
 
 
 def test_predictor_prints_for_people(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

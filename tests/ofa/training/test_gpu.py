@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from ofa import Supernet, extract, load_space
 from ofa.data.augment.mixup import MixConfig
 from ofa.data.config import DataConfig
-from ofa.measure.evaluator import Evaluator
 from ofa.nets.plain import build_net
+from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.recipe import OptimiserConfig, Phase, Recipe, load_recipe, opened_spaces
 from ofa.runs.run_directory import RunDirectory
 from ofa.training.optimiser import make_optimiser
@@ -76,8 +76,8 @@ def test_training_on_a_gpu_learns_and_its_run_opens_on_a_cpu(switches: str, tmp_
     recipe, space = load_recipe(path)
     run = RunDirectory.create(tmp_path / "run", recipe, space)
     Trainer(run, "cuda", quiet=True).train()
-    on_gpu = Evaluator(run, "cuda").top1([space.largest(), space.smallest()])
-    on_cpu = Evaluator(run, "cpu").top1([space.largest(), space.smallest()])
+    on_gpu = evaluator_of_run(run, "cuda").top1([space.largest(), space.smallest()])
+    on_cpu = evaluator_of_run(run, "cpu").top1([space.largest(), space.smallest()])
     assert on_gpu[0] > 0.7  # chance is 0.33
     assert on_cpu == pytest.approx(on_gpu, abs=0.05)
 
@@ -88,7 +88,7 @@ def test_a_run_on_a_gpu_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with killed_after(34, monkeypatch):
         Trainer(run, "cuda", quiet=True).train()
     Trainer(run, "cuda", quiet=True).train()
-    assert Evaluator(run, "cuda").top1([space.largest()])[0] > 0.7
+    assert evaluator_of_run(run, "cuda").top1([space.largest()])[0] > 0.7
 
 
 def test_extraction_equals_the_supernet_on_a_gpu() -> None:

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from ofa import load_subnet
 from ofa.cli.main import main
 from ofa.deploy.subnet_directory import save_subnet
-from ofa.measure.evaluator import Evaluator
 from ofa.nets.supernet import Supernet
+from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.run_directory import RunDirectory
 from ofa.training.finetuning import paired_gain
 from tests.tiny import write_recipe
@@ -57,7 +57,7 @@ def test_other_images_need_one_command(trained: Path, tmp_path: Path, capsys: py
         "head.classifier.bias",
     }
     subnets = [run.space.smallest(), run.space.largest()]
-    assert Evaluator(run).top1(subnets).min() > 0.6  # guessing is 0.25
+    assert evaluator_of_run(run).top1(subnets).min() > 0.6  # guessing is 0.25
     assert main([*command, "--epochs", "6"]) == 0  # it is finished: the same command only reports
     assert json.loads(capsys.readouterr().out)["run"] == str(tmp_path / "run")
 
@@ -144,7 +144,7 @@ def test_finetuning_gains_and_says_so(trained: Path, tmp_path: Path, capsys: pyt
         "figures": [{"name": "Latency", "value": 1.0, "unit": "ms", "source": "none", "uncertainty": None}],
         "input": {"channels": 1, "resolution": subnet.resolution, "mean": [0.5], "std": [0.5], "classes": ["a", "b", "c"]},
     }
-    module = Evaluator(run).module(subnet)
+    module = evaluator_of_run(run).module(subnet)
     with torch.no_grad():  # a subnet with something to learn: its classifier is forgotten
         module.head.classifier.weight.zero_()
     folder = save_subnet(trained / "queries" / "smallest", run.space, subnet, module, card)
@@ -162,7 +162,7 @@ def test_finetuning_gains_and_says_so(trained: Path, tmp_path: Path, capsys: pyt
     lines = json.loads((out / "card.json").read_text())["figures"]
     assert [line["name"] for line in lines] == ["Top-1, validation (measured)", "Latency"]
     assert lines[0]["value"] == pytest.approx(100 * first["top1_after"])
-    evaluator = Evaluator(run)
+    evaluator = evaluator_of_run(run)
     assert evaluator.correct_of(load_subnet(out), subnet.resolution).mean() == pytest.approx(first["top1_after"])
 
     assert main(["finetune", str(folder), "--run", str(tmp_path)]) == 2
