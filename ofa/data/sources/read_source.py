@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.data.sources import fashion_mnist
+from ofa.data.sources.image_folder import Census, list_image_folder
 from ofa.data.sources.path_list import PathList
 from ofa.errors import UserError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
 # Accepted spellings of (images, labels) of each part, in the arrays of an .npz or the .npy files of a folder.
 ARRAY_NAMES = {
     "train": (("x_train", "y_train"), ("train_images", "train_labels"), ("images", "labels")),
     "validation": (("x_val", "y_val"), ("val_images", "val_labels")),
     "test": (("x_test", "y_test"), ("test_images", "test_labels")),
 }
-FOLDER_NAMES = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +44,12 @@ class Files:
 
     paths: PathList
     labels: npt.NDArray[np.int64]
+    folder: str
+    """That all paths lie below; what follows it is a file's name, the same wherever the data set is put."""
+
+    def names(self) -> Iterator[str]:
+        """Path of each file below `folder`, with `/` between folders."""
+        return (self.paths[i][len(self.folder) + 1 :].replace(os.sep, "/") for i in range(len(self.paths)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +58,8 @@ class Source:
 
     parts: Mapping[str, Arrays | Files]
     classes: tuple[str, ...]
+    census: Census | None = None
+    """Of an image folder."""
 
 
 def data_root() -> Path:
@@ -190,40 +197,14 @@ def _arrays(images: npt.NDArray[Any], labels: npt.NDArray[np.int64], place: str)
 
 
 def _read_image_folder(folder: Path) -> Source:
-    listed: dict[str, dict[str, list[str]]] = {}
-    for part, names in FOLDER_NAMES.items():
-        present = [folder / name for name in names if (folder / name).is_dir()]
-        if len(present) > 1:
-            raise UserError(f"{folder}: has both {present[0].name}/ and {present[1].name}/; keep one")
-        if present:
-            listed[part] = _list_classes(present[0])
-    if "train" not in listed:
-        inside = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-        raise UserError(f"{folder}: expected train/CLASS/*.jpg or x_train.npy and y_train.npy; it holds {inside}")
-    classes = tuple(listed["train"])
+    listed = list_image_folder(folder)
+    classes = tuple(listed.files["train"])
     parts: dict[str, Arrays | Files] = {}
-    for part, files in listed.items():
-        unknown = sorted(set(files) - set(classes))
-        if unknown:
-            raise UserError(f"{folder}: class {unknown[0]!r} of {part} is not in train/, which has {', '.join(classes)}")
+    for part, files in listed.files.items():
         numbers = [np.full(len(files[name]), classes.index(name), dtype=np.int64) for name in files]
-        parts[part] = Files(PathList.of(path for name in files for path in files[name]), np.concatenate(numbers))
-    return Source(parts, classes)
-
-
-def _list_classes(folder: Path) -> dict[str, list[str]]:
-    """Image files of each class folder, both sorted; other files are not looked at."""
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not names:
-        raise UserError(f"{folder}: has no class folders; expected {folder.name}/CLASS/*.jpg")
-    classes = {}
-    for name in names:
-        inside = sorted(file for file in os.listdir(folder / name) if not file.startswith("."))
-        found = [file for file in inside if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES]
-        if not found:
-            raise UserError(f"{folder / name}: no images; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
-        classes[name] = [f"{folder}{os.sep}{name}{os.sep}{file}" for file in found]
-    return classes
+        paths = PathList.of(path for name in files for path in files[name])
+        parts[part] = Files(paths, np.concatenate(numbers), str(listed.folders[part]))
+    return Source(parts, classes, listed.census)
 
 
 def _check_every_class(labels: npt.NDArray[np.int64], classes: tuple[str, ...], place: str) -> None:
