@@ -23,8 +23,7 @@ from latency_tables import Platform
 from latency_tables.calibration.calibrate import TERMS, block_terms, seen, to_model
 from latency_tables.calibration.prior import PRIOR
 from latency_tables.cost_models.op_model import EnergyModel
-from latency_tables.cost_models.uncertainty import compare
-from latency_tables.platform import ErrorReport
+from latency_tables.cost_models.uncertainty import ErrorReport, compare
 from ofa.space.shapes import BlockShape, OpShape, conv
 
 WIDTHS, DEPTHS, STRIDES = (16, 24, 32, 64, 112, 184, 352), (1, 4, 4, 4, 4, 4, 1), (1, 1, 2, 2, 1, 2, 1)

@@ -28,8 +28,7 @@ from latency_tables.calibration.calibrate import (
     to_model,
 )
 from latency_tables.calibration.timings_csv import Timing
-from latency_tables.cost_models.uncertainty import compare
-from latency_tables.platform import ErrorReport
+from latency_tables.cost_models.uncertainty import ErrorReport, compare
 from ofa.space.search_space import load_space
 from ofa.space.shapes import walk_blocks
 

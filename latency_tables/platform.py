@@ -6,26 +6,18 @@ power x time, or from a model of operations. Memory is computed. No torch here.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from dataclasses import dataclass, field
 
 from latency_tables.blocks.memory import BYTES
 from latency_tables.cost_models.block_table import BlockTable, Measurement
 from latency_tables.cost_models.op_model import EnergyModel, LatencyModel, check_not_negative
-from latency_tables.cost_models.uncertainty import ErrorReport as ErrorReport
+from latency_tables.cost_models.uncertainty import ErrorReport
+from latency_tables.costs.costs import Costs
 from ofa.errors import UserError
-from ofa.files import atomic, schema
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape
 
-if TYPE_CHECKING:
-    from latency_tables.costs.costs import Costs
-
 KINDS = ("measured", "calibrated", "modelled")
-_SHIPPED = Path(__file__).resolve().parent / "platforms"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +106,6 @@ class Platform:
 
     def costs(self, space: SearchSpace, confidence: float | None = None) -> Costs:
         """Costs of the subnets of a space; with a confidence, latency and energy are the upper bounds at it. See `Costs`."""
-        from latency_tables.costs.costs import Costs
-
         return Costs(self, space, confidence)
 
     def _measured(self, shape: BlockShape, resolution: int | None) -> Measurement:
@@ -131,61 +121,3 @@ class Platform:
                 f"platform {self.name}: energy is unknown; give its file an energy section (a source, and power_w or ops)"
             )
         return self.energy
-
-
-def platform_names() -> list[str]:
-    """Names of the platforms that ship."""
-    return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
-
-
-def load_platform(name_or_path: str | Path) -> Platform:
-    """A platform that ships by name, or one from a file.
-
-    A file is a platform's YAML or a published latency table (`published.tables`); a folder holds published tables,
-    one per resolution. An existing YAML file wins over a name, a name over a folder (write `./note10` for the folder).
-
-    Raises:
-        UserError: the file is missing or wrong (with its line), or the name is unknown; the message lists what is known.
-    """
-    from latency_tables.published import tables
-
-    path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        if str(name_or_path) not in platform_names():
-            if path.is_dir():
-                return tables.load_tables(path)
-            known = ", ".join(platform_names())
-            raise UserError(f"unknown platform {str(name_or_path)!r}; known are {known}, or give a YAML file (or folder)")
-        path = _SHIPPED / f"{name_or_path}.yaml"
-    data = schema.load_yaml(path)
-    if tables.looks_published(data):
-        return tables.load_tables(path)
-    return schema.build(Platform, data, str(path))
-
-
-def save_platform(platform: Platform, path: str | Path) -> None:
-    """Write a platform as YAML that `load_platform` reads back as an equal one; atomic, measured blocks one per line."""
-    data = _plain(platform)
-    blocks = data["table"].pop("blocks") if "table" in data else []
-    text = yaml.safe_dump(data, sort_keys=False, width=120, allow_unicode=True)
-    if blocks:
-        lines = (yaml.safe_dump(block, sort_keys=False, default_flow_style=True, width=10**6) for block in blocks)
-        # `table` need not be the last section, so its blocks follow its own line.
-        text = text.replace("\ntable:\n", "\ntable:\n  blocks:\n" + "".join(f"    - {line}" for line in lines))
-    atomic.atomic_write(path, text)
-
-
-def _plain(value: Any) -> Any:
-    """A dataclass as dicts, lists and scalars, without fields that hold their default."""
-    if is_dataclass(value) and not isinstance(value, type):
-        kept = {item: getattr(value, item.name) for item in fields(value) if item.init}
-        return {item.name: _plain(entry) for item, entry in kept.items() if entry != _default(item)}
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return value
-
-
-def _default(item: Field[Any]) -> Any:
-    return item.default if item.default_factory is MISSING else item.default_factory()

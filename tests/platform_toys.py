@@ -7,8 +7,8 @@ from pathlib import Path
 from latency_tables import Platform
 from latency_tables.cost_models.block_table import BlockTable, Measurement, op_to_list
 from latency_tables.cost_models.op_model import EnergyModel
+from latency_tables.cost_models.uncertainty import ErrorReport
 from latency_tables.costs.factors import ShapeGrid
-from latency_tables.platform import ErrorReport
 from ofa.space.search_space import HeadSpace, SearchSpace, StageSpace, StemSpace
 
 MINIMAL = """\

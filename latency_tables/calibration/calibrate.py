@@ -23,8 +23,8 @@ from latency_tables.blocks.memory import BYTES
 from latency_tables.calibration.prior import PRIOR
 from latency_tables.calibration.timings_csv import Timing
 from latency_tables.cost_models.op_model import EnergyModel, LatencyModel, OpTime
-from latency_tables.cost_models.uncertainty import compare
-from latency_tables.platform import ErrorReport, Platform
+from latency_tables.cost_models.uncertainty import ErrorReport, compare
+from latency_tables.platform import Platform
 from ofa.errors import UserError
 from ofa.space.shapes import BlockShape, macs, walk_blocks
 

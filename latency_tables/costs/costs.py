@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from latency_tables.blocks import memory
+from latency_tables.cost_models.block_table import BlockTable
+from latency_tables.cost_models.op_model import EnergyModel, LatencyModel
 from latency_tables.cost_models.uncertainty import P90, ErrorReport, check_confidence, combined, run_excess
 from latency_tables.costs.factors import Factors, ShapeGrid
-from latency_tables.platform import Platform
 from ofa.errors import UserError
 from ofa.space import shapes
 from ofa.space.search_space import SearchSpace
@@ -23,7 +25,49 @@ ESTIMATED = ("latency_ms", "energy_mj")
 """The metrics that are measured or modelled; the others are computed from shapes, exactly."""
 
 
-def metrics_of(platform: Platform) -> tuple[str, ...]:
+class CostedPlatform(Protocol):
+    """What costs ask of a platform; `latency_tables.platform.Platform` answers."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def precision(self) -> str:
+        """Number format of weights and activations: how many bytes they take."""
+
+    @property
+    def latency(self) -> LatencyModel | None:
+        """Where latency is modelled or calibrated."""
+
+    @property
+    def table(self) -> BlockTable | None:
+        """Where blocks were measured."""
+
+    @property
+    def energy(self) -> EnergyModel | None:
+        """Where energy is known."""
+
+    @property
+    def error(self) -> ErrorReport:
+        """How far latencies are from whole networks measured."""
+
+    @property
+    def network_ms(self) -> float:
+        """What a network's latency has besides its blocks, in ms per batch."""
+
+    @property
+    def network_mj(self) -> float:
+        """What an inference's energy has besides its blocks, in mJ per image."""
+
+    def block_ms(self, shape: BlockShape, resolution: int | None = None) -> float:
+        """What a block adds to the latency of a network of this resolution, in ms per batch."""
+
+    def block_mj(self, shape: BlockShape, resolution: int | None = None) -> float:
+        """What a block adds to an inference's energy, in mJ per image."""
+
+
+def metrics_of(platform: CostedPlatform) -> tuple[str, ...]:
     """What a platform knows, out of `METRICS`."""
     return tuple(metric for metric in METRICS if metric != "energy_mj" or platform.energy is not None)
 
@@ -40,7 +84,7 @@ class Costs:
     """
 
     def __init__(
-        self, platform: Platform, space: SearchSpace, confidence: float | None = None, grid: ShapeGrid | None = None
+        self, platform: CostedPlatform, space: SearchSpace, confidence: float | None = None, grid: ShapeGrid | None = None
     ) -> None:
         """`grid` are the space's blocks, where they have been enumerated already."""
         if confidence is not None:

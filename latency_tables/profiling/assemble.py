@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from latency_tables.cost_models.block_table import BlockTable, Measurement, describe, op_to_list
 from latency_tables.cost_models.op_model import EnergyModel
-from latency_tables.cost_models.uncertainty import compare
+from latency_tables.cost_models.uncertainty import ErrorReport, compare
 from latency_tables.on_device.results import Row
 from latency_tables.on_device.timing import CALM, REFERENCE, VISITS, calm_limit
-from latency_tables.platform import ErrorReport, Platform
+from latency_tables.platform import Platform
 from latency_tables.profiling.plan import EMPTY_ITEM, SpacePlan
 from ofa.errors import UserError
 from ofa.space.shapes import BlockShape, walk_blocks

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from latency_tables.cost_models.block_table import BlockTable, Measurement, op_to_list
+from latency_tables.cost_models.uncertainty import ErrorReport
 from latency_tables.costs.factors import ShapeGrid
-from latency_tables.platform import ErrorReport, Platform
+from latency_tables.platform import Platform
 from latency_tables.published.keys import BLOCK, HEAD, POOL, STEM, Entry, key_of, parse
 from ofa.errors import UserError
 from ofa.files import schema, shipped

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from latency_tables import Costs
+from latency_tables import Costs, Platform
 from latency_tables.costs.costs import ESTIMATED
 from ofa.errors import UserError
 from ofa.space.search_space import Genes
@@ -34,29 +34,34 @@ def figure(name: str, value: float | None, unit: str, source: str, uncertainty: 
 
 
 def build_card(
-    title: str, costs: Sequence[Costs], genes: Genes, accuracy: Accuracy, facts: Mapping[str, Any]
+    title: str,
+    platforms: Sequence[Platform],
+    costs: Sequence[Costs],
+    genes: Genes,
+    accuracy: Accuracy,
+    facts: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The card of one subnet.
 
     Args:
         title: its heading.
-        costs: of its space, on each platform that it is for; at a confidence, their upper bounds are listed too.
+        platforms: those that it is for.
+        costs: of its space, on each platform; at a confidence, their upper bounds are listed too.
         genes: int8[1, genes].
         accuracy: measured or predicted.
         facts: added as they are (run, space, limits, input, ...).
     """
     several = len(costs) > 1
     figures = [*_accuracies(accuracy)]
-    for cost in costs:
-        figures += _on_platform(cost, genes, f" on {cost.platform.name}" if several else "")
-    platforms: dict[str, Any] = {}
-    for cost in costs:
-        platforms |= _platform(cost, f"_{cost.platform.name}" if several else "")
-    return {"title": title, "figures": [*figures, *_everywhere(costs[0], genes)], **platforms, **facts}
+    for platform, cost in zip(platforms, costs, strict=True):
+        figures += _on_platform(platform, cost, genes, f" on {platform.name}" if several else "")
+    described: dict[str, Any] = {}
+    for platform in platforms:
+        described |= _described(platform, f"_{platform.name}" if several else "")
+    return {"title": title, "figures": [*figures, *_everywhere(costs[0], genes)], **described, **facts}
 
 
-def _platform(costs: Costs, suffix: str) -> dict[str, Any]:
-    platform = costs.platform
+def _described(platform: Platform, suffix: str) -> dict[str, Any]:
     what = f"{platform.name}: {platform.device}, {platform.runtime}, {platform.precision}, batch {platform.batch}"
     return {
         f"platform{suffix}": what,
@@ -89,9 +94,9 @@ def _accuracies(accuracy: Accuracy) -> list[dict[str, Any]]:
     return lines
 
 
-def _on_platform(costs: Costs, genes: Genes, place: str) -> list[dict[str, Any]]:
+def _on_platform(platform: Platform, costs: Costs, genes: Genes, place: str) -> list[dict[str, Any]]:
     """What depends on the platform."""
-    platform, plain = costs.platform, costs.at(None)
+    plain = costs.at(None)
     error, energy = platform.error, platform.energy
     per = f" per batch of {platform.batch}" if platform.batch > 1 else ""
     deviation = None if error.mape is None else f"mean error {100 * error.mape:.1f}% on {error.networks} whole networks"

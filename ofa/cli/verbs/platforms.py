@@ -10,7 +10,7 @@ from ofa.errors import UserError
 
 if TYPE_CHECKING:
     from latency_tables import Platform
-    from latency_tables.platform import ErrorReport
+    from latency_tables.cost_models.uncertainty import ErrorReport
 
 EXAMPLE = "ofa platforms edge-int8"
 

@@ -132,7 +132,7 @@ def _refuse(args: argparse.Namespace, verb: str, *names: str) -> None:
 def _save(args: argparse.Namespace, platform: Platform) -> dict[str, Any]:
     import sys
 
-    from latency_tables.platform import save_platform
+    from latency_tables.catalogue import save_platform
     from latency_tables.profiling.assemble import ACCEPTED_MAPE
 
     save_platform(platform, args.out)

@@ -22,7 +22,7 @@ from ofa.cli.shared.question import (
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
-    from latency_tables import Costs
+    from latency_tables import Costs, Platform
     from ofa.cli.shared.options import Measured
     from ofa.runs.run_files import RunFiles
     from ofa.space.search_space import Genes
@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not args.no_verify:
         count = args.verify or VERIFY
         best, accuracy = _verify(problem, result, predictor.std(result.genes), facts, measured, count, say)
-    card = _card(directory, costs, result, best, accuracy, problem, measured)
+    card = _card(directory, platforms, costs, result, best, accuracy, problem, measured)
     _save(out, directory, measured, result.genes[best], card)
     say("")
     width = max(len(line["name"]) for line in card["figures"]) + 2
@@ -237,6 +237,7 @@ def _verify(
 
 def _card(
     directory: RunFiles,
+    platforms: Sequence[Platform],
     costs: Sequence[Costs],
     result: SearchResult,
     best: int,
@@ -264,8 +265,8 @@ def _card(
             "classes": list(data.classes),
         },
     }
-    names = " and ".join(cost.platform.name for cost in costs)
-    return build_card(f"Subnet of {space.name} for {names}", costs, genes, accuracy, facts)
+    names = " and ".join(platform.name for platform in platforms)
+    return build_card(f"Subnet of {space.name} for {names}", platforms, costs, genes, accuracy, facts)
 
 
 def _save(out: Path, directory: RunFiles, measured: Measured, genes: Genes, card: dict[str, Any]) -> None:

@@ -15,7 +15,8 @@ from latency_tables.calibration.calibrate import TERMS, Subject, block_terms, ca
 from latency_tables.calibration.prior import PRIOR
 from latency_tables.calibration.timings_csv import Timing, load_measurements
 from latency_tables.cost_models.op_model import LatencyModel, OpTime
-from latency_tables.platform import ErrorReport, Platform
+from latency_tables.cost_models.uncertainty import ErrorReport
+from latency_tables.platform import Platform
 from ofa import official
 from ofa.cli.main import main
 from ofa.errors import UserError

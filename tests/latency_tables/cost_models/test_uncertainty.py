@@ -9,8 +9,7 @@ import pytest
 
 from latency_tables import Platform, load_platform
 from latency_tables.cost_models.op_model import EnergyModel
-from latency_tables.cost_models.uncertainty import network_excess, run_excess
-from latency_tables.platform import ErrorReport
+from latency_tables.cost_models.uncertainty import ErrorReport, network_excess, run_excess
 from ofa.errors import UserError
 from ofa.space.search_space import load_space
 from ofa.space.shapes import walk_blocks
