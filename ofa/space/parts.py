@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import inf
+from typing import Any, TypedDict
 
 ACTIVATIONS = ("none", "relu", "relu6", "h_swish", "swish")
 MOST_CHOICES = 127  # a gene is an int8
+LISTS = ("kernels", "depths", "expands")
+"""Choices of a stage that are named by their values; widths, which differ from stage to stage, are counted instead."""
+
+
+class Choices(TypedDict, total=False):
+    """What stays open in a subspace; a dimension that is missing or None stays as it is."""
+
+    kernels: Sequence[int] | None
+    """Sizes in pixels."""
+    depths: Sequence[int] | None
+    """Blocks per stage."""
+    expands: Sequence[float] | None
+    widths: int | None
+    """How many of each stage's (and the stem's) widths, counted from the widest."""
+    resolutions: Sequence[int] | None
+    """Input sides in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +57,12 @@ class StemSpace:
             check_choices("hidden_widths", self.hidden_widths)
         else:
             raise ValueError(f"depths are {list(self.depths)}; allowed are [1], or values out of 2 and 3")
+
+    def restrict(self, widths: int | None, every_depth: bool) -> StemSpace:
+        """The stem with its widest `widths` choices (None: all), and with every depth or only its largest."""
+        kept = slice(-widths if widths else None, None)
+        depths = self.depths if every_depth else self.depths[-1:]
+        return replace(self, widths=self.widths[kept], hidden_widths=self.hidden_widths[kept], depths=depths)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +98,19 @@ class StageSpace:
         """Whether its mbconv blocks start with an expansion convolution."""
         return self.expands != (1.0,)
 
+    def restrict(self, listed: Mapping[str, Sequence[Any]], widths: int | None) -> StageSpace:
+        """The stage with only some choices open, and always its largest.
+
+        Args:
+            listed: for some of `LISTS` the values to keep; values that the stage does not have are ignored.
+            widths: how many widths to keep, counted from the widest; None: all.
+        """
+        kept: dict[str, Any] = {"widths": self.widths[-widths if widths else None :]}
+        for name, values in listed.items():
+            choices = getattr(self, name)
+            kept[name] = tuple(choice for choice in choices if choice in values or choice == choices[-1])
+        return replace(self, **kept)
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadSpace:
@@ -96,6 +132,12 @@ class HeadSpace:
                 raise ValueError(f"{name} is {value}; must be at least 1")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; must be at least 0 and below 1")
+
+
+def lists_in(choices: Choices) -> dict[str, Sequence[Any]]:
+    """Those of `LISTS` that are given, by name."""
+    given: dict[str, Any] = {name: choices.get(name) for name in LISTS}
+    return {name: values for name, values in given.items() if values is not None}
 
 
 def check_choices(name: str, choices: Sequence[float]) -> None:

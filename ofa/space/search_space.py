@@ -14,14 +14,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf, prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.files import schema, shipped
-from ofa.space.parts import HeadSpace, StageSpace, StemSpace, check_choices
+from ofa.space.parts import Choices, HeadSpace, StageSpace, StemSpace, check_choices, lists_in
 from ofa.space.subnet import Block, Stage, Stem, Subnet
 
 __all__ = ["Gene", "Genes", "HeadSpace", "SearchSpace", "StageSpace", "StemSpace", "load_space", "make_divisible"]
@@ -244,19 +244,52 @@ class SearchSpace:
         """Every choice at its minimum."""
         return self.decode(np.zeros_like(self.levels))[0]
 
-    def restrict(
-        self,
-        *,
-        kernels: Sequence[int] | None = None,
-        depths: Sequence[int] | None = None,
-        expands: Sequence[float] | None = None,
-        widths: int | None = None,
-        resolutions: Sequence[int] | None = None,
-    ) -> SearchSpace:
-        """A part of this space; see `ofa.space.subspace.restrict`."""
-        from ofa.space.subspace import restrict
+    # -- subspaces -----------------------------------------------------------------------------------------------------
 
-        return restrict(self, kernels=kernels, depths=depths, expands=expands, widths=widths, resolutions=resolutions)
+    def restrict(self, **choices: Unpack[Choices]) -> SearchSpace:
+        """The space with only some choices open; its subnets are subnets of this one too (its genes are its own).
+
+        A stage keeps those of its choices that are listed, and always its largest, so stages with other choices (a fixed
+        first stage, ResNet's depths) need no list of their own.
+
+        Raises:
+            UserError: a value that no stage of the space has.
+        """
+        self.check_choices(choices)
+        widths, resolutions = choices.get("widths"), choices.get("resolutions") or self.resolutions
+        stages = tuple(stage.restrict(lists_in(choices), widths) for stage in self.stages)
+        # A deep stem's optional convolution counts as depth: open only once every depth of the stages is.
+        every_depth = choices.get("depths") is None or all(
+            kept.depths == stage.depths for kept, stage in zip(stages, self.stages, strict=True)
+        )
+        kept = tuple(size for size in self.resolutions if size in resolutions)
+        return replace(self, stages=stages, stem=self.stem.restrict(widths, every_depth), resolutions=kept)
+
+    def check_choices(self, choices: Choices) -> None:
+        """Raise `UserError` for a value that no stage of the space has."""
+        unknown = choices.keys() - Choices.__annotations__.keys()
+        if unknown:
+            raise TypeError(f"unknown choices {', '.join(sorted(unknown))}; known are {', '.join(Choices.__annotations__)}")
+        for name, values in lists_in(choices).items():
+            self._check_known(name, values, sorted({choice for stage in self.stages for choice in getattr(stage, name)}))
+        resolutions, widths = choices.get("resolutions"), choices.get("widths")
+        if resolutions is not None:
+            self._check_known("resolutions", resolutions, self.resolutions)
+        if widths is not None:
+            most = max(len(self.stem.widths), *(len(stage.widths) for stage in self.stages))
+            if widths < 1:
+                raise UserError(f"{self.name}: widths is {widths}; must be at least 1")
+            if widths > most:
+                raise UserError(f"{self.name}: widths is {widths}; the space has at most {most} per stage")
+
+    def _check_known(self, name: str, values: Sequence[Any], known: Sequence[Any]) -> None:
+        if not values:
+            raise UserError(f"{self.name}: {name} is empty; at least one choice is needed")
+        for value in values:
+            if value not in known:
+                raise UserError(
+                    f"{self.name}: {name} has {value!r}, which no stage of the space has; known are {list(known)}"
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from ofa import Subnet, Supernet
 from ofa.errors import UserError
 from ofa.space.search_space import SearchSpace, load_space
 from ofa.space.shapes import hidden_channels, se_channels
-from ofa.space.subspace import largest_only, restrict
+from ofa.space.subspace import largest_only
 from tests.space_toys import deep_space, tiny_space, toy_space, wide_space
 
 
@@ -57,7 +57,7 @@ def test_every_width_opened_is_preserved_with_squeeze_excite(name: str, opened: 
     net = scrambled(space, seed)
     before = copy.deepcopy(net)
     net.sort_channels(opened)
-    part = restrict(space, expands=opened)
+    part = space.restrict(expands=opened)
     assert max(difference(space, before, net, sample(part, 3, seed))) < 1e-9
     if len(opened) < 3:
         assert difference(space, before, net, [space.smallest()])[0] > 1e-6, "what is not open may change, and should"
@@ -69,7 +69,7 @@ def test_resnets_widths_opened_are_preserved(opened: tuple[float, ...]) -> None:
     net = scrambled(space, 2)
     before = copy.deepcopy(net)
     net.sort_channels(opened)
-    full = restrict(space, expands=opened, widths=1)  # a list speaks of expand ratios: stage widths are at their largest
+    full = space.restrict(expands=opened, widths=1)  # a list speaks of expand ratios: stage widths are at their largest
     assert max(difference(space, before, net, sample(full, 2))) < 1e-9
 
 
@@ -80,7 +80,7 @@ def test_a_part_of_the_space_is_preserved_stage_widths_included(make, widths: in
     expands = space.stages[-1].expands[-1:] + space.stages[0].expands[-1:]
     net = scrambled(space, 3)
     before = copy.deepcopy(net)
-    part = restrict(space, widths=widths, expands=expands)
+    part = space.restrict(widths=widths, expands=expands)
     net.sort_channels(part)
     assert max(difference(space, before, net, sample(part, 12))) < 1e-9
     assert max(difference(space, before, net, sample(space, 12))) > 1e-6
@@ -88,7 +88,7 @@ def test_a_part_of_the_space_is_preserved_stage_widths_included(make, widths: in
 
 def test_resnet_with_widths_opened_is_preserved() -> None:
     space = load_space("resnet50")
-    part = restrict(space, expands=[0.25], widths=2)
+    part = space.restrict(expands=[0.25], widths=2)
     net = scrambled(space, 4)
     before = copy.deepcopy(net)
     net.sort_channels(part)

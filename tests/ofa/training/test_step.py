@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ofa import Subnet, Supernet, extract
 from ofa.data.augment.mixup import MixConfig, mix
-from ofa.nets.supernet import ElasticBottleneck, ElasticMBConv
+from ofa.nets.elastic_blocks import ElasticBottleneck, ElasticMBConv
 from ofa.runs.recipe import load_recipe, opened_spaces
 from ofa.runs.run_directory import RunDirectory
 from ofa.training.schedule import subnets_of_step
