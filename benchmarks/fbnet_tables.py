@@ -24,7 +24,8 @@ from latency_tables.calibration.calibrate import TERMS, block_terms, seen, to_mo
 from latency_tables.calibration.prior import PRIOR
 from latency_tables.cost_models.op_model import EnergyModel
 from latency_tables.cost_models.uncertainty import ErrorReport, compare
-from ofa.space.shapes import BlockShape, OpShape, conv
+from ofa.space.ops import conv
+from ofa.space.shapes import BlockShape, OpShape
 
 WIDTHS, DEPTHS, STRIDES = (16, 24, 32, 64, 112, 184, 352), (1, 4, 4, 4, 4, 4, 1), (1, 1, 2, 2, 1, 2, 1)
 STEM, HEAD, CLASSES, SIZE = 16, 1504, 100, 32

@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 
 from latency_tables.cost_models.op_model import check_not_negative
 from ofa.errors import UserError
+from ofa.space.kinds import KINDS
 from ofa.space.shapes import BlockShape, OpShape
 
 _OP_FIELDS = fields(OpShape)
@@ -139,7 +140,7 @@ def describe(shape: BlockShape) -> str:
     ops = shape.main
     first, last = ops[0], ops[-1]
     parts = [f"{shape.kind} {first.in_channels}->{last.out_channels} channels at {first.in_size}->{last.out_size} px"]
-    if shape.kind in ("mbconv", "bottleneck"):
+    if shape.kind in KINDS:
         middle = max(ops, key=lambda op: op.kernel)
         parts += [f"kernel {middle.kernel}", f"hidden {middle.out_channels}"]
     if any(op.kind == "scale" for op in ops):

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from latency_tables.costs.lookup import Lookup, Table
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape, head_shape, in_widths, stage_block_shape, stem_shape
-from ofa.space.subnet import Block, Stem
+from ofa.space.subnet import Block, Stage, Stem
 
 Floats = npt.NDArray[np.float64]
 Shapes = npt.NDArray[Any]
@@ -147,5 +147,7 @@ def _stage_grid(space: SearchSpace, stage: int, index: int, sizes: list[int]) ->
     for r, i, o, k, e in np.ndindex(grid.shape):
         width = choices.widths[o]
         block = Block(choices.kernels[k], choices.expands[e])
-        grid[r, i, o, k, e] = stage_block_shape(space, stage, index, block, inputs[i] or width, width, sizes[r])
+        grid[r, i, o, k, e] = stage_block_shape(
+            space, stage, index, block, Stage(width, (block,)), inputs[i] or width, sizes[r]
+        )
     return grid[:, 0] if index else grid

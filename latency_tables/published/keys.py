@@ -9,9 +9,8 @@ from math import isfinite, sqrt
 from typing import Any
 
 from ofa.errors import UserError
-from ofa.space import shapes
-from ofa.space.search_space import make_divisible
-from ofa.space.shapes import BlockShape, OpShape, conv
+from ofa.space.ops import conv, make_divisible, se_channels
+from ofa.space.shapes import BlockShape, OpShape
 
 _KEY = re.compile(
     r"(?P<op>\w+)-input:(?P<in_size>\d+)x(?P<in_height>\d+)x(?P<in_channels>\d+)"
@@ -124,7 +123,7 @@ def _block_ops(given: dict[str, int]) -> Iterator[OpShape]:
     _check_size(given.get("out_size"), given["in_size"], stride)
     yield depthwise
     if v3 and given["se"]:
-        squeezed = shapes.se_channels(hidden)
+        squeezed = se_channels(hidden)
         yield OpShape("global_pool", hidden, hidden, size, 1)
         yield OpShape("conv", hidden, squeezed, 1, 1, bias=True, activation="relu")
         yield OpShape("conv", squeezed, hidden, 1, 1, bias=True, activation="h_sigmoid")

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ofa.nets.plain import ConvNorm, Head, SqueezeExcite, fold_batch_norm
+from ofa.space.activations import ACTIVATIONS
 
-FUSED: dict[type[nn.Module], str] = {nn.Hardswish: "hardswish", nn.ReLU: "relu", nn.SiLU: "swish"}
+FUSED: dict[type[nn.Module], str] = {getattr(nn, each.module): each.onednn for each in ACTIVATIONS.values() if each.onednn}
 """oneDNN's names of activations that a convolution can apply to what it writes."""
 SMALL_MAP = 16  # pixels: up to here a matrix product is faster than oneDNN's convolution
 LARGE_MAP = 64  # pixels: from here statistics cost less by way of the input

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ofa.nets.elastic_layers import ElasticConv, ElasticConvNorm, ElasticNorm, ElasticSqueezeExcite
-from ofa.space.shapes import se_channels
+from ofa.space.ops import se_channels
 
 GROUP_OFFSET = 1e5
 

@@ -13,9 +13,10 @@ from ofa.distributed import draws
 from ofa.nets.channel_sorting import sort_between, sort_squeeze_excite
 from ofa.nets.elastic_layers import ElasticConv, ElasticConvNorm, ElasticLinear, ElasticSqueezeExcite
 from ofa.nets.plain import activation, downsample
-from ofa.space.search_space import SearchSpace, make_divisible
+from ofa.space.ops import make_divisible
+from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import hidden_channels, in_widths, is_residual
-from ofa.space.subnet import Block
+from ofa.space.subnet import Block, Stage
 from ofa.space.subnet import Stem as StemChoice
 
 
@@ -63,8 +64,8 @@ class ElasticBlock(nn.Module):
         self.residual = is_residual(space, stage, index)
         self.hidden_for = partial(hidden_channels, space)
 
-    def forward(self, x_BCHW: Tensor, choice: Block, out_width: int, scale_B111: Tensor | None = None) -> Tensor:
-        """B x in x H x W to B x out_width x H/stride x W/stride; the branch of a residual block may be scaled."""
+    def forward(self, x_BCHW: Tensor, block: Block, stage: Stage, scale_B111: Tensor | None = None) -> Tensor:
+        """B x in x H x W to B x stage.width x H/stride x W/stride; the branch of a residual block may be scaled."""
         raise NotImplementedError
 
     def sort_hidden_channels(self, bounds: Sequence[int]) -> None:
@@ -100,13 +101,13 @@ class ElasticMBConv(ElasticBlock):
         self.se = ElasticSqueezeExcite(hidden) if choices.se else nn.Identity()
         self.project = ElasticConvNorm(hidden, out_width, "none")
 
-    def forward(self, x_BCHW: Tensor, choice: Block, out_width: int, scale_B111: Tensor | None = None) -> Tensor:
+    def forward(self, x_BCHW: Tensor, block: Block, stage: Stage, scale_B111: Tensor | None = None) -> Tensor:
         """See `ElasticBlock.forward`."""
         x = x_BCHW
         if self.expand is not None:
-            x = self.expand(x, self.hidden_for(choice.expand, x.shape[1], out_width))
-        x = self.se(self.depthwise(x, x.shape[1], choice.kernel))
-        x = self.project(x, out_width)
+            x = self.expand(x, self.hidden_for(block.expand, x.shape[1], stage.width))
+        x = self.se(self.depthwise(x, x.shape[1], block.kernel))
+        x = self.project(x, stage.width)
         x = x if scale_B111 is None else x * scale_B111
         y: Tensor = x + x_BCHW if self.residual else x
         return y
@@ -141,15 +142,15 @@ class ElasticBottleneck(ElasticBlock):
         self.shortcut = None if self.residual else ElasticConvNorm(in_width, out_width, "none")
         self.activation = activation(act)
 
-    def forward(self, x_BCHW: Tensor, choice: Block, out_width: int, scale_B111: Tensor | None = None) -> Tensor:
+    def forward(self, x_BCHW: Tensor, block: Block, stage: Stage, scale_B111: Tensor | None = None) -> Tensor:
         """See `ElasticBlock.forward`."""
-        hidden = self.hidden_for(choice.expand, x_BCHW.shape[1], out_width)
-        x = self.middle(self.reduce(x_BCHW, hidden), hidden, choice.kernel)
-        x = self.project(x, out_width)
+        hidden = self.hidden_for(block.expand, x_BCHW.shape[1], stage.width)
+        x = self.middle(self.reduce(x_BCHW, hidden), hidden, block.kernel)
+        x = self.project(x, stage.width)
         x = x if scale_B111 is None else x * scale_B111
         shortcut = x_BCHW
         if self.shortcut is not None:
-            shortcut = self.shortcut(downsample(x_BCHW, self.stride), out_width)
+            shortcut = self.shortcut(downsample(x_BCHW, self.stride), stage.width)
         y: Tensor = self.activation(x + shortcut)
         return y
 
@@ -161,6 +162,10 @@ class ElasticBottleneck(ElasticBlock):
     def pass_input_through(self) -> None:
         """See `ElasticBlock.pass_input_through`; a projected shortcut passes it through too."""
         nn.init.zeros_(self.project.norm.weight)
+
+
+ELASTIC_BLOCKS: dict[str, type[ElasticBlock]] = {"mbconv": ElasticMBConv, "bottleneck": ElasticBottleneck}
+"""The module of each kind of `ofa.space.kinds.KINDS`."""
 
 
 class ElasticHead(nn.Module):

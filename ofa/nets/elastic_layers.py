@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ofa.nets.plain import Conv, Linear, activation
-from ofa.space.shapes import se_channels
+from ofa.space.ops import se_channels
 
 
 class ElasticConv(Conv):

@@ -13,23 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ofa.space.activations import ACTIVATIONS
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape, OpShape, walk_blocks
 from ofa.space.subnet import Subnet
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "none": nn.Identity,
-    "relu": nn.ReLU,
-    "relu6": nn.ReLU6,
-    "h_swish": nn.Hardswish,
-    "swish": nn.SiLU,
-    "h_sigmoid": nn.Hardsigmoid,
-}
-
 
 def activation(name: str) -> nn.Module:
-    """The activation `name` of a space, working in place."""
-    return nn.Identity() if name == "none" else ACTIVATIONS[name](inplace=True)
+    """The activation of that name in `ofa.space.activations`, working in place."""
+    module: nn.Module = getattr(nn, ACTIVATIONS[name].module)(inplace=True)
+    return module
 
 
 class Conv(nn.Conv2d):
@@ -153,6 +146,15 @@ class Head(nn.Module):
         return logits
 
 
+PLAIN_BLOCKS: dict[str, type[nn.Module]] = {"stem": Stem, "mbconv": MBConv, "bottleneck": Bottleneck, "head": Head}
+"""The module of each kind of `BlockShape`."""
+
+
+def plain_block(shape: BlockShape) -> nn.Module:
+    """The module of a shape, its weights not set."""
+    return PLAIN_BLOCKS[shape.kind](shape)
+
+
 class Net(nn.Module):
     """A subnet as a plain network: images, float32[B, channels, H, W], to logits, float32[B, classes]."""
 
@@ -161,7 +163,7 @@ class Net(nn.Module):
         shapes = walk_blocks(space, subnet)
         self.stem = Stem(next(shapes))
         self.stages = nn.ModuleList(
-            nn.Sequential(*map(_stage_block, islice(shapes, len(stage.blocks)))) for stage in subnet.stages
+            nn.Sequential(*(plain_block(shape) for shape in islice(shapes, len(stage.blocks)))) for stage in subnet.stages
         )
         self.head = Head(next(shapes), space.head.dropout)
         set_norm_eps(self, space.norm_eps)
@@ -189,8 +191,7 @@ def empty_net(space: SearchSpace, subnet: Subnet, device: torch.device | str = "
 
 def build_block(shape: BlockShape, generator: torch.Generator | None = None) -> nn.Module:
     """One piece of a subnet with fresh weights, for measuring it alone."""
-    kinds: dict[str, type[nn.Module]] = {"stem": Stem, "mbconv": MBConv, "bottleneck": Bottleneck, "head": Head}
-    block = kinds[shape.kind](shape)
+    block = plain_block(shape)
     initialise(block, generator)
     return block
 
@@ -237,7 +238,3 @@ def plain_conv(op: OpShape) -> Conv:
 def downsample(x_BCHW: Tensor, stride: int) -> Tensor:
     """Average pool of a shortcut: B x C x H x W to B x C x H/stride x W/stride, rounded up."""
     return F.avg_pool2d(x_BCHW, stride, stride, ceil_mode=True) if stride > 1 else x_BCHW
-
-
-def _stage_block(shape: BlockShape) -> nn.Module:
-    return Bottleneck(shape) if shape.kind == "bottleneck" else MBConv(shape)

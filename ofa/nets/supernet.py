@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ofa.distributed import draws
 from ofa.errors import UserError
 from ofa.nets.activation_checkpointing import recomputed
-from ofa.nets.elastic_blocks import ElasticBlock, ElasticBottleneck, ElasticHead, ElasticMBConv, ElasticStem
+from ofa.nets.elastic_blocks import ELASTIC_BLOCKS, ElasticBlock, ElasticHead, ElasticStem
 from ofa.nets.plain import initialise, set_norm_eps
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import hidden_channels, in_widths
@@ -36,7 +36,7 @@ class Supernet(nn.Module):
     def __init__(self, space: SearchSpace, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.space = space
-        block = ElasticBottleneck if space.block == "bottleneck" else ElasticMBConv
+        block = ELASTIC_BLOCKS[space.block]
         self.stem = ElasticStem(space)
         self.stages = nn.ModuleList(
             nn.ModuleList(block(space, s, b) for b in range(stage.depths[-1])) for s, stage in enumerate(space.stages)
@@ -82,7 +82,7 @@ class Supernet(nn.Module):
                 rate = drop_connect * done / last if self.training and block.residual else 0.0
                 scale_B111 = branch_scale(x, rate, generator) if rate else None
                 compute = partial(recomputed, block) if recompute and self.training else block
-                x = compute(x, choice, stage.width, scale_B111)
+                x = compute(x, choice, stage, scale_B111)
                 done += 1
         logits: Tensor = self.head(x, generator)
         return logits

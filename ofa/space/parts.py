@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, TypedDict
 
-ACTIVATIONS = ("none", "relu", "relu6", "h_swish", "swish")
+from ofa.space.activations import ACTIVATIONS
+
 MOST_CHOICES = 127  # a gene is an int8
 LISTS = ("kernels", "depths", "expands")
 """Choices of a stage that are named by their values; widths, which differ from stage to stage, are counted instead."""
@@ -163,5 +164,6 @@ def check_kernel(kernel: int) -> None:
 
 def check_activation(activation: str) -> None:
     """Raise `ValueError` unless an activation is known."""
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation is {activation!r}; allowed are {', '.join(ACTIVATIONS)}")
+    allowed = [name for name, known in ACTIVATIONS.items() if known.in_spaces]
+    if activation not in allowed:
+        raise ValueError(f"activation is {activation!r}; allowed are {', '.join(allowed)}")

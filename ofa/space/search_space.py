@@ -21,19 +21,13 @@ import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.files import schema, shipped
+from ofa.space.kinds import KINDS
 from ofa.space.parts import Choices, HeadSpace, StageSpace, StemSpace, check_choices, lists_in
 from ofa.space.subnet import Block, Stage, Stem, Subnet
 
-__all__ = ["Gene", "Genes", "HeadSpace", "SearchSpace", "StageSpace", "StemSpace", "load_space", "make_divisible"]
+__all__ = ["Gene", "Genes", "HeadSpace", "SearchSpace", "StageSpace", "StemSpace", "load_space"]
 
 Genes = npt.NDArray[np.int8]
-BLOCKS = ("mbconv", "bottleneck")
-
-
-def make_divisible(value: float, divisor: int = 8) -> int:
-    """Round to a multiple of `divisor`, never below 90% of `value` (MobileNetV2's rule, used by the published spaces)."""
-    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
-    return rounded if rounded >= 0.9 * value else rounded + divisor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +54,8 @@ class SearchSpace:
     description: str = ""
 
     def __post_init__(self) -> None:
-        if self.block not in BLOCKS:
-            raise ValueError(f"block is {self.block!r}; allowed are {', '.join(BLOCKS)}")
+        if self.block not in KINDS:
+            raise ValueError(f"block is {self.block!r}; allowed are {', '.join(KINDS)}")
         if not self.stages:
             raise ValueError("stages is empty; a space needs at least one stage")
         check_choices("resolutions", self.resolutions)
@@ -81,10 +75,9 @@ class SearchSpace:
                     f"stages[{i}]: depths are {list(stage.depths)} and expands {list(stage.expands)}; "
                     "in a compound space they go together, so give as many of one as of the other"
                 )
-        if self.block == "bottleneck":
-            for i, stage in enumerate(self.stages):
-                if stage.se:
-                    raise ValueError(f"stages[{i}]: se is for mbconv blocks, but this space has bottleneck blocks")
+            if stage.se and not KINDS[self.block].squeeze_excite:
+                able = ", ".join(name for name, kind in KINDS.items() if kind.squeeze_excite)
+                raise ValueError(f"stages[{i}]: se is for {able} blocks, but this space has {self.block} blocks")
 
     # -- derived facts -------------------------------------------------------------------------------------------------
 

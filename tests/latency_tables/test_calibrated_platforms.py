@@ -11,8 +11,9 @@ from benchmarks.bounds import nested_below
 from benchmarks.reference_data import gpu_subnets, specialised_nets
 from latency_tables import load_platform, platform_names
 from latency_tables.calibration.calibrate import Subject, calibrate
+from ofa.space.ops import conv
 from ofa.space.search_space import load_space
-from ofa.space.shapes import BlockShape, OpShape, conv
+from ofa.space.shapes import BlockShape, OpShape
 
 BATCHES = {"1080ti": 64, "v100": 64, "tx2": 16}
 

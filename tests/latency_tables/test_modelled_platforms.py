@@ -11,8 +11,9 @@ from benchmarks import mlperf_tiny
 from latency_tables import load_platform
 from latency_tables.blocks.fused_ops import fuse
 from latency_tables.cost_models.op_model import EnergyModel, LatencyModel, OpEnergy, OpTime, conversions
+from ofa.space.ops import conv
 from ofa.space.search_space import load_space
-from ofa.space.shapes import BlockShape, OpShape, conv
+from ofa.space.shapes import BlockShape, OpShape
 
 DENSE = BlockShape("stem", (conv(128, 32, 3, 14, 1, "relu"),))  # 1,152 summed inputs, 32 x 14 x 14 outputs
 DEPTHWISE = BlockShape("stem", (conv(64, 64, 5, 14, 2, "relu", groups=64),))  # 25 summed inputs, 64 x 7 x 7 outputs

@@ -17,8 +17,9 @@ from latency_tables.cost_models.op_model import EnergyModel
 from latency_tables.costs.factors import ShapeGrid
 from ofa.cli.main import main
 from ofa.errors import UserError
+from ofa.space.ops import conv
 from ofa.space.search_space import load_space
-from ofa.space.shapes import BlockShape, OpShape, conv, macs, walk_blocks
+from ofa.space.shapes import BlockShape, OpShape, macs, walk_blocks
 from tests.platform_toys import MINIMAL, measured, small_space, write
 
 # -- conformance -----------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
+from ofa.space.activations import ACTIVATIONS
 from ofa.space.shapes import CONVOLUTIONS, BlockShape, OpShape
 
 Arrays = npt.NDArray[np.float32]
@@ -104,7 +105,7 @@ class _Graph:
         if op.norm or op.bias:
             constants.append(self.constant(self.weights(op, (op.out_channels,))))
         sides = {"kernel_shape": [op.kernel] * 2, "strides": [op.stride] * 2, "pads": [op.kernel // 2] * 4}
-        return self.activation(op.activation, self.node("Conv", x, *constants, group=op.groups, **sides))
+        return ACTIVATIONS[op.activation].onnx(self, self.node("Conv", x, *constants, group=op.groups, **sides))
 
     def linear(self, op: OpShape, x: str) -> str:
         """A linear layer on flattened features."""
@@ -112,24 +113,6 @@ class _Graph:
         if op.bias:
             constants.append(self.constant(self.weights(op, (op.out_channels,))))
         return self.node("Gemm", self.node("Flatten", x), *constants, transB=1)
-
-    def activation(self, name: str, x: str) -> str:
-        """An activation of `ofa.nets.plain.ACTIVATIONS`."""
-        match name:
-            case "none":
-                return x
-            case "relu":
-                return self.node("Relu", x)
-            case "relu6":
-                bounds = [self.constant(np.array(bound, dtype=np.float32)) for bound in (0, 6)]
-                return self.node("Clip", x, *bounds)
-            case "h_swish":
-                return self.node("HardSwish", x)
-            case "swish":
-                return self.node("Mul", x, self.node("Sigmoid", x))
-            case "h_sigmoid":
-                return self.node("HardSigmoid", x, alpha=1 / 6, beta=0.5)
-        raise AssertionError(name)
 
 
 def _block(graph: _Graph, block: BlockShape, x: str) -> str:
@@ -150,7 +133,7 @@ def _chain(graph: _Graph, ops: Iterable[OpShape], x: str, beside: str | None) ->
         elif op.kind == "scale":
             x = graph.node("Mul", pooled, x)
         elif op.kind == "add":
-            x = graph.activation(op.activation, graph.node("Add", x, before if beside is None else beside))
+            x = ACTIVATIONS[op.activation].onnx(graph, graph.node("Add", x, before if beside is None else beside))
         elif op.kind == "max_pool":
             x = graph.node("MaxPool", x, kernel_shape=[op.kernel] * 2, strides=[op.stride] * 2, pads=[op.kernel // 2] * 4)
         else:

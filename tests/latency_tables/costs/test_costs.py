@@ -17,7 +17,7 @@ from ofa.files import shipped
 from ofa.space import shapes
 from ofa.space.search_space import HeadSpace, SearchSpace, StageSpace, StemSpace, load_space
 from ofa.space.shapes import walk, walk_blocks
-from ofa.space.subnet import Block, Stem
+from ofa.space.subnet import Block, Stage, Stem
 
 SPACES = shipped.names("spaces")
 
@@ -168,7 +168,7 @@ def test_peak_memory_counts_what_squeeze_and_excitation_holds() -> None:
 
 def test_peak_memory_of_a_bottleneck_with_a_shortcut_by_hand() -> None:
     space = load_space("resnet50")
-    block = shapes.stage_block_shape(space, 1, 0, Block(3, 0.25), 256, 512, 56)
+    block = shapes.stage_block_shape(space, 1, 0, Block(3, 0.25), Stage(512, ()), 256, 56)
     hidden = 128
     image = {"in": 256 * 56**2, "pooled": 256 * 28**2, "out": 512 * 28**2, "wide": hidden * 56**2, "narrow": hidden * 28**2}
     steps = [

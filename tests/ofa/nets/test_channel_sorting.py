@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ofa import Subnet, Supernet
 from ofa.errors import UserError
+from ofa.space.ops import se_channels
 from ofa.space.search_space import SearchSpace, load_space
-from ofa.space.shapes import hidden_channels, se_channels
+from ofa.space.shapes import hidden_channels
 from ofa.space.subspace import largest_only
 from tests.space_toys import deep_space, tiny_space, toy_space, wide_space
 

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from ofa.nets.plain import build_block, build_net, empty_net
 from ofa.space import shapes
+from ofa.space.ops import conv, se_channels
 from ofa.space.search_space import SearchSpace, load_space
-from ofa.space.shapes import OpShape, hidden_channels, se_channels, walk, walk_blocks
+from ofa.space.shapes import OpShape, hidden_channels, walk, walk_blocks
 from ofa.space.subnet import Block, Stage, Stem, Subnet
 from tests.space_toys import SHIPPED, deep_space, tiny_space, toy_space, wide_space
 
@@ -88,7 +89,7 @@ def test_blocks_fit_together_and_build_modules_of_their_shapes(name: str) -> Non
 def test_a_squeeze_excite_block_op_by_op() -> None:
     """By hand: 16 channels, expand 6, kernel 5, stride 2, 13 pixels: 7 after it."""
     space = wide_space()
-    block = shapes.stage_block_shape(space, 1, 0, Block(5, 6.0), 16, 24, 13)
+    block = shapes.stage_block_shape(space, 1, 0, Block(5, 6.0), Stage(24, ()), 16, 13)
     assert [(op.kind, op.in_channels, op.out_channels, op.in_size, op.out_size, op.kernel) for op in block.main] == [
         ("conv", 16, 96, 13, 13, 1),
         ("conv", 96, 96, 13, 7, 5),
@@ -102,14 +103,14 @@ def test_a_squeeze_excite_block_op_by_op() -> None:
     macs = 16 * 96 * 169 + 25 * 96 * 49 + 96 * 24 * 2 + 96 * 24 * 49
     params = 16 * 96 + 25 * 96 + (96 * 24 + 24) + (24 * 96 + 96) + 96 * 24 + 2 * (96 + 96 + 24)
     assert (shapes.macs(block.ops), shapes.params(block.ops)) == (macs, params)
-    second = shapes.stage_block_shape(space, 1, 1, Block(3, 2.0), 24, 24, 7)
+    second = shapes.stage_block_shape(space, 1, 1, Block(3, 2.0), Stage(24, ()), 24, 7)
     assert second.residual
     assert second.main[-1] == OpShape("add", 24, 24, 7, 7)
 
 
 def test_a_bottleneck_op_by_op() -> None:
     space = deep_space()
-    block = shapes.stage_block_shape(space, 1, 0, Block(3, 0.5), 32, 48, 7)
+    block = shapes.stage_block_shape(space, 1, 0, Block(3, 0.5), Stage(48, ()), 32, 7)
     assert [(op.kind, op.in_channels, op.out_channels, op.in_size, op.out_size, op.stride) for op in block.shortcut] == [
         ("avg_pool", 32, 32, 7, 4, 2),
         ("conv", 32, 48, 4, 4, 1),
@@ -121,7 +122,7 @@ def test_a_bottleneck_op_by_op() -> None:
         ("add", 48, 48, 4, "relu"),
     ]
     assert block.residual
-    assert not shapes.stage_block_shape(space, 1, 1, Block(3, 0.5), 48, 48, 4).shortcut
+    assert not shapes.stage_block_shape(space, 1, 1, Block(3, 0.5), Stage(48, ()), 48, 4).shortcut
 
 
 def test_the_deep_stem() -> None:
@@ -140,7 +141,7 @@ def test_sizes_round_up_as_padding_does() -> None:
         for kernel in (1, 3, 5, 7):
             for stride in (1, 2):
                 expected = F.conv2d(x, torch.zeros(1, 1, kernel, kernel), stride=stride, padding=kernel // 2).shape[-1]
-                assert shapes.conv(1, 1, kernel, size, stride, "none").out_size == expected
+                assert conv(1, 1, kernel, size, stride, "none").out_size == expected
         assert -(-size // 2) == F.max_pool2d(x, 3, 2, 1).shape[-1] == F.avg_pool2d(x, 2, 2, ceil_mode=True).shape[-1]
 
 

@@ -10,7 +10,8 @@ import pytest
 from scipy.stats import chi2
 
 from ofa.errors import UserError
-from ofa.space.search_space import HeadSpace, StageSpace, load_space, make_divisible
+from ofa.space.ops import make_divisible
+from ofa.space.search_space import HeadSpace, StageSpace, load_space
 from ofa.space.subnet import Block, Stage, Stem, Subnet
 from tests.space_toys import SHIPPED, every_subnet, tiny_space
 
