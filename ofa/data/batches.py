@@ -18,15 +18,16 @@ from torch import Tensor
 from ofa.data.augment import augmentation
 from ofa.data.augment.augmentation import AugmentConfig
 from ofa.data.config import DataConfig
-from ofa.data.sources.read_source import Source, data_root, read_source
-from ofa.data.splits import COLOUR, ERASE, ORDER, TURN, FileSplit, Part, Plan, Split, generator, make_splits, take
+from ofa.data.held_out import held_out
+from ofa.data.record import DataRecord, record_of
+from ofa.data.sources.read_source import data_root, read_source
+from ofa.data.splits import COLOUR, ERASE, ORDER, TURN, FileSplit, Plan, Split, generator, make_splits
 from ofa.distributed.world import ALONE, WHOLE, Share, World, processes_here
 from ofa.errors import UserError
 
 Resolution = int | Sequence[int] | Callable[[int], int]
 Batch = tuple[Tensor, Tensor]
 
-DEFAULT_VALIDATION = 0.1
 MAX_WORKERS = 16
 
 
@@ -38,6 +39,7 @@ class Data:
         classes: names, in label order.
         sizes: number of images of each split: `train`, `validation`, and `test` where the source has one.
         image_size: the shorter side of the stored images in pixels; None when they differ.
+        record: what identifies the data set.
         mean, std: what images are normalised by, per channel, of values in [0, 1].
     """
 
@@ -45,11 +47,10 @@ class Data:
         self,
         config: DataConfig,
         splits: Mapping[str, Split],
-        classes: tuple[str, ...],
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
+        record: DataRecord,
     ) -> None:
-        self.config, self.classes, self.mean, self.std = config, classes, mean, std
+        self.config, self.record = config, record
+        self.classes, self.mean, self.std = record.classes, record.mean, record.std
         self.channels = splits["train"].channels
         self.image_size = splits["train"].side
         self.sizes = {name: len(split.labels) for name, split in splits.items()}
@@ -155,7 +156,7 @@ def load_data(
     if channels not in (None, 1, 3):
         raise UserError(f"data {config.source}: channels is {channels}; images have 1 (grey) or 3 (RGB)")
     source = world.once(lambda: read_source(config.source, data_root() if root is None else Path(root)))
-    parts = _held_out(source, config)
+    parts = held_out(source, config)
     workers = min(MAX_WORKERS, max(1, usable_cpus() // processes_here())) if config.workers is None else config.workers
     splits = make_splits(parts, channels, workers, config)
     if config.augment.crop_padding and isinstance(splits["train"], FileSplit):
@@ -171,51 +172,14 @@ def load_data(
     mean, std = splits["train"].statistics() if given is None else (given.mean, given.std)
     if 0 in std:
         raise UserError(f"data {config.source}: channel {std.index(0)} of the training images is constant; give normalise")
-    return Data(config, splits, source.classes, mean, std)
+    labels = {name: split.labels for name, split in splits.items()}
+    record = world.once(lambda: record_of(source, labels, splits["train"].channels, mean, std))
+    return Data(config, splits, record)
 
 
 def usable_cpus() -> int:
     """CPUs this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _held_out(source: Source, config: DataConfig) -> dict[str, Part]:
-    """`train`, `validation` and perhaps `test`, each in a fixed order that mixes its classes in proportion."""
-    parts = dict(source.parts)
-    if config.validation is not None and "validation" in parts:
-        if "test" in parts:
-            raise UserError(
-                f"data {config.source}: validation is {config.validation} but the source has parts for validation and test; "
-                "leave validation out to use its own"
-            )
-        parts["test"] = parts.pop("validation")  # as with ImageNet, whose val/ is where results are reported
-    ordered = {name: take(part, mixed_order(part.labels, config.split_seed)) for name, part in parts.items()}
-    if "validation" not in ordered:
-        wanted = DEFAULT_VALIDATION if config.validation is None else config.validation
-        train, size = ordered["train"], len(ordered["train"].labels)
-        count = round(wanted * size) if isinstance(wanted, float) else wanted
-        if not 0 < count < size:
-            raise UserError(
-                f"data {config.source}: validation takes {count} of {size} training images; both parts need some"
-            )
-        ordered["validation"] = take(train, np.arange(count))
-        ordered["train"] = take(train, np.arange(count, size))
-    return {name: ordered[name] for name in ("train", "validation", "test") if name in ordered}
-
-
-def mixed_order(labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
-    """A random order in which every beginning has each class in its proportion, to within one image.
-
-    So a split by this order is stratified, and the first images of it are a fair sample.
-    """
-    shuffled = np.random.default_rng(seed).permutation(len(labels))
-    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    counts = np.bincount(labels)
-    starts = np.cumsum(counts) - counts
-    rank = np.arange(len(labels)) - starts[labels[by_class]]
-    position = np.empty(len(labels))
-    position[by_class] = (rank + 0.5) / counts[labels[by_class]]
-    return shuffled[np.argsort(position[shuffled], kind="stable")]
 
 
 def _resolution(resolution: Resolution, index: int) -> int:

@@ -31,6 +31,9 @@ class DataConfig:
     """Images, or fraction, held out of training; None: the source's own `val/`, else a tenth of training."""
     split_seed: int = 0
     """Decides which images are held out."""
+    split_by: str = "name"
+    """`name`: a hash of each file's name decides, so that added images move none from training to validation; `order`: the
+    place in the list decides, as in versions before 0.2 and always with arrays."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     normalise: NormaliseConfig | None = None
     """None: computed from the training part."""
@@ -54,6 +57,8 @@ class DataConfig:
             raise ValueError(f"validation is {value}; at least one image must be held out")
         if not 0 < self.evaluation_crop <= 1:
             raise ValueError(f"evaluation_crop is {self.evaluation_crop}; it must lie in (0, 1]")
+        if self.split_by not in ("name", "order"):
+            raise ValueError(f"split_by is {self.split_by!r}; allowed are name, order")
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"workers is {self.workers}; it must be 0 or more")
         if not 0 <= self.background <= 255:

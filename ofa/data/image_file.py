@@ -156,7 +156,7 @@ def _drafted(image: Image, box: Box, size: tuple[int, int], resolution: int, tur
 
 
 def _without_transparency(image: Image, reading: Reading) -> Image:
-    """The image in the mode of the wanted channels; the background shows where it is transparent, not the colour hidden there."""
+    """The image in the mode of the wanted channels; where it is transparent, the background shows, not a hidden colour."""
     mode = MODES[reading.channels]
     if not image.has_transparency_data:
         return image if image.mode == mode else image.convert(mode)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 import yaml
@@ -12,10 +12,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ofa.data.batches import Data, load_data
+from ofa.data.config import DataConfig
+from ofa.data.record import DataRecord
+from ofa.data.sources import fashion_mnist
 from ofa.distributed.world import ALONE, World
 from ofa.errors import UserError
 from ofa.files import schema
-from ofa.files.atomic import atomic_write
+from ofa.files.atomic import atomic_write, read_json, write_json
 from ofa.nets.supernet import Supernet
 from ofa.runs.recipe import Recipe
 from ofa.runs.run_files import RunFiles
@@ -41,8 +44,9 @@ class RunDirectory(RunFiles):
         path = Path(path)
         if (path / "recipe.yaml").exists():
             run = cls._read(path)
+            given = {"recipe": _as_stored(recipe, path / "recipe.yaml"), "space": space}
             for name in ("recipe", "space"):
-                if getattr(run, name) != {"recipe": recipe, "space": space}[name]:
+                if getattr(run, name) != given[name]:
                     raise UserError(f"{path}: holds a run with another {name}; give another --run, or delete the folder")
             return run
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -53,7 +57,8 @@ class RunDirectory(RunFiles):
 
     @classmethod
     def _read(cls, path: Path) -> Self:
-        recipe = schema.build(Recipe, schema.load_yaml(path / "recipe.yaml"), str(path / "recipe.yaml"))
+        file = path / "recipe.yaml"
+        recipe = _as_stored(schema.build(Recipe, schema.load_yaml(file), str(file)), file)
         return cls(path=path, recipe=recipe, space=cls._read_space(path))
 
     def supernet(self, device: torch.device | str = "cpu") -> Supernet:
@@ -65,20 +70,59 @@ class RunDirectory(RunFiles):
             raise UserError(f"{self.weights_path}: not the weights of this run: {str(error).splitlines()[0]}") from None
         return net.to(device).eval()
 
-    def data(self, world: World = ALONE) -> Data:
-        """The recipe's data, with the channels and classes that the space expects."""
-        return load_run_data(self.recipe, self.space, world)
+    def record(self) -> DataRecord | None:
+        """What the run is trained on; None where that was not written down yet, or by a version before 0.2."""
+        if not self.record_path.exists():
+            return None
+        return schema.build(DataRecord, read_json(self.record_path), str(self.record_path))
+
+    def data(self, world: World = ALONE, *, write_record: bool = False) -> Data:
+        """The recipe's data, with the channels and classes that the space expects; found wherever the run is moved to.
+
+        Args:
+            world: the processes that load it.
+            write_record: write down what the data are, where the run does not know yet.
+
+        Raises:
+            UserError: the data are missing, do not fit the space, or are not those that the run was trained on.
+        """
+        known = world.once(self.record)
+        data = _load_where_it_is(self.recipe.data, known, self.space.in_channels, world)
+        if len(data.classes) != self.space.classes:
+            raise UserError(
+                f"data {self.recipe.data.source} has {len(data.classes)} classes; the space {self.space.name} has "
+                f"{self.space.classes}: set classes: {len(data.classes)} in the space or the recipe"
+            )
+        changed = None if known is None else known.difference(data.record)
+        if changed is not None:
+            raise UserError(
+                f"data {data.record.found_at}: not what {self.path} was trained on: {changed}; restore the images, or train "
+                "a new run"
+            )
+        if known is None and write_record and world.first:
+            write_json(self.record_path, schema.to_plain(data.record))
+        return data
 
 
-def load_run_data(recipe: Recipe, space: SearchSpace, world: World = ALONE) -> Data:
-    """The data of a recipe; raises `UserError` where its classes do not fit the space."""
-    data = load_data(recipe.data, channels=space.in_channels, world=world)
-    if len(data.classes) != space.classes:
-        raise UserError(
-            f"data {recipe.data.source} has {len(data.classes)} classes; the space {space.name} has {space.classes}: "
-            f"set classes: {len(data.classes)} in the space or the recipe"
-        )
-    return data
+LEGACY: dict[str, Any] = {"split_by": "order", "exif_orientation": False}
+"""How runs before version 0.2 read images, by the option of the recipe's section `data` that they do not have."""
+
+
+def _as_stored(recipe: Recipe, file: Path) -> Recipe:
+    """The recipe with the habits of the version that wrote the file."""
+    stored = schema.load_yaml(file).get("data")
+    missing = {key: value for key, value in LEGACY.items() if isinstance(stored, dict) and key not in stored}
+    return replace(recipe, data=replace(recipe.data, **missing)) if missing else recipe
+
+
+def _load_where_it_is(config: DataConfig, known: DataRecord | None, channels: int, world: World) -> Data:
+    """The data where the run found them before; else where the recipe says."""
+    place = None if known is None else Path(known.found_at)
+    if place is None or not world.once(place.exists):
+        return load_data(config, channels=channels, world=world)
+    if config.source == fashion_mnist.NAME:
+        return load_data(config, place.parent, channels=channels, world=world)
+    return load_data(replace(config, source=str(place)), channels=channels, world=world)
 
 
 def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:

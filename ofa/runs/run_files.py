@@ -1,6 +1,7 @@
 """Where things lie in a run directory, and its space: what verbs need that only search. No torch here.
 
 - `recipe.yaml`, `space.yaml`: as resolved; a run goes on only with the same ones
+- `data.json`: what the data are: classes, counts, normalisation, digests
 - `metrics.jsonl`: a line per epoch
 - `checkpoint/`: where training can be taken up again
 - `teacher.safetensors`: the largest net after the first phase
@@ -44,6 +45,11 @@ class RunFiles:
     @staticmethod
     def _read_space(path: Path) -> SearchSpace:
         return schema.build(SearchSpace, schema.load_yaml(path / "space.yaml"), str(path / "space.yaml"))
+
+    @property
+    def record_path(self) -> Path:
+        """What data the run is trained on."""
+        return self.path / "data.json"
 
     @property
     def weights_path(self) -> Path:

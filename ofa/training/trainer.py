@@ -56,7 +56,7 @@ class Trainer:
         self.device = torch.device(device)
         check_precision(self.recipe.precision, self.device)
         self.quiet = quiet or not world.first
-        self.data = run.data(world)
+        self.data = run.data(world, write_record=True)
         self.opened = opened_spaces(run.recipe, run.space)
         self.steps_per_epoch = self.data.steps("train", self.recipe.batch_size, drop_last=True)
         if self.steps_per_epoch == 0:

@@ -7,6 +7,7 @@ On several GPUs, or machines: torchrun --nproc-per-node N -m -- ofa train CONFIG
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,8 @@ def _train(args: argparse.Namespace, device: torch.device, world: World) -> dict
     with world.agree():
         trainer = None if directory.weights_path.exists() else Trainer(directory, device, quiet, world)
     if trainer is not None:
+        if not args.json and world.first:
+            print(trainer.data.record.sentence(), file=sys.stderr)
         trainer.train()
     if directory.result_path.exists():
         result: dict[str, Any] = read_json(directory.result_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
 import numpy as np
@@ -31,6 +31,9 @@ class PathList(Sequence[str]):
     def take(self, places: npt.NDArray[np.int64]) -> PathList:
         """The paths at the given places, in that order."""
         return PathList(self._text, self._starts[places], self._ends[places])
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[place] for place in range(len(self)))
 
     def __len__(self) -> int:
         return len(self._starts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Files:
 
     def names(self) -> Iterator[str]:
         """Path of each file below `folder`, with `/` between folders."""
-        return (self.paths[i][len(self.folder) + 1 :].replace(os.sep, "/") for i in range(len(self.paths)))
+        return (path[len(self.folder) + 1 :].replace(os.sep, "/") for path in self.paths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +58,8 @@ class Source:
 
     parts: Mapping[str, Arrays | Files]
     classes: tuple[str, ...]
+    place: Path = Path()
+    """The folder or file that it was read from."""
     census: Census | None = None
     """Of an image folder."""
 
@@ -81,12 +83,13 @@ def read_source(source: str, root: Path) -> Source:
     if source == fashion_mnist.NAME:
         arrays = fashion_mnist.read(root)
         parts = {part: _arrays(images, labels, f"{source} {part}") for part, (images, labels) in arrays.items()}
-        return Source(parts, fashion_mnist.CLASSES)
+        return Source(parts, fashion_mnist.CLASSES, root / fashion_mnist.NAME)
     path = _locate(source, root)
     if path.is_dir():
-        return _read_npy_folder(path) if list(path.glob("*.npy")) else _read_image_folder(path)
+        read = _read_npy_folder if list(path.glob("*.npy")) else _read_image_folder
+        return replace(read(path), place=path)
     if path.suffix == ".npz":
-        return _read_named(_load_npz(path), str(path))
+        return replace(_read_named(_load_npz(path), str(path)), place=path)
     raise UserError(
         f"{path}: not a data set; expected {fashion_mnist.NAME}, a folder train/CLASS/*.jpg, or an .npz of arrays"
     )
@@ -204,7 +207,7 @@ def _read_image_folder(folder: Path) -> Source:
         numbers = [np.full(len(files[name]), classes.index(name), dtype=np.int64) for name in files]
         paths = PathList.of(path for name in files for path in files[name])
         parts[part] = Files(paths, np.concatenate(numbers), str(listed.folders[part]))
-    return Source(parts, classes, listed.census)
+    return Source(parts, classes, census=listed.census)
 
 
 def _check_every_class(labels: npt.NDArray[np.int64], classes: tuple[str, ...], place: str) -> None:

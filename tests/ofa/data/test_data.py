@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from ofa.data.augment.augmentation import AugmentConfig
-from ofa.data.batches import Batch, Data, load_data, mixed_order
+from ofa.data.batches import Batch, Data, load_data
 from ofa.data.config import DataConfig, NormaliseConfig
+from ofa.data.held_out import mixed_order
 from ofa.errors import UserError
 from ofa.files import schema
 
