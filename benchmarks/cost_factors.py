@@ -43,7 +43,7 @@ def main() -> None:
         values = costs.of(args.metric, genes)
         seconds.append(time.perf_counter() - start)
 
-    reduce = max if args.metric == "memory_kb" else sum
+    reduce = max if METRICS[args.metric].reduce == "max" else sum
     start = time.perf_counter()
     subnets = space.decode(genes[: args.walked])
     walked = [

@@ -1,7 +1,30 @@
-"""What a subnet costs on a platform: tables, cost models, cost factors, profiling. Imports `ofa`, never `search`."""
+"""What a subnet costs on a platform: tables, cost models, cost factors, profiling. Imports `ofa`, never `search`.
 
-from latency_tables.catalogue import load_platform, platform_names, save_platform
-from latency_tables.costs.costs import METRICS, Costs
-from latency_tables.platform import Platform
+`from latency_tables import METRICS` imports nothing heavy, the other names import numpy on first use; none imports torch.
+"""
 
-__all__ = ["METRICS", "Costs", "Platform", "load_platform", "platform_names", "save_platform"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from latency_tables.catalogue import load_platform, platform_names, save_platform
+    from latency_tables.costs.costs import Costs
+    from latency_tables.metrics import METRICS, Metric
+    from latency_tables.platform import Platform
+
+_HOMES = {
+    "METRICS": "metrics",
+    "Costs": "costs.costs",
+    "Metric": "metrics",
+    "Platform": "platform",
+    "load_platform": "catalogue",
+    "platform_names": "catalogue",
+    "save_platform": "catalogue",
+}
+__all__ = ["METRICS", "Costs", "Metric", "Platform", "load_platform", "platform_names", "save_platform"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"latency_tables.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'latency_tables' has no attribute {name!r}")

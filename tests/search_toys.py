@@ -8,12 +8,15 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from latency_tables import METRICS
 from latency_tables.costs.factors import Factors
 from ofa.space.search_space import Genes, HeadSpace, SearchSpace, StageSpace, StemSpace
 from search.problem.genes import present
 from search.problem.problem import Limit, Problem
 
 Floats = npt.NDArray[np.float64]
+SCALES = {name: 1.0 for name in METRICS} | {"macs_m": 2.0, "params_m": 0.5, "energy_mj": 0.15}
+"""How much of a metric a unit of a gene's entry is."""
 
 
 def make_space(stages: int = 2, depths: tuple[int, ...] = (1, 2), resolutions: tuple[int, ...] = (16, 24)) -> SearchSpace:
@@ -60,7 +63,7 @@ class Additive:
 
 
 class ToyCosts(Additive):
-    """All five metrics, in units of about one per gene; later blocks of a stage cost alike, so that cost factors exist."""
+    """Every metric, in units of about one per gene; later blocks of a stage cost alike, so that cost factors exist."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,25 +73,20 @@ class ToyCosts(Additive):
                 place = columns.start + 2 + 2 * block
                 self.table[place : place + 2] = self.table[columns.start + 4 : columns.start + 6]
 
-    def latency_ms(self, genes: Genes) -> Floats:
-        return self.sums(genes)
+    def of(self, metric: str, genes: Genes) -> Floats:
+        drawn = self._drawn(metric)
+        if METRICS[metric].reduce == "sum":
+            return SCALES[metric] * drawn.sums(genes)
+        return np.asarray((drawn.table[np.arange(genes.shape[1]), genes] * present(self.space, genes)).max(axis=1))
 
-    def energy_mj(self, genes: Genes) -> Floats:
-        return 0.15 * ToyCosts(self.space, self.seed + 7).sums(genes)
-
-    def memory_kb(self, genes: Genes) -> Floats:
-        return np.asarray((self.table[np.arange(genes.shape[1]), genes] * present(self.space, genes)).max(axis=1))
-
-    def macs_m(self, genes: Genes) -> Floats:
-        return 2 * self.sums(genes)
-
-    def params_m(self, genes: Genes) -> Floats:
-        return 0.5 * self.sums(genes)
+    def _drawn(self, metric: str) -> ToyCosts:
+        """The same costs but for energy and weights, which rank subnets in their own way."""
+        other = {"energy_mj": 7, "weights_kb": 11}.get(metric)
+        return self if other is None else ToyCosts(self.space, self.seed + other)
 
     def factors(self, metric: str) -> Factors:
-        reduce = np.maximum if metric == "memory_kb" else np.add
-        scale = {"macs_m": 2, "params_m": 0.5, "energy_mj": 0.15}.get(metric, 1.0)
-        table = ToyCosts(self.space, self.seed + 7).table if metric == "energy_mj" else self.table
+        reduce = np.maximum if METRICS[metric].reduce == "max" else np.add
+        scale, table = SCALES[metric], self._drawn(metric).table
         columns = self.space.stage_columns
 
         def grid(*genes: int) -> Floats:

@@ -13,6 +13,7 @@ from latency_tables.cost_models.block_table import BlockTable
 from latency_tables.cost_models.op_model import EnergyModel, LatencyModel
 from latency_tables.cost_models.uncertainty import P90, ErrorReport, check_confidence, combined, run_excess
 from latency_tables.costs.factors import Factors, ShapeGrid
+from latency_tables.metrics import METRICS
 from ofa.errors import UserError
 from ofa.space import shapes
 from ofa.space.search_space import SearchSpace
@@ -20,9 +21,7 @@ from ofa.space.shapes import BlockShape, walk_blocks
 
 Floats = npt.NDArray[np.float64]
 
-METRICS = ("latency_ms", "energy_mj", "memory_kb", "weights_kb", "macs_m", "params_m")
-ESTIMATED = ("latency_ms", "energy_mj")
-"""The metrics that are measured or modelled; the others are computed from shapes, exactly."""
+REDUCE: dict[str, np.ufunc] = {"sum": np.add, "max": np.maximum}
 
 
 class CostedPlatform(Protocol):
@@ -172,6 +171,8 @@ class Costs:
 
     def factors(self, metric: str) -> Factors:
         """The cost factors of a metric: arrays over the few genes that each of its terms depends on."""
+        if metric not in METRICS:
+            raise UserError(f"unknown metric {metric!r}; known are {', '.join(METRICS)}")
         if metric not in self._factors:
             self._factors[metric] = self._build(metric)
         return self._factors[metric]
@@ -185,7 +186,7 @@ class Costs:
     def spread(self, metric: str, genes: npt.ArrayLike) -> tuple[Floats, Floats] | None:
         """The p50 and the p90 of a metric, float64[n] each; None where no error of it is known. Equal where it is exact."""
         plain = self._plain.of(metric, genes)
-        if metric not in ESTIMATED:
+        if not METRICS[metric].estimated:
             return plain, plain
         report = self._error(metric)
         if report is None or report.mape is None:
@@ -195,7 +196,7 @@ class Costs:
     def block(self, metric: str, shape: BlockShape, resolution: int | None = None) -> float:
         """What one block contributes to a metric of a network of this resolution."""
         estimate = self._estimate(metric, shape, resolution)
-        if self.confidence is None or metric not in ESTIMATED:
+        if self.confidence is None or not METRICS[metric].estimated:
             return estimate
         return estimate * (1 + self._excess(metric, self.confidence, shape, resolution))
 
@@ -214,11 +215,11 @@ class Costs:
                 return shapes.macs(shape.ops) / 1e6
             case "params_m":
                 return shapes.params(shape.ops) / 1e6
-        raise UserError(f"unknown metric {metric!r}; known are {', '.join(METRICS)}")
+        raise AssertionError(f"{metric} has no computation")
 
     def constant(self, metric: str) -> float:
         """What a network's metric has besides its blocks."""
-        if metric not in ESTIMATED:
+        if not METRICS[metric].estimated:
             return 0.0
         constant = self.platform.network_ms if metric == "latency_ms" else self.platform.network_mj
         return constant if self.confidence is None else constant * (1 + self._excess(metric, self.confidence))
@@ -262,7 +263,6 @@ class Costs:
         return self.at(P90)
 
     def _build(self, metric: str) -> Factors:
-        reduce = np.maximum if metric == "memory_kb" else np.add
         missing: list[UserError] = []
 
         def value(shape: BlockShape, resolution: int) -> float:
@@ -274,7 +274,7 @@ class Costs:
                 missing.append(error)
                 return np.nan
 
-        factors = self._grid.map(value, reduce, self.constant(metric))
+        factors = self._grid.map(value, REDUCE[METRICS[metric].reduce], self.constant(metric))
         if missing:
             if np.isnan(factors.stem).all() or np.isnan(factors.head).all():
                 raise missing[0]  # the table has nothing of this space

@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from latency_tables.costs.factors import Factors
+from latency_tables.metrics import METRICS
 from ofa.errors import UserError
 from ofa.space.search_space import Genes
 from search.exact.chains import Paths, ahead_of, good_score, merge, most
 from search.exact.stage_tables import StageAdditive, StageTables, obstacle
 from search.pareto.front import Front, front_order
 from search.problem.feasibility import feasible_seeds
-from search.problem.problem import METRICS, Floats, Limit, Problem
+from search.problem.problem import Floats, Limit, Problem
 from search.searchers.base import Archive, SearchResult
 
 ROUNDING = 1e-9

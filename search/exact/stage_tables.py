@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from latency_tables.costs.factors import Factors
+from latency_tables.metrics import METRICS
 from ofa.space.search_space import Genes
-from search.problem.problem import METRICS, Floats, Problem
+from search.problem.problem import Floats, Problem
 
 MOST_OPTIONS = 100_000
 """Of one stage; beyond, tables are no longer small."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from latency_tables.metrics import METRICS
 from ofa.errors import UserError
 from ofa.files.atomic import atomic_write
 from ofa.files.csv_table import read_table
@@ -24,7 +25,7 @@ from search.problem.problem import Floats
 REQUIRED = ("platform",)
 OPTIONAL = ("device", *NAMES, "confidence")
 FORMATS = (".csv", ".json")
-UPPER = ("latency_ms", "energy_mj")
+UPPER = tuple(name for name, metric in METRICS.items() if metric.estimated)
 """Metrics that have an upper bound at a confidence; the others are exact."""
 
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from latency_tables.metrics import METRICS
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, SearchSpace
 from search.fronts.survey import predicted_front
 from search.pareto.front import front_order, hypervolume, spread
 from search.predictors.selection import Selection
-from search.problem.problem import METRICS, Costs, Floats, Problem
+from search.problem.problem import Costs, Floats, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class Target:
 
     def cost(self, genes: Genes) -> Floats:
         """float64[n]."""
-        return np.asarray(getattr(self.costs, self.metric)(genes), dtype=np.float64)
+        return np.asarray(self.costs.of(self.metric, genes), dtype=np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from latency_tables.metrics import METRICS
 from ofa.errors import UserError
 from ofa.files.csv_table import read_table
-from search.problem.problem import METRICS, Floats
+from search.problem.problem import Floats
 
 REQUIRED = ("name", "top1")
 

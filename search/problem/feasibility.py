@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from latency_tables.metrics import METRICS, limit_number, number
 from ofa.space.search_space import Genes
 from search.problem.genes import distinct
-from search.problem.problem import METRICS, Floats, Infeasible, Limit, Problem, limit_number, number
+from search.problem.problem import Floats, Infeasible, Limit, Problem
 
 STARTS = 16
 STEPS = 200
@@ -78,7 +79,7 @@ def infeasible(problem: Problem, scouts: Genes, closest: Genes) -> Infeasible:
         return Infeasible("; ".join(_sentence(problem, limit, value) for limit, value in violated.items()), violated)
     values = {limit: float(problem.cost(limit.metric, limit.platform, closest[:1])[0]) for limit in problem.limits}
     wanted = " and ".join(str(limit) for limit in problem.limits)
-    reached = " and ".join(f"{limit_number(value)} {METRICS[limit.metric].unit}" for limit, value in values.items())
+    reached = " and ".join(METRICS[limit.metric].amount(limit_number(value)) for limit, value in values.items())
     message = f"no subnet of {problem.space.name} has {wanted} together{_sure(problem)}, though each alone is attainable"
     return Infeasible(f"{message}; the closest has {reached}", values)
 
@@ -94,8 +95,8 @@ def _sentence(problem: Problem, limit: Limit, value: float) -> str:
     metric = METRICS[limit.metric]
     place = f" on {limit.platform}" if metric.on_platform else ""
     asked = number(limit.bound) if float(number(limit.bound)) == limit.bound else str(limit.bound)
-    wanted = f"no subnet of {problem.space.name} {metric.under} {asked} {metric.unit}{place}{_sure(problem)}"
-    return f"{wanted}; the {metric.cheapest} {limit_number(value)} {metric.unit}"
+    wanted = f"no subnet of {problem.space.name} {metric.under} {metric.amount(asked)}{place}{_sure(problem)}"
+    return f"{wanted}; the {metric.cheapest} {metric.amount(limit_number(value))}"
 
 
 def _sure(problem: Problem) -> str:

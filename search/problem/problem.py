@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from latency_tables.metrics import METRICS, number
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, SearchSpace
 from search.problem.genes import Domain
@@ -21,47 +22,11 @@ Floats = npt.NDArray[np.float64]
 ACCURACY = "top1"
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A cost, and how people speak of it."""
-
-    label: str
-    """Name for axes and tables."""
-    unit: str
-    under: str
-    """Completes "no subnet of SPACE ..."."""
-    cheapest: str
-    """Completes "; the ... VALUE"."""
-    on_platform: bool
-    """Whether the value depends on the platform."""
-
-
-METRICS: dict[str, Metric] = {
-    "latency_ms": Metric("Latency", "ms", "runs under", "fastest takes", True),
-    "energy_mj": Metric("Energy per inference", "mJ", "uses under", "most frugal uses", True),
-    "memory_kb": Metric("Peak memory", "kB", "fits in", "smallest needs", True),
-    "params_m": Metric("Parameters", "M parameters", "has under", "smallest has", False),
-    "macs_m": Metric("Multiply-accumulates", "M MACs", "takes under", "lightest takes", False),
-}
-
-
 class Costs(Protocol):
-    """What subnets cost on a platform; each method maps int8[n, genes] to float64[n]. `latency_tables` has the real ones."""
+    """What subnets cost on a platform, float64[n] of int8[n, genes]. `latency_tables` has the real ones."""
 
-    def latency_ms(self, genes: Genes) -> Floats:
-        """Milliseconds per inference."""
-
-    def energy_mj(self, genes: Genes) -> Floats:
-        """Millijoules per inference."""
-
-    def memory_kb(self, genes: Genes) -> Floats:
-        """Peak memory, kB."""
-
-    def params_m(self, genes: Genes) -> Floats:
-        """Millions of parameters."""
-
-    def macs_m(self, genes: Genes) -> Floats:
-        """Millions of multiply-accumulates per image."""
+    def of(self, metric: str, genes: Genes) -> Floats:
+        """One metric of `latency_tables.METRICS`."""
 
 
 class AccuracyModel(Protocol):
@@ -168,7 +133,7 @@ class Problem:
 
     def cost(self, metric: str, platform: str, genes: Genes) -> Floats:
         """One cost, float64[n]; raises `UserError` for a metric the platform does not know."""
-        return np.asarray(getattr(self.costs[platform], metric)(genes), dtype=np.float64)
+        return np.asarray(self.costs[platform].of(metric, genes), dtype=np.float64)
 
     def use(self, genes: Genes) -> Floats:
         """How much of each limit is used, float64[n, limits]: at most 1 where it is met."""
@@ -199,16 +164,3 @@ class Problem:
     def accuracy_only(self) -> bool:
         """Whether the most accurate subnet is searched, and nothing else."""
         return tuple(self.objectives) == (Objective(),)
-
-
-def number(value: float) -> str:
-    """A value for people: four significant digits at most, no trailing zeros, but one decimal for whole small numbers."""
-    text = f"{value:.4g}"
-    return f"{value:.1f}" if "." not in text and "e" not in text and abs(value) < 100 else text
-
-
-def limit_number(value: float) -> str:
-    """As `number`, but never below the value: what someone takes from a message as a limit can then be met."""
-    from decimal import ROUND_CEILING, Context, Decimal
-
-    return number(value if float(number(value)) >= value else float(Decimal(value).normalize(Context(4, ROUND_CEILING))))

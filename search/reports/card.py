@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from latency_tables import Costs, Platform
-from latency_tables.costs.costs import ESTIMATED
+from latency_tables import METRICS, Costs, Platform
 from ofa.errors import UserError
 from ofa.space.search_space import Genes
-from search.problem.problem import METRICS, Limit
+from search.problem.problem import Limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +109,8 @@ def _on_platform(platform: Platform, costs: Costs, genes: Genes, place: str) -> 
         lines.append(_estimate(plain, "energy_mj", genes, f"Energy per inference{place}", how + energy.source, None))
     if costs.confidence is not None:
         names = {"latency_ms": f"Latency{per}{place}", "energy_mj": f"Energy per inference{place}"}
-        for metric in ESTIMATED:
-            if metric in costs.metrics and costs.spread(metric, genes) is not None:
+        for metric in costs.metrics:
+            if METRICS[metric].estimated and costs.spread(metric, genes) is not None:
                 lines.append(_bound(costs, metric, genes, names[metric]))
     rounds = "exact for an in-order runtime; a kernel's scratch buffers are not counted"
     memory, weights = f"Peak activation memory ({platform.precision}){place}", f"Weights ({platform.precision}){place}"

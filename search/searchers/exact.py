@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from latency_tables.metrics import METRICS
 from ofa.errors import UserError
 from search.exact.solve import exact_front, front_obstacle
 from search.problem.problem import ACCURACY, Objective, Problem
@@ -22,7 +23,8 @@ def objectives_obstacle(problem: Problem) -> str | None:
     if len(costs) != 1:
         return f"the front has {len(costs)} costs; the exact one has 1"
     pair = (costs[0].metric, costs[0].platform)
-    other = [limit for limit in problem.limits if (limit.metric, limit.platform) != pair and limit.metric != "memory_kb"]
+    limits = [limit for limit in problem.limits if METRICS[limit.metric].reduce == "sum"]
+    other = [limit for limit in limits if (limit.metric, limit.platform) != pair]
     if other:
         return f"the exact front cannot keep to a limit on {other[0].metric} too"
     return front_obstacle(problem, *pair)

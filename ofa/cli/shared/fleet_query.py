@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latency_tables.metrics import METRICS
 from ofa.cli.shared.options import printer
-from ofa.cli.shared.question import LIMITS, flag, parse_bounds, parse_fixes, searched_part
+from ofa.cli.shared.question import flag, parse_bounds, parse_fixes, searched_part
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
 def _check_options(args: argparse.Namespace) -> None:
     """What a fleet's file says instead of options."""
     given = [metric for metric, bounds in parse_bounds(args).items() if bounds]
-    for option, used in [("--platform", args.platform), *((flag(metric), metric in given) for metric in LIMITS)]:
+    for option, used in [("--platform", args.platform), *((flag(metric), metric in given) for metric in METRICS)]:
         if used:
             raise UserError(f"{option} does not go with --fleet, whose file names platform and limits of each device")
     for option in ("history", "sampler", "storage", "study", "minimize", "min_top1"):
@@ -171,8 +172,8 @@ class _Offers:
 
 
 def _summary(result: FleetAnswer, seconds: float) -> list[str]:
+    from latency_tables.metrics import limit_number
     from search.fleet.answer import NAMES
-    from search.problem.problem import limit_number
 
     fleet, missing = result.fleet, (result.chosen < 0).nonzero()[0]
     kinds: dict[str, int] = {}

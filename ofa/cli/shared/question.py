@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from latency_tables.metrics import METRICS
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,13 +17,6 @@ if TYPE_CHECKING:
     from ofa.space.search_space import SearchSpace
     from search.problem.problem import Limit, Objective
 
-LIMITS = {
-    "latency_ms": "latency per inference, in ms",
-    "energy_mj": "energy per inference, in mJ",
-    "memory_kb": "peak activation memory, in kB",
-    "params_m": "parameters, in millions",
-    "macs_m": "multiply-accumulates, in millions",
-}
 FIXABLE = {"kernels": int, "depths": int, "expands": float, "resolutions": int, "widths": int}
 
 
@@ -36,9 +30,13 @@ class Bound:
 
 def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
     """An option per metric that can be limited."""
-    for metric, text in LIMITS.items():
+    for name, metric in METRICS.items():
         parser.add_argument(
-            flag(metric), action="append", default=[], metavar="X", help=f"at most X: {text}; P=X: on platform P only"
+            flag(name),
+            action="append",
+            default=[],
+            metavar="X",
+            help=f"at most X: {metric.meaning}; P=X: on platform P only",
         )
 
 
@@ -47,7 +45,7 @@ def add_objective_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--minimize",
         metavar="METRIC",
-        help=f"the subnet with the least of this, one of {', '.join(LIMITS)}, is searched; P=METRIC: on platform P",
+        help=f"the subnet with the least of this, one of {', '.join(METRICS)}, is searched; P=METRIC: on platform P",
     )
     parser.add_argument(
         "--min-top1", type=float, metavar="X", help="only subnets with at least this accuracy, in [0, 1], e.g. 0.88"
@@ -86,7 +84,7 @@ def load_platforms(words: Sequence[str]) -> list[Platform]:
 
 def parse_bounds(args: argparse.Namespace) -> dict[str, list[Bound]]:
     """The limits of each metric as given; raises `UserError` for what is no limit."""
-    return {metric: [_bound(flag(metric), word) for word in getattr(args, metric)] for metric in LIMITS}
+    return {metric: [_bound(flag(metric), word) for word in getattr(args, metric)] for metric in METRICS}
 
 
 def _bound(option: str, word: str) -> Bound:
@@ -107,7 +105,7 @@ def limits_of(bounds: dict[str, list[Bound]], names: Sequence[str]) -> list[Limi
         UserError: a limit is given twice, for a platform that is not asked about, or for one platform of a metric that is
             the same on all.
     """
-    from search.problem.problem import METRICS, Limit
+    from search.problem.problem import Limit
 
     limits = []
     for metric, given in bounds.items():
@@ -129,7 +127,7 @@ def limits_of(bounds: dict[str, list[Bound]], names: Sequence[str]) -> list[Limi
 
 def objective_of(word: str | None, names: Sequence[str]) -> Objective:
     """What `--minimize` asks for; accuracy without it. Raises `UserError` for an unknown metric, or no single platform."""
-    from search.problem.problem import METRICS, Objective
+    from search.problem.problem import Objective
 
     if word is None:
         return Objective()

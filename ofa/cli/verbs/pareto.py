@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latency_tables.metrics import METRICS
 from ofa.cli.shared.options import add_measuring_arguments, check_at_least, printer
 from ofa.cli.shared.question import add_fix_argument, load_platforms, parse_fixes, searched_part
 from ofa.errors import UserError
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 EXAMPLE = """ofa pareto runs/demo --platform edge-int8 --platform eyeriss-like --out front.png
   ofa pareto --history search.jsonl --out history.png"""
-METRICS = ("energy_mj", "latency_ms", "macs_m", "params_m", "memory_kb")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

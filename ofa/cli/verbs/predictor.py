@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from latency_tables.metrics import METRICS
 from ofa.cli.shared.options import add_measuring_arguments, check_at_least, printer
 from ofa.errors import UserError
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 EXAMPLE = "ofa predictor runs/demo --rounds 3 --platform edge-int8"
 COUNTER = "edge-int8"
 """Counts MACs, which are the same on every platform."""
-FRONTS = ("energy_mj", "latency_ms")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,7 +131,7 @@ def _targets(platforms: list[str], space: SearchSpace) -> list[Target]:
     for name in platforms:
         platform = load_platform(name)
         costs = platform_costs(platform, space)
-        known = [metric for metric in FRONTS if metric in costs.metrics]
+        known = [metric for metric in costs.metrics if METRICS[metric].estimated]
         targets += [Target(metric=metric, platform=platform.name, costs=costs) for metric in known]
     if not platforms:
         costs = load_platform(COUNTER).costs(space)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latency_tables.metrics import METRICS
 from ofa.cli.shared.options import add_measuring_arguments, check_at_least, check_subnet_out, printer
 from ofa.cli.shared.question import (
     add_fix_argument,
@@ -172,8 +173,6 @@ def _logged(problem: Problem, args: argparse.Namespace, algorithm: str, budget: 
 
 def query_name(args: argparse.Namespace, names: Sequence[str], limits: Sequence[Limit]) -> str:
     """A folder's name that says what was asked; a limit on one of several platforms names it."""
-    from search.problem.problem import METRICS
-
     several = len(names) > 1
     parts = ["+".join(names)]
     for limit in limits:

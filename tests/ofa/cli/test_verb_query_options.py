@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from latency_tables import load_platform, save_platform
+from latency_tables.metrics import limit_number
 from ofa.cli.main import main
 from ofa.cli.shared.options import Measured
 from ofa.runs.run_files import RunFiles
 from ofa.space.search_space import Genes
 from search import load_predictor
-from search.problem.problem import Floats, limit_number
+from search.problem.problem import Floats
 from tests.platform_toys import measured
 from tests.verbs import error, figures, ofa
 

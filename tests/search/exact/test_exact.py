@@ -131,7 +131,15 @@ def test_equals_milp_under_two_and_three_limits(share: float) -> None:
         assert score == pytest.approx(by_milp(problem, list(given), list(given.values())), abs=1e-9)
 
 
-@pytest.mark.parametrize("bounds", [{"latency_ms": 11.0, "energy_mj": 1.7}, {"latency_ms": 12.0, "memory_kb": 1.6}])
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"latency_ms": 11.0, "energy_mj": 1.7},
+        {"latency_ms": 12.0, "memory_kb": 1.6},
+        {"weights_kb": 11.0},
+        {"weights_kb": 11.5, "memory_kb": 1.6, "latency_ms": 12.0},
+    ],
+)
 def test_equals_brute_force_under_a_second_limit(bounds: dict[str, float]) -> None:
     problem = make_problem(make_space(), **bounds)
     rows = every_subnet(problem.space)

@@ -21,7 +21,11 @@ from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_problem,
 
 PLATFORM = "toy-phone"
 PAIRS = [("latency_ms",), ("memory_kb",), ("latency_ms", "energy_mj"), ("energy_mj", "memory_kb")]
-PAIRS += [("latency_ms", "energy_mj", "memory_kb"), ("latency_ms", "energy_mj", "memory_kb", "params_m")]
+PAIRS += [
+    ("weights_kb", "memory_kb"),
+    ("latency_ms", "energy_mj", "memory_kb"),
+    ("latency_ms", "energy_mj", "memory_kb", "params_m"),
+]
 
 
 class Opaque:
@@ -128,7 +132,7 @@ def random_bounds(count: int, seed: int = 0) -> Floats:
     rng = np.random.default_rng(seed)
     rows = every_subnet(make_space())
     costs = ToyCosts(make_space(), seed=1)
-    low, high = (np.quantile([getattr(costs, name)(rows) for name in NAMES], q, axis=1) for q in (0.0, 0.9))
+    low, high = (np.quantile([costs.of(name, rows) for name in NAMES], q, axis=1) for q in (0.0, 0.9))
     bounds = low * 0.9 + (high - low * 0.9) * rng.random((count, len(NAMES)))
     return np.where(rng.random(bounds.shape) < 0.4, bounds, np.inf)
 

@@ -181,8 +181,8 @@ def test_nsga2_respects_limits_on_other_platforms() -> None:
         space=space, predictor=ToyAccuracy(space, 2), costs=costs, limits=limits, objectives=[Objective(), LATENCY]
     )
     result = Nsga2().search(problem, np.random.default_rng(0), 500)
-    assert (costs["other"].latency_ms(result.genes) <= 10.0).all()
-    assert (costs["toy-phone"].memory_kb(result.genes) <= 1.9).all()
+    assert (costs["other"].of("latency_ms", result.genes) <= 10.0).all()
+    assert (costs["toy-phone"].of("memory_kb", result.genes) <= 1.9).all()
 
 
 def test_wrong_objectives_are_named() -> None:

@@ -30,7 +30,7 @@ def make_survey(platform: str = "toy-phone", measured: bool = True, seed: int = 
     if not measured:
         return part
     chosen = part.to_measure(6)
-    return part.with_measurements(chosen, costs.energy_mj(chosen), truth.top1(chosen), IMAGES)
+    return part.with_measurements(chosen, costs.of("energy_mj", chosen), truth.top1(chosen), IMAGES)
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from latency_tables.metrics import limit_number
 from ofa.errors import UserError
 from ofa.space.search_space import load_space
 from search.problem.feasibility import feasible_seeds
 from search.problem.genes import Domain, distinct, keys, present
-from search.problem.problem import Infeasible, Limit, Objective, Problem, limit_number
+from search.problem.problem import Infeasible, Limit, Objective, Problem
 from search.searchers.base import Archive, find_searcher
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_problem, make_space, one_subnet_space
 
@@ -58,7 +59,7 @@ def test_limits_that_exclude_each_other_are_told_apart() -> None:
     """Each limit can be met alone, but one asks for few blocks and the other (a reversed cost) for many."""
     space = make_space()
     costs, reverse = ToyCosts(space, 1), ToyCosts(space, 1)
-    reverse.latency_ms = lambda genes: 40 - costs.sums(genes)  # type: ignore[method-assign]
+    reverse.of = lambda metric, genes: 40 - costs.sums(genes)  # type: ignore[method-assign]
     sums = costs.sums(every_subnet(space))
     low, high = float(sums.min()) * 1.05, float(40 - sums.max()) * 1.05
     problem = Problem(

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from latency_tables import load_platform
+from latency_tables.metrics import limit_number
 from ofa.errors import UserError
-from search.problem.problem import Infeasible, Limit, Problem, limit_number
+from search.problem.problem import Infeasible, Limit, Problem
 from search.searchers.base import Searcher, SearchResult, find_searcher, searchers
 from search.searchers.log import SearchLog, read_log
 from search.searchers.optuna_search import OptunaSearch
