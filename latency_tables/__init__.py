@@ -1,4 +1,4 @@
-"""What a subnet costs on a platform: tables, cost models, cost factors, profiling. Imports `ofa`, never `search`.
+"""Costs of subnets on platforms: tables, cost models, cost factors, profiling. Imports `ofa`, never `search`.
 
 `from latency_tables import METRICS` imports nothing heavy, the other names import numpy on first use; none imports torch.
 """

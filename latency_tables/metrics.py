@@ -26,11 +26,11 @@ class Metric:
     cheapest: str
     """Completes "; the ... X ms"."""
     reduce: Literal["sum", "max"] = "sum"
-    """How the blocks of a network make its cost."""
+    """Rule by which the costs of blocks make that of a network."""
     estimated: bool = False
-    """Whether it is measured or modelled and has an uncertainty. Otherwise it is computed from shapes, exactly."""
+    """True: measured or modelled, with an uncertainty. False: computed from shapes, exactly."""
     on_platform: bool = True
-    """Whether it depends on the platform; where it is not estimated, on the platform's precision alone."""
+    """True: depends on the platform (an exact one, on its precision alone). False: the same on all."""
     computed: str = ""
     """Source of an exact value, for cards."""
     exactness: str = "exact"
@@ -107,7 +107,7 @@ def number(value: float) -> str:
 
 
 def limit_number(value: float) -> str:
-    """As `number`, but never below the value: what someone takes from a message as a limit can then be met."""
+    """Format as `number` does, but never below the value: who takes it from a message as a limit can meet it."""
     from decimal import ROUND_CEILING, Context, Decimal
 
     return number(value if float(number(value)) >= value else float(Decimal(value).normalize(Context(4, ROUND_CEILING))))

@@ -1,1 +1,1 @@
-"""What a block does, whatever the device: fused operations, memory."""
+"""Work and memory of a block, whatever the device."""

@@ -1,4 +1,4 @@
-"""What a runtime really executes for a block: operations after fusion, with their work and traffic. No torch here.
+"""Operations that a runtime executes for a block, after fusion, with their work and traffic. No torch here.
 
 Batch norm and activations are part of the convolution before them. The residual sum is too, where the runtime fuses it: the
 convolution then also reads the other branch.
@@ -46,7 +46,7 @@ def fuse(block: BlockShape, fuse_add: bool = True) -> list[FusedOp]:
 
 
 def op_kind(op: OpShape) -> str:
-    """Which of `OP_KINDS` an operation is."""
+    """Kind of an operation, one of `OP_KINDS`."""
     if op.kind in ("max_pool", "avg_pool", "global_pool"):
         return "pool"
     if op.kind in ("add", "scale"):

@@ -31,14 +31,14 @@ class Timing:
     space: SearchSpace
     subnet: Subnet
     latency_ms: float
-    """Of the whole batch."""
+    """Latency of the whole batch."""
     energy_mj: float | None = None
-    """Of one image."""
+    """Energy of one image."""
     place: str = "a timing"
-    """Where it is from, for messages."""
+    """File and line, for messages."""
 
 
-def load_measurements(path: str | Path) -> list[Timing]:
+def load_timings(path: str | Path) -> list[Timing]:
     """The timings of a CSV file; raises `UserError` naming the line and column of a mistake."""
     table = read_table(path, REQUIRED, OPTIONAL)
     latency = table.numbers("latency_ms")
@@ -58,7 +58,7 @@ def load_measurements(path: str | Path) -> list[Timing]:
 
 
 def _network(row: dict[str, str], spaces: dict[str, SearchSpace], folder: Path) -> tuple[SearchSpace, Subnet]:
-    """What was timed; `spaces` are those read so far, by name."""
+    """The space and the subnet of a row; `spaces` are those read so far, by name."""
     name = row["space"]
     if name not in spaces:
         spaces[name] = load_space(folder / name if name.endswith((".yaml", ".yml")) else name)

@@ -34,7 +34,7 @@ class Table:
         assert list(self.columns) == sorted(set(self.columns)), self.columns
 
     def squeeze(self) -> Table:
-        """Without the genes that have one choice."""
+        """Drop the genes that have one choice."""
         kept = [axis for axis, size in enumerate(self.values.shape) if size > 1]
         return Table(tuple(self.columns[axis] for axis in kept), self.values.squeeze())
 

@@ -1,4 +1,4 @@
-"""A kit: what a device without this project, and without PyTorch, needs to measure a space; and its results back again."""
+"""Write a kit, which measures a space on a device without this project and PyTorch, and find the plan of its results."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ofa.files import schema
 from ofa.files.atomic import atomic_write
 from ofa.space.search_space import SearchSpace
 
-CODE = ("timing.py", "results.py", "ort_runtime.py", "main.py")
+KIT_MODULES = ("timing.py", "results.py", "ort_runtime.py", "main.py")
 """The modules that a kit holds: they import the standard library, numpy, onnxruntime and one another, nothing else."""
-ROOT = Path(on_device.__path__[0])
-EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The date of every file in a kit: the same kit is the same bytes."""
+ON_DEVICE = Path(on_device.__path__[0])
+ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+"""The date of every file in a kit, the earliest that zip files know: the same kit is the same bytes."""
 
-RUN = """\
+RUN_PY = """\
 import sys
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from latency_tables.on_device.main import main
 sys.exit(main(Path(__file__).resolve().parent))
 """
 
-README = """\
+README_MD = """\
 # Measure the networks of space {space} on this device
 
 Needs Python 3.9 or newer:
@@ -89,17 +89,17 @@ def export_kit(path: Path, space: SearchSpace, resolutions: list[int] | None, se
         "settings": schema.to_plain(settings),
     }
     manifest = to_manifest(plan.plan, kit, models.getvalue())
-    readme = README.format(space=space.name, chains=len(plan.plan.chains), visits=VISITS)
+    readme = README_MD.format(space=space.name, chains=len(plan.plan.chains), visits=VISITS)
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, "README.md", readme)
-        _add(archive, "run.py", RUN)
+        _add(archive, "run.py", RUN_PY)
         _add(archive, MANIFEST, json.dumps(manifest))
         _add(archive, MODELS, models.getvalue(), zipfile.ZIP_STORED)
         _add(archive, "latency_tables/__init__.py", "")
         _add(archive, "latency_tables/on_device/__init__.py", "")
-        for name in CODE:
-            _add(archive, f"latency_tables/on_device/{name}", (ROOT / name).read_bytes())
+        for name in KIT_MODULES:
+            _add(archive, f"latency_tables/on_device/{name}", (ON_DEVICE / name).read_bytes())
     atomic_write(path, whole.getvalue())
     return plan
 
@@ -127,6 +127,6 @@ def _restricted(space: SearchSpace, resolutions: list[int] | None) -> SearchSpac
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes | str, compression: int = zipfile.ZIP_DEFLATED) -> None:
-    info = zipfile.ZipInfo(name, EPOCH)
+    info = zipfile.ZipInfo(name, ZIP_DATE)
     info.external_attr = 0o644 << 16
     archive.writestr(info, content, compression)

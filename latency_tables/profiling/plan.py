@@ -1,4 +1,4 @@
-"""What `ofa profile` times: every distinct block of a space, in chains as blocks follow each other in networks, and random
+"""The plan of `ofa profile`: every distinct block of a space, in chains as blocks follow each other in networks, and random
 whole subnets. The plan follows from the space and the settings alone, so results from a device find back to their shapes.
 """
 
@@ -25,7 +25,7 @@ EMPTY_ITEM = f"{EMPTY}@1"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What decides a plan, beside the space."""
+    """Choices that decide a plan, besides the space."""
 
     runs: int = 50
     """Timed runs of each block and network, at least; divided among the visits."""
@@ -35,7 +35,7 @@ class Settings:
     test_networks: int = 20
     """Further ones on which its error is reported."""
     seed: int = 0
-    """Of the subnets, the order and the weights."""
+    """Seed of the subnets, the order and the weights."""
 
     def __post_init__(self) -> None:
         for name in ("runs", "batch", "fit_networks", "test_networks"):
@@ -56,7 +56,7 @@ class SpacePlan:
     networks: dict[str, Subnet]
     """Whole subnets by their item: those for the fit first, then the held-out ones."""
     models: dict[str, tuple[BlockShape, ...]]
-    """By name what a model runs, of some size; the empty one runs nothing."""
+    """Blocks that a model runs, by its name; sizes are those of one item. The empty model runs nothing."""
     plan: Plan
 
     @classmethod
@@ -114,7 +114,7 @@ def _best_way(grid: ShapeGrid, r: int, unmet: set[BlockShape]) -> list[BlockShap
 
     @cache
     def rest(s: int, width: int) -> tuple[int, tuple[BlockShape, ...]]:
-        """How many unmet blocks the best way from a width into stage `s` has, and the way."""
+        """Find the way from a width into stage `s` with most unmet blocks: their number, and the way."""
         if s == len(grid.first):
             head: BlockShape = grid.head[r, width]
             return int(head in unmet), (head,)

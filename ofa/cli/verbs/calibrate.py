@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from latency_tables.blocks.memory import BYTES
     from latency_tables.calibration.calibrate import Subject, calibrate
     from latency_tables.calibration.prior import PRIOR
-    from latency_tables.calibration.timings_csv import load_measurements
+    from latency_tables.calibration.timings_csv import load_timings
     from ofa.cli.shared.options import check_at_least, printer
 
     out = Path(args.out)
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         source=f"end-to-end timings in {Path(args.measurements).name}",
         date=datetime.date.today().isoformat(),
     )
-    timings = load_measurements(args.measurements)
+    timings = load_timings(args.measurements)
     platform = calibrate(timings, subject, prior)
     save_platform(platform, out)
     error = platform.error

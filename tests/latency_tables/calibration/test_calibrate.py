@@ -13,7 +13,7 @@ import pytest
 from latency_tables import load_platform
 from latency_tables.calibration.calibrate import TERMS, Subject, block_terms, calibrate, network_terms, prior_weights
 from latency_tables.calibration.prior import PRIOR
-from latency_tables.calibration.timings_csv import Timing, load_measurements
+from latency_tables.calibration.timings_csv import Timing, load_timings
 from latency_tables.cost_models.op_model import LatencyModel, OpTime
 from latency_tables.cost_models.uncertainty import ErrorReport
 from latency_tables.platform import Platform
@@ -177,7 +177,7 @@ def test_a_csv_in_both_spellings_and_from_files(tmp_path: Path) -> None:
     rows = csv_rows()
     (tmp_path / "net.json").write_text(str(rows[1]["architecture"]))
     rows[1] |= {"architecture": "net.json", "resolution": "", "energy_mj": ""}
-    loaded = load_measurements(write_csv(tmp_path / "timings.csv", rows))
+    loaded = load_timings(write_csv(tmp_path / "timings.csv", rows))
     expected = timings(6, a_device())
     assert [t.subnet for t in loaded] == [t.subnet for t in expected]
     np.testing.assert_allclose([t.latency_ms for t in loaded], [t.latency_ms for t in expected])
@@ -207,7 +207,7 @@ def test_a_mistake_in_a_csv_is_named(tmp_path: Path, change: dict[str, object], 
     fill = dict.fromkeys(change, "")
     rows = [rows[0] | change, fill | rows[1]]
     with pytest.raises(UserError, match=message):
-        load_measurements(write_csv(tmp_path / "timings.csv", rows))
+        load_timings(write_csv(tmp_path / "timings.csv", rows))
 
 
 def test_mistakes_in_a_csv_file(tmp_path: Path) -> None:
@@ -222,9 +222,9 @@ def test_mistakes_in_a_csv_file(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=message):
-            load_measurements(path)
+            load_timings(path)
     with pytest.raises(UserError, match=r"gone\.csv: no such file"):
-        load_measurements(tmp_path / "gone.csv")
+        load_timings(tmp_path / "gone.csv")
 
 
 def test_ofa_calibrate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from latency_tables import load_platform
 from latency_tables.costs.factors import ShapeGrid
 from latency_tables.on_device.results import read, settings_of
 from latency_tables.on_device.timing import REFERENCE, VISITS
-from latency_tables.profiling.kit import CODE, ROOT, export_kit
+from latency_tables.profiling.kit import KIT_MODULES, ON_DEVICE, export_kit
 from latency_tables.profiling.plan import Settings, SpacePlan
 from ofa.cli.main import main
 from ofa.space.search_space import load_space
@@ -96,7 +96,7 @@ def imported(results: Path, space_file: Path, out: Path, *options: str) -> int:
 
 def test_a_kit_holds_what_it_needs(folder: Path, kit: Path) -> None:
     with zipfile.ZipFile(folder / "kit.zip") as archive:
-        assert set(archive.namelist()) == FILES | {f"latency_tables/on_device/{name}" for name in CODE}
+        assert set(archive.namelist()) == FILES | {f"latency_tables/on_device/{name}" for name in KIT_MODULES}
     plan = SpacePlan.of(load_space(folder / "tiny.yaml"), Settings(runs=10, fit_networks=2, test_networks=4))
     with zipfile.ZipFile(kit / "models.zip") as archive:
         assert set(archive.namelist()) == {f"{model}.onnx" for model in plan.models}
@@ -105,9 +105,11 @@ def test_a_kit_holds_what_it_needs(folder: Path, kit: Path) -> None:
 
 
 def test_its_code_imports_nothing_that_a_device_lacks() -> None:
-    allowed = {*sys.stdlib_module_names, "numpy", "onnxruntime"} | {f"latency_tables.on_device.{name[:-3]}" for name in CODE}
-    for name in CODE:
-        tree = ast.parse((ROOT / name).read_text(), feature_version=(3, 9))
+    allowed = {*sys.stdlib_module_names, "numpy", "onnxruntime"} | {
+        f"latency_tables.on_device.{name[:-3]}" for name in KIT_MODULES
+    }
+    for name in KIT_MODULES:
+        tree = ast.parse((ON_DEVICE / name).read_text(), feature_version=(3, 9))
         for node in ast.walk(tree):
             modules = [node.module] if isinstance(node, ast.ImportFrom) else []
             modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
