@@ -51,7 +51,7 @@ def main() -> None:
     rng = np.random.default_rng(args.seed)
     space = load_space(SPACE)
     genes = space.sample(args.subnets, rng)
-    genes[:, 0] = 0  # the resolution, which is --size
+    space.rows(genes).resolution[:] = 0  # it is --size
     ordered = space.decode(genes[np.lexsort(genes.T[::-1])])  # as the predictor's data is collected
     subnets = [replace(subnet, resolution=args.size) for subnet in ordered]
     supernet = Supernet(space, torch.Generator().manual_seed(args.seed)).to(memory_format=torch.channels_last)

@@ -67,11 +67,10 @@ class ToyCosts(Additive):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for stage, columns in zip(self.space.stages, self.space.stage_columns, strict=True):
-            self.table[columns.start + 1] = 0  # a depth costs its blocks
-            for block in range(2, stage.depths[-1]):
-                place = columns.start + 2 + 2 * block
-                self.table[place : place + 2] = self.table[columns.start + 4 : columns.start + 6]
+        for s in range(len(self.space.stages)):
+            self.table[self.space.columns.depth(s)] = 0  # a depth costs its blocks
+            for block in self.space.columns.blocks(s)[2:]:
+                self.table[block] = self.table[self.space.columns.blocks(s)[1]]
 
     def of(self, metric: str, genes: Genes) -> Floats:
         drawn = self._drawn(metric)
@@ -87,7 +86,7 @@ class ToyCosts(Additive):
     def factors(self, metric: str) -> Factors:
         reduce = np.maximum if METRICS[metric].reduce == "max" else np.add
         scale, table = SCALES[metric], self._drawn(metric).table
-        columns = self.space.stage_columns
+        columns = self.space.columns
 
         def grid(*genes: int) -> Floats:
             """One axis per gene: the sum (or the maximum) of their entries."""
@@ -98,19 +97,14 @@ class ToyCosts(Additive):
 
         resolutions = np.zeros(int(self.space.levels[0]))
         first, later = [], []
-        for s, (stage, place) in enumerate(zip(self.space.stages, columns, strict=True)):
-            before = np.zeros(int(self.space.levels[columns[s - 1].start if s else 1]))
-            start = place.start
-            term = grid(start, start + 2, start + 3)
-            first.append(resolutions[:, None, None, None, None] + before[:, None, None, None] + term)
-            width = np.zeros(int(self.space.levels[start]))
-            more = (
-                resolutions[:, None, None, None] + width[:, None, None] + grid(start + 4, start + 5)
-                if stage.depths[-1] > 1
-                else None
-            )
-            later.append(more)
-        head = resolutions[:, None] + np.zeros(int(self.space.levels[columns[-1].start]))
+        width = np.zeros(len(self.space.stem.widths))
+        for s, stage in enumerate(self.space.stages):
+            of_first, *of_later = columns.blocks(s)
+            term = grid(columns.width(s), *of_first)
+            first.append(resolutions[:, None, None, None, None] + width[:, None, None, None] + term)
+            width = np.zeros(len(stage.widths))
+            later.append(resolutions[:, None, None, None] + width[:, None, None] + grid(*of_later[0]) if of_later else None)
+        head = resolutions[:, None] + width
         return Factors(self.space, grid(0, 1, 2, 3), tuple(first), tuple(later), head, reduce)
 
 

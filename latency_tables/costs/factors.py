@@ -34,9 +34,10 @@ class ShapeGrid:
     stem: Shapes
     """[resolutions, widths, hidden widths, depths]"""
     first: tuple[Shapes, ...]
-    """The first block of each stage: [resolutions, widths before it, widths, kernels, expands]."""
+    """The first block of each stage: [resolutions, widths before it, widths, then one axis for each gene that the stage's
+    blocks share and each gene of a block: kernels, expands]."""
     later: tuple[Shapes | None, ...]
-    """Each of the other blocks of a stage (they see the stage's own width): [resolutions, widths, kernels, expands]; None
+    """Each of the other blocks of a stage (they see the stage's own width): as `first`, without the widths before it; None
     where a stage has only one block."""
     head: Shapes
     """[resolutions, widths of the last stage]"""
@@ -49,7 +50,7 @@ class ShapeGrid:
         first, later = [], []
         for s in range(len(space.stages)):
             first.append(_stage_grid(space, s, 0, sizes))
-            sizes = [shape.main[-1].out_size for shape in first[-1][:, 0, 0, 0, 0]]
+            sizes = [shapes.flat[0].main[-1].out_size for shapes in first[-1]]
             later.append(_stage_grid(space, s, 1, sizes) if space.stages[s].depths[-1] > 1 else None)
         widths = space.stages[-1].widths
         head = np.empty((len(sizes), len(widths)), dtype=object)
@@ -98,22 +99,21 @@ class Factors:
 
     def tables(self) -> Iterator[Table]:
         """Its terms over gene columns, in network order. An absent block contributes 0, the neutral element of both."""
-        columns = self.space.stage_columns
-        yield Table((0, 1, 2, 3), self.stem)
-        for s, (stage, place) in enumerate(zip(self.space.stages, columns, strict=True)):
-            width, depth = place.start, place.start + 1
-            before = columns[s - 1].start if s else 1
-            genes = (place.start + 2, place.start + 3)
-            yield Table((0, before, width, *genes), self.first[s])
-            later = self.later[s]
-            for b in range(1, stage.depths[-1]):
+        columns = self.space.columns
+        resolution, width = int(columns.resolution), int(columns.of_stem("width"))
+        yield Table((resolution, *columns.stem.tolist()), self.stem)
+        for s, (stage, first, later) in enumerate(zip(self.space.stages, self.first, self.later, strict=True)):
+            before, width, depth = width, int(columns.width(s)), int(columns.depth(s))
+            shared = [int(columns.of_stage(name, s)) for name in stage.shared_genes]
+            of_first, *of_later = columns.blocks(s).tolist()
+            yield Table((resolution, before, width, *shared, *of_first), first)
+            for b, genes in enumerate(of_later, start=1):
                 assert later is not None
-                genes = (place.start + 2 + 2 * b, place.start + 3 + 2 * b)
-                present = np.array(stage.depths) > b
-                # [resolutions, widths, depths, kernels, expands]; no product, for an unknown cost is NaN
-                values = np.where(present[:, None, None], later[:, :, None], 0.0)
-                yield Table((0, width, depth, *genes), values)
-        yield Table((0, columns[-1].start), self.head)
+                present = np.reshape(np.array(stage.depths) > b, (-1, *[1] * (later.ndim - 2)))
+                # [resolutions, widths, depths, shared ..., kernels, expands]; no product, for an unknown cost is NaN
+                values = np.where(present, later[:, :, None], 0.0)
+                yield Table((resolution, width, depth, *shared, *genes), values)
+        yield Table((resolution, width), self.head)
 
     @cached_property
     def lookup(self) -> Lookup:
@@ -142,12 +142,12 @@ def _stage_grid(space: SearchSpace, stage: int, index: int, sizes: list[int]) ->
     """Blocks `index` of a stage; `sizes` are the input sizes by resolution. Index 1 stands for all later ones."""
     choices = space.stages[stage]
     inputs: tuple[int | None, ...] = (None,) if index else in_widths(space, stage, index)
-    axes = (sizes, inputs, choices.widths, choices.kernels, choices.expands)
+    genes = choices.shared_genes + choices.block_genes
+    axes = (sizes, inputs, choices.widths, *map(choices.choices, genes))
     grid = np.empty([len(axis) for axis in axes], dtype=object)
-    for r, i, o, k, e in np.ndindex(grid.shape):
-        width = choices.widths[o]
-        block = Block(choices.kernels[k], choices.expands[e])
-        grid[r, i, o, k, e] = stage_block_shape(
-            space, stage, index, block, Stage(width, (block,)), inputs[i] or width, sizes[r]
-        )
+    for place in np.ndindex(grid.shape):
+        size, before, width, *chosen = (axis[i] for axis, i in zip(axes, place, strict=True))
+        count = len(choices.shared_genes)
+        of_stage = Stage(width, (), **dict(zip(choices.shared_genes, chosen[:count], strict=True)))
+        grid[place] = stage_block_shape(space, stage, index, Block(*chosen[count:]), of_stage, before or width, size)
     return grid[:, 0] if index else grid

@@ -10,6 +10,8 @@ from typing import Any, TypedDict
 from ofa.space.activations import ACTIVATIONS
 
 MOST_CHOICES = 127  # a gene is an int8
+FIELDS = {"width": "widths", "depth": "depths", "kernel": "kernels", "expand": "expands"}
+"""The field of a stage that holds the choices of a gene."""
 LISTS = ("kernels", "depths", "expands")
 """Choices of a stage that are named by their values; widths, which differ from stage to stage, are counted instead."""
 
@@ -93,6 +95,26 @@ class StageSpace:
         check_activation(self.activation)
         if self.stride not in (1, 2):
             raise ValueError(f"stride is {self.stride}; allowed are 1 and 2")
+
+    @property
+    def stage_genes(self) -> tuple[str, ...]:
+        """What is chosen once for the stage: width, depth, then what its blocks share; the fields of `subnet.Stage`."""
+        return ("width", "depth")
+
+    @property
+    def block_genes(self) -> tuple[str, ...]:
+        """What is chosen for each block: the fields of `subnet.Block`, in their order."""
+        return ("kernel", "expand")
+
+    @property
+    def shared_genes(self) -> tuple[str, ...]:
+        """The stage genes that say what is inside each of its blocks: all but width and depth."""
+        return self.stage_genes[2:]
+
+    def choices(self, gene: str) -> tuple[Any, ...]:
+        """The choices of a stage gene or block gene, ascending."""
+        choices: tuple[Any, ...] = getattr(self, FIELDS[gene])
+        return choices
 
     @property
     def expands_channels(self) -> bool:

@@ -1,7 +1,5 @@
-"""The search space: everything elastic, frozen, and its genes.
+"""The search space: everything elastic, frozen, and its subnets as rows of genes (`ofa.space.gene_rows`).
 
-Genes are a subnet as a row of small integers. Their order is: resolution, stem width, stem hidden width, stem depth, then
-per stage its width, its depth, and per block its kernel and its expand ratio. A gene is an index into the sorted choices.
 Genes of blocks beyond a stage's depth are 0, so equal subnets have equal rows. numpy only: no torch here.
 """
 
@@ -10,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf, prod
 from pathlib import Path
@@ -21,13 +19,12 @@ import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.files import schema, shipped
+from ofa.space.gene_rows import Gene, GeneLayout, GeneRows, Genes, gene_list
 from ofa.space.kinds import KINDS
 from ofa.space.parts import Choices, HeadSpace, StageSpace, StemSpace, check_choices, lists_in
-from ofa.space.subnet import Block, Stage, Stem, Subnet
+from ofa.space.subnet import Stem, Subnet
 
 __all__ = ["Gene", "Genes", "HeadSpace", "SearchSpace", "StageSpace", "StemSpace", "load_space"]
-
-Genes = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,18 +95,7 @@ class SearchSpace:
     @cached_property
     def genes(self) -> tuple[Gene, ...]:
         """The columns of a gene matrix."""
-        genes = [
-            Gene("resolution", self.resolutions),
-            Gene("stem.width", self.stem.widths),
-            Gene("stem.hidden", self.stem.hidden_widths or (0,)),
-            Gene("stem.depth", self.stem.depths),
-        ]
-        for s, stage in enumerate(self.stages):
-            genes += [Gene(f"stages[{s}].width", stage.widths, s), Gene(f"stages[{s}].depth", stage.depths, s)]
-            for b in range(stage.depths[-1]):
-                place = f"stages[{s}].blocks[{b}]"
-                genes += [Gene(f"{place}.kernel", stage.kernels, s, b), Gene(f"{place}.expand", stage.expands, s, b)]
-        return tuple(genes)
+        return gene_list(self.resolutions, self.stem, self.stages)
 
     @cached_property
     def levels(self) -> npt.NDArray[np.int64]:
@@ -117,22 +103,27 @@ class SearchSpace:
         return np.array([len(gene.choices) for gene in self.genes])
 
     @cached_property
-    def stage_columns(self) -> tuple[slice, ...]:
-        """The columns of each stage: width, depth, then kernel and expand of each block."""
-        columns, start = [], 4
-        for stage in self.stages:
-            stop = start + 2 + 2 * stage.depths[-1]
-            columns.append(slice(start, stop))
-            start = stop
-        return tuple(columns)
+    def columns(self) -> GeneRows:
+        """The number of each column, by the names of `GeneRows`: `columns.depth(2)`, `columns.block("kernel", 2)[0]`."""
+        return self.rows(np.arange(len(self.genes)))
+
+    def rows(self, genes: npt.NDArray[Any]) -> GeneRows:
+        """Genes [..., genes] by name."""
+        return GeneRows(self._layout, genes)
+
+    @cached_property
+    def _layout(self) -> GeneLayout:
+        return GeneLayout(self.stages)
 
     def count(self) -> int:
         """Number of distinct subnets, exactly."""
         total = len(self.resolutions) * len(self.stem.widths)
         total *= max(1, len(self.stem.hidden_widths)) * len(self.stem.depths)
         for stage in self.stages:
-            per_block = len(stage.kernels) * (1 if self.compound else len(stage.expands))
-            total *= len(stage.widths) * sum(per_block**depth for depth in stage.depths)
+            free = [name for name in stage.block_genes if not (self.compound and name == "expand")]
+            per_block = prod(len(stage.choices(name)) for name in free)
+            total *= prod(len(stage.choices(name)) for name in ("width", *stage.shared_genes))
+            total *= sum(per_block**depth for depth in stage.depths)
         return total
 
     # -- genes ---------------------------------------------------------------------------------------------------------
@@ -144,18 +135,18 @@ class SearchSpace:
     def canonical(self, genes: npt.ArrayLike) -> Genes:
         """A copy in which the genes of absent blocks are 0, and those of expand ratios follow the depth if compound."""
         genes = np.array(genes, dtype=np.int8, ndmin=2)
-        for stage, columns in zip(self.stages, self.stage_columns, strict=True):
-            depths = np.asarray(stage.depths)[genes[:, columns.start + 1]]
-            absent = np.arange(stage.depths[-1]) >= depths[:, None]  # [n, blocks]
-            if self.compound:
-                genes[:, columns.start + 3 : columns.stop : 2] = genes[:, columns.start + 1, None]
-            genes[:, columns.start + 2 : columns.stop][np.repeat(absent, 2, axis=1)] = 0
+        rows = self.rows(genes)
+        for s in range(len(self.stages) if self.compound else 0):
+            rows.block("expand", s)[:] = rows.depth(s)[:, None]
+        genes *= rows.present()
         return genes
 
     def encode(self, subnets: Sequence[Subnet] | Subnet) -> Genes:
         """Subnets to int8[n, genes]; raises `UserError` naming the first choice that is not in the space."""
         subnets = [subnets] if isinstance(subnets, Subnet) else list(subnets)
-        return np.array([self._encode_one(subnet) for subnet in subnets], dtype=np.int8).reshape(-1, len(self.genes))
+        genes = np.array([self._encode_one(subnet) for subnet in subnets], dtype=np.int8).reshape(-1, len(self.genes))
+        self._check_compound(genes)
+        return genes
 
     def _encode_one(self, subnet: Subnet) -> list[int]:
         if len(subnet.stages) != len(self.stages):
@@ -167,32 +158,34 @@ class SearchSpace:
             self._index("stem.hidden", self.stem.hidden_widths or (None,), stem.hidden),
             self._index("stem.depth", self.stem.depths, stem.depth),
         ]
-        for s, (choice, stage) in enumerate(zip(subnet.stages, self.stages, strict=True)):
-            row += [
-                self._index(f"stages[{s}].width", stage.widths, choice.width),
-                self._index(f"stages[{s}].depth", stage.depths, len(choice.blocks)),
-            ]
-            for b, block in enumerate(choice.blocks):
-                row += [
-                    self._index(f"stages[{s}].blocks[{b}].kernel", stage.kernels, block.kernel),
-                    self._index(f"stages[{s}].blocks[{b}].expand", stage.expands, block.expand),
-                ]
-            row += [0] * (2 * (stage.depths[-1] - len(choice.blocks)))
-            self._check_compound(s, row[self.stage_columns[s]])
+        for s, (chosen, stage) in enumerate(zip(subnet.stages, self.stages, strict=True)):
+            for name in stage.stage_genes:
+                row.append(self._index(f"stages[{s}].{name}", stage.choices(name), getattr(chosen, name)))
+            for b, block in enumerate(chosen.blocks):
+                for name in stage.block_genes:
+                    row.append(self._index(f"stages[{s}].blocks[{b}].{name}", stage.choices(name), getattr(block, name)))
+            row += [0] * len(stage.block_genes) * (stage.depths[-1] - chosen.depth)
         return row
 
     def check(self, subnet: Subnet) -> None:
         """Raise `UserError` naming the first choice that is not in the space; any resolution will do."""
-        self._encode_one(replace(subnet, resolution=self.resolutions[0]))
+        self.encode(replace(subnet, resolution=self.resolutions[0]))
 
-    def _check_compound(self, stage: int, row: list[int]) -> None:
-        """Raise `UserError` if a compound space has no stage of these genes (width, depth, kernel, expand, ...)."""
-        choices, (_, depth, *blocks) = self.stages[stage], row
-        for expand in blocks[1 : 2 * choices.depths[depth] : 2] if self.compound else ():
-            if expand != depth:
+    def _check_compound(self, genes: Genes) -> None:
+        """Raise `UserError` if a compound space does not have one of the rows."""
+        if not self.compound:
+            return
+        rows = self.rows(genes)
+        present = self.rows(rows.present())
+        for s, stage in enumerate(self.stages):
+            depth, expand = rows.depth(s), rows.block("expand", s)
+            wrong = np.argwhere((expand != depth[:, None]) & present.block("expand", s))
+            if len(wrong):
+                row, block = wrong[0]
+                blocks, given, tied = stage.depths[depth[row]], stage.expands[expand[row, block]], stage.expands[depth[row]]
                 raise UserError(
-                    f"{self.name}: stages[{stage}] has {choices.depths[depth]} blocks and expand ratio "
-                    f"{choices.expands[expand]:g}; in this compound space it goes with {choices.expands[depth]:g}"
+                    f"{self.name}: stages[{s}] has {blocks} blocks and expand ratio {given:g}; "
+                    f"in this compound space it goes with {tied:g}"
                 )
 
     def _index(self, place: str, choices: tuple[Any, ...], value: Any) -> int:
@@ -215,19 +208,18 @@ class SearchSpace:
             raise UserError(
                 f"{self.name}: row {row}: gene {gene.name} is {genes[row, column]}; allowed are 0 to {len(gene.choices) - 1}"
             )
-        return [self._decode_one(row) for row in genes.tolist()]
+        self._check_compound(genes)
+        rows = self.rows(genes)
+        stages = zip(*(rows.chosen(s) for s in range(len(self.stages))), strict=True)
+        before = zip(rows.resolution.tolist(), rows.stem.tolist(), strict=True)
+        return [
+            Subnet(self.resolutions[resolution], self._decode_stem(*stem), chosen)
+            for (resolution, stem), chosen in zip(before, stages, strict=True)
+        ]
 
-    def _decode_one(self, row: list[int]) -> Subnet:
-        hidden = self.stem.hidden_widths[row[2]] if self.stem.hidden_widths else None
-        stages: list[Stage] = []
-        for stage, columns in zip(self.stages, self.stage_columns, strict=True):
-            self._check_compound(len(stages), row[columns])
-            width, depth, *blocks = row[columns]
-            pairs = zip(blocks[::2], blocks[1::2], strict=True)
-            chosen = [Block(stage.kernels[kernel], stage.expands[expand]) for kernel, expand in pairs]
-            stages.append(Stage(stage.widths[width], tuple(chosen[: stage.depths[depth]])))
-        stem = Stem(self.stem.widths[row[1]], self.stem.depths[row[3]], hidden)
-        return Subnet(self.resolutions[row[0]], stem, tuple(stages))
+    def _decode_stem(self, width: int, hidden: int, depth: int) -> Stem:
+        stem = self.stem
+        return Stem(stem.widths[width], stem.depths[depth], stem.hidden_widths[hidden] if stem.hidden_widths else None)
 
     def largest(self) -> Subnet:
         """Every choice at its maximum."""
@@ -283,16 +275,6 @@ class SearchSpace:
                 raise UserError(
                     f"{self.name}: {name} has {value!r}, which no stage of the space has; known are {list(known)}"
                 )
-
-
-@dataclass(frozen=True, slots=True)
-class Gene:
-    """A column of a gene matrix: its name, its choices in order, and the stage and block it belongs to."""
-
-    name: str
-    choices: tuple[Any, ...]
-    stage: int | None = field(default=None)
-    block: int | None = field(default=None)
 
 
 def load_space(name_or_path: str | Path) -> SearchSpace:

@@ -23,6 +23,11 @@ class Stage:
     width: int
     blocks: tuple[Block, ...]
 
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return len(self.blocks)
+
 
 @dataclass(frozen=True, slots=True)
 class Stem:

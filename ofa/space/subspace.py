@@ -53,5 +53,7 @@ def is_part(part: SearchSpace, whole: SearchSpace) -> bool:
         if whole.compound:
             ties = [list(zip(stage.depths, stage.expands, strict=True)) for stage in (small, large)]
             pairs.append((ties[0], ties[1]))
-        pairs += [(getattr(small, n), getattr(large, n)) for n in ("widths", "depths", "kernels", "expands")]
+        if small.stage_genes != large.stage_genes:
+            return False
+        pairs += [(small.choices(name), large.choices(name)) for name in small.stage_genes + small.block_genes]
     return all(set(small) <= set(large) for small, large in pairs)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from math import prod
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -57,7 +57,10 @@ def obstacle(problem: Problem, metrics: list[tuple[str, str]]) -> str | None:
         if factors is None or not isinstance(factors(metric), Factors):
             return f"{METRICS[metric].label.lower()} on {platform} has no cost factors"
     for s, stage in enumerate(problem.space.stages):
-        count = sum((len(stage.kernels) * len(stage.expands)) ** depth for depth in stage.depths)
+        per_block = prod(len(stage.choices(name)) for name in stage.block_genes)
+        count = prod(len(stage.choices(name)) for name in stage.shared_genes) * sum(
+            per_block**depth for depth in stage.depths
+        )
         if count > MOST_OPTIONS:
             return f"stage {s} has {count} options; at most {MOST_OPTIONS} are tabulated"
     return None
@@ -89,23 +92,29 @@ class StageTables:
     def options(self) -> tuple[Genes, ...]:
         """Rows of whole genes, canonical, in which only the stem (first) or one stage varies and not its width."""
         base = self.base[0]
-        stem = np.array([[h, d] for h, d in product(self._levels(2), self._levels(3))], dtype=np.int8)
-        rows = np.repeat(base[None], len(stem), axis=0)
-        rows[:, 2:4] = stem
-        parts = [rows]
-        for stage, columns in zip(self.space.stages, self.space.stage_columns, strict=True):
+        columns = self.space.columns
+        parts = [self._product(base, [int(columns.of_stem("hidden")), int(columns.of_stem("depth"))])]
+        for s, stage in enumerate(self.space.stages):
+            shared = [int(columns.of_stage(name, s)) for name in stage.shared_genes]
             found = []
-            for depth in self._levels(columns.start + 1):
-                used = slice(columns.start + 2, columns.start + 2 + 2 * stage.depths[depth])
-                levels = [self.domain.table[gene, : self.domain.counts[gene]] for gene in range(used.start, used.stop)]
-                rows = np.repeat(base[None], np.prod([len(choices) for choices in levels]), axis=0)
-                rows[:, columns.start + 2 : columns.stop] = 0
-                rows[:, columns.start + 1] = depth
-                rows[:, used] = np.stack(np.meshgrid(*levels, indexing="ij"), axis=-1).reshape(len(rows), -1)
+            for depth in self._levels(int(columns.depth(s))):
+                start = base.copy()
+                of_start = self.space.rows(start)
+                of_start.blocks(s)[:] = 0
+                of_start.depth(s)[...] = depth
+                present = columns.blocks(s)[: stage.depths[depth]].ravel().tolist()
+                rows = self._product(start, shared + present)
                 tied = (self.space.canonical(rows) == rows).all(axis=1) if self.space.compound else slice(None)
                 found.append(rows[tied])
             parts.append(np.concatenate(found))
         return tuple(parts)
+
+    def _product(self, base: Genes, genes: list[int]) -> Genes:
+        """The row `base` with every combination of the levels of some genes."""
+        levels = np.meshgrid(*map(self._levels, genes), indexing="ij")
+        rows = np.repeat(base[None], levels[0].size, axis=0)
+        rows[:, genes] = np.stack(levels, axis=-1).reshape(len(rows), -1)
+        return rows
 
     @cached_property
     def base(self) -> Genes:
@@ -119,16 +128,18 @@ class StageTables:
 
     def column(self, part: int) -> int:
         """The gene of the width of the stem (0) or of stage `part - 1`."""
-        return 1 if part == 0 else self.space.stage_columns[part - 1].start
+        columns = self.space.columns
+        return int(columns.of_stem("width") if part == 0 else columns.width(part - 1))
 
     def genes(self, resolution: int, picks: npt.NDArray[np.int64]) -> Genes:
         """Subnets from what was picked of the stem and of each stage, as width * options + option: int64[n, parts]."""
         genes = np.repeat(self.base, len(picks), axis=0)
-        genes[:, 0] = resolution
+        self.space.rows(genes).resolution[:] = resolution
+        columns = self.space.columns
         for part, rows in enumerate(self.options):
             width, option = np.divmod(picks[:, part], len(rows))
-            columns = slice(1, 4) if part == 0 else self.space.stage_columns[part - 1]
-            genes[:, columns] = rows[option][:, columns]
+            of_part = columns.stem if part == 0 else columns.stage(part - 1)
+            genes[:, of_part] = rows[option[:, None], of_part]
             genes[:, self.column(part)] = width
         return genes
 
@@ -153,7 +164,7 @@ class StageTables:
         predictor = self.problem.predictor
         assert isinstance(predictor, StageAdditive)
         rows = np.repeat(self.base, len(self.space.resolutions), axis=0)
-        rows[:, 0] = np.arange(len(rows))
+        self.space.rows(rows).resolution[:] = np.arange(len(rows))
         return predictor.score(rows)
 
     def base_score(self, resolution: int) -> float:
@@ -162,24 +173,27 @@ class StageTables:
 
     @cached_property
     def _blocks(self) -> list[npt.NDArray[np.int64]]:
-        """Of each stage: kernel and expand of every option's blocks as kernel * expands + expand, int64[blocks, options].
+        """Of each stage the blocks of every option, int64[blocks, options].
 
-        An absent block has kernels * expands.
+        A block is its place in the flattened axes that cost factors have behind the widths, an absent one that after all.
         """
         found = []
-        for rows, stage, place in zip(self.options[1:], self.space.stages, self.space.stage_columns, strict=True):
-            pairs = rows[:, place.start + 2 : place.stop].astype(np.int64).T
-            index = pairs[::2] * len(stage.expands) + pairs[1::2]
-            depths = np.asarray(stage.depths)[rows[:, place.start + 1]]
-            absent = np.arange(len(index))[:, None] >= depths
-            found.append(np.where(absent, len(stage.kernels) * len(stage.expands), index))
+        for s, (stage, options) in enumerate(zip(self.space.stages, self.options[1:], strict=True)):
+            rows = self.space.rows(options.astype(np.int64))
+            levels = [rows.of_stage(name, s)[:, None] for name in stage.shared_genes]
+            levels += [rows.block(name, s) for name in stage.block_genes]
+            sizes = [len(stage.choices(name)) for name in stage.shared_genes + stage.block_genes]
+            index = np.ravel_multi_index(np.broadcast_arrays(*levels), sizes)
+            present = self.space.rows(rows.present()).block(stage.block_genes[0], s)
+            found.append(np.where(present, index, np.prod(sizes)).T)
         return found
 
     def cost(self, factors: Factors, part: int, resolution: int) -> Floats:
         """[widths before, widths, options]; the last stage's has the head's, the stem's the constant."""
         rows = self.options[part]
         if part == 0:
-            values = factors.stem[resolution][:, rows[:, 2], rows[:, 3]]  # [widths, options]
+            of_stem = self.space.rows(rows).of_stem
+            values = factors.stem[resolution][:, of_stem("hidden"), of_stem("depth")]  # [widths, options]
             return np.asarray(values + (factors.constant if factors.reduce is np.add else 0.0))[None]
         s = part - 1
         first, later = factors.first[s][resolution], factors.later[s]

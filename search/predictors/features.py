@@ -53,16 +53,16 @@ class FeatureMap:
 
     def _stages(self, genes: Genes, used: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
         resolutions = np.log(np.asarray(self.space.resolutions, dtype=np.float64))
-        resolution = (resolutions - resolutions.mean())[genes[:, 0]]
+        rows, in_use = self.space.rows(genes), self.space.rows(used)
+        resolution = (resolutions - resolutions.mean())[rows.resolution]
         columns = []
-        for stage, at in zip(self.space.stages, self.space.stage_columns, strict=True):
-            blocks, in_use = genes[:, at.start + 2 : at.stop], used[:, at.start + 2 : at.stop]
+        for s, stage in enumerate(self.space.stages):
             totals = []
             if len(stage.depths) > 1:
-                totals.append(np.log(np.asarray(stage.depths, dtype=np.float64))[genes[:, at.start + 1]])
-            for offset, choices in ((0, stage.kernels), (1, stage.expands)):
-                if len(choices) > 1:
-                    totals.append(_log_sum(choices, blocks[:, offset::2], in_use[:, offset::2]))
+                totals.append(np.log(np.asarray(stage.depths, dtype=np.float64))[rows.depth(s)])
+            for name in stage.block_genes:
+                if len(stage.choices(name)) > 1:
+                    totals.append(_log_sum(stage.choices(name), rows.block(name, s), in_use.block(name, s)))
             columns += [column for total in totals for column in (total, total * resolution)]
         return np.stack(columns, axis=1) if columns else np.zeros((len(genes), 0))
 

@@ -79,7 +79,7 @@ class PublishedPredictor:
 
     def features(self, genes: Genes) -> npt.NDArray[np.float32]:
         """The inputs, float32[n, 128 or 82]."""
-        resolution = np.asarray(self.space.resolutions)[genes[:, 0]]
+        resolution = np.asarray(self.space.resolutions)[self.space.rows(genes).resolution]
         unknown = resolution[~np.isin(resolution, self.resolutions)]
         if len(unknown):
             raise UserError(

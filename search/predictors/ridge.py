@@ -61,7 +61,7 @@ class RidgePredictor:
         ends = []
         for resolution in {0, len(self.space.resolutions) - 1}:
             rows = np.concatenate([base[:1], genes])
-            rows[:, 0] = resolution
+            self.space.rows(rows).resolution[:] = resolution
             score = self.score(rows)
             ends.append(score[1:] - score[0])
         logs = np.log(np.asarray(self.space.resolutions, dtype=np.float64))

@@ -52,15 +52,16 @@ class StageKernel:
         self._offset, self._scale = standard(self._features(samples))
         self.design = self.linear(samples)
         self.linear_variance = float((self.design[:, :-1] ** 2).sum() / len(samples))
-        place = self._features.gene
+        gene = self._features.gene
         self._stages = []
-        for columns in space.stage_columns:
-            inside = (place >= columns.start) & (place < columns.stop)
+        for s in range(len(space.stages)):
+            columns = space.columns.stage(s)
+            inside = np.isin(gene, columns)
             if inside.any():
-                used = np.flatnonzero(inside | (place == 0))
+                used = np.flatnonzero(inside | (gene == space.columns.resolution))
                 inputs = self._inputs(samples, used)
                 mean = max(float(_differences(inputs, inputs).mean()), 1e-9)
-                self._stages.append((np.r_[0, columns], used, inputs, mean))
+                self._stages.append((np.r_[space.columns.resolution, columns], used, inputs, mean))
 
     @property
     def stages(self) -> int:
@@ -149,7 +150,7 @@ class StageAdditivePredictor:
         rows = np.concatenate([base[:1], genes])
         scores = []
         for resolution in range(len(self.space.resolutions)):
-            rows[:, 0] = resolution
+            self.space.rows(rows).resolution[:] = resolution
             score = self.score(rows)
             scores.append(score[1:] - score[0])
         return np.stack(scores)

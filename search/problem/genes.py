@@ -20,15 +20,8 @@ Mask = npt.NDArray[np.bool_]
 
 
 def present(space: SearchSpace, genes: Genes) -> Mask:
-    """Which genes mean something, bool[n, genes]: false for the kernel and expand of a block beyond its stage's depth."""
-    mask = np.ones(genes.shape, dtype=np.bool_)
-    for stage, columns in zip(space.stages, space.stage_columns, strict=True):
-        if len(stage.depths) > 1:
-            blocks = np.arange(stage.depths[-1]) < np.asarray(stage.depths)[:, None]  # [depths, blocks]
-            mask[:, columns.start + 2 : columns.stop] = np.repeat(blocks, 2, axis=1).take(
-                genes[:, columns.start + 1], axis=0
-            )
-    return mask
+    """Which genes mean something, bool[n, genes]: false for those of a block beyond its stage's depth."""
+    return space.rows(genes).present()
 
 
 def keys(genes: Genes) -> npt.NDArray[np.uint64]:

@@ -83,7 +83,7 @@ def _measured(survey: Survey, top1: float) -> Row:
 
 
 def _rows(survey: Survey, kind: str, genes: Genes, cost: Floats, top1: Floats) -> Iterator[Row]:
-    resolutions = np.asarray(survey.space.resolutions)[genes[:, 0]]
+    resolutions = np.asarray(survey.space.resolutions)[survey.space.rows(genes).resolution]
     for i, row in enumerate(genes):
         where = {"resolution": int(resolutions[i]), "genes": " ".join(map(str, row.tolist()))}
         yield _point(survey, kind, cost[i], top1[i]) | where

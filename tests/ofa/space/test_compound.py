@@ -57,7 +57,7 @@ def test_other_subnets_are_refused() -> None:
     free = replace(space, compound=False)
     subnet = free.largest()
     genes = free.encode(subnet)
-    genes[0, free.stage_columns[1].start + 3] = 0
+    free.rows(genes).block("expand", 1)[0, 0] = 0
     message = r"tiny: stages\[1\] has 3 blocks and expand ratio 2; in this compound space it goes with 4"
     with pytest.raises(UserError, match=message):
         space.decode(genes)

@@ -34,15 +34,15 @@ def test_random_subnets_survive_encoding_and_json(name: str) -> None:
 def test_every_depth_is_decoded_to_as_many_blocks(name: str) -> None:
     space = load_space(name)
     for subnet, row in zip(space.decode(genes := space.sample(50, np.random.default_rng(0))), genes, strict=True):
-        for stage, choice, columns in zip(space.stages, subnet.stages, space.stage_columns, strict=True):
-            assert len(choice.blocks) == stage.depths[row[columns.start + 1]]
+        for s, (stage, choice) in enumerate(zip(space.stages, subnet.stages, strict=True)):
+            assert len(choice.blocks) == stage.depths[space.rows(row).depth(s)]
 
 
 def test_genes_of_absent_blocks_are_zero() -> None:
     space = tiny_space()
     full = np.tile(space.levels - 1, (2, 1))
-    full[0, space.stage_columns[1].start + 1] = 0  # one block of three
-    full[1, space.stage_columns[2].start + 1] = 0  # one of two
+    full[0, space.columns.depth(1)] = 0  # one block of three
+    full[1, space.columns.depth(2)] = 0  # one of two
     canonical = space.canonical(full)
     names = [gene.name for gene in space.genes]
     changed = [{names[i] for i in np.flatnonzero(row)} for row in canonical != full]
@@ -59,7 +59,7 @@ def test_gene_order_is_as_documented() -> None:
     names = [gene.name for gene in tiny_space().genes]
     assert names[:4] == ["resolution", "stem.width", "stem.hidden", "stem.depth"]
     assert names[4:8] == ["stages[0].width", "stages[0].depth", "stages[0].blocks[0].kernel", "stages[0].blocks[0].expand"]
-    assert [names[columns][0] for columns in tiny_space().stage_columns] == [f"stages[{s}].width" for s in range(3)]
+    assert [names[tiny_space().columns.width(s)] for s in range(3)] == [f"stages[{s}].width" for s in range(3)]
     assert len(names) == 4 + 4 + 8 + 6
 
 
@@ -91,8 +91,7 @@ def test_sampling_is_uniform_over_every_choice(name: str) -> None:
     for column, gene in enumerate(space.genes):
         rows = np.ones(n, dtype=bool)
         if gene.stage is not None and gene.block is not None:
-            depth_column = space.stage_columns[gene.stage].start + 1
-            rows = np.asarray(space.stages[gene.stage].depths)[genes[:, depth_column]] > gene.block
+            rows = space.rows(genes).present()[:, column]
         counts = np.bincount(genes[rows, column], minlength=len(gene.choices))
         expected = rows.sum() / len(gene.choices)
         statistic = ((counts - expected) ** 2 / expected).sum()

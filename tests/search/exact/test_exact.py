@@ -251,7 +251,7 @@ def test_scores_by_stage_add_up() -> None:
     assert isinstance(predictor, RidgePredictor)
     genes, base = space.sample(60, rng(5)), np.zeros((1, len(space.genes)), dtype=np.int8)
     total = np.zeros(len(genes))
-    for columns in (slice(1, 4), *space.stage_columns):
+    for columns in (space.columns.stem, *map(space.columns.stage, range(len(space.stages)))):
         rows = np.repeat(base, len(genes), axis=0)
         rows[:, columns] = genes[:, columns]
         total += predictor.stage_scores(rows, base)[genes[:, 0], np.arange(len(genes))]

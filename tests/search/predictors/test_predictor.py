@@ -49,7 +49,7 @@ def test_features_are_stage_additive(kind: str) -> None:
     rng = np.random.default_rng(0)
     genes, others = SPACE.sample(40, rng), SPACE.sample(40, rng)
     others[:, 0] = genes[:, 0]
-    stage = SPACE.stage_columns[2]
+    stage = SPACE.columns.stage(2)
     swapped, swapped_others = genes.copy(), others.copy()
     swapped[:, stage] = swapped_others[:, stage] = SPACE.sample(40, rng)[:, stage]
     genes_kept, others_kept = genes.copy(), others.copy()

@@ -37,10 +37,10 @@ def sample(n: int, seed: int = 0, noise: float = 0.0, space: SearchSpace = SPACE
 
 
 def interacting(genes: Genes, within: bool) -> Floats:
-    """An additive accuracy, and kernels of two blocks that count only together: of one stage, or of two stages."""
-    first, second = (SPACE.stage_columns[i].start + 2 for i in (1, 2))
-    blocks = (second, second + 1) if within else (first, second)
-    together = (genes[:, blocks[0]] == 1) ^ (genes[:, blocks[1]] == 1)
+    """An additive accuracy, and two choices that count only together: of one stage, or of two stages."""
+    rows = SPACE.rows(genes)
+    other = rows.block("expand", 2) if within else rows.block("kernel", 1)
+    together = (other[:, 0] == 1) ^ (rows.block("kernel", 2)[:, 0] == 1)
     return ToyAccuracy(SPACE, seed=3).top1(genes) - 0.02 * together
 
 

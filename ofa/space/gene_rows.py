@@ -1,0 +1,158 @@
+"""Gene rows: a subnet as a row of small integers, and the one place that knows which column means what. No torch here.
+
+A gene is an index into the ascending choices of one thing. The order of columns is: resolution; the stem's genes; then stage
+after stage its stage genes, and of each of its blocks the block genes (`StageSpace` names both). All others read and write
+genes by name, through `GeneRows`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ofa.space.parts import StageSpace, StemSpace
+from ofa.space.subnet import Block, Stage
+
+Genes = npt.NDArray[np.int8]
+Rows = npt.NDArray[Any]
+
+STEM_GENES = ("width", "hidden", "depth")
+_BEFORE_STAGES = 1 + len(STEM_GENES)
+
+
+@dataclass(frozen=True, slots=True)
+class Gene:
+    """A column of a gene matrix: its name, its choices in order, and the stage and block it belongs to."""
+
+    name: str
+    choices: tuple[Any, ...]
+    stage: int | None = None
+    block: int | None = None
+
+
+def gene_list(resolutions: tuple[int, ...], stem: StemSpace, stages: Sequence[StageSpace]) -> tuple[Gene, ...]:
+    """The columns of a gene matrix, in order."""
+    of_stem = stem.widths, stem.hidden_widths or (0,), stem.depths
+    genes = [Gene("resolution", resolutions)]
+    genes += [Gene(f"stem.{name}", choices) for name, choices in zip(STEM_GENES, of_stem, strict=True)]
+    for s, stage in enumerate(stages):
+        genes += [Gene(f"stages[{s}].{name}", stage.choices(name), s) for name in stage.stage_genes]
+        for b in range(stage.depths[-1]):
+            genes += [Gene(f"stages[{s}].blocks[{b}].{name}", stage.choices(name), s, b) for name in stage.block_genes]
+    return tuple(genes)
+
+
+class GeneLayout:
+    """Where the genes of a space's stages are, and what follows from it: computed once a space.
+
+    Args:
+        stages: the space's.
+    """
+
+    def __init__(self, stages: Sequence[StageSpace]) -> None:
+        self.stages = stages
+        sizes = (len(stage.stage_genes) + len(stage.block_genes) * stage.depths[-1] for stage in stages)
+        self.starts = list(accumulate(sizes, initial=_BEFORE_STAGES))
+
+    @cached_property
+    def present(self) -> list[npt.NDArray[np.bool_]]:
+        """Of each stage: which genes of its blocks mean something at which depth, bool[depths, blocks * block genes]."""
+        tables = []
+        for stage in self.stages:
+            blocks = np.arange(stage.depths[-1]) < np.asarray(stage.depths)[:, None]
+            tables.append(np.repeat(blocks, len(stage.block_genes), axis=1))
+        return tables
+
+    @cached_property
+    def blocks(self) -> list[npt.NDArray[np.object_]]:
+        """Of each stage: every choice of a block, as `Block`, with an axis for each block gene."""
+        tables = []
+        for stage in self.stages:
+            choices = [stage.choices(name) for name in stage.block_genes]
+            table = np.empty([len(known) for known in choices], dtype=object)
+            for place in np.ndindex(table.shape):
+                table[place] = Block(*(known[level] for known, level in zip(choices, place, strict=True)))
+            tables.append(table)
+        return tables
+
+
+class GeneRows:
+    """Rows of genes by name. Everything is a view: what is written into it is written into the rows.
+
+    Shapes are those of `genes` without the last axis, written `...` here. Over the numbers of the columns in place of genes
+    (`SearchSpace.columns`) the same names give columns.
+
+    Args:
+        layout: the space's.
+        genes: [..., genes] of any type.
+    """
+
+    def __init__(self, layout: GeneLayout, genes: Rows) -> None:
+        self.genes, self._layout, self._stages = genes, layout, layout.stages
+
+    @property
+    def resolution(self) -> Rows:
+        """The resolution's gene, [...]."""
+        return self.genes[..., 0]
+
+    @property
+    def stem(self) -> Rows:
+        """All genes of the stem, in the order of `STEM_GENES`, [..., 3]."""
+        return self.genes[..., 1:_BEFORE_STAGES]
+
+    def of_stem(self, name: str) -> Rows:
+        """One of `STEM_GENES`, [...]."""
+        return self.stem[..., STEM_GENES.index(name)]
+
+    def stage(self, stage: int) -> Rows:
+        """All genes of a stage and its blocks, [..., genes of the stage]."""
+        return self.genes[..., self._layout.starts[stage] : self._layout.starts[stage + 1]]
+
+    def of_stage(self, name: str, stage: int) -> Rows:
+        """A stage gene, [...]."""
+        return self.stage(stage)[..., self._stages[stage].stage_genes.index(name)]
+
+    def width(self, stage: int) -> Rows:
+        """The gene of a stage's width, [...]."""
+        return self.of_stage("width", stage)
+
+    def depth(self, stage: int) -> Rows:
+        """The gene of a stage's depth, [...]."""
+        return self.of_stage("depth", stage)
+
+    def blocks(self, stage: int) -> Rows:
+        """All genes of a stage's blocks, those beyond its depth too, [..., blocks, block genes]."""
+        choices = self._stages[stage]
+        genes = self.stage(stage)[..., len(choices.stage_genes) :]
+        return genes.reshape(*genes.shape[:-1], choices.depths[-1], len(choices.block_genes))
+
+    def block(self, name: str, stage: int) -> Rows:
+        """A block gene of every block of a stage, [..., blocks]."""
+        return self.blocks(stage)[..., self._stages[stage].block_genes.index(name)]
+
+    def present(self) -> npt.NDArray[np.bool_]:
+        """Which genes mean something, bool[..., genes]: false for those of blocks beyond a stage's depth."""
+        mask = np.ones(self.genes.shape, dtype=np.bool_)
+        of_mask = GeneRows(self._layout, mask)
+        for s, (stage, table) in enumerate(zip(self._stages, self._layout.present, strict=True)):
+            if len(stage.depths) > 1:
+                of_mask.stage(s)[..., len(stage.stage_genes) :] = table.take(self.depth(s), axis=0)
+        return mask
+
+    def chosen(self, stage: int) -> list[Stage]:
+        """What each of the rows, [n, genes], has chosen of a stage."""
+        choices, table, genes = self._stages[stage], self._layout.blocks[stage], self.blocks(stage)
+        blocks = table[tuple(genes[..., i] for i in range(table.ndim))].tolist()
+        depths = [choices.depths[gene] for gene in self.depth(stage).tolist()]
+        names = [name for name in choices.stage_genes if name != "depth"]
+        values = [[choices.choices(name)[gene] for gene in self.of_stage(name, stage).tolist()] for name in names]
+        return [
+            Stage(blocks=tuple(row[:depth]), **dict(zip(names, of_stage, strict=True)))
+            for row, depth, *of_stage in zip(blocks, depths, *values, strict=True)
+        ]
