@@ -1,8 +1,8 @@
 """A subnet on its own, as `ofa query` writes it: what it is, its weights, what it costs, and how to use it.
 
 `subnet.json` (choices, genes, the space's fingerprint, the weights' digest), `space.yaml`, `weights.safetensors`,
-`card.json` and `card.md` (every figure with its source), `load.py` (a runnable example). `subnet.json` is written last: a
-folder that has it is complete.
+`card.json` and `card.md` (every figure with its source), `load.py` (a runnable example). The folder is there as a whole or
+not at all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import yaml
 
 from ofa.errors import UserError
 from ofa.files import schema
-from ofa.files.atomic import atomic_write, read_json, sha256, write_json
+from ofa.files.atomic import atomic_write, sha256
+from ofa.files.vouched import read_vouched_json, write_vouched_json
+from ofa.files.whole_folder import restore, whole_folder
 from ofa.space.search_space import SearchSpace, load_space
 from ofa.space.subnet import Subnet
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FORMAT = 1
+ADVICE = "query the subnet again"
 FILES = ("space.yaml", "weights.safetensors", "card.json", "card.md", "load.py", "subnet.json")
 
 EXAMPLE = '''"""Load this subnet and classify a batch: python load.py"""
@@ -67,24 +70,39 @@ def save_subnet(
     """
     from safetensors.torch import save
 
-    directory = Path(directory)
-    (directory / "subnet.json").unlink(missing_ok=True)  # until the new one is complete, there is none
-    tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
-    atomic_write(directory / "weights.safetensors", save(tensors))
-    atomic_write(directory / "space.yaml", yaml.safe_dump(schema.to_plain(space), sort_keys=False))
-    write_json(directory / "card.json", dict(card))
-    atomic_write(directory / "card.md", card_text(card))
-    atomic_write(directory / "load.py", EXAMPLE.format(**card["input"]))
-    document = {
-        "format": FORMAT,
-        "space": space.name,
-        "fingerprint": space.fingerprint,
-        "genes": space.encode(subnet)[0].tolist(),
-        "subnet": subnet.to_dict(),
-        "weights_sha256": sha256(directory / "weights.safetensors"),
-    }
-    write_json(directory / "subnet.json", document)
-    return directory
+    with whole_folder(directory) as folder:
+        tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+        atomic_write(folder / "weights.safetensors", save(tensors))
+        atomic_write(folder / "space.yaml", yaml.safe_dump(schema.to_plain(space), sort_keys=False))
+        write_vouched_json(folder / "card.json", card)
+        atomic_write(folder / "card.md", card_text(card))
+        atomic_write(folder / "load.py", EXAMPLE.format(**card["input"]))
+        document = {
+            "format": FORMAT,
+            "space": space.name,
+            "fingerprint": space.fingerprint,
+            "genes": space.encode(subnet)[0].tolist(),
+            "subnet": subnet.to_dict(),
+            "weights_sha256": sha256(folder / "weights.safetensors"),
+        }
+        write_vouched_json(folder / "subnet.json", document)
+    return Path(directory)
+
+
+def is_replaceable(directory: Path) -> bool:
+    """Whether a folder may be taken for a subnet: new, empty, holding a subnet, or what a kill left of one."""
+    restore(directory)
+    if not directory.exists():
+        return True
+    if not directory.is_dir():
+        return False
+    names = {path.name for path in directory.iterdir() if not path.name.endswith(".tmp")}
+    return "subnet.json" in names or names <= set(FILES)
+
+
+def read_card(directory: str | Path) -> dict[str, Any]:
+    """The card of a subnet directory; raises `UserError` where it is missing or damaged."""
+    return read_vouched_json(Path(directory) / "card.json", ADVICE)
 
 
 def read_subnet(directory: str | Path) -> tuple[SearchSpace, Subnet]:
@@ -94,9 +112,10 @@ def read_subnet(directory: str | Path) -> tuple[SearchSpace, Subnet]:
         UserError: no subnet directory, or its files contradict each other.
     """
     directory = Path(directory)
+    restore(directory)
     file = directory / "subnet.json"
-    document = read_json(file)
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    document = read_vouched_json(file, ADVICE)
+    if document.get("format") != FORMAT:
         raise UserError(f"{file}: not a subnet of format {FORMAT}")
     for key in ("fingerprint", "genes", "subnet", "weights_sha256"):
         if key not in document:
@@ -127,7 +146,7 @@ def load_subnet(directory: str | Path) -> nn.Module:
     directory = Path(directory)
     space, subnet = read_subnet(directory)
     file = directory / "weights.safetensors"
-    expected = read_json(directory / "subnet.json")["weights_sha256"]
+    expected = read_vouched_json(directory / "subnet.json", ADVICE)["weights_sha256"]
     if sha256(file) != expected:
         raise UserError(f"{file}: its digest is not the one in subnet.json; query the subnet again")
     try:

@@ -58,8 +58,8 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: no such file") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}: not valid JSON: {error.msg}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
+    except (OSError, ValueError, RecursionError) as error:  # not UTF-8, a number of 5,000 digits, nested 3,000 deep
+        raise UserError(f"{path}: cannot be read: {str(error)[:80]}") from None
 
 
 def sha256(path: str | Path) -> str:

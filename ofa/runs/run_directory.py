@@ -18,7 +18,8 @@ from ofa.data.sources import fashion_mnist
 from ofa.distributed.world import ALONE, World
 from ofa.errors import UserError
 from ofa.files import schema
-from ofa.files.atomic import atomic_write, read_json, write_json
+from ofa.files.atomic import atomic_write
+from ofa.files.vouched import check_tensors, read_vouched_json, vouch_for_tensors, write_vouched_json
 from ofa.nets.supernet import Supernet
 from ofa.runs.recipe import Recipe
 from ofa.runs.run_files import RunFiles
@@ -49,7 +50,7 @@ class RunDirectory(RunFiles):
                 if getattr(run, name) != given[name]:
                     raise UserError(f"{path}: holds a run with another {name}; give another --run, or delete the folder")
             return run
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not (path.is_dir() and all(_is_beginning(entry) for entry in path.iterdir())):
             raise UserError(f"{path}: exists and is no run directory; give another --run")
         atomic_write(path / "space.yaml", yaml.safe_dump(schema.to_plain(space), sort_keys=False))
         atomic_write(path / "recipe.yaml", yaml.safe_dump(schema.to_plain(recipe), sort_keys=False))
@@ -65,8 +66,8 @@ class RunDirectory(RunFiles):
         """The trained supernet, in eval mode; raises `UserError` where its file is damaged or of another space."""
         net = Supernet(self.space, torch.Generator())
         try:
-            net.load_state_dict(load(self.weights_path.read_bytes()))
-        except (SafetensorError, RuntimeError) as error:
+            net.load_state_dict(load_weights(self.weights_path))
+        except RuntimeError as error:
             raise UserError(f"{self.weights_path}: not the weights of this run: {str(error).splitlines()[0]}") from None
         return net.to(device).eval()
 
@@ -74,7 +75,8 @@ class RunDirectory(RunFiles):
         """What the run is trained on; None where that was not written down yet, or by a version before 0.2."""
         if not self.record_path.exists():
             return None
-        return schema.build(DataRecord, read_json(self.record_path), str(self.record_path))
+        known = read_vouched_json(self.record_path, "delete it if the images are those that the run was trained on")
+        return schema.build(DataRecord, known, str(self.record_path))
 
     def data(self, world: World = ALONE, *, write_record: bool = False) -> Data:
         """The recipe's data, with the channels and classes that the space expects; found wherever the run is moved to.
@@ -100,8 +102,13 @@ class RunDirectory(RunFiles):
                 "a new run"
             )
         if known is None and write_record and world.first:
-            write_json(self.record_path, schema.to_plain(data.record))
+            write_vouched_json(self.record_path, schema.to_plain(data.record))
         return data
+
+
+def _is_beginning(entry: Path) -> bool:
+    """Whether a kill may have left this in a run that had not begun: its space, a lock, a temporary file."""
+    return entry.name == "space.yaml" or (entry.name.startswith(".") and entry.suffix in (".tmp", ".lock"))
 
 
 LEGACY: dict[str, Any] = {"split_by": "order", "exif_orientation": False}
@@ -126,5 +133,18 @@ def _load_where_it_is(config: DataConfig, known: DataRecord | None, channels: in
 
 
 def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
-    """A state dict as a safetensors file, written atomically."""
-    atomic_write(path, save({key: value.detach().cpu().contiguous() for key, value in state.items()}))
+    """A state dict as a safetensors file that vouches for its content, written atomically."""
+    content = save({key: value.detach().cpu().contiguous() for key, value in state.items()})
+    atomic_write(path, vouch_for_tensors(content))
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict of a file; raises `UserError` where it is missing or damaged, were it by one bit."""
+    try:
+        content = path.read_bytes()
+        check_tensors(content, str(path), "copy the file again, or train again")
+        return load(content)
+    except SafetensorError as error:
+        raise UserError(f"{path}: not a safetensors file: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None

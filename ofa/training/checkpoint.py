@@ -1,7 +1,7 @@
 """Checkpoints of a training run: one file of tensors and state, written atomically, checked by digest.
 
-`latest.json` names the file, its SHA-256 and the position in the schedule; it is replaced only after the file is on disk,
-so a crash at any moment leaves the checkpoint before it.
+`latest.json` names the file and its SHA-256; it is replaced only after the file is on disk, so a crash at any moment leaves
+the checkpoint before it. The position in the schedule that counts is the one in the file, under the digest.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     digest = hashlib.sha256(content).hexdigest()
     name = f"phase{checkpoint.position.phase}-step{checkpoint.position.step}-{digest[:8]}.safetensors"
     atomic_write(folder / name, content)
-    write_json(folder / "latest.json", facts | {"file": name, "sha256": digest})
+    write_json(folder / "latest.json", facts | {"file": name, "sha256": digest})  # the facts are for people
     for old in folder.glob("*.safetensors"):
         if old.name != name:
             old.unlink()
@@ -67,8 +67,11 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint | None:
     path = folder / facts["file"]
     if sha256(path) != facts["sha256"]:
         raise UserError(f"{path}: damaged: its digest is not the one in {latest}; delete {folder} to start over")
-    tensors = {key: value.to(device) for key, value in load(path.read_bytes()).items()}
-    return Checkpoint(Position(**facts["position"]), facts["progress"], tensors)
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    state = json.loads(header["__metadata__"]["state"])
+    tensors = {key: value.to(device) for key, value in load(content).items()}
+    return Checkpoint(Position(**state["position"]), state["progress"], tensors)
 
 
 def flatten(**groups: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ofa.distributed.world import ALONE, World
-from ofa.files.atomic import write_json
+from ofa.files.vouched import write_vouched_json
 from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.run_directory import RunDirectory
 from ofa.space import shapes
@@ -58,7 +58,7 @@ def report_result(
         "train_energy_source": rows[-1]["energy_source"] if rows else None,
     }
     if world.first:
-        write_json(run.result_path, result)
+        write_vouched_json(run.result_path, result)
     return result
 
 

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,6 +16,7 @@ from ofa.nets.losses import subnet_loss
 from ofa.nets.plain import empty_net
 from ofa.nets.supernet import Supernet
 from ofa.runs.recipe import Recipe
+from ofa.runs.run_directory import load_weights
 from ofa.space.search_space import SearchSpace
 from ofa.training.schedule import generator_of_step, mix_rng_of_step, subnets_of_step
 
@@ -102,7 +102,7 @@ class GradientStep:
 def load_teacher(path: Path, space: SearchSpace, device: torch.device) -> nn.Module:
     """The largest net as the first phase left it, in training mode: it normalises with the batch, at any resolution."""
     teacher = empty_net(space, space.largest())
-    teacher.load_state_dict(load(path.read_bytes()))
+    teacher.load_state_dict(load_weights(path))
     placed: nn.Module = teacher.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     placed.train()
     for module in placed.modules():

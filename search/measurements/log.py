@@ -7,7 +7,6 @@ of its space. The predictor's sample, verified queries and measured fronts share
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.files.atomic import append_line, drop_half_a_line
+from ofa.files.vouched import read_vouched_line, vouched_line
 from ofa.space.search_space import Genes, SearchSpace
 from search.problem.genes import Domain
 from search.problem.problem import Floats
@@ -103,12 +103,12 @@ class MeasurementLog:
             "weights": self.weights,
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        append_line(self.path, json.dumps(entry, allow_nan=False))
+        append_line(self.path, vouched_line(entry))
         self.known[row.tobytes()], self.correct[row.tobytes()] = top1, counts
 
     def _read(self, place: str, line: str) -> None:
+        entry = read_vouched_line(line, place, "remove the line to measure that subnet again")
         try:
-            entry = json.loads(line)
             genes, top1, images = entry["genes"], float(entry["top1"]), entry["images"]
             space, weights = entry["space"], entry["weights"]
         except (ValueError, KeyError, TypeError) as error:

@@ -7,6 +7,7 @@ fingerprint, the cross-validation report, and what was measured.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,14 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
-from ofa.files.atomic import atomic_write, read_json, sha256, write_json
+from ofa.files.atomic import atomic_write, sha256
+from ofa.files.vouched import read_vouched_json, write_vouched_json
 from ofa.space.search_space import Genes, SearchSpace
 from search.predictors.mlp import MLPPredictor
 from search.predictors.ridge import RidgePredictor
 from search.predictors.stage_additive import StageAdditivePredictor
 from search.problem.problem import Floats
 
-FORMAT = 1
+FORMAT = 2
 KINDS: tuple[type[RidgePredictor | StageAdditivePredictor | MLPPredictor], ...] = (
     RidgePredictor,
     StageAdditivePredictor,
@@ -67,27 +69,34 @@ class FittedPredictor(Predictor, Protocol):
 
 
 def save_predictor(folder: str | Path, predictor: FittedPredictor, facts: Mapping[str, Any]) -> None:
-    """Write `predictor.npz` and `predictor.json` into a folder, each atomically.
+    """Write a predictor into a folder; a kill at any moment leaves the one before or the new one, whole.
 
     Args:
         folder: created when it does not exist.
         predictor: what to store.
-        facts: added to the JSON as they are: the report, what was measured.
+        facts: kept in the JSON too: the report, what was measured.
     """
     folder = Path(folder)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **predictor.arrays())
-    atomic_write(folder / "predictor.npz", buffer.getvalue())
+    arrays = f"predictor-{hashlib.sha256(buffer.getvalue()).hexdigest()[:8]}.npz"
+    atomic_write(folder / arrays, buffer.getvalue())
     document = {
         "format": FORMAT,
         "kind": predictor.kind,
         "space": predictor.space.name,
         "fingerprint": predictor.space.fingerprint,
         "samples": predictor.samples,
-        **predictor.facts(),
-        "arrays_sha256": sha256(folder / "predictor.npz"),
+        "fitted": predictor.facts(),  # a dictionary of its own: its names are not those of the report
+        "arrays": arrays,
+        "arrays_sha256": sha256(folder / arrays),
     }
-    write_json(folder / "predictor.json", document | dict(facts))
+    shared = document.keys() & facts.keys()
+    assert not shared, f"two owners of {shared}"
+    write_vouched_json(folder / "predictor.json", document | dict(facts))
+    for old in folder.glob("predictor*.npz"):
+        if old.name != arrays:
+            old.unlink()
 
 
 def load_predictor(path: str | Path, space: SearchSpace) -> Predictor:
@@ -106,9 +115,9 @@ def load_predictor(path: str | Path, space: SearchSpace) -> Predictor:
 
         return load_published(path, space)
     file = predictor_file(path)
-    document = read_json(file)
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise UserError(f"{file}: not a predictor of format {FORMAT}")
+    document = read_vouched_json(file, "fit the predictor again")
+    if document.get("format") not in (1, FORMAT):
+        raise UserError(f"{file}: not a predictor of format 1 or {FORMAT}")
     if document.get("fingerprint") != space.fingerprint:
         raise UserError(
             f"{file}: the predictor is for space {document.get('space')} with fingerprint {document.get('fingerprint')}; "
@@ -127,7 +136,7 @@ def predictor_file(path: Path) -> Path:
 
 
 def _read(file: Path, document: dict[str, Any], space: SearchSpace) -> Predictor:
-    arrays_file = file.with_suffix(".npz")
+    arrays_file = file.with_name(Path(str(document.get("arrays", "predictor.npz"))).name)
     if document.get("arrays_sha256") != sha256(arrays_file):
         raise UserError(f"{arrays_file}: its digest is not the one in {file.name}; fit the predictor again")
     kind = next((kind for kind in KINDS if kind.kind == document.get("kind")), None)
@@ -137,7 +146,8 @@ def _read(file: Path, document: dict[str, Any], space: SearchSpace) -> Predictor
     with np.load(arrays_file, allow_pickle=False) as data:
         arrays = {name: np.asarray(data[name]) for name in data}
     try:
-        predictor = kind.restore(space, arrays, document)
+        fitted = document if document["format"] == 1 else {"samples": document["samples"], **document["fitted"]}
+        predictor = kind.restore(space, arrays, fitted)
         predictor.top1(space.encode(space.largest()))
     except KeyError as error:
         raise UserError(f"{file}: {error} is missing in it or in {arrays_file.name}") from None

@@ -7,7 +7,6 @@ appended, and the result is that of a search never interrupted.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.files.atomic import append_line, atomic_write, drop_half_a_line
+from ofa.files.vouched import read_vouched_line, vouched_line
 from ofa.space.search_space import Genes
 from search.problem.problem import Floats, Problem
 
@@ -70,7 +70,7 @@ class SearchLog:
         log = cls(Path(path))
         header = {"format": FORMAT, "algorithm": algorithm, "seed": seed, "budget": budget, **question(problem)}
         if not log.path.exists():
-            atomic_write(log.path, json.dumps(header, allow_nan=False) + "\n")
+            atomic_write(log.path, vouched_line(header) + "\n")
             return log
         logged = read_log(log.path)
         if differs := difference(logged.header, header):
@@ -103,7 +103,7 @@ class SearchLog:
             return
         entry = {"evaluations": evaluations, "best": best, "hypervolume": volume}
         entry |= {"genes": genes.tolist(), "top1": top1.tolist()}
-        append_line(self.path, json.dumps(entry, allow_nan=False))
+        append_line(self.path, vouched_line(entry))
         self.written = evaluations
 
 
@@ -141,7 +141,7 @@ def read_log(path: str | Path) -> LoggedSearch:
     entries = []
     for i, line in enumerate(lines, start=1):
         try:
-            entries.append(json.loads(line))
+            entries.append(read_vouched_line(line, f"{path}:{i}", "remove the file to start again"))
             if i > 1:
                 entries[-1]["top1"] = [float(value) for value in entries[-1]["top1"]]
                 entries[-1]["genes"] = np.array(entries[-1]["genes"], dtype=np.int8).reshape(len(entries[-1]["top1"]), -1)

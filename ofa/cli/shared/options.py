@@ -44,7 +44,9 @@ def check_at_least(args: argparse.Namespace, **least: int) -> None:
 
 def check_subnet_out(out: Path) -> None:
     """Raise `UserError` unless a subnet may be written to `out`: a new folder, an empty one, or one that holds a subnet."""
-    if out.exists() and not (out.is_dir() and ((out / "subnet.json").exists() or not any(out.iterdir()))):
+    from ofa.deploy.subnet_directory import is_replaceable
+
+    if not is_replaceable(out):
         raise UserError(f"--out is {out}, which exists and holds no subnet; give another folder")
     nearest = next(place for place in (out, *out.absolute().parents) if place.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
@@ -77,11 +79,11 @@ def open_predictor(run: RunFiles) -> tuple[Predictor, dict[str, Any]]:
     Raises:
         UserError: there is none, or it was fitted to other weights or another space.
     """
-    from ofa.files.atomic import read_json
+    from ofa.files.vouched import read_vouched_json
     from search.predictors.storage import load_predictor, predictor_file
 
     file = predictor_file(Path(run.path))
-    facts = read_json(file)
+    facts = read_vouched_json(file, "fit the predictor again")
     predictor = load_predictor(run.path, run.space)
     weights = weights_digest(run)
     if facts.get("weights") != weights:

@@ -39,9 +39,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     import torch
 
-    from ofa.deploy.subnet_directory import load_subnet, read_subnet, save_subnet
+    from ofa.deploy.subnet_directory import load_subnet, read_card, read_subnet, save_subnet
     from ofa.distributed.devices import choose_device
-    from ofa.files.atomic import read_json
     from ofa.runs.evaluator import evaluator_of_run
     from ofa.training.finetuning import finetune, paired_gain
 
@@ -71,7 +70,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     right_after = measure()
     after, (gain, error) = float(right_after.mean()), paired_gain(right, right_after)
     say(f"after:  {100 * after:.2f}%: {100 * gain:+.2f} points, \N{PLUS-MINUS SIGN}{100 * error:.2f} (1 standard error)")
-    card = _card(read_json(args.subnet / "card.json"), before, after, evaluator.size(), phase)
+    card = _card(read_card(args.subnet), before, after, evaluator.size(), phase)
     save_subnet(out, space, subnet, module.to(memory_format=torch.contiguous_format), card)  # type: ignore[call-overload]
     say(f"written to {out}")
     facts = {"top1_before": before, "top1_after": after, "gain": gain, "gain_error": error}

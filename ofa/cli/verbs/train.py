@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def _train(args: argparse.Namespace, device: torch.device, world: World) -> dict[str, Any] | None:
-    from ofa.files.atomic import read_json
+    from ofa.files.vouched import read_vouched_json
     from ofa.runs.run_directory import RunDirectory
     from ofa.training.result import report_result, result_lines
     from ofa.training.trainer import Trainer
@@ -67,7 +67,7 @@ def _train(args: argparse.Namespace, device: torch.device, world: World) -> dict
             print(trainer.data.record.sentence(), file=sys.stderr)
         trainer.train()
     if directory.result_path.exists():
-        result: dict[str, Any] = read_json(directory.result_path)
+        result = read_vouched_json(directory.result_path, "delete it to have it measured again")
     else:
         result = report_result(directory, device, progress=not quiet, world=world)
     if not world.first:

@@ -16,6 +16,7 @@ import torch
 from ofa.cli.main import main
 from ofa.deploy.subnet_directory import FILES, load_subnet, read_subnet
 from ofa.errors import UserError
+from ofa.files.vouched import read_vouched_json, write_vouched_json
 from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.run_directory import RunDirectory
 from tests.verbs import error, figures, ofa
@@ -181,12 +182,12 @@ def test_predictor_of_other_weights_is_refused(run: Path, tmp_path: Path, capsys
 def test_damaged_subnet_directories_are_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "net"
     ofa(capsys, "query", run, "--platform", PLATFORM, "--no-verify", "--out", out)
-    document = json.loads((out / "subnet.json").read_text())
+    document = read_vouched_json(out / "subnet.json", "")
     with pytest.raises(UserError, match=r"subnet.json: no such file"):
         load_subnet(tmp_path)
 
     def damaged(change: dict[str, Any], message: str) -> None:
-        (out / "subnet.json").write_text(json.dumps(document | change))
+        write_vouched_json(out / "subnet.json", document | change)
         with pytest.raises(UserError, match=message):
             load_subnet(out)
 
@@ -194,8 +195,13 @@ def test_damaged_subnet_directories_are_refused(run: Path, tmp_path: Path, capsy
     damaged({"genes": [0] * len(document["genes"])}, "genes and subnet are not the same network")
     damaged({"weights_sha256": "0"}, r"weights.safetensors: its digest is not the one in subnet.json")
     damaged({"format": 3}, "not a subnet of format 1")
-    (out / "subnet.json").write_text(json.dumps(document))
+    (out / "subnet.json").write_text(json.dumps(document))  # as versions before 0.2 wrote it
     load_subnet(out)
+    write_vouched_json(out / "subnet.json", document)
+    text = (out / "subnet.json").read_text()
+    (out / "subnet.json").write_text(text.replace(f'"resolution": {document["subnet"]["resolution"]}', '"resolution": 99'))
+    with pytest.raises(UserError, match=r"subnet.json: damaged: its content is not .*query the subnet again"):
+        load_subnet(out)
 
 
 def test_weights_of_another_network_are_named(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,8 +217,8 @@ def test_weights_of_another_network_are_named(run: Path, tmp_path: Path, capsys:
     def replaced(change: dict[str, torch.Tensor | None], message: str) -> None:
         kept = {key: value for key, value in (tensors | change).items() if value is not None}
         save_file(kept, file)
-        document = json.loads((out / "subnet.json").read_text()) | {"weights_sha256": sha256(file)}
-        (out / "subnet.json").write_text(json.dumps(document))
+        document = read_vouched_json(out / "subnet.json", "") | {"weights_sha256": sha256(file)}
+        write_vouched_json(out / "subnet.json", document)
         with pytest.raises(UserError, match=message):
             load_subnet(out)
 

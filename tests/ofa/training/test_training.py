@@ -21,6 +21,7 @@ import ofa.training.trainer
 from ofa import UserError
 from ofa.distributed.world import World
 from ofa.energy.meter import EnergyMeter
+from ofa.files.vouched import read_vouched_json
 from ofa.runs.recipe import load_recipe
 from ofa.runs.run_directory import RunDirectory
 from ofa.training.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
@@ -76,7 +77,7 @@ def test_the_supernet_has_learned(finished: RunDirectory) -> None:
     assert result["images"] == 40
     assert result["largest_top1"] > 0.7  # chance is 0.33
     assert len(result["subnets"]) == 5
-    assert json.loads(finished.result_path.read_text()) == result
+    assert read_vouched_json(finished.result_path, "") == result
 
 
 def test_the_same_command_gives_the_same_weights(finished: RunDirectory, tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(UserError, match=r"latest.json: damaged: names no checkpoint; delete .* to start over"):
         Trainer(run, quiet=True).train()
     run.weights_path.write_bytes(bytes(content[:40]))
-    with pytest.raises(UserError, match=r"supernet.safetensors: not the weights of this run: "):
+    with pytest.raises(UserError, match=r"supernet.safetensors: not a safetensors file: "):
         run.supernet()
     run.weights_path.write_bytes(save({"a": torch.zeros(1)}))
     with pytest.raises(UserError, match=r"supernet.safetensors: not the weights of this run: .*Supernet"):

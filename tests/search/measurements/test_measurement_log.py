@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from ofa.errors import UserError
+from ofa.files.vouched import read_vouched_line
 from ofa.space.search_space import Genes, load_space
 from search.measurements.log import MeasurementLog, sample_plan
 from tests.search_toys import every_subnet, make_space
@@ -54,7 +55,7 @@ def test_counts_right_answers_in_ten_parts_of_the_images(tmp_path: Path) -> None
     assert parts[0, 0] == pytest.approx(min(1, 10 * top1[0]))  # the first images are the ones it gets right
     assert parts[0, -1] == 0.0
     path = tmp_path / "log.jsonl"
-    old = json.loads(path.read_text().splitlines()[0])
+    old = read_vouched_line(path.read_text().splitlines()[0], "", "")
     del old["correct"]
     path.write_text(json.dumps(old) + "\n" + "\n".join(path.read_text().splitlines()[1:]) + "\n")
     older = open_log(tmp_path)
@@ -98,21 +99,21 @@ def test_foreign_and_damaged_lines_are_refused(tmp_path: Path) -> None:
         open_log(tmp_path, weights="w2")
     path = tmp_path / "log.jsonl"
     good = path.read_text()
+    written = good.splitlines()[0]
+    plain = json.dumps(read_vouched_line(written, "", ""))  # as versions before 0.2 wrote it
     for line, message in (
-        ("{broken}\n", r"log.jsonl:3: not a measurement"),
+        ("{broken}\n", r"log.jsonl:3: not valid JSON .* remove the line to measure that subnet again"),
         ('{"genes": [1]}\n', r"log.jsonl:3: not a measurement \('top1'\)"),
-        (good.splitlines()[0].replace('"top1": 0', '"top1": 7') + "\n", "top1 is 7.* must be between 0 and 1"),
-        (
-            good.splitlines()[0].replace(SPACE.fingerprint, "beef") + "\n",
-            "measured on a space with fingerprint beef; toy has",
-        ),
-        (good.splitlines()[0].replace('"genes": [', '"genes": [9, ') + "\n", "genes have shape"),
+        (written.replace('"top1": 0', '"top1": 1') + "\n", "log.jsonl:3: damaged: its content is not what was written"),
+        (plain.replace('"top1": 0', '"top1": 7') + "\n", "top1 is 7.* must be between 0 and 1"),
+        (plain.replace(SPACE.fingerprint, "beef") + "\n", "measured on a space with fingerprint beef; toy has"),
+        (plain.replace('"genes": [', '"genes": [9, ') + "\n", "genes have shape"),
     ):
         path.write_text(good + line)
         with pytest.raises(UserError, match=message):
             open_log(tmp_path)
     path.write_bytes(good.encode() + b"\xff\n")
-    with pytest.raises(UserError, match=r"log.jsonl:3: not a measurement"):
+    with pytest.raises(UserError, match=r"log.jsonl:3: not valid JSON"):
         open_log(tmp_path)
 
 

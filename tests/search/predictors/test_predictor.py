@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ofa.errors import UserError
+from ofa.files.vouched import read_vouched_json, write_vouched_json
 from ofa.space.search_space import Genes, load_space
 from search import load_predictor, save_predictor
 from search.predictors.features import FEATURE_SETS, FeatureMap
@@ -202,22 +203,44 @@ def test_damage_is_noticed(stored: tuple[Path, RidgePredictor]) -> None:
     path = stored[0] / "predictor"
     with pytest.raises(UserError, match=r"nowhere: no predictor there; `ofa predictor RUN` measures"):
         load_predictor(stored[0] / "nowhere", SPACE)
-    document = json.loads((path / "predictor.json").read_text())
+    document = read_vouched_json(path / "predictor.json", "")
+    fitted = document["fitted"]
+    other = next(kind for kind in FEATURE_SETS if kind != fitted["features"])
+    without_penalty = {key: value for key, value in fitted.items() if key != "penalty"}
     for change, message in (
-        ({"format": 2}, "not a predictor of format 1"),
+        ({"format": 3}, "not a predictor of format 1 or 2"),
         ({"kind": "tree"}, "kind is 'tree'; known are ridge, stage-additive, mlp"),
-        ({"features": "raw"}, "features are 'raw'; known are"),
-        ({"features": next(kind for kind in FEATURE_SETS if kind != document["features"])}, "does not fit the space fmnist"),
+        ({"fitted": fitted | {"features": "raw"}}, "features are 'raw'; known are"),
+        ({"fitted": fitted | {"features": other}}, "does not fit the space fmnist"),
+        ({"fitted": without_penalty}, r"predictor.json: 'penalty' is missing in it or in predictor-[0-9a-f]{8}.npz"),
     ):
-        (path / "predictor.json").write_text(json.dumps(document | change))
+        write_vouched_json(path / "predictor.json", document | change)
         with pytest.raises(UserError, match=message):
             load_predictor(path, SPACE)
-    del document["penalty"]
-    (path / "predictor.json").write_text(json.dumps(document))
-    with pytest.raises(UserError, match=r"predictor.json: 'penalty' is missing in it or in predictor.npz"):
+    write_vouched_json(path / "predictor.json", document)
+    content = (path / document["arrays"]).read_bytes()
+    (path / document["arrays"]).write_bytes(b"PK" + bytes(40))
+    with pytest.raises(UserError, match=r"predictor-[0-9a-f]{8}.npz: its digest is not the one in predictor.json"):
         load_predictor(path, SPACE)
-    (path / "predictor.npz").write_bytes(b"PK" + bytes(40))
-    with pytest.raises(UserError, match=r"predictor.npz: its digest is not the one in predictor.json"):
+    (path / document["arrays"]).write_bytes(content)
+
+
+def test_one_written_before_is_read_and_a_changed_number_is_noticed(stored: tuple[Path, RidgePredictor]) -> None:
+    """Before version 0.2 a predictor's numbers lay beside the report's, in one dictionary, without a digest."""
+    path, genes = stored[0] / "predictor", SPACE.sample(20, np.random.default_rng(0))
+    expected = load_predictor(path, SPACE).top1(genes)
+    document = read_vouched_json(path / "predictor.json", "")
+    (path / document["arrays"]).rename(path / "predictor.npz")
+    flat = {key: value for key, value in document.items() if key not in ("fitted", "arrays")} | document["fitted"]
+    (path / "predictor.json").write_text(json.dumps(flat | {"format": 1}))
+    assert np.array_equal(load_predictor(path, SPACE).top1(genes), expected)
+    (path / "predictor.npz").rename(path / document["arrays"])
+    write_vouched_json(path / "predictor.json", document)
+    text = (path / "predictor.json").read_text()
+    number = f'"penalty": {document["fitted"]["penalty"]}'
+    assert number in text
+    (path / "predictor.json").write_text(text.replace(number, '"penalty": 0.5'))
+    with pytest.raises(UserError, match=r"predictor.json: damaged: its content is not what was written"):
         load_predictor(path, SPACE)
 
 

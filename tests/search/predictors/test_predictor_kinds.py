@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from ofa.errors import UserError
+from ofa.files.atomic import sha256
+from ofa.files.vouched import read_vouched_json, write_vouched_json
 from ofa.space.search_space import Genes, SearchSpace, load_space
 from search import load_predictor, save_predictor
 from search.exact.solve import exact_front
@@ -122,17 +124,15 @@ def test_stored_and_loaded_it_is_the_same(kind: str, tmp_path: Path) -> None:
 
 
 def test_arrays_of_another_shape_are_refused(kind: str, tmp_path: Path) -> None:
-    from ofa.files.atomic import sha256
-
     save_predictor(tmp_path, FITS[kind](SPACE, *sample(60)), {})
-    with np.load(tmp_path / "predictor.npz", allow_pickle=False) as data:
+    document = read_vouched_json(tmp_path / "predictor.json", "")
+    file = tmp_path / document["arrays"]
+    with np.load(file, allow_pickle=False) as data:
         arrays = {name: data[name] for name in data}
-    document = json.loads((tmp_path / "predictor.json").read_text())
 
     def refused(changed: dict[str, np.ndarray], message: str) -> None:
-        np.savez(tmp_path / "predictor.npz", **changed)
-        digest = {"arrays_sha256": sha256(tmp_path / "predictor.npz")}
-        (tmp_path / "predictor.json").write_text(json.dumps(document | digest))
+        np.savez(file, **changed)
+        write_vouched_json(tmp_path / "predictor.json", document | {"arrays_sha256": sha256(file)})
         with pytest.raises(UserError, match=message):
             load_predictor(tmp_path, SPACE)
 

@@ -1,0 +1,119 @@
+"""Files that vouch for themselves: JSON, lines of JSON and tensors that carry the digest of what they say.
+
+A flipped bit in a stored accuracy is a wrong answer that looks like a right one. What is written here is read back only as
+it was written. Files of versions before 0.2 carry no digest; they are read as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ofa.errors import UserError
+from ofa.files.atomic import atomic_write, read_json
+
+KEY = "sha256"
+"""The last key of a vouched object: the digest of the others."""
+LENGTH_BYTES = 8
+"""A safetensors file begins with the length of its header in so many bytes."""
+
+
+def write_vouched_json(path: str | Path, data: Mapping[str, Any]) -> None:
+    """`data` as indented JSON with its digest, atomically; NaN and infinities are refused (`ValueError`)."""
+    atomic_write(path, json.dumps(_with_digest(data), indent=2, allow_nan=False) + "\n")
+
+
+def read_vouched_json(path: str | Path, advice: str) -> dict[str, Any]:
+    """The object that `write_vouched_json` wrote, or one without a digest.
+
+    Args:
+        path: the file.
+        advice: how to have it made again, for the message.
+
+    Raises:
+        UserError: it is missing, unreadable, no JSON object, or other than its digest says.
+    """
+    data = read_json(path)
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected a JSON object, got {str(data)[:40]}; {advice}")
+    return _checked(data, str(path), advice)
+
+
+def vouched_line(entry: Mapping[str, Any]) -> str:
+    """`entry` as a line of JSON with its digest."""
+    return json.dumps(_with_digest(entry), allow_nan=False)
+
+
+def read_vouched_line(line: str, place: str, advice: str) -> dict[str, Any]:
+    """The entry of a line that `vouched_line` made, or of one without a digest; raises as `read_vouched_json`."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{place}: not valid JSON ({str(error)[:80]}); {advice}") from None
+    if not isinstance(entry, dict):
+        raise UserError(f"{place}: expected a JSON object, got {str(entry)[:40]}; {advice}")
+    return _checked(entry, place, advice)
+
+
+def vouch_for_tensors(content: bytes) -> bytes:
+    """A safetensors file with the digest of its tensors in its metadata, beside the metadata that it has."""
+    header, tensors = _split(content)
+    metadata = {**header.pop("__metadata__", {}), KEY: _tensor_digest(header, tensors)}
+    encoded = json.dumps({"__metadata__": metadata, **header}, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % LENGTH_BYTES)  # tensors begin at a multiple of 8 bytes, as the format asks
+    return len(encoded).to_bytes(LENGTH_BYTES, "little") + encoded + tensors
+
+
+def check_tensors(content: bytes, place: str, advice: str) -> None:
+    """Raise `UserError` where a safetensors file is other than its own digest says; one without metadata has none."""
+    try:
+        header, tensors = _split(content)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{place}: not a safetensors file: {str(error)[:80]}; {advice}") from None
+    metadata = header.pop("__metadata__", None)
+    if metadata is not None and metadata.get(KEY) != _tensor_digest(header, tensors):
+        raise UserError(f"{place}: damaged: its tensors are not those that were written (another digest); {advice}")
+
+
+def _split(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header of a safetensors file, and the bytes of its tensors."""
+    length = int.from_bytes(content[:LENGTH_BYTES], "little")
+    if not 2 <= length <= len(content) - LENGTH_BYTES:
+        raise ValueError(f"its header is said to take {length} bytes of {len(content)}")
+    header = json.loads(content[LENGTH_BYTES : LENGTH_BYTES + length])
+    if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
+        raise ValueError("its header is no JSON object")
+    return header, content[LENGTH_BYTES + length :]
+
+
+def _tensor_digest(header: Mapping[str, Any], tensors: bytes) -> str:
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    digest.update(tensors)
+    return digest.hexdigest()
+
+
+def _with_digest(data: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {key: value for key, value in data.items() if key != KEY}
+    return {"vouched": True, **plain, KEY: _digest({"vouched": True, **plain})}
+
+
+def _digest(data: Mapping[str, Any]) -> str:
+    """Of the canonical JSON, so that layout and the order of keys do not matter."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _checked(data: dict[str, Any], place: str, advice: str) -> dict[str, Any]:
+    """The object without digest and mark. Either of them alone means that the other one was lost."""
+    plain = {key: value for key, value in data.items() if key != KEY}
+    if KEY in data or "vouched" in data:
+        try:
+            sound = data.get(KEY) == _digest(plain)
+        except ValueError:
+            sound = False
+        if not sound:
+            raise UserError(f"{place}: damaged: its content is not what was written (another digest); {advice}")
+    plain.pop("vouched", None)
+    return plain

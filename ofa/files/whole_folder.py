@@ -1,0 +1,82 @@
+"""A folder that is valid only when complete: written beside its place and renamed into it.
+
+So a kill or a full disk leaves the folder that was there, or none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ofa.errors import UserError
+
+OLD = "old"
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | Path) -> Iterator[Path]:
+    """A new folder that takes the place of `path` at the end of the block; on an exception `path` stays as it was.
+
+    What else lies in the folder that is replaced is carried over. Between two renames there is a moment without a folder at
+    `path`; a kill just then is mended by `restore`.
+
+    Raises:
+        UserError: the place cannot be written to.
+    """
+    path = Path(path).absolute()
+    restore(path)
+    old = _aside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+    try:
+        yield new
+        os.chmod(new, 0o777 & ~_umask())
+        if path.exists():
+            os.rename(path, old)
+        os.rename(new, path)
+        if old.exists():
+            _carry_over(old, path)
+            shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        if not path.exists():
+            restore(path)
+
+
+def restore(path: str | Path) -> None:
+    """Put back the folder that a killed `whole_folder` had moved aside, and remove what it had not finished."""
+    path = Path(path).absolute()
+    old = _aside(path)
+    if old.is_dir():
+        if path.exists():
+            _carry_over(old, path)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                os.rename(old, path)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{OLD}")
+
+
+def _carry_over(old: Path, new: Path) -> None:
+    for entry in old.iterdir():
+        if not (new / entry.name).exists() and not entry.name.endswith(".tmp"):
+            with contextlib.suppress(OSError):
+                os.rename(entry, new / entry.name)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
