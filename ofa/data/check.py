@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ofa.data.decoding import Job, damaged_files
-from ofa.data.image_file import Reading
+from ofa.data.sources.image_file import Reading
 from ofa.data.sources.image_folder import Census, list_image_folder
 
 CHECKED_AT_ONCE = 64

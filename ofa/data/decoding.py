@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from ofa.data.image_file import Box, Reading, read_pixels, require_pillow
+from ofa.data.sources.image_file import Box, Reading, read_pixels, require_pillow
 from ofa.errors import UserError
 
 SHOWN = 20

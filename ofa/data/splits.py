@@ -16,7 +16,7 @@ from ofa.data.augment import augmentation
 from ofa.data.augment.augmentation import AugmentConfig
 from ofa.data.config import DataConfig
 from ofa.data.decoding import Job, SizesDifferError, decode
-from ofa.data.image_file import Reading, size_of
+from ofa.data.sources.image_file import Reading, size_of
 from ofa.data.sources.read_source import Arrays, Files
 from ofa.distributed import draws
 from ofa.distributed.draws import for_share

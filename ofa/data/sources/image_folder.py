@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ofa.data.image_file import is_image, suffixes
+from ofa.data.sources.image_file import is_image, suffixes
 from ofa.errors import UserError
 
 FOLDER_NAMES = {

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from ofa.cli.main import main
 from ofa.data.batches import load_data
 from ofa.data.config import DataConfig
-from ofa.data.image_file import FORMATS, Reading, read_pixels, size_of, suffixes
+from ofa.data.sources.image_file import FORMATS, Reading, read_pixels, size_of, suffixes
 from ofa.data.sources.image_folder import list_image_folder
 from ofa.errors import UserError
 
