@@ -21,7 +21,7 @@ FIXABLE = {"kernels": int, "depths": int, "expands": float, "resolutions": int, 
 
 
 @dataclass(frozen=True)
-class Bound:
+class GivenLimit:
     """One limit as given: on every platform, or on a named one."""
 
     value: float
@@ -82,12 +82,12 @@ def load_platforms(words: Sequence[str]) -> list[Platform]:
     return platforms
 
 
-def parse_bounds(args: argparse.Namespace) -> dict[str, list[Bound]]:
+def parse_bounds(args: argparse.Namespace) -> dict[str, list[GivenLimit]]:
     """The limits of each metric as given; raises `UserError` for what is no limit."""
     return {metric: [_bound(flag(metric), word) for word in getattr(args, metric)] for metric in METRICS}
 
 
-def _bound(option: str, word: str) -> Bound:
+def _bound(option: str, word: str) -> GivenLimit:
     platform, separator, number = word.rpartition("=")
     try:
         value = float(number)
@@ -95,10 +95,10 @@ def _bound(option: str, word: str) -> Bound:
         raise UserError(f"{option} is {word!r}; expected a number, or PLATFORM=NUMBER") from None
     if not (isfinite(value) and value > 0):
         raise UserError(f"{option} is {word}; must be finite and above 0")
-    return Bound(value, platform if separator else None)
+    return GivenLimit(value, platform if separator else None)
 
 
-def limits_of(bounds: dict[str, list[Bound]], names: Sequence[str]) -> list[Limit]:
+def limits_of(bounds: dict[str, list[GivenLimit]], names: Sequence[str]) -> list[Limit]:
     """The limits on the named platforms: a platform's own, else the one for all.
 
     Raises:
