@@ -65,8 +65,8 @@ def main() -> None:
         "speedup": round(rate * walk_s),
         "max_relative_difference": difference,
         "build_s": round(build_s, 3),
-        "tables": len(lookup.tables),
-        "table_entries": sum(table.values.size for table in lookup.tables),
+        "tables": len(lookup.terms),
+        "table_entries": sum(term.values.size for term in lookup.terms),
     }
     print(json.dumps(result))
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latency_tables.costs.lookup import Lookup, Table
+from latency_tables.costs.lookup import Lookup, Term
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape, head_shape, in_widths, stage_block_shape, stem_shape
 from ofa.space.subnet import Block, Stage, Stem
@@ -97,31 +97,31 @@ class Factors:
     reduce: np.ufunc = np.add
     constant: float = 0.0
 
-    def tables(self) -> Iterator[Table]:
+    def terms(self) -> Iterator[Term]:
         """Its terms over gene columns, in network order. An absent block contributes 0, the neutral element of both."""
         columns = self.space.columns
         resolution, width = int(columns.resolution), int(columns.of_stem("width"))
-        yield Table((resolution, *columns.stem.tolist()), self.stem)
+        yield Term((resolution, *columns.stem.tolist()), self.stem)
         for s, (stage, first, later) in enumerate(zip(self.space.stages, self.first, self.later, strict=True)):
             before, width, depth = width, int(columns.width(s)), int(columns.depth(s))
             shared = [int(columns.of_stage(name, s)) for name in stage.shared_genes]
             of_first, *of_later = columns.blocks(s).tolist()
-            yield Table((resolution, before, width, *shared, *of_first), first)
+            yield Term((resolution, before, width, *shared, *of_first), first)
             for b, genes in enumerate(of_later, start=1):
                 assert later is not None
                 present = np.reshape(np.array(stage.depths) > b, (-1, *[1] * (later.ndim - 2)))
                 # [resolutions, widths, depths, shared ..., kernels, expands]; no product, for an unknown cost is NaN
                 values = np.where(present, later[:, :, None], 0.0)
-                yield Table((resolution, width, depth, *shared, *genes), values)
-        yield Table((resolution, width), self.head)
+                yield Term((resolution, width, depth, *shared, *genes), values)
+        yield Term((resolution, width), self.head)
 
     @cached_property
     def lookup(self) -> Lookup:
         """Ready to evaluate gene matrices."""
-        tables = list(self.tables())
+        terms = list(self.terms())
         if self.reduce is np.add:
-            tables[0] = Table(tables[0].columns, tables[0].values + self.constant)
-        return Lookup([(gene.name, len(gene.choices)) for gene in self.space.genes], tables, self.reduce)
+            terms[0] = Term(terms[0].columns, terms[0].values + self.constant)
+        return Lookup([(gene.name, len(gene.choices)) for gene in self.space.genes], terms, self.reduce)
 
     def __call__(self, genes: npt.ArrayLike) -> Floats:
         """Costs of a gene matrix, float64[n]; raises `UserError` on a wrong shape or a gene out of range."""

@@ -12,18 +12,18 @@ from ofa.errors import UserError
 
 Floats = npt.NDArray[np.float64]
 
-MAX_ENTRIES = 16_384
+MOST_ENTRIES = 16_384
 """Largest merged table: all tables of a space then fit the processor's second-level cache (measured on mbv3-w1.2: 16 million
 subnets/s with 10 tables of 0.3 MB, 12 with 5 tables of 20 MB)."""
-CHUNK = 4096
+ROWS_AT_ONCE = 4096
 """Rows at a time; their indices stay in the cache too."""
-BLAS_SERIAL = 200_000
+SERIAL_MACS = 200_000
 """Multiply-accumulates below which OpenBLAS stays on the calling thread. Waking its threads for so little gains nothing when
 the machine is idle and costs a factor of ten when it is not (measured: 0.45 against 14 million subnets/s)."""
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class Term:
     """A term of a cost: float64 values over the gene columns (ascending) that it depends on, one axis each."""
 
     columns: tuple[int, ...]
@@ -33,10 +33,10 @@ class Table:
         assert self.values.ndim == len(self.columns), (self.values.shape, self.columns)
         assert list(self.columns) == sorted(set(self.columns)), self.columns
 
-    def squeeze(self) -> Table:
+    def squeeze(self) -> Term:
         """Drop the genes that have one choice."""
         kept = [axis for axis, size in enumerate(self.values.shape) if size > 1]
-        return Table(tuple(self.columns[axis] for axis in kept), self.values.squeeze())
+        return Term(tuple(self.columns[axis] for axis in kept), self.values.squeeze())
 
     def over(self, columns: Sequence[int]) -> Floats:
         """The values broadcastable over more columns."""
@@ -45,25 +45,25 @@ class Table:
 
 
 class Lookup:
-    """Tables combined by `reduce` (`np.add` or `np.maximum`)."""
+    """Terms of a cost, merged into small tables and combined by `reduce` (`np.add` or `np.maximum`)."""
 
-    def __init__(self, genes: Sequence[tuple[str, int]], tables: Iterable[Table], reduce: np.ufunc = np.add) -> None:
+    def __init__(self, genes: Sequence[tuple[str, int]], terms: Iterable[Term], reduce: np.ufunc = np.add) -> None:
         """`genes` are the columns' names and numbers of choices."""
         self.reduce = reduce
         self._names = [name for name, _ in genes]
         self._levels = np.array([levels for _, levels in genes], dtype=np.int64)
-        self.tables = _merge(tables, self._levels, reduce)
+        self.terms = _merge(terms, self._levels, reduce)
         # Row t of the weights holds the strides of table t: index = genes @ weights.T. In float32, so that BLAS does it;
         # exact, because every partial sum is a whole number below 2**24.
-        self._weights = np.zeros((len(self.tables), len(genes)), dtype=np.float32)
-        for row, table in zip(self._weights, self.tables, strict=True):
+        self._weights = np.zeros((len(self.terms), len(genes)), dtype=np.float32)
+        for row, table in zip(self._weights, self.terms, strict=True):
             stride = 1
             for column, size in zip(reversed(table.columns), reversed(table.values.shape), strict=True):
                 row[column] = stride
                 stride *= size
             assert stride < 2**24, "a table's index must be exact in float32"
-        self._values = [np.ascontiguousarray(table.values).reshape(-1) for table in self.tables]
-        self._limits = np.tile(self._levels.clip(max=255).astype(np.uint8), CHUNK)
+        self._values = [np.ascontiguousarray(table.values).reshape(-1) for table in self.terms]
+        self._limits = np.tile(self._levels.clip(max=255).astype(np.uint8), ROWS_AT_ONCE)
 
     def __call__(self, genes: npt.ArrayLike) -> Floats:
         """Costs, float64[n], of genes of any integer type, [n, genes] or one row."""
@@ -73,16 +73,16 @@ class Lookup:
         if not np.issubdtype(genes.dtype, np.integer):
             raise UserError(f"genes are {genes.dtype}; they must be whole numbers (encode subnets with space.encode)")
         costs = np.empty(len(genes))
-        rows = max(1, BLAS_SERIAL // self._weights.size)
-        index = np.empty((len(self.tables), CHUNK), dtype=np.intp)
-        for start in range(0, len(genes), CHUNK):
-            chunk = genes[start : start + CHUNK]
+        rows = max(1, SERIAL_MACS // self._weights.size)
+        index = np.empty((len(self.terms), ROWS_AT_ONCE), dtype=np.intp)
+        for start in range(0, len(genes), ROWS_AT_ONCE):
+            chunk = genes[start : start + ROWS_AT_ONCE]
             self._check(chunk, start)
             floats = chunk.astype(np.float32)
             for row in range(0, len(chunk), rows):
                 part = floats[row : row + rows]
                 index[:, row : row + len(part)] = np.dot(self._weights, part.T)
-            out = costs[start : start + CHUNK]
+            out = costs[start : start + ROWS_AT_ONCE]
             out[:] = self._values[0].take(index[0, : len(chunk)])
             for values, position in zip(self._values[1:], index[1:, : len(chunk)], strict=True):
                 self.reduce(out, values.take(position), out=out)
@@ -99,15 +99,15 @@ class Lookup:
             raise UserError(f"row {start + row}: gene {self._names[column]} is {chunk[row, column]}; {allowed}")
 
 
-def _merge(tables: Iterable[Table], levels: npt.NDArray[np.int64], reduce: np.ufunc) -> list[Table]:
+def _merge(terms: Iterable[Term], levels: npt.NDArray[np.int64], reduce: np.ufunc) -> list[Term]:
     """Combine neighbours while the product of the levels they depend on stays small."""
-    merged: list[Table] = []
-    for table in tables:
-        table = table.squeeze()
+    merged: list[Term] = []
+    for term in terms:
+        term = term.squeeze()
         if merged:
-            columns = tuple(sorted({*merged[-1].columns, *table.columns}))
-            if np.prod(levels[list(columns)], dtype=float) <= MAX_ENTRIES:
-                merged[-1] = Table(columns, reduce(merged[-1].over(columns), table.over(columns)))
+            columns = tuple(sorted({*merged[-1].columns, *term.columns}))
+            if np.prod(levels[list(columns)], dtype=float) <= MOST_ENTRIES:
+                merged[-1] = Term(columns, reduce(merged[-1].over(columns), term.over(columns)))
                 continue
-        merged.append(table)
+        merged.append(term)
     return merged

@@ -11,7 +11,7 @@ from latency_tables import METRICS, Costs, load_platform
 from latency_tables.blocks.fused_ops import fuse
 from latency_tables.blocks.memory import peak_elements, weights_kb
 from latency_tables.costs.factors import ShapeGrid
-from latency_tables.costs.lookup import CHUNK, MAX_ENTRIES
+from latency_tables.costs.lookup import MOST_ENTRIES, ROWS_AT_ONCE
 from ofa.errors import UserError
 from ofa.files import shipped
 from ofa.space import shapes
@@ -62,14 +62,14 @@ def test_factors_equal_the_walk_on_genes_that_need_not_be_canonical(name: str, p
 
 def test_a_space_too_large_for_one_table_per_stage_is_split() -> None:
     lookup = load_platform("edge-int8").costs(wide_space()).factors("latency_ms").lookup
-    assert len(lookup.tables) == 4
-    assert max(table.values.size for table in lookup.tables) <= MAX_ENTRIES
+    assert len(lookup.terms) == 4
+    assert max(term.values.size for term in lookup.terms) <= MOST_ENTRIES
 
 
 def test_methods_any_integer_type_rows_and_chunks() -> None:
     space = load_space("fmnist")
     costs = load_platform("edge-int8").costs(space)
-    genes = space.sample(2 * CHUNK + 17, np.random.default_rng(1))
+    genes = space.sample(2 * ROWS_AT_ONCE + 17, np.random.default_rng(1))
     whole = costs.latency_ms(genes)
     assert whole.shape == (len(genes),)
     for kind in (np.uint8, np.int16, np.int32, np.int64):
@@ -85,11 +85,10 @@ def test_methods_any_integer_type_rows_and_chunks() -> None:
 @pytest.mark.parametrize("value", [-1, 3])
 def test_a_gene_out_of_range_is_named(kind: type, value: int) -> None:
     space = load_space("mbv3-w1.0")
-    genes = space.sample(CHUNK + 5, np.random.default_rng(0)).astype(kind)
-    genes[CHUNK + 2, 10] = value
-    message = (
-        rf"row {CHUNK + 2}: gene {space.genes[10].name.replace('[', '.').replace(']', '.')} is {value}; allowed are 0 to 2"
-    )
+    genes = space.sample(ROWS_AT_ONCE + 5, np.random.default_rng(0)).astype(kind)
+    genes[ROWS_AT_ONCE + 2, 10] = value
+    name = space.genes[10].name.replace("[", ".").replace("]", ".")
+    message = rf"row {ROWS_AT_ONCE + 2}: gene {name} is {value}; allowed are 0 to 2"
     with pytest.raises(UserError, match=message):
         load_platform("edge-int8").costs(space).latency_ms(genes)
 
