@@ -14,6 +14,7 @@ from latency_tables.cost_models.op_model import EnergyModel, LatencyModel, check
 from latency_tables.cost_models.uncertainty import ErrorReport
 from latency_tables.costs.costs import Costs
 from ofa.errors import UserError
+from ofa.files.names import check_name
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape
 
@@ -48,6 +49,7 @@ class Platform:
     energy: EnergyModel | None = None
 
     def __post_init__(self) -> None:
+        check_name(self.name)
         check_not_negative(self)
         if self.kind not in KINDS:
             raise ValueError(f"kind is {self.kind!r}; allowed are {', '.join(KINDS)}")

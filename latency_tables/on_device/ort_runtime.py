@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ class OrtRuntime:
             options.inter_op_num_threads = 1
         for side in ("height", "width"):
             options.add_free_dimension_override_by_name(side, item.size)
-        session = self._ort.InferenceSession(self._load(item.model), options, providers=["CPUExecutionProvider"])
+        with _one_line():
+            session = self._ort.InferenceSession(self._load(item.model), options, providers=["CPUExecutionProvider"])
         return _Bound(session)
 
     def feed(self, item: Item, batch: int) -> Any:
@@ -67,7 +69,8 @@ class OrtRuntime:
 
     def time(self, calls: Sequence[Call], x: Any, runs: int) -> Timed:
         """As `Runtime.time`; a call returns when its work is done."""
-        return clocked(calls, x, runs)
+        with _one_line():
+            return clocked(calls, x, runs)
 
 
 class _Bound:
@@ -89,6 +92,17 @@ class _Bound:
         self._x, self._y = x, self._binding.get_outputs()[0]
         self._binding.bind_ortvalue_output("y", self._y)
         return self._y
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Any error of ONNX Runtime, whose classes differ from version to version, as a `ValueError` of one line."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        raise ValueError(f"ONNX Runtime: {str(error).splitlines()[0][:200]}") from None
 
 
 def machine() -> dict[str, str]:

@@ -63,7 +63,8 @@ class Graphs:
     def __call__(self, model: str) -> bytes:
         """A model by name."""
         blocks = self._plan.models[model]
-        made = build_empty() if model == EMPTY else build_graph(blocks, self._plan.settings.batch, self._weights)
+        batch = self._plan.settings.batch
+        made = build_empty(batch) if model == EMPTY else build_graph(blocks, batch, self._weights)
         return bytes(made.SerializeToString())
 
 

@@ -24,6 +24,7 @@ from latency_tables.platform import Platform
 from latency_tables.published.keys import BLOCK, HEAD, POOL, STEM, Entry, key_of, parse
 from ofa.errors import UserError
 from ofa.files import schema, shipped
+from ofa.files.names import made_name
 from ofa.space import shapes
 from ofa.space.search_space import HeadSpace, SearchSpace, StageSpace, StemSpace, load_space
 from ofa.space.shapes import BlockShape, OpShape, head_shape, stem_shape
@@ -90,7 +91,7 @@ def load_tables(source: str | Path, name: str | None = None) -> Platform:
         raise UserError(f"{source}: holds tables of different spaces ({', '.join(sorted(names))}); give one space's")
     resolutions = sorted(spaces)
     space = replace(spaces[resolutions[0]], resolutions=tuple(resolutions))
-    named = name or source.resolve().stem
+    named = name or made_name(source.resolve().stem)
     return Platform(
         name=named,
         device=f"{named} (published lookup table; the file does not say more)",

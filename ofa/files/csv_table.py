@@ -10,6 +10,13 @@ from pathlib import Path
 
 from ofa.errors import UserError
 
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def safe_cell(text: str) -> str:
+    """Text that a spreadsheet shows and does not run as a formula; an apostrophe leads one that it would (OWASP)."""
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
 
 @dataclass(frozen=True)
 class Table:

@@ -17,7 +17,7 @@ import numpy as np
 from latency_tables.metrics import METRICS
 from ofa.errors import UserError
 from ofa.files.atomic import atomic_write
-from ofa.files.csv_table import read_table
+from ofa.files.csv_table import read_table, safe_cell
 from ofa.space.search_space import SearchSpace
 from search.fleet.answer import NAMES, Fleet, FleetAnswer
 from search.problem.problem import Floats
@@ -112,7 +112,8 @@ def write_fleet(path: Path, report: FleetReport) -> list[Path]:
             writer = csv.DictWriter(buffer, row.keys(), lineterminator="\n")
             writer.writeheader()
         attainable = " ".join(f"{name}={value}" for name, value in row["attainable"].items())
-        writer.writerow(row | {"attainable": attainable, "feasible": int(row["feasible"])})
+        names = {column: safe_cell(row[column]) for column in ("device", "platform")}
+        writer.writerow(row | names | {"attainable": attainable, "feasible": int(row["feasible"])})
     atomic_write(path, buffer.getvalue())
     document = {"subnets": subnets, "surfaces": _surfaces(report)}
     atomic_write(subnets_file(path), json.dumps(document, allow_nan=False, indent=1) + "\n")

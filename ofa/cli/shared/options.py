@@ -53,6 +53,19 @@ def check_subnet_out(out: Path) -> None:
         raise UserError(f"--out is {out}, but {nearest} is no folder that can be written to; give another")
 
 
+def platform_name(given: str | None, out: Path) -> str:
+    """The name of a platform written to `out`: the one given (`UserError` where it is not allowed), or the file's."""
+    from ofa.files.names import check_name, made_name
+
+    if given is None:
+        return made_name(out.stem)
+    try:
+        check_name(given, "--name")
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    return given
+
+
 def platform_costs(platform: Platform, space: SearchSpace, confidence: float | None = None) -> Costs:
     """What the space's subnets cost; where blocks lie outside what a calibration saw, a warning goes to standard error."""
     costs = platform.costs(space, confidence)

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from latency_tables.calibration.calibrate import Subject, calibrate
     from latency_tables.calibration.prior import PRIOR
     from latency_tables.calibration.timings_csv import load_timings
-    from ofa.cli.shared.options import check_at_least, printer
+    from ofa.cli.shared.options import check_at_least, platform_name, printer
 
     out = Path(args.out)
     if out.suffix not in (".yaml", ".yml"):
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             )
         prior = similar.latency
     subject = Subject(
-        name=args.name or out.stem,
+        name=platform_name(args.name, out),
         device=args.device,
         runtime=args.runtime,
         precision=args.precision,

@@ -6,6 +6,7 @@ import argparse
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from ofa.cli.shared.options import platform_name
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _import(args: argparse.Namespace) -> dict[str, Any]:
     out = Path(args.out)
     if out.suffix not in (".yaml", ".yml"):
         raise UserError(f"--out is {args.out}; must end in .yaml, so that it can be loaded")
-    platform = load_tables(args.words[1], args.name or out.stem)
+    platform = load_tables(args.words[1], platform_name(args.name, out))
     save_platform(platform, out)
     facts = _facts(platform)
     if not args.json:

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ofa.cli.shared.options import platform_name
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _measure(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     partial = args.out.with_name(f"{args.out.name}.partial.csv")
     show = not args.json and sys.stderr.isatty()
-    platform = profile(space, args.name or args.out.stem, _settings(args), target, partial, show)
+    platform = profile(space, platform_name(args.name, args.out), _settings(args), target, partial, show)
     summary = _save(args, platform)
     partial.unlink()
     return summary
@@ -93,7 +94,7 @@ def _measure(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
 def _import(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
     from latency_tables.profiling.profile import import_results
 
-    return _save(args, import_results(args.results, space, args.name or args.out.stem, args.power_w))
+    return _save(args, import_results(args.results, space, platform_name(args.name, args.out), args.power_w))
 
 
 def _export(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:

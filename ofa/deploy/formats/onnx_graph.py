@@ -51,11 +51,11 @@ def build_graph(blocks: Sequence[BlockShape], batch: int, weights: Weights) -> A
     return _model(helper, made)
 
 
-def build_empty() -> Any:
-    """An `onnx.ModelProto` from `x` to `y` that does nothing: to time the call itself."""
+def build_empty(batch: int) -> Any:
+    """An `onnx.ModelProto` from `x` to `y`, float32[batch, 1, height, width], that does nothing: to time the call itself."""
     onnx = _import_onnx()
     helper = onnx.helper
-    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 1, "height", "width"]) for name in "xy")
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [batch, 1, "height", "width"]) for name in "xy")
     made = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "empty", [x], [y])
     return _model(helper, made)
 

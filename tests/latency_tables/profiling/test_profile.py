@@ -20,7 +20,7 @@ from latency_tables.costs.factors import ShapeGrid
 from latency_tables.on_device import timing
 from latency_tables.on_device.ort_runtime import OrtRuntime
 from latency_tables.on_device.results import read
-from latency_tables.on_device.timing import VISITS
+from latency_tables.on_device.timing import VISITS, Item
 from latency_tables.profiling.block_power import block_watts, modelled, power_of
 from latency_tables.profiling.plan import Settings, SpacePlan
 from latency_tables.profiling.profile import Target, profile
@@ -181,7 +181,7 @@ def test_onnx_runtime_gives_the_output_of_its_input() -> None:
     from latency_tables.on_device.timing import Item
     from ofa.deploy.formats.onnx_graph import build_empty
 
-    runtime = OrtRuntime(lambda _: build_empty().SerializeToString(), 1, 0)
+    runtime = OrtRuntime(lambda _: build_empty(1).SerializeToString(), 1, 0)
     call = runtime.open(Item("empty", 1, 1))
     for _ in range(3):
         x = runtime.feed(Item("empty", 1, 1), 1)
@@ -290,3 +290,20 @@ def test_a_cuda_device_is_timed_with_events(space: SearchSpace, tmp_path: Path) 
     big = torch.randn(4096, 4096, device="cuda")
     (times_ms,) = runtime.time([lambda x: x @ x @ x @ x], big, 5).times_ms
     assert min(times_ms) > 1.0  # three products of 137 GFLOP each: not just the launches
+
+
+@pytest.mark.parametrize("batch", [2, 3])
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
+def test_any_batch_with_any_runtime(space_file: Path, tmp_path: Path, batch: int, runtime: str) -> None:
+    """The graph of the empty call had batch 1 built in: a traceback with any other."""
+    out = tmp_path / "here.yaml"
+    options = ["--runs", "5", "--networks", "2", "--threads", "1", "--batch", str(batch), "--runtime", runtime]
+    assert main(["profile", "--space", str(space_file), "--out", str(out), *options, "--json"]) == 0
+    assert load_platform(out).batch == batch
+
+
+def test_an_error_of_onnx_runtime_is_one_line() -> None:
+    runtime = OrtRuntime(lambda _: b"no graph", 1, 0)
+    with pytest.raises(ValueError, match=r"ONNX Runtime: .*") as caught:
+        runtime.open(Item("a", 1, 4))
+    assert "\n" not in str(caught.value)

@@ -105,7 +105,7 @@ def test_one_graph_serves_every_size() -> None:
 
 
 def test_the_empty_graph_gives_back_its_input() -> None:
-    session = onnxruntime.InferenceSession(build_empty().SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(build_empty(1).SerializeToString(), providers=["CPUExecutionProvider"])
     x = np.full((1, 1, 1, 1), 3, dtype=np.float32)
     assert session.run(None, {"x": x})[0] == 3
 
@@ -121,4 +121,11 @@ def test_random_weights_keep_the_scale_of_feature_maps() -> None:
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(UserError, match=r"package onnx is not installed; install it with: pip install 'ofa-energy\[onnx"):
-        build_empty()
+        build_empty(1)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_empty_graph_takes_the_batch_it_is_made_for(batch: int) -> None:
+    session = onnxruntime.InferenceSession(build_empty(batch).SerializeToString(), providers=["CPUExecutionProvider"])
+    x = np.ones((batch, 1, 4, 4), dtype=np.float32)
+    assert np.array_equal(session.run(None, {"x": x})[0], x)
