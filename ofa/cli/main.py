@@ -10,10 +10,14 @@ import argparse
 import importlib
 import json
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
+from ofa.cli.foreign_errors import line_of
 from ofa.errors import UserError
 
 VERBS = {
@@ -34,7 +38,7 @@ SMALL_MATRICES = ("query", "pareto")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0, or 2 for a user's mistake, 130 when interrupted."""
+    """Run one verb; returns the exit code: 0, or 2 for a user's mistake, 130 when interrupted, 143 when terminated."""
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
     verb = next((word for word in argv if not word.startswith("-")), None)
@@ -58,24 +62,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     module.add_arguments(command)
     args = command.parse_args([word for i, word in enumerate(argv) if i != argv.index(verb)])
     try:
-        result = module.run(args)
+        with _terminating():
+            result = module.run(args)
         if args.json and result is not None:  # of several processes, one reports
             print(json.dumps(result))
     except UserError as error:
         print(f"ofa {verb}: error: {error}", file=sys.stderr)
         return 2
+    except Terminated:
+        print(f"ofa {verb}: terminated; the same command goes on where it can", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print(f"ofa {verb}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader went away (`ofa ... | head`): not an error
         return 0
-    except OSError as error:
-        if error.filename is None:
+    except Exception as error:
+        line = line_of(error)
+        if line is None:
             raise
-        print(f"ofa {verb}: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"ofa {verb}: error: {line}", file=sys.stderr)
         return 2
     return 0
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as Slurm and Docker send it before they kill: what is open is closed as at Ctrl-C."""
+
+
+@contextmanager
+def _terminating() -> Iterator[None]:
+    """A block that SIGTERM ends by `Terminated`; elsewhere than in the main thread nothing changes."""
+    process = os.getpid()
+
+    def terminate(number: int, frame: object) -> None:
+        if os.getpid() != process:
+            os._exit(143)  # a process that decodes images
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import types
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +163,55 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+def foreign(name: str, module: str, message: str = "first line\nsecond") -> Exception:
+    """An exception as another library defines it."""
+    made: Exception = type(name, (Exception,), {"__module__": module})(message)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; free some space and give the same"),
+        (OSError(errno.ENOSPC, "No space left on device", "a.csv"), "a.csv: No space left on device; free"),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), "x: Permission denied"),
+        (MemoryError(), "out of memory: give a smaller batch_size"),
+        (foreign("OutOfMemoryError", "torch"), "out of memory: first line: give a smaller"),
+        (foreign("InvalidGraph", "onnxruntime.capi.onnxruntime_pybind11_state"), "onnxruntime: first line"),
+        (foreign("OperationalError", "sqlalchemy.exc", "database or disk is full"), "(the disk is full)"),
+        (zipfile.BadZipFile("File is not a zip file"), "zipfile: File is not a zip file"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "text that is not UTF-8"),
+        (RecursionError("maximum recursion depth exceeded"), "the input is nested too deeply"),
+    ],
+)
+def test_an_error_of_another_library_is_one_line(
+    verb: types.ModuleType, error: Exception, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(_: argparse.Namespace) -> None:
+        raise error
+
+    verb.run = run  # type: ignore[attr-defined]
+    assert main(["probe"]) == 2
+    text = capsys.readouterr().err
+    assert text.startswith("ofa probe: error: ")
+    assert line in text
+    assert text.count("\n") == 1
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(verb: types.ModuleType) -> None:
+    verb.run = lambda _: {}["nothing"]  # type: ignore[attr-defined]
+    with pytest.raises(KeyError):
+        main(["probe"])
+
+
+def test_sigterm_is_one_line_and_its_own_exit_code(verb: types.ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(_: argparse.Namespace) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    verb.run = run  # type: ignore[attr-defined]
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["probe"]) == 143
+    assert capsys.readouterr().err == "ofa probe: terminated; the same command goes on where it can\n"
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -1,0 +1,38 @@
+"""Errors of other libraries and of the system, as one line for a user; those of our own making keep their traceback."""
+
+from __future__ import annotations
+
+import errno
+
+LIBRARIES = ("onnxruntime", "sqlalchemy", "sqlite3", "psycopg", "PIL", "zipfile", "safetensors", "yaml")
+"""Packages whose exceptions speak of a file, a database or a device, not of a mistake in this code."""
+SHOWN = 200
+
+
+def line_of(error: BaseException) -> str | None:
+    """What to tell the user; None where the error is a mistake in this program, which a traceback helps to find."""
+    if isinstance(error, OSError):
+        return _of_system(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"out of memory{_first(error)}: give a smaller batch_size, fewer images at once, or a machine with more"
+    if isinstance(error, RecursionError):
+        return "the input is nested too deeply"
+    if isinstance(error, UnicodeError):
+        return f"text that is not UTF-8{_first(error)}"
+    package = type(error).__module__.partition(".")[0]
+    if package in LIBRARIES:
+        full = " (the disk is full)" if "full" in str(error) or "No space left" in str(error) else ""
+        return f"{package}{_first(error)}{full}"
+    return None
+
+
+def _of_system(error: OSError) -> str:
+    text = error.strerror or str(error) or type(error).__name__
+    if error.errno == errno.ENOSPC:
+        text = f"{text}; free some space and give the same command again"
+    return f"{error.filename}: {text}" if error.filename is not None else text
+
+
+def _first(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f": {lines[0][:SHOWN]}" if lines else ""
