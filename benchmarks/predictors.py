@@ -28,13 +28,13 @@ from ofa.cli.shared.options import weights_digest
 from ofa.runs.run_directory import RunDirectory
 from ofa.space.search_space import Genes, SearchSpace, load_space
 from search import load_predictor
+from search.arrays import Floats
 from search.measurements.log import MeasurementLog, sample_plan
 from search.measurements.noise import measurement_noise
+from search.predictors.kinds import KINDS
 from search.predictors.published import RESOLUTIONS
-from search.predictors.selection import FITS
 from search.predictors.storage import as_plain
 from search.predictors.validation import kendall_tau
-from search.problem.problem import Floats
 
 PUBLISHED = {"mbv3-w1.2": "ofa_mbv3_w1.2_acc_predictor.pth", "resnet50": "ofa_resnet50_acc_predictor.pth"}
 
@@ -93,9 +93,9 @@ def kinds(
     space: SearchSpace, genes: Genes, top1: Floats, sizes: Sequence[int], unseen: int, repeats: int
 ) -> dict[str, dict[str, dict[str, float]]]:
     """By kind and number fitted to: Kendall tau, mean absolute error, coverage, seconds of the fit."""
-    table: dict[str, dict[str, dict[str, float]]] = {kind: {} for kind in FITS}
+    table: dict[str, dict[str, dict[str, float]]] = {kind: {} for kind in KINDS}
     for size in sizes:
-        for kind in FITS:
+        for kind in KINDS:
             rows = [one(space, genes, top1, kind, size, unseen, seed) for seed in range(repeats)]
             table[kind][str(size)] = {key: round(float(np.mean([row[key] for row in rows])), 5) for key in rows[0]}
     return table
@@ -106,7 +106,7 @@ def one(space: SearchSpace, genes: Genes, top1: Floats, kind: str, size: int, un
     order = np.random.default_rng(seed).permutation(len(genes))
     seen, rest = order[:size], order[size:][-unseen:]
     started = time.perf_counter()
-    predictor = FITS[kind](space, genes[seen], top1[seen])
+    predictor = KINDS[kind].fit(space, genes[seen], top1[seen])
     seconds = time.perf_counter() - started
     predicted, std = predictor.top1(genes[rest]), predictor.std(genes[rest])
     error = np.abs(predicted - top1[rest])
@@ -128,7 +128,7 @@ def other_images(space: SearchSpace, genes: Genes, parts: Floats, size: int, rep
         half = parts.shape[1] // 2
         same, other = parts[:, columns[:half]].mean(axis=1), parts[:, columns[half:]].mean(axis=1)
         seen, rest = order[:size], order[size:]
-        predicted = FITS["stage-additive"](space, genes[seen], same[seen]).top1(genes[rest])
+        predicted = KINDS["stage-additive"].fit(space, genes[seen], same[seen]).top1(genes[rest])
         found.append((kendall_tau(predicted, same[rest]), kendall_tau(predicted, other[rest])))
     same_tau, other_tau = np.mean(found, axis=0)
     return {"kendall_tau_same": float(same_tau), "kendall_tau_other": float(other_tau)}

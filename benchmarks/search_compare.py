@@ -22,7 +22,7 @@ import numpy as np
 from search_exact import problem_of
 
 from search import Limit
-from search.searchers.base import find_searcher
+from search.searchers.catalogue import find_searcher
 from search.searchers.optuna_search import OptunaSearch
 
 NAMES = ("exact", "evolution", "nsga2", "optuna:TPESampler", "optuna:NSGAIISampler", "random")

@@ -29,9 +29,9 @@ from latency_tables import Costs, load_platform
 from ofa.runs.run_files import RunFiles
 from ofa.space.search_space import SearchSpace, load_space
 from search import Exact, Infeasible, Limit, Predictor, Problem, fit_ridge, load_predictor
+from search.arrays import Floats
 from search.fleet.answer import NAMES, FleetAnswer, answer
 from search.fleet.files import read_fleet
-from search.problem.problem import Floats
 
 PLATFORMS = (
     "edge-int8",

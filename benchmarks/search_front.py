@@ -22,7 +22,7 @@ from search_exact import problem_of
 
 from search import Objective, exact_front
 from search.pareto.domination import hypervolume
-from search.searchers.base import find_searcher
+from search.searchers.catalogue import find_searcher
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from latency_tables import METRICS
 from latency_tables.costs.factors import Factors
 from ofa.space.search_space import Genes, HeadSpace, SearchSpace, StageSpace, StemSpace
-from search.problem.genes import present
-from search.problem.problem import Limit, Problem
+from search.problem.limits import Limit
+from search.problem.problem import Problem
 
 Floats = npt.NDArray[np.float64]
 SCALES = {name: 1.0 for name in METRICS} | {"macs_m": 2.0, "params_m": 0.5, "energy_mj": 0.15}
@@ -58,7 +58,7 @@ class Additive:
         self.table = rng.uniform(0.2, 1.0, size=(len(self.space.genes), int(self.space.levels.max()))).cumsum(axis=1)
 
     def sums(self, genes: Genes) -> Floats:
-        values = self.table[np.arange(genes.shape[1]), genes] * present(self.space, genes)
+        values = self.table[np.arange(genes.shape[1]), genes] * self.space.rows(genes).present()
         return np.asarray(values.sum(axis=1))
 
 
@@ -76,7 +76,10 @@ class ToyCosts(Additive):
         drawn = self._drawn(metric)
         if METRICS[metric].reduce == "sum":
             return SCALES[metric] * drawn.sums(genes)
-        return np.asarray((drawn.table[np.arange(genes.shape[1]), genes] * present(self.space, genes)).max(axis=1))
+        return np.asarray((drawn.table[np.arange(genes.shape[1]), genes] * self.space.rows(genes).present()).max(axis=1))
+
+    def spread(self, metric: str, genes: Genes) -> None:
+        """Unknown."""
 
     def _drawn(self, metric: str) -> ToyCosts:
         """The same costs but for energy and weights, which rank subnets in their own way."""
@@ -114,6 +117,9 @@ class ToyAccuracy(Additive):
     def top1(self, genes: Genes) -> Floats:
         sums = self.sums(genes)
         return np.asarray(1 / (1 + np.exp(-0.4 - 1.6 * sums / self.table.max(axis=1).sum())))
+
+    def std(self, genes: Genes) -> None:
+        """Unknown."""
 
     def score(self, genes: Genes) -> Floats:
         return self.sums(genes)

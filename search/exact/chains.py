@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from search.arrays import Floats
 from search.exact.stage_tables import Chain
-from search.problem.problem import Floats
 
 Indices = npt.NDArray[np.int64]
 SLACK = 1e-9

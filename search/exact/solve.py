@@ -9,52 +9,42 @@ known. Nothing else is dropped, so the answer is optimal for the model; `scipy.o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 
 from latency_tables.costs.factors import Factors
 from latency_tables.metrics import METRICS
 from ofa.errors import UserError
 from ofa.space.search_space import Genes
+from search.arrays import Floats
 from search.exact.chains import Paths, ahead_of, good_score, merge, most
-from search.exact.stage_tables import StageAdditive, StageTables, obstacle
+from search.exact.stage_tables import StageTables, why_no_tables
 from search.pareto.front import Front, front_order
+from search.predictors.protocols import StageAdditive
 from search.problem.feasibility import feasible_seeds
-from search.problem.problem import Floats, Limit, Problem
-from search.searchers.base import Archive, SearchResult
+from search.problem.limits import Limit
+from search.problem.problem import Problem
 
 ROUNDING = 1e-9
 """Relative: sums in another order differ by less; a subnet counts as feasible only by the problem's own sums."""
 
 
-@dataclass(frozen=True)
-class Exact:
-    """Dynamic programming over stages; needs a stage-additive predictor and platforms with cost factors."""
+def most_accurate(problem: Problem, rng: np.random.Generator) -> Genes:
+    """Subnets within the limits, the most accurate first: int8[n, genes], n >= 1.
 
-    @property
-    def name(self) -> str:
-        """As in `ofa query --algorithm`."""
-        return "exact"
-
-    def search(self, problem: Problem, rng: np.random.Generator, budget: int) -> SearchResult:
-        """See `Searcher.search`; raises `UserError` too where the problem has no stage tables, saying why."""
-        archive = Archive(problem, budget)
-        _check(problem, [])
-        metrics = _summed(problem)
-        bounds = np.array([limit.bound for limit in problem.limits if (limit.metric, limit.platform) in metrics])
-        metrics = metrics or [_any_cost(problem)]
-        bounds = bounds if len(bounds) else np.array([np.inf])
-        tables = StageTables(problem, metrics)
-        genes = _solve(tables, bounds, _maxima(problem))
-        genes = genes[(problem.use(genes) <= 1).all(axis=1)]
-        if not len(genes):
-            feasible_seeds(problem, rng)  # raises, with what is attainable
-            raise AssertionError("a feasible subnet exists that the exact search has not found")
-        best = genes[np.argsort(-_score(problem, genes), kind="stable")]
-        archive.add(archive.new(best))
-        archive.add(archive.new(problem.domain.neighbours(best[:1])))  # good alternatives, where candidates are measured
-        return replace(archive.result(self.name), optimal=True)
+    Raises:
+        Infeasible: no subnet meets the limits.
+        UserError: there are no stage tables.
+    """
+    _check(why_no_tables(problem))
+    metrics = _summed(problem)
+    bounds = np.array([limit.bound for limit in problem.limits if (limit.metric, limit.platform) in metrics])
+    tables = StageTables(problem, metrics or [("macs_m", next(iter(problem.costs)))])  # among equals, the lightest
+    genes = _solve(tables, bounds if len(bounds) else np.array([np.inf]), _maxima(problem))
+    genes = genes[(problem.use(genes) <= 1).all(axis=1)]
+    if not len(genes):
+        feasible_seeds(problem, rng)  # raises, with what is attainable
+        raise AssertionError("a feasible subnet exists that the exact search has not found")
+    return genes[np.argsort(-_score(problem, genes), kind="stable")]
 
 
 def exact_front(problem: Problem, metric: str, platform: str) -> Front:
@@ -62,16 +52,10 @@ def exact_front(problem: Problem, metric: str, platform: str) -> Front:
 
     Raises:
         Infeasible: no subnet meets the limits.
-        UserError: the model or the platform has no stage tables, the cost is no sum, or another limit is given.
+        UserError: `why_no_front`.
     """
-    _check(problem, [(metric, platform)])
+    _check(why_no_front(problem, metric, platform))
     tables = StageTables(problem, [(metric, platform)])
-    if tables.factors[0].reduce is not np.add:
-        raise UserError(f"the exact front needs a cost that is a sum; {metric} is a maximum")
-    rest = [pair for pair in _summed(problem) if pair != (metric, platform)]
-    if rest:
-        other = f"a limit on {rest[0][0]} of {rest[0][1]}"
-        raise UserError(f"the exact front has one cost, {metric} on {platform}; it cannot keep to {other} too")
     bounds = [limit.bound for limit in problem.limits if (limit.metric, limit.platform) == (metric, platform)]
     genes = _solve(tables, np.array([min(bounds, default=np.inf)]), _maxima(problem))
     genes = genes[(problem.use(genes) <= 1).all(axis=1)]
@@ -84,28 +68,20 @@ def exact_front(problem: Problem, metric: str, platform: str) -> Front:
     )
 
 
-def exact_obstacle(problem: Problem) -> str | None:
-    """Why `Exact` cannot solve a problem; None when it can."""
-    return obstacle(problem, [(limit.metric, limit.platform) for limit in problem.limits] or [_any_cost(problem)])
-
-
-def _any_cost(problem: Problem) -> tuple[str, str]:
-    """Something to be frugal with among equals where nothing is limited."""
-    return "macs_m", next(iter(problem.costs))
-
-
-def front_obstacle(problem: Problem, metric: str, platform: str) -> str | None:
+def why_no_front(problem: Problem, metric: str, platform: str) -> str | None:
     """Why `exact_front` cannot give a front; None when it can."""
-    reason = obstacle(problem, [(metric, platform)]) or exact_obstacle(problem)
-    if reason is None and problem.costs[platform].factors(metric).reduce is not np.add:  # type: ignore[attr-defined]
-        return f"{METRICS[metric].label.lower()} is a maximum, not a sum"
-    return reason
+    if METRICS[metric].reduce != "sum":
+        return f"the exact front needs a cost that is a sum; {metric} is a maximum"
+    others = [pair for pair in _summed(problem) if pair != (metric, platform)]
+    if others:
+        other = f"a limit on {others[0][0]} of {others[0][1]}"
+        return f"the exact front has one cost, {metric} on {platform}; it cannot keep to {other} too"
+    return why_no_tables(problem)
 
 
-def _check(problem: Problem, metrics: list[tuple[str, str]]) -> None:
-    reason = obstacle(problem, metrics) or exact_obstacle(problem)
+def _check(reason: str | None) -> None:
     if reason:
-        raise UserError(f"the exact search cannot solve this: {reason}; use evolution")
+        raise UserError(f"the exact search cannot solve this: {reason}")
 
 
 def _score(problem: Problem, genes: Genes) -> Floats:
@@ -113,21 +89,18 @@ def _score(problem: Problem, genes: Genes) -> Floats:
     return problem.predictor.score(genes)
 
 
-def _is_sum(problem: Problem, limit: Limit) -> bool:
-    factors = getattr(problem.costs[limit.platform], "factors", None)
-    return factors is None or factors(limit.metric).reduce is np.add
+def _is_sum(limit: Limit) -> bool:
+    return METRICS[limit.metric].reduce == "sum"
 
 
 def _summed(problem: Problem) -> list[tuple[str, str]]:
-    return [(limit.metric, limit.platform) for limit in problem.limits if _is_sum(problem, limit)]
+    return [(limit.metric, limit.platform) for limit in problem.limits if _is_sum(limit)]
 
 
 def _maxima(problem: Problem) -> list[tuple[Factors, float]]:
     """Limits on maxima over the blocks: each block must keep to them, so they are no cost to carry."""
     return [
-        (problem.costs[limit.platform].factors(limit.metric), limit.bound)  # type: ignore[attr-defined]
-        for limit in problem.limits
-        if not _is_sum(problem, limit)
+        (problem.costs[limit.platform].factors(limit.metric), limit.bound) for limit in problem.limits if not _is_sum(limit)
     ]
 
 

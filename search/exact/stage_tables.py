@@ -11,29 +11,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from latency_tables.costs.factors import Factors
-from latency_tables.metrics import METRICS
 from ofa.space.search_space import Genes
-from search.problem.problem import Floats, Problem
+from search.arrays import Floats
+from search.predictors.protocols import StageAdditive
+from search.problem.problem import Problem
 
 MOST_OPTIONS = 100_000
 """Of one stage; beyond, tables are no longer small."""
-
-
-@runtime_checkable
-class StageAdditive(Protocol):
-    """A predictor whose `score` is a sum of terms that each depend on one stage and the resolution."""
-
-    def score(self, genes: Genes) -> Floats:
-        """Increases with top-1, float64[n]."""
-
-    def stage_scores(self, genes: Genes, base: Genes) -> Floats:
-        """`score(genes) - score(base)` at every resolution of the space, float64[resolutions, n]."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +37,10 @@ class Chain:
     """Of each: whether the pair of widths and the option may be chosen, bool [widths before, widths, options]."""
 
 
-def obstacle(problem: Problem, metrics: list[tuple[str, str]]) -> str | None:
-    """Why a problem cannot be solved exactly with costs (metric, platform); None when it can."""
+def why_no_tables(problem: Problem) -> str | None:
+    """Why a problem has no stage tables, and so no exact answer; None when it has them."""
     if not isinstance(problem.predictor, StageAdditive):
         return "the predictor is not stage-additive"
-    for metric, platform in metrics:
-        factors = getattr(problem.costs[platform], "factors", None)
-        if factors is None or not isinstance(factors(metric), Factors):
-            return f"{METRICS[metric].label.lower()} on {platform} has no cost factors"
     for s, stage in enumerate(problem.space.stages):
         per_block = prod(len(stage.choices(name)) for name in stage.block_genes)
         count = prod(len(stage.choices(name)) for name in stage.shared_genes) * sum(
@@ -70,7 +55,7 @@ class StageTables:
     """The tables of a problem.
 
     Args:
-        problem: one for which `obstacle` is None.
+        problem: one for which `why_no_tables` is None.
         metrics: (metric, platform) of the costs to tabulate.
     """
 
@@ -78,12 +63,8 @@ class StageTables:
         self.problem = problem
         self.space = problem.space
         self.domain = problem.domain
-        self.factors = [self._factors(metric, platform) for metric, platform in metrics]
+        self.factors = [problem.costs[platform].factors(metric) for metric, platform in metrics]
         self.resolutions = self.domain.table[0, : self.domain.counts[0]].tolist()
-
-    def _factors(self, metric: str, platform: str) -> Factors:
-        factors: Factors = self.problem.costs[platform].factors(metric)  # type: ignore[attr-defined]
-        return factors
 
     def _levels(self, gene: int) -> list[int]:
         return [int(level) for level in self.domain.table[gene, : self.domain.counts[gene]]]

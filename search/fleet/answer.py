@@ -9,9 +9,9 @@ import numpy as np
 
 from latency_tables.metrics import METRICS
 from ofa.space.search_space import Genes
+from search.arrays import Floats, Indices
 from search.fleet.surface import Surface, find_surface
-from search.pareto.domination import Indices
-from search.problem.problem import Floats, Problem
+from search.problem.problem import Problem
 
 NAMES = tuple(METRICS)
 """The columns of every matrix of bounds and costs here."""

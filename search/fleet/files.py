@@ -19,8 +19,8 @@ from ofa.errors import UserError
 from ofa.files.atomic import atomic_write
 from ofa.files.csv_table import read_table, safe_cell
 from ofa.space.search_space import SearchSpace
+from search.arrays import Floats
 from search.fleet.answer import NAMES, Fleet, FleetAnswer
-from search.problem.problem import Floats
 
 REQUIRED = ("platform",)
 OPTIONAL = ("device", *NAMES, "confidence")

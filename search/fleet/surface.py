@@ -14,13 +14,14 @@ from functools import partial
 import numpy as np
 
 from ofa.space.search_space import Genes
-from search.exact.stage_tables import Chain, StageTables, obstacle
-from search.pareto.domination import Indices
+from search.arrays import Floats, Indices
+from search.exact.stage_tables import Chain, StageTables, why_no_tables
 from search.pareto.nondominated import unbeaten
 from search.problem.feasibility import descend
-from search.problem.genes import distinct
-from search.problem.problem import Floats, Objective, Problem
-from search.searchers.base import find_searcher
+from search.problem.objectives import Objective
+from search.problem.problem import Problem
+from search.rows import distinct
+from search.searchers.catalogue import find_searcher
 
 MOST_POINTS = {1: 1_000_000, 2: 150_000}
 """By the number of costs: a surface that grows beyond at one resolution is not computed, but searched."""
@@ -104,7 +105,7 @@ def exact_surface(problem: Problem, pairs: tuple[tuple[str, str], ...]) -> Surfa
         problem: its space, predictor, costs and part are used.
         pairs: the costs: (metric, platform).
     """
-    reason = obstacle(problem, list(pairs))
+    reason = why_no_tables(problem)
     if reason:
         return reason
     tables = StageTables(problem, list(pairs))

@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from latency_tables import Costs
 from ofa.space.search_space import Genes, SearchSpace
-from search.exact.solve import exact_front, front_obstacle
-from search.pareto.front import Front, Indices, evolved_front, front_order, hypervolume, spread
-from search.predictors.storage import Predictor
-from search.problem.problem import Costs, Floats, Problem
+from search.arrays import Floats, Indices
+from search.fronts.find import FRONT_BUDGET, predicted_front
+from search.pareto.front import front_order, hypervolume, spread
+from search.predictors.protocols import Predictor
+from search.problem.problem import Problem
 
 DEFAULT_POINTS = 11
-BUDGET = 30_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,17 +106,6 @@ class Survey:
         return front_order(self.measured_cost, self.measured_top1)
 
 
-def predicted_front(problem: Problem, metric: str, platform: str, rng: np.random.Generator, budget: int = BUDGET) -> Front:
-    """Exactly where predictor and costs allow it, else by evolution with `budget` predictions.
-
-    Raises:
-        UserError: the platform does not know the metric.
-    """
-    if front_obstacle(problem, metric, platform) is None:
-        return exact_front(problem, metric, platform)
-    return evolved_front(problem, metric, platform, rng, budget)
-
-
 def survey(
     space: SearchSpace,
     predictor: Predictor,
@@ -124,7 +114,7 @@ def survey(
     platform: str,
     samples: int,
     rng: np.random.Generator,
-    budget: int = BUDGET,
+    budget: int = FRONT_BUDGET,
     part: SearchSpace | None = None,
 ) -> Survey:
     """Predict a cloud of random subnets and find the front: exactly where predictor and costs allow it, else by evolution.
@@ -158,7 +148,6 @@ def survey(
 
 
 def _p90(costs: Costs, metric: str, genes: Genes) -> Floats | None:
-    """Where costs know how sure they are."""
-    spread_of = getattr(costs, "spread", None)
-    known = None if spread_of is None else spread_of(metric, genes)
-    return None if known is None or np.array_equal(*known) else np.asarray(known[1])
+    """What 9 of 10 measurements are expected to stay below, where costs know how sure they are."""
+    known = costs.spread(metric, genes)
+    return None if known is None or np.array_equal(*known) else known[1]

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from latency_tables import Costs
 from latency_tables.metrics import METRICS
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, SearchSpace
-from search.fronts.survey import predicted_front
+from search.arrays import Floats
+from search.fronts.find import predicted_front
 from search.pareto.front import front_order, hypervolume, spread
 from search.predictors.selection import Selection
-from search.problem.problem import Costs, Floats, Problem
+from search.problem.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True)

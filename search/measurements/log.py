@@ -19,8 +19,8 @@ from ofa.errors import UserError
 from ofa.files.atomic import append_line, drop_half_a_line
 from ofa.files.vouched import read_vouched_line, vouched_line
 from ofa.space.search_space import Genes, SearchSpace
-from search.problem.genes import Domain
-from search.problem.problem import Floats
+from search.arrays import Floats
+from search.problem.domain import Domain
 
 Measure = Callable[[Genes], npt.NDArray[np.bool_]]
 Spread = Callable[[Measure, Genes], Iterable[npt.NDArray[np.bool_]]]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ofa.errors import UserError
+from search.arrays import Floats
 from search.predictors.validation import kendall_tau
-from search.problem.problem import Floats
 
 DRAWS = 50
 

@@ -1,17 +1,14 @@
-"""Pareto fronts of accuracy (up) against one cost (down): finding, measuring their size, thinning."""
+"""Pareto fronts of accuracy (up) against one cost (down): which points are on one, its size, thinning it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from ofa.space.search_space import Genes
+from search.arrays import Floats, Indices, Mask
 from search.pareto import domination
-from search.pareto.domination import Indices as Indices
-from search.pareto.domination import Mask
-from search.problem.problem import Floats, Objective, Problem
-from search.searchers.nsga2 import Nsga2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,23 +48,3 @@ def spread(cost: Floats, top1: Floats, k: int) -> Indices:
     steps = [np.diff(values) / max(np.ptp(values), 1e-12) for values in (np.log(np.maximum(cost, 1e-12)), top1)]
     along = np.concatenate([[0.0], np.cumsum(np.hypot(*steps))])
     return np.unique(np.abs(along[:, None] - np.linspace(0, along[-1], k)).argmin(axis=0))
-
-
-def evolved_front(problem: Problem, metric: str, platform: str, rng: np.random.Generator, budget: int) -> Front:
-    """The front of predicted accuracy against `metric` on `platform` within the problem's limits, by NSGA-II.
-
-    Raises:
-        Infeasible: no subnet meets the limits.
-        UserError: the platform does not know the metric.
-    """
-    result = Nsga2().search(replace(problem, objectives=[Objective(), Objective(metric, platform)]), rng, budget)
-    cost = result.values[:, 1]
-    front = front_order(cost, result.top1)
-    return Front(
-        metric=metric,
-        platform=platform,
-        genes=result.genes[front],
-        cost=cost[front],
-        top1=result.top1[front],
-        evaluations=result.evaluations,
-    )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.pareto.domination import Indices, Mask
-from search.problem.problem import Floats
+from search.arrays import Floats, Indices, Mask
 
 BLOCK = 512
 FEW = 20_000

@@ -12,9 +12,9 @@ import numpy as np
 from latency_tables.metrics import METRICS
 from ofa.errors import UserError
 from ofa.files.atomic import atomic_write
+from search.arrays import Floats
 from search.fronts.survey import Survey
 from search.plots.overlay import Overlay
-from search.problem.problem import Floats
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

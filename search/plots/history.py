@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ofa.errors import UserError
+from search.evaluations.log import LoggedSearch
 from search.plots.front import COLOURS, bare_axes, plain
-from search.searchers.log import LoggedSearch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ import numpy as np
 from latency_tables.metrics import METRICS
 from ofa.errors import UserError
 from ofa.files.csv_table import read_table
-from search.problem.problem import Floats
+from search.arrays import Floats
 
 REQUIRED = ("name", "top1")
 

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, SearchSpace
-from search.problem.genes import present
 
 FEATURE_SETS = ("choices", "choices+stages")
 
@@ -38,7 +37,7 @@ class FeatureMap:
 
     def __call__(self, genes: Genes) -> npt.NDArray[np.float64]:
         """int8[n, genes] to float64[n, features]."""
-        used = present(self.space, genes)
+        used = self.space.rows(genes).present()
         choices = self.choices(genes, used)
         if self.kind == "choices":
             return np.asarray(choices, dtype=np.float64)

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.space.search_space import Genes, SearchSpace
+from search.arrays import Floats
 from search.predictors.features import FeatureMap, standard
 from search.predictors.regression import check_samples, expit, logit, top1_std
 from search.predictors.ridge import RidgePredictor, fit_ridge
-from search.problem.problem import Floats
 
 Weights = npt.NDArray[np.float32]
 

@@ -20,8 +20,7 @@ import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, SearchSpace, load_space
-from search.problem.genes import present
-from search.problem.problem import Floats
+from search.arrays import Floats
 
 Layers = tuple[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]], ...]
 HIDDEN = 400
@@ -86,7 +85,7 @@ class PublishedPredictor:
                 f"the published predictor does not know resolution {unknown[0]}; known are {list(self.resolutions)}: "
                 "search in space.restrict(resolutions=...)"
             )
-        used = np.where(present(self.space, genes), genes, -2)  # an absent block is no choice of any input
+        used = np.where(self.space.rows(genes).present(), genes, -2)  # an absent block is no choice of any input
         on = used.take(self.gene, axis=1) == self.level
         return np.asarray(on, dtype=np.float32)
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.space.search_space import Genes
-from search.problem.problem import Floats
+from search.arrays import Floats
 
 PENALTIES = tuple(float(value) for value in np.logspace(-2, 3, 21))
 FEWEST = 8

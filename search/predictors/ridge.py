@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.space.search_space import Genes, SearchSpace
+from search.arrays import Floats
 from search.predictors.features import FEATURE_SETS, FeatureMap, standard
 from search.predictors.regression import check_samples, expit, linear_score, logit, solve, top1_std, with_intercept
-from search.problem.problem import Floats
 
 
 @dataclass(frozen=True, kw_only=True)

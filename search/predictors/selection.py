@@ -1,8 +1,8 @@
-"""Every kind of predictor, and which one to use: the one that ranks held-out subnets best."""
+"""Chooses among kinds of predictor: the one that ranks held-out subnets best."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,20 +10,11 @@ import numpy as np
 
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, SearchSpace
-from search.exact.stage_tables import StageAdditive
-from search.predictors.mlp import fit_mlp
-from search.predictors.ridge import fit_ridge
-from search.predictors.stage_additive import fit_stage_additive
-from search.predictors.storage import FittedPredictor
+from search.arrays import Floats
+from search.predictors.kinds import KINDS, FittedPredictor
+from search.predictors.protocols import StageAdditive
 from search.predictors.validation import Report, cross_validate
-from search.problem.problem import Floats
 
-FITS: dict[str, Callable[[SearchSpace, Genes, Floats], FittedPredictor]] = {
-    "ridge": fit_ridge,
-    "stage-additive": fit_stage_additive,
-    "mlp": fit_mlp,
-}
-"""From a space, measured genes and their top-1 to a predictor; the kinds that each win somewhere (`docs/search.md`)."""
 AUTO = "auto"
 EXACTNESS = 0.01
 """Kendall tau that a kind must be ahead by if searching it is not exact (`search.exact.solve`)."""
@@ -55,9 +46,9 @@ class Selection:
 
 def kinds_of(name: str) -> tuple[str, ...]:
     """The kinds that a name stands for; raises `UserError` for an unknown one."""
-    if name != AUTO and name not in FITS:
-        raise UserError(f"kind is {name!r}; available are {AUTO}, {', '.join(FITS)}")
-    return tuple(FITS) if name == AUTO else (name,)
+    if name != AUTO and name not in KINDS:
+        raise UserError(f"kind is {name!r}; available are {AUTO}, {', '.join(KINDS)}")
+    return tuple(KINDS) if name == AUTO else (name,)
 
 
 def select(
@@ -69,7 +60,7 @@ def select(
         space: the space of the genes.
         genes: measured subnets, int8[n, genes].
         top1: of each, float64[n].
-        kinds: out of `FITS`.
+        kinds: out of `KINDS`.
         seed: draws the folds.
         scored: as `cross_validate`'s.
 
@@ -77,10 +68,10 @@ def select(
         UserError: too few subnets, or accuracies that are none.
     """
     reports = {
-        kind: cross_validate(partial(FITS[kind], space), genes, top1, np.random.default_rng(seed), FOLDS, scored)
+        kind: cross_validate(partial(KINDS[kind].fit, space), genes, top1, np.random.default_rng(seed), FOLDS, scored)
         for kind in kinds
     }
-    fitted = {kind: FITS[kind](space, genes, top1) for kind in kinds}
+    fitted = {kind: KINDS[kind].fit(space, genes, top1) for kind in kinds}
     tau = {kind: report.kendall_tau for kind, report in reports.items()}
     handicap = {kind: 0.0 if isinstance(model, StageAdditive) else EXACTNESS for kind, model in fitted.items()}
     best = max(kinds, key=lambda kind: tau[kind] - handicap[kind])

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, SearchSpace
+from search.arrays import Floats
 from search.predictors.features import FeatureMap, standard
 from search.predictors.regression import (
     CHUNK,
@@ -30,8 +31,7 @@ from search.predictors.regression import (
     top1_std,
     with_intercept,
 )
-from search.problem.genes import keys, present
-from search.problem.problem import Floats
+from search.rows import keys
 
 Indicators = npt.NDArray[np.float32]
 
@@ -96,7 +96,7 @@ class StageKernel:
         return np.asarray(total)
 
     def _inputs(self, genes: Genes, used: npt.NDArray[np.int64]) -> Indicators:
-        return np.asarray(self._features.choices(genes, present(self.space, genes), used), dtype=np.float32)
+        return np.asarray(self._features.choices(genes, self.space.rows(genes).present(), used), dtype=np.float32)
 
 
 def _differences(a: Indicators, b: Indicators) -> npt.NDArray[np.int64]:

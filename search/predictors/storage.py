@@ -1,4 +1,4 @@
-"""Accuracy predictors: what they offer, and how they are stored and loaded.
+"""Stores and loads accuracy predictors.
 
 A predictor is two files: `predictor.npz` with its arrays and `predictor.json` with everything else: its kind, the space's
 fingerprint, the cross-validation report, and what was measured.
@@ -11,61 +11,19 @@ import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.files.atomic import atomic_write, sha256
 from ofa.files.vouched import read_vouched_json, write_vouched_json
-from ofa.space.search_space import Genes, SearchSpace
-from search.predictors.mlp import MLPPredictor
-from search.predictors.ridge import RidgePredictor
-from search.predictors.stage_additive import StageAdditivePredictor
-from search.problem.problem import Floats
+from ofa.space.search_space import SearchSpace
+from search.predictors.kinds import KINDS, FittedPredictor
+from search.predictors.protocols import Predictor
+from search.predictors.published import load_published
 
 FORMAT = 2
-KINDS: tuple[type[RidgePredictor | StageAdditivePredictor | MLPPredictor], ...] = (
-    RidgePredictor,
-    StageAdditivePredictor,
-    MLPPredictor,
-)
-
-
-class Predictor(Protocol):
-    """Genes to accuracy, with its uncertainty."""
-
-    def top1(self, genes: Genes) -> Floats:
-        """Predicted top-1 of int8[n, genes], float64[n] in [0, 1]."""
-
-    def std(self, genes: Genes) -> Floats | None:
-        """Its standard deviation, float64[n]; None where a predictor does not know."""
-
-
-class FittedPredictor(Predictor, Protocol):
-    """One that was fitted here, and can be stored."""
-
-    @property
-    def kind(self) -> str:
-        """One of the names in `search.predictors.selection`."""
-
-    @property
-    def space(self) -> SearchSpace:
-        """The space of the genes."""
-
-    @property
-    def samples(self) -> int:
-        """Subnets fitted."""
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What is stored as arrays."""
-
-    def facts(self) -> dict[str, Any]:
-        """What is stored as JSON."""
-
-    def describe(self) -> str:
-        """What the fit chose, for people."""
 
 
 def save_predictor(folder: str | Path, predictor: FittedPredictor, facts: Mapping[str, Any]) -> None:
@@ -111,8 +69,6 @@ def load_predictor(path: str | Path, space: SearchSpace) -> Predictor:
     """
     path = Path(path)
     if path.suffix == ".pth":
-        from search.predictors.published import load_published
-
         return load_published(path, space)
     file = predictor_file(path)
     document = read_vouched_json(file, "fit the predictor again")
@@ -139,15 +95,14 @@ def _read(file: Path, document: dict[str, Any], space: SearchSpace) -> Predictor
     arrays_file = file.with_name(Path(str(document.get("arrays", "predictor.npz"))).name)
     if document.get("arrays_sha256") != sha256(arrays_file):
         raise UserError(f"{arrays_file}: its digest is not the one in {file.name}; fit the predictor again")
-    kind = next((kind for kind in KINDS if kind.kind == document.get("kind")), None)
+    kind = KINDS.get(str(document.get("kind")))
     if kind is None:
-        known = ", ".join(kind.kind for kind in KINDS)
-        raise UserError(f"{file}: kind is {document.get('kind')!r}; known are {known}")
+        raise UserError(f"{file}: kind is {document.get('kind')!r}; known are {', '.join(KINDS)}")
     with np.load(arrays_file, allow_pickle=False) as data:
         arrays = {name: np.asarray(data[name]) for name in data}
     try:
         fitted = document if document["format"] == 1 else {"samples": document["samples"], **document["fitted"]}
-        predictor = kind.restore(space, arrays, fitted)
+        predictor = kind.predictor.restore(space, arrays, fitted)
         predictor.top1(space.encode(space.largest()))
     except KeyError as error:
         raise UserError(f"{file}: {error} is missing in it or in {arrays_file.name}") from None

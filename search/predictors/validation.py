@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from ofa.errors import UserError
 from ofa.space.search_space import Genes
-from search.problem.problem import Floats
-
-
-class Fitted(Protocol):
-    """What a fit returns, as far as validation is concerned."""
-
-    def top1(self, genes: Genes) -> Floats:
-        """Predicted top-1, float64[n]."""
-
-    def std(self, genes: Genes) -> Floats | None:
-        """Its standard deviation, float64[n]."""
+from search.arrays import Floats
+from search.predictors.protocols import Predictor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +48,7 @@ class Report:
 
 
 def cross_validate(
-    fit: Callable[[Genes, Floats], Fitted],
+    fit: Callable[[Genes, Floats], Predictor],
     genes: Genes,
     top1: Floats,
     rng: np.random.Generator,

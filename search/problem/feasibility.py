@@ -8,8 +8,10 @@ import numpy as np
 
 from latency_tables.metrics import METRICS, limit_number, number
 from ofa.space.search_space import Genes
-from search.problem.genes import distinct
-from search.problem.problem import Floats, Infeasible, Limit, Problem
+from search.arrays import Floats
+from search.problem.limits import Infeasible, Limit
+from search.problem.problem import Problem
+from search.rows import distinct
 
 STARTS = 16
 STEPS = 200

@@ -2,92 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from latency_tables.metrics import METRICS, number
+from latency_tables import Costs
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, SearchSpace
-from search.problem.genes import Domain
-
-if TYPE_CHECKING:
-    from search.searchers.log import SearchLog
-
-Floats = npt.NDArray[np.float64]
-ACCURACY = "top1"
-
-
-class Costs(Protocol):
-    """What subnets cost on a platform, float64[n] of int8[n, genes]. `latency_tables` has the real ones."""
-
-    def of(self, metric: str, genes: Genes) -> Floats:
-        """One metric of `latency_tables.METRICS`."""
-
-
-class AccuracyModel(Protocol):
-    """The part of a predictor that a search needs."""
-
-    def top1(self, genes: Genes) -> Floats:
-        """Top-1 accuracy, float64[n] in [0, 1]."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """An upper bound: `metric` on `platform` must be at most `bound`."""
-
-    metric: str
-    bound: float
-    platform: str
-
-    def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise UserError(f"limit on {self.metric!r}; known metrics are {', '.join(METRICS)}")
-        if not (math.isfinite(self.bound) and self.bound > 0):
-            raise UserError(f"limit {self.metric} is {self.bound:g}; must be a positive number")
-
-    def __str__(self) -> str:
-        metric = METRICS[self.metric]
-        place = f" on {self.platform}" if metric.on_platform else ""
-        return f"{metric.label.lower()} of at most {number(self.bound)} {metric.unit}{place}"
-
-
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """Something to make as good as possible: `top1` is to be high, every cost (on a platform) low."""
-
-    metric: str = ACCURACY
-    platform: str = ""
-    """Whose cost; empty for accuracy."""
-
-    def __post_init__(self) -> None:
-        if self.metric != ACCURACY and self.metric not in METRICS:
-            raise UserError(f"objective {self.metric!r}; known are {ACCURACY}, {', '.join(METRICS)}")
-        if (self.metric == ACCURACY) != (self.platform == ""):
-            wanted = "accuracy is the same on all" if self.platform else "name one of the problem's"
-            raise UserError(f"objective {self.metric}: platform is {self.platform!r}; {wanted}")
-
-    def __str__(self) -> str:
-        if self.metric == ACCURACY:
-            return "accuracy"
-        metric = METRICS[self.metric]
-        return f"{metric.label.lower()} on {self.platform}" if metric.on_platform else metric.label.lower()
-
-
-class Infeasible(UserError):  # noqa: N818 - a finding, not a failure of the program
-    """No subnet meets the limits; the message names the cheapest attainable value of each violated one.
-
-    `attainable` maps each violated limit to that value (to the closest subnet's value where every limit can be met alone).
-    It is empty where only `Problem.min_top1` is out of reach; the message then has the highest accuracy found.
-    """
-
-    def __init__(self, message: str, attainable: Mapping[Limit, float]) -> None:
-        super().__init__(message)
-        self.attainable = dict(attainable)
+from search.arrays import Floats
+from search.predictors.protocols import Predictor
+from search.problem.domain import Domain
+from search.problem.limits import Limit
+from search.problem.objectives import ACCURACY, Objective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +22,7 @@ class Problem:
     """The question a searcher answers."""
 
     space: SearchSpace
-    predictor: AccuracyModel
+    predictor: Predictor
     costs: Mapping[str, Costs]
     """Costs by the platform's name."""
     limits: Sequence[Limit] = ()
@@ -110,8 +37,6 @@ class Problem:
     """The confidence that `costs` are given at (`platform.costs(space, confidence=0.9)`), for messages."""
     source: str = ""
     """What accuracies come from (a digest of the predictor): a log or a study never mixes two sources."""
-    log: SearchLog | None = field(default=None, compare=False)
-    """Where evaluations are written, and read from when a search is resumed."""
     domain: Domain = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

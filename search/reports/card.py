@@ -9,7 +9,7 @@ from typing import Any
 from latency_tables import METRICS, Costs, Platform
 from ofa.errors import UserError
 from ofa.space.search_space import Genes
-from search.problem.problem import Limit
+from search.problem.limits import Limit
 
 
 @dataclass(frozen=True, kw_only=True)

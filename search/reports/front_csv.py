@@ -11,8 +11,8 @@ import numpy as np
 
 from ofa.files.atomic import atomic_write
 from ofa.space.search_space import Genes
+from search.arrays import Floats
 from search.fronts.survey import Survey
-from search.problem.problem import Floats
 
 COLUMNS = (
     "predicted_top1",

@@ -1,7 +1,8 @@
-"""Objectives beyond accuracy alone, answered from the complete front of accuracy against one cost.
+"""Exact search: what can be computed for the predictor, and not only searched for.
 
-The front holds the answer to three questions: the front itself (accuracy and the cost as objectives), the cheapest subnet of
-at least some accuracy (the cost as the objective, `Problem.min_top1`), and the cheapest subnet of all.
+The most accurate subnet within any limits is computed directly. The complete front of accuracy against one cost holds the
+answer to three more questions: the front itself (accuracy and the cost as objectives), the cheapest subnet of at least some
+accuracy (the cost as the objective, `Problem.min_top1`), and the cheapest subnet of all.
 """
 
 from __future__ import annotations
@@ -10,54 +11,65 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from latency_tables.metrics import METRICS
 from ofa.errors import UserError
-from search.exact.solve import exact_front, front_obstacle
-from search.problem.problem import ACCURACY, Objective, Problem
-from search.searchers.base import Archive, SearchResult
+from ofa.space.search_space import Genes
+from search.evaluations.archive import Archive
+from search.evaluations.log import SearchLog
+from search.evaluations.result import SearchResult
+from search.exact.solve import exact_front, most_accurate, why_no_front
+from search.exact.stage_tables import why_no_tables
+from search.problem.objectives import ACCURACY, Objective
+from search.problem.problem import Problem
 
 
-def objectives_obstacle(problem: Problem) -> str | None:
-    """Why `ExactObjectives` cannot solve a problem; None when it can."""
+def why_not_exact(problem: Problem) -> str | None:
+    """Why `Exact` cannot solve a problem; None when it can."""
+    if problem.accuracy_only:
+        return why_no_tables(problem)
     costs = _costs(problem)
     if len(costs) != 1:
         return f"the front has {len(costs)} costs; the exact one has 1"
-    pair = (costs[0].metric, costs[0].platform)
-    limits = [limit for limit in problem.limits if METRICS[limit.metric].reduce == "sum"]
-    other = [limit for limit in limits if (limit.metric, limit.platform) != pair]
-    if other:
-        return f"the exact front cannot keep to a limit on {other[0].metric} too"
-    return front_obstacle(problem, *pair)
+    return why_no_front(problem, costs[0].metric, costs[0].platform)
 
 
 @dataclass(frozen=True)
-class ExactObjectives:
-    """The front of accuracy and one summed cost, or the cheapest subnet that is accurate enough; proven."""
+class Exact:
+    """Dynamic programming over stages; needs a predictor that is stage-additive, and no more than one cost as objective."""
 
     @property
     def name(self) -> str:
         """As in `ofa query --algorithm`."""
         return "exact"
 
-    def search(self, problem: Problem, rng: np.random.Generator, budget: int) -> SearchResult:
-        """See `Searcher.search`; raises `UserError` too where the front cannot be computed, saying why.
+    def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:
+        """See `Searcher.search`; raises `UserError` too where the answer cannot be computed, saying why.
 
         Of a front longer than the budget, evenly spread points are returned, the ends among them.
         """
-        archive = Archive(problem, budget, any_objective=True)
-        reason = objectives_obstacle(problem)
-        if reason:
-            raise UserError(f"the exact search cannot solve this: {reason}; use nsga2")
-        objective = _costs(problem)[0]
-        front = exact_front(replace(problem, objectives=[Objective()]), objective.metric, objective.platform)
-        order = np.arange(len(front.genes))
-        if len(problem.objectives) == 1:
-            enough = front.top1 >= (problem.min_top1 or 0.0)
-            order = np.concatenate([order[enough], order[~enough][::-1]])
-        elif len(order) > budget:
-            order = np.unique(np.linspace(0, len(order) - 1, budget).round().astype(np.int64))
-        archive.add(archive.new(front.genes[order]))
+        archive = Archive(problem, budget, log, any_objective=True)
+        if reason := why_not_exact(problem):
+            other = "evolution" if problem.accuracy_only else "nsga2"
+            raise UserError(f"the exact search cannot solve this: {reason}; use {other}")
+        if problem.accuracy_only:
+            best = most_accurate(problem, rng)
+            archive.add(archive.new(best))
+            archive.add(archive.new(problem.domain.neighbours(best[:1])))  # alternatives, where candidates are measured
+        else:
+            archive.add(archive.new(_from_front(problem, budget)))
         return replace(archive.result(self.name), optimal=True)
+
+
+def _from_front(problem: Problem, budget: int) -> Genes:
+    """The front's points that answer a problem whose objectives have one cost, the best first; of a front, `budget`."""
+    objective = _costs(problem)[0]
+    front = exact_front(replace(problem, objectives=[Objective()]), objective.metric, objective.platform)
+    order = np.arange(len(front.genes))
+    if len(problem.objectives) == 1:
+        enough = front.top1 >= (problem.min_top1 or 0.0)
+        order = np.concatenate([order[enough], order[~enough][::-1]])
+    elif len(order) > budget:
+        order = np.unique(np.linspace(0, len(order) - 1, budget).round().astype(np.int64))
+    return front.genes[order]
 
 
 def _costs(problem: Problem) -> list[Objective]:

@@ -15,10 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.space.search_space import Genes
-from search.pareto.domination import Floats, crowding, ranks
+from search.arrays import Floats
+from search.evaluations.archive import Archive
+from search.evaluations.log import SearchLog
+from search.evaluations.result import SearchResult
+from search.pareto.domination import crowding, ranks
 from search.problem.feasibility import feasible_seeds
 from search.problem.problem import Problem
-from search.searchers.base import Archive, SearchResult
 
 Indices = npt.NDArray[np.int64]
 
@@ -41,9 +44,9 @@ class Nsga2:
         """As in `ofa query --algorithm`."""
         return "nsga2"
 
-    def search(self, problem: Problem, rng: np.random.Generator, budget: int) -> SearchResult:
+    def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:
         """See `Searcher.search`."""
-        archive = Archive(problem, budget, any_objective=True)
+        archive = Archive(problem, budget, log, any_objective=True)
         size = int(np.clip(budget // 20, 8, self.population))
         genes = archive.new(self._first(problem, size, rng))[:size]
         top1 = archive.add(genes)

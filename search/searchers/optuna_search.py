@@ -29,10 +29,13 @@ import numpy as np
 
 from ofa.errors import UserError
 from ofa.space.search_space import Genes
+from search.arrays import Floats
+from search.evaluations.archive import Archive
+from search.evaluations.log import SearchLog, difference, question
+from search.evaluations.result import SearchResult
 from search.problem.feasibility import feasible_seeds
-from search.problem.problem import ACCURACY, Floats, Problem
-from search.searchers.base import Archive, SearchResult
-from search.searchers.log import difference, question
+from search.problem.objectives import ACCURACY
+from search.problem.problem import Problem
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -72,14 +75,14 @@ class OptunaSearch:
         """As in `ofa query --algorithm`."""
         return "optuna"
 
-    def search(self, problem: Problem, rng: np.random.Generator, budget: int) -> SearchResult:
+    def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:
         """See `Searcher.search`. A study in a storage is continued until it has `budget` evaluations, whoever made them.
 
         Raises:
             Infeasible: no subnet meets the limits.
             UserError: unknown sampler, a storage that cannot be opened, or a study of another problem.
         """
-        archive = Archive(problem, budget, any_objective=True)
+        archive = Archive(problem, budget, log, any_objective=True)
         seeds = feasible_seeds(problem, rng)
         with _quiet():
             trials = _Trials(problem, archive, *self._open(problem, rng))

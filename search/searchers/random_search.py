@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from search.evaluations.archive import Archive
+from search.evaluations.log import SearchLog
+from search.evaluations.result import SearchResult
 from search.problem.feasibility import feasible_seeds
 from search.problem.problem import Problem
-from search.searchers.base import Archive, SearchResult
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,9 @@ class RandomSearch:
         """As in `ofa query --algorithm`."""
         return "random"
 
-    def search(self, problem: Problem, rng: np.random.Generator, budget: int) -> SearchResult:
+    def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:
         """See `Searcher.search`."""
-        archive = Archive(problem, budget, any_objective=True)
+        archive = Archive(problem, budget, log, any_objective=True)
         draw = feasible_seeds(problem, rng)[:1]  # so that there is an answer whenever one exists
         drawn = 0
         while archive.left > 0 and drawn < budget * self.draws_per_evaluation and archive.evaluations < problem.domain.count:

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from latency_tables import Costs, Platform
     from ofa.runs.run_files import RunFiles
     from ofa.space.search_space import SearchSpace
+    from search.arrays import Floats
     from search.fleet.answer import Fleet, FleetAnswer
-    from search.predictors.storage import Predictor
-    from search.problem.problem import Floats, Problem
+    from search.predictors.protocols import Predictor
+    from search.problem.problem import Problem
 
 ALGORITHMS = ("auto", "exact", "nsga2")
 SHOWN = 3
@@ -39,7 +40,7 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
     from ofa.runs.run_files import RunFiles
     from search.fleet.answer import answer
     from search.fleet.files import check_fleet_format, read_fleet, subnets_file, write_fleet
-    from search.searchers.base import DEFAULT_BUDGET
+    from search.searchers.catalogue import DEFAULT_BUDGET
 
     say = printer(args)
     fixes = parse_fixes(args.fix)

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from ofa.runs.run_directory import RunDirectory
     from ofa.runs.run_files import RunFiles
     from ofa.space.search_space import Genes, SearchSpace
+    from search.arrays import Floats
     from search.measurements.log import MeasurementLog
-    from search.predictors.storage import Predictor
-    from search.problem.problem import Floats
+    from search.predictors.protocols import Predictor
 
 
 def add_measuring_arguments(parser: argparse.ArgumentParser) -> None:

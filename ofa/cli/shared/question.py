@@ -15,7 +15,8 @@ from ofa.errors import UserError
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
     from ofa.space.search_space import SearchSpace
-    from search.problem.problem import Limit, Objective
+    from search.problem.limits import Limit
+    from search.problem.objectives import Objective
 
 FIXABLE = {"kernels": int, "depths": int, "expands": float, "resolutions": int, "widths": int}
 
@@ -105,7 +106,7 @@ def limits_of(bounds: dict[str, list[GivenLimit]], names: Sequence[str]) -> list
         UserError: a limit is given twice, for a platform that is not asked about, or for one platform of a metric that is
             the same on all.
     """
-    from search.problem.problem import Limit
+    from search.problem.limits import Limit
 
     limits = []
     for metric, given in bounds.items():
@@ -127,7 +128,7 @@ def limits_of(bounds: dict[str, list[GivenLimit]], names: Sequence[str]) -> list
 
 def objective_of(word: str | None, names: Sequence[str]) -> Objective:
     """What `--minimize` asks for; accuracy without it. Raises `UserError` for an unknown metric, or no single platform."""
-    from search.problem.problem import Objective
+    from search.problem.objectives import Objective
 
     if word is None:
         return Objective()

@@ -115,9 +115,9 @@ def _measured(run: Path, args: argparse.Namespace) -> Measured:
 
 def _draw_histories(args: argparse.Namespace) -> dict[str, Any]:
     """Progress of logged searches."""
+    from search.evaluations.log import read_log
     from search.plots.front import check_format, save_figure
     from search.plots.history import draw_history
-    from search.searchers.log import read_log
 
     for option, used in (("RUN", args.run), ("--platform", args.platform), ("--overlay", args.overlay)):
         if used:

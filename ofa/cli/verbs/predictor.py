@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from ofa.cli.shared.options import Measured
     from ofa.runs.run_directory import RunDirectory
     from ofa.space.search_space import Genes, SearchSpace
+    from search.arrays import Floats
     from search.measurements.closed_loop import Round, Target
     from search.measurements.noise import Noise
-    from search.problem.problem import Floats
 
 EXAMPLE = "ofa predictor runs/demo --rounds 3 --platform edge-int8"
 COUNTER = "edge-int8"

@@ -27,9 +27,13 @@ if TYPE_CHECKING:
     from ofa.cli.shared.options import Measured
     from ofa.runs.run_files import RunFiles
     from ofa.space.search_space import Genes
-    from search.problem.problem import Floats, Limit, Problem
+    from search.arrays import Floats
+    from search.evaluations.log import SearchLog
+    from search.evaluations.result import SearchResult
+    from search.problem.limits import Limit
+    from search.problem.problem import Problem
     from search.reports.card import Accuracy
-    from search.searchers.base import Searcher, SearchResult
+    from search.searchers.catalogue import Searcher
 
 EXAMPLE = """ofa query runs/demo --platform edge-int8 --latency-ms 0.5 --energy-mj 0.03
   ofa query runs/demo --platform note10 --platform pixel1 --latency-ms 3 --latency-ms pixel1=4 --confidence 0.9
@@ -96,7 +100,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ofa.cli.shared.options import Measured, open_predictor, warn
     from ofa.runs.run_files import RunFiles
     from search.problem.problem import Problem
-    from search.searchers.base import default_budget
+    from search.searchers.catalogue import default_budget
 
     say = printer(args)
     directory = RunFiles.open(args.run)
@@ -117,8 +121,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     searcher, why = _find_searcher(args, problem)
     budget = args.budget or default_budget(searcher.name)
-    problem = _logged(problem, args, searcher.name, budget)
-    result = searcher.search(problem, np.random.default_rng(args.seed), budget)
+    log = _open_log(problem, args, searcher.name, budget)
+    result = searcher.search(problem, np.random.default_rng(args.seed), budget, log)
     for cost in costs:
         warn(cost)  # of an answer only: a mistake is one line
     proven = "; no subnet within the limits is predicted better" if result.optimal else ""
@@ -146,7 +150,7 @@ def _find_searcher(args: argparse.Namespace, problem: Problem | None = None) -> 
     """The searcher as asked for, and why this one."""
     from dataclasses import replace
 
-    from search.searchers.base import find_searcher
+    from search.searchers.catalogue import find_searcher
     from search.searchers.optuna_search import OptunaSearch
 
     searcher, why = find_searcher(args.algorithm, problem)
@@ -158,17 +162,14 @@ def _find_searcher(args: argparse.Namespace, problem: Problem | None = None) -> 
     return replace(searcher, **given), why
 
 
-def _logged(problem: Problem, args: argparse.Namespace, algorithm: str, budget: int) -> Problem:
-    """The problem with its log, where one is wanted."""
+def _open_log(problem: Problem, args: argparse.Namespace, algorithm: str, budget: int) -> SearchLog | None:
+    """The log of the search, where one is wanted."""
     if args.history is None:
-        return problem
+        return None
 
-    from dataclasses import replace
+    from search.evaluations.log import SearchLog
 
-    from search.searchers.log import SearchLog
-
-    log = SearchLog.open(args.history, problem, algorithm=algorithm, seed=args.seed, budget=budget)
-    return replace(problem, log=log)
+    return SearchLog.open(args.history, problem, algorithm=algorithm, seed=args.seed, budget=budget)
 
 
 def query_name(args: argparse.Namespace, names: Sequence[str], limits: Sequence[Limit]) -> str:

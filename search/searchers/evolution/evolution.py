@@ -20,9 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.space.search_space import Genes
+from search.evaluations.archive import Archive
+from search.evaluations.log import SearchLog
+from search.evaluations.result import SearchResult
 from search.problem.feasibility import feasible_seeds
 from search.problem.problem import Problem
-from search.searchers.base import Archive, SearchResult
 from search.searchers.evolution.populations import Population, generation
 from search.searchers.evolution.surrogate import Guess
 
@@ -69,9 +71,9 @@ class Evolution:
         """As in `ofa query --algorithm`."""
         return "evolution"
 
-    def search(self, problem: Problem, rng: np.random.Generator, budget: int) -> SearchResult:
+    def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:
         """See `Searcher.search`."""
-        archive = Archive(problem, budget)
+        archive = Archive(problem, budget, log)
         seeds = feasible_seeds(problem, rng)
         size = int(np.clip(budget // 200, 8, self.population))
         archive.add(archive.new(_near_the_limits(problem, seeds, max(1, min(size, budget // 8)), rng)))

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.space.search_space import Genes
+from search.arrays import Floats
+from search.evaluations.archive import Archive
+from search.problem.domain import Domain
 from search.problem.feasibility import violation
-from search.problem.genes import Domain
-from search.problem.problem import Floats
-from search.searchers.base import Archive
 from search.searchers.evolution.surrogate import Guess
 
 Indices = npt.NDArray[np.int64]
@@ -121,4 +121,3 @@ def _best_of_each(promise: Floats) -> Indices:
     order = np.argsort(-promise, axis=0, kind="stable")[:CHOICES]
     places = (order * promise.shape[1] + np.arange(promise.shape[1])).ravel()
     return np.asarray(places[np.isfinite(promise.ravel()[places])])
-

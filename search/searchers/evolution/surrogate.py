@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.space.search_space import Genes
-from search.problem.genes import Domain
-from search.problem.problem import Floats
+from search.arrays import Floats
+from search.problem.domain import Domain
 
 PENALTY = 0.3
 """Of the squared weights, in samples."""

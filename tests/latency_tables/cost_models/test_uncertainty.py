@@ -13,8 +13,9 @@ from latency_tables.cost_models.uncertainty import ErrorReport, network_excess, 
 from ofa.errors import UserError
 from ofa.space.search_space import load_space
 from ofa.space.shapes import walk_blocks
-from search.exact.solve import Exact
-from search.problem.problem import Limit, Problem
+from search.problem.limits import Limit
+from search.problem.problem import Problem
+from search.searchers.exact import Exact
 from tests.platform_toys import measured, small_space
 from tests.search_toys import ToyAccuracy, best_by_force, every_subnet, make_space
 

@@ -17,7 +17,7 @@ from ofa.cli.shared.options import Measured
 from ofa.runs.run_files import RunFiles
 from ofa.space.search_space import Genes
 from search import load_predictor
-from search.problem.problem import Floats
+from search.arrays import Floats
 from tests.platform_toys import measured
 from tests.verbs import error, figures, ofa
 

@@ -13,7 +13,7 @@ from ofa.runs.recipe import load_recipe, opened_spaces
 from ofa.space.search_space import SearchSpace, StageSpace
 from ofa.space.subspace import is_part
 from search.exact.stage_tables import StageTables
-from search.problem.genes import Domain
+from search.problem.domain import Domain
 from tests.search_toys import make_problem
 from tests.space_toys import every_subnet, tiny_space
 from tests.tiny import write_recipe

@@ -10,12 +10,14 @@ from scipy.sparse import coo_array
 from latency_tables import load_platform
 from ofa.errors import UserError
 from ofa.space.search_space import SearchSpace, load_space
-from search.exact.solve import Exact, exact_front, exact_obstacle
+from search.exact.solve import exact_front
 from search.exact.stage_tables import StageTables
 from search.pareto.front import nondominated
 from search.predictors.ridge import RidgePredictor, fit_ridge
-from search.problem.problem import Infeasible, Limit, Problem
-from search.searchers.base import find_searcher
+from search.problem.limits import Infeasible, Limit
+from search.problem.problem import Problem
+from search.searchers.catalogue import find_searcher
+from search.searchers.exact import Exact
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_problem, make_space
 
 PLATFORM = "edge-int8"
@@ -187,14 +189,6 @@ def test_names_the_platform_that_it_cannot_handle() -> None:
     with pytest.raises(Infeasible, match=r"^no subnet of toy runs under 0.5 ms on toy-phone; the fastest takes [\d.]+ ms$"):
         Exact().search(two_phones(Limit("latency_ms", 0.5, "toy-phone"), both[1]), rng(), 100)
 
-    class NoFactors(ToyCosts):
-        factors = None  # type: ignore[assignment]
-
-    costs = {**problem.costs, "old-phone": NoFactors(problem.space, seed=5)}
-    unknown = Problem(space=problem.space, predictor=problem.predictor, costs=costs, limits=both)
-    with pytest.raises(UserError, match="the exact search cannot solve this: latency on old-phone has no cost factors"):
-        Exact().search(unknown, rng(), 100)
-
 
 def test_the_front_with_limits() -> None:
     problem = make_problem(make_space(), latency_ms=11.0, memory_kb=1.6)
@@ -228,19 +222,6 @@ def test_auto_picks_exact_where_it_applies_and_says_why() -> None:
     assert "not exact, because the predictor is not stage-additive" in why
     with pytest.raises(UserError, match="the exact search cannot solve this: the predictor is not stage-additive"):
         Exact().search(opaque, rng(), 100)
-
-    class NoFactors(ToyCosts):
-        factors = None  # type: ignore[assignment]
-
-    bare = Problem(
-        space=space,
-        predictor=problem.predictor,
-        costs={"lab": NoFactors(space, seed=1)},
-        limits=[Limit("latency_ms", 9.0, "lab")],
-    )
-    assert exact_obstacle(bare) == "latency on lab has no cost factors"
-    free = Problem(space=space, predictor=problem.predictor, costs=bare.costs)
-    assert exact_obstacle(free) == "multiply-accumulates on lab has no cost factors"
 
 
 def test_scores_by_stage_add_up() -> None:

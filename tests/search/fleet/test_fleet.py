@@ -12,11 +12,13 @@ import pytest
 from ofa.errors import UserError
 from ofa.space.search_space import SearchSpace
 from search import Exact
+from search.arrays import Floats
 from search.fleet.answer import NAMES, Fleet, answer
 from search.fleet.files import FleetReport, read_fleet, subnets_file, write_fleet
 from search.fleet.surface import Surface, exact_surface, find_surface
 from search.pareto.nondominated import unbeaten
-from search.problem.problem import Floats, Infeasible, Limit, Problem
+from search.problem.limits import Infeasible, Limit
+from search.problem.problem import Problem
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_problem, make_space
 
 PLATFORM = "toy-phone"

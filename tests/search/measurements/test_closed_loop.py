@@ -18,11 +18,11 @@ from ofa.cli.main import main
 from ofa.data.batches import Data
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, load_space
+from search.arrays import Floats
 from search.measurements.closed_loop import Round, Target, check_targets, closed_loop, measured_front
 from search.measurements.log import sample_plan
 from search.pareto.front import hypervolume, nondominated
 from search.predictors.selection import select
-from search.problem.problem import Floats
 from tests.search_toys import ToyAccuracy, ToyCosts, make_space
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ofa.errors import UserError
+from search.arrays import Floats
 from search.measurements.noise import measurement_noise
 from search.predictors.validation import kendall_tau
-from search.problem.problem import Floats
 
 PARTS = 10
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from ofa.space.search_space import load_space
-from search.pareto.front import evolved_front, front_order, hypervolume, nondominated, spread
-from search.problem.problem import Floats, Infeasible
+from search.arrays import Floats
+from search.fronts.find import evolved_front
+from search.pareto.front import front_order, hypervolume, nondominated, spread
+from search.problem.limits import Infeasible
 from tests.search_toys import every_subnet, make_problem, make_space, one_subnet_space
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from ofa.errors import UserError
+from search.arrays import Floats
 from search.fronts.survey import Survey, survey
 from search.plots.front import COLOURS, draw, save_figure
 from search.predictors.ridge import fit_ridge
-from search.problem.problem import Floats
 from search.reports.front_csv import write_csv
 from tests.search_toys import ToyAccuracy, ToyCosts, make_space
 

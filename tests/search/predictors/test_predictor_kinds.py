@@ -15,19 +15,20 @@ from ofa.files.atomic import sha256
 from ofa.files.vouched import read_vouched_json, write_vouched_json
 from ofa.space.search_space import Genes, SearchSpace, load_space
 from search import load_predictor, save_predictor
+from search.arrays import Floats
 from search.exact.solve import exact_front
-from search.exact.stage_tables import StageAdditive
 from search.pareto.front import front_order
-from search.predictors.selection import FITS, kinds_of, select
-from search.predictors.storage import KINDS
+from search.predictors.kinds import KINDS
+from search.predictors.protocols import StageAdditive
+from search.predictors.selection import kinds_of, select
 from search.predictors.validation import kendall_tau
-from search.problem.problem import Floats, Problem
+from search.problem.problem import Problem
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_space
 
 SPACE = load_space("fmnist")
 
 
-@pytest.fixture(params=sorted(FITS))
+@pytest.fixture(params=sorted(KINDS))
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -47,15 +48,14 @@ def interacting(genes: Genes, within: bool) -> Floats:
 
 
 def test_every_kind_can_be_fitted_and_loaded() -> None:
-    assert {kind.kind for kind in KINDS} == set(FITS)
-    assert kinds_of("auto") == tuple(FITS)
+    assert kinds_of("auto") == tuple(KINDS)
     with pytest.raises(UserError, match="kind is 'forest'; available are auto, ridge, stage-additive, mlp"):
         kinds_of("forest")
 
 
 def test_predicts_subnets_it_has_not_seen(kind: str) -> None:
     unseen, truth = sample(500, seed=9)
-    predictor = FITS[kind](SPACE, *sample(200))
+    predictor = KINDS[kind].fit(SPACE, *sample(200))
     assert kendall_tau(predictor.top1(unseen), truth) > 0.93
     assert predictor.top1(unseen).dtype == np.float64
     assert predictor.space == SPACE
@@ -63,7 +63,7 @@ def test_predicts_subnets_it_has_not_seen(kind: str) -> None:
 
 
 def test_prediction_does_not_depend_on_the_batch(kind: str) -> None:
-    predictor = FITS[kind](SPACE, *sample(60, noise=0.003))
+    predictor = KINDS[kind].fit(SPACE, *sample(60, noise=0.003))
     genes, _ = sample(40, seed=5)
     one_by_one = np.concatenate([predictor.top1(row[None]) for row in genes])
     assert predictor.top1(genes) == pytest.approx(one_by_one, abs=1e-7)
@@ -72,14 +72,14 @@ def test_prediction_does_not_depend_on_the_batch(kind: str) -> None:
 
 def test_same_samples_same_predictor(kind: str) -> None:
     genes, _ = sample(100, seed=5)
-    first, again = (FITS[kind](SPACE, *sample(60, noise=0.003)) for _ in range(2))
+    first, again = (KINDS[kind].fit(SPACE, *sample(60, noise=0.003)) for _ in range(2))
     assert np.array_equal(first.top1(genes), again.top1(genes))
     assert np.array_equal(first.std(genes), again.std(genes))
 
 
 def test_uncertainty_is_calibrated_on_noisy_measurements(kind: str) -> None:
     unseen, truth = sample(800, seed=9)
-    predictor = FITS[kind](SPACE, *sample(200, noise=0.01))
+    predictor = KINDS[kind].fit(SPACE, *sample(200, noise=0.01))
     error = np.abs(predictor.top1(unseen) - truth - np.random.default_rng(1).normal(0, 0.01, 800))
     std = predictor.std(unseen)
     assert 0.58 < (error < std).mean() < 0.82
@@ -88,15 +88,15 @@ def test_uncertainty_is_calibrated_on_noisy_measurements(kind: str) -> None:
 
 def test_uncertainty_falls_with_more_samples(kind: str) -> None:
     unseen, _ = sample(200, seed=9)
-    few, many = (FITS[kind](SPACE, *sample(n, noise=0.004)).std(unseen).mean() for n in (30, 300))
+    few, many = (KINDS[kind].fit(SPACE, *sample(n, noise=0.004)).std(unseen).mean() for n in (30, 300))
     assert few > 1.2 * many
 
 
 def test_bad_samples_are_refused(kind: str) -> None:
     with pytest.raises(UserError, match="7 measured subnets; at least 8 are needed"):
-        FITS[kind](SPACE, *sample(7))
+        KINDS[kind].fit(SPACE, *sample(7))
     with pytest.raises(UserError, match=r"top1\[3\] is nan; accuracies must be between 0 and 1"):
-        FITS[kind](SPACE, sample(10)[0], np.where(np.arange(10) == 3, np.nan, 0.5))
+        KINDS[kind].fit(SPACE, sample(10)[0], np.where(np.arange(10) == 3, np.nan, 0.5))
 
 
 def test_a_space_with_little_choice(kind: str) -> None:
@@ -104,12 +104,12 @@ def test_a_space_with_little_choice(kind: str) -> None:
     space = make_space(stages=1, depths=(2,), resolutions=(16,))
     rows = every_subnet(space)
     top1 = ToyAccuracy(space, seed=3).top1(rows)
-    assert np.isfinite(FITS[kind](space, rows, top1).std(rows)).all()
-    assert kendall_tau(FITS[kind](space, rows, top1).top1(rows), top1) > 0.9
+    assert np.isfinite(KINDS[kind].fit(space, rows, top1).std(rows)).all()
+    assert kendall_tau(KINDS[kind].fit(space, rows, top1).top1(rows), top1) > 0.9
 
 
 def test_stored_and_loaded_it_is_the_same(kind: str, tmp_path: Path) -> None:
-    predictor = FITS[kind](SPACE, *sample(60, noise=0.003))
+    predictor = KINDS[kind].fit(SPACE, *sample(60, noise=0.003))
     save_predictor(tmp_path, predictor, {"images": 5000})
     genes, _ = sample(100, seed=5)
     loaded = load_predictor(tmp_path, SPACE)
@@ -124,7 +124,7 @@ def test_stored_and_loaded_it_is_the_same(kind: str, tmp_path: Path) -> None:
 
 
 def test_arrays_of_another_shape_are_refused(kind: str, tmp_path: Path) -> None:
-    save_predictor(tmp_path, FITS[kind](SPACE, *sample(60)), {})
+    save_predictor(tmp_path, KINDS[kind].fit(SPACE, *sample(60)), {})
     document = read_vouched_json(tmp_path / "predictor.json", "")
     file = tmp_path / document["arrays"]
     with np.load(file, allow_pickle=False) as data:
@@ -143,7 +143,7 @@ def test_arrays_of_another_shape_are_refused(kind: str, tmp_path: Path) -> None:
 
 def test_fast_enough_to_search_with(kind: str) -> None:
     started = time.process_time()
-    predictor = FITS[kind](SPACE, *sample(200, noise=0.004))
+    predictor = KINDS[kind].fit(SPACE, *sample(200, noise=0.004))
     fitted = time.process_time()
     predictor.top1(SPACE.sample(100_000, np.random.default_rng(1)))
     assert fitted - started < 5
@@ -156,8 +156,8 @@ def test_fast_enough_to_search_with(kind: str) -> None:
 def test_stage_additive_kinds_are_sums_over_stages_and_exactly_searchable() -> None:
     space = make_space()
     rows = every_subnet(space)
-    for kind in FITS:
-        predictor = FITS[kind](space, *sample(80, noise=0.003, space=space))
+    for kind in KINDS:
+        predictor = KINDS[kind].fit(space, *sample(80, noise=0.003, space=space))
         assert isinstance(predictor, StageAdditive) == (kind != "mlp")
         if isinstance(predictor, StageAdditive):
             problem = Problem(space=space, predictor=predictor, costs={"toy": ToyCosts(space, seed=1)})
@@ -185,22 +185,22 @@ def test_choice_is_by_cross_validation_and_each_kind_learns_what_it_is_for() -> 
 
 def test_a_small_lead_does_not_cost_the_exact_search(monkeypatch: pytest.MonkeyPatch) -> None:
     genes, top1 = sample(60, noise=0.004)
-    reports = select(SPACE, genes, top1, tuple(FITS), seed=0).reports
+    reports = select(SPACE, genes, top1, tuple(KINDS), seed=0).reports
     taus = {"ridge": 0.7, "stage-additive": 0.71, "mlp": 0.719}
 
     def report(fit: object, *_: object) -> object:
-        kind = next(name for name in FITS if FITS[name] is fit.func)  # type: ignore[attr-defined]
+        kind = next(name for name in KINDS if KINDS[name].fit is fit.func)  # type: ignore[attr-defined]
         return replace(reports[kind], kendall_tau=taus[kind])
 
     monkeypatch.setattr("search.predictors.selection.cross_validate", report)
-    selection = select(SPACE, genes, top1, tuple(FITS), seed=0)
+    selection = select(SPACE, genes, top1, tuple(KINDS), seed=0)
     assert selection.predictor.kind == "stage-additive"
     assert selection.why == "Kendall tau 0.710 in cross-validation; mlp is ahead by less than 0.01 and not exact"
     taus["mlp"] = 0.73
-    assert select(SPACE, genes, top1, tuple(FITS), seed=0).predictor.kind == "mlp"
+    assert select(SPACE, genes, top1, tuple(KINDS), seed=0).predictor.kind == "mlp"
     assert select(SPACE, genes, top1, ("ridge",), seed=0).why == "as asked"
     taus["ridge"] = 0.725
-    assert select(SPACE, genes, top1, tuple(FITS), seed=0).predictor.kind == "ridge"
+    assert select(SPACE, genes, top1, tuple(KINDS), seed=0).predictor.kind == "ridge"
 
 
 def test_report_may_be_on_the_random_sample_only() -> None:

@@ -8,10 +8,14 @@ import pytest
 from latency_tables.metrics import limit_number
 from ofa.errors import UserError
 from ofa.space.search_space import load_space
+from search.evaluations.archive import Archive
+from search.problem.domain import Domain
 from search.problem.feasibility import feasible_seeds
-from search.problem.genes import Domain, distinct, keys, present
-from search.problem.problem import Infeasible, Limit, Objective, Problem
-from search.searchers.base import Archive, find_searcher
+from search.problem.limits import Infeasible, Limit
+from search.problem.objectives import Objective
+from search.problem.problem import Problem
+from search.rows import distinct, keys
+from search.searchers.catalogue import find_searcher
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_problem, make_space, one_subnet_space
 
 
@@ -88,7 +92,7 @@ def test_of_equally_cheap_subnets_the_most_accurate_comes_first() -> None:
 def test_present_marks_exactly_the_blocks_of_the_subnet() -> None:
     space = make_space(stages=2, depths=(1, 3))
     genes = space.sample(50, np.random.default_rng(0))
-    mask = present(space, genes)
+    mask = space.rows(genes).present()
     for row, subnet in zip(mask, space.decode(genes), strict=True):
         assert row.sum() == 4 + sum(2 + 2 * len(stage.blocks) for stage in subnet.stages)
     assert (genes[~mask] == 0).all()

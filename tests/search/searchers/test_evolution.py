@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ofa.space.search_space import load_space
-from search.problem.genes import Domain, present
-from search.searchers.base import Archive
+from search.evaluations.archive import Archive
+from search.problem.domain import Domain
 from search.searchers.evolution.evolution import Evolution, _Run
 from search.searchers.evolution.populations import Population, generation
 from search.searchers.evolution.surrogate import Guess
@@ -80,7 +80,7 @@ def test_a_population_starts_from_crosses_of_those_that_ended() -> None:
     assert another is not None
     parents = np.concatenate([population.genes for population in ended])
     shared = np.flatnonzero((parents == parents[0]).all(axis=0) & (np.arange(parents.shape[1]) > 0))
-    known = present(problem.space, parents)[:, shared].all(axis=0)
+    known = problem.space.rows(parents).present()[:, shared].all(axis=0)
     assert (another.genes[:, shared[known]] == parents[0, shared[known]]).all()
     assert known.sum() > 10
     assert len(another.genes) == 20

@@ -15,7 +15,8 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from ofa.errors import UserError
-from search.problem.problem import Objective, Problem
+from search.problem.objectives import Objective
+from search.problem.problem import Problem
 from search.searchers.optuna_search import OptunaSearch, find_sampler
 from search.searchers.random_search import RandomSearch
 from tests.search_toys import ToyAccuracy, make_problem, make_space

@@ -12,9 +12,11 @@ import pytest
 from latency_tables import load_platform
 from latency_tables.metrics import limit_number
 from ofa.errors import UserError
-from search.problem.problem import Infeasible, Limit, Problem
-from search.searchers.base import Searcher, SearchResult, find_searcher, searchers
-from search.searchers.log import SearchLog, read_log
+from search.evaluations.log import SearchLog, read_log
+from search.evaluations.result import SearchResult
+from search.problem.limits import Infeasible, Limit
+from search.problem.problem import Problem
+from search.searchers.catalogue import SEARCHERS, Searcher, find_searcher
 from search.searchers.optuna_search import OptunaSearch
 from search.searchers.random_search import RandomSearch
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_problem, make_space, one_subnet_space
@@ -23,7 +25,7 @@ BUDGET = 2000
 FEW = 60
 
 
-@pytest.fixture(params=sorted(searchers()))
+@pytest.fixture(params=sorted(SEARCHERS))
 def searcher(request: pytest.FixtureRequest) -> Searcher:
     """Optuna with its fastest sampler; `tests/search/searchers/test_optuna_search.py` has the others."""
     if request.param == "optuna":
@@ -221,7 +223,7 @@ def test_resumes_without_evaluating_twice(searcher: Searcher, tmp_path: Path) ->
     def search(most: int) -> SearchResult:
         asked = replace(problem, predictor=predictor.start(most))
         log = SearchLog.open(path, asked, algorithm=searcher.name, seed=0, budget=FEW)
-        return searcher.search(replace(asked, log=log), rng(), FEW)
+        return searcher.search(asked, rng(), FEW, log)
 
     with pytest.raises(PowerCutError):
         search(most=whole.evaluations - 1)

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from ofa.errors import UserError
-from search.problem.problem import Limit, Objective, Problem
-from search.searchers.base import SearchResult
+from search.evaluations.log import SearchLog, read_log
+from search.evaluations.result import SearchResult
+from search.problem.limits import Limit
+from search.problem.objectives import Objective
+from search.problem.problem import Problem
 from search.searchers.evolution.evolution import Evolution
-from search.searchers.log import SearchLog, read_log
 from search.searchers.nsga2 import Nsga2
 from tests.search_toys import ToyAccuracy, make_problem, make_space
 
@@ -29,7 +31,7 @@ def problem_of(**changes: object) -> Problem:
 
 def search(path: Path, problem: Problem, budget: int = BUDGET, seed: int = 0) -> SearchResult:
     log = SearchLog.open(path, problem, algorithm="evolution", seed=seed, budget=budget)
-    return Evolution().search(replace(problem, log=log), np.random.default_rng(seed), budget)
+    return Evolution().search(problem, np.random.default_rng(seed), budget, log)
 
 
 def test_a_killed_search_resumes_without_evaluating_again(tmp_path: Path) -> None:
@@ -83,7 +85,7 @@ class Marking(ToyAccuracy):
 def test_the_log_of_a_front_has_its_hypervolume(tmp_path: Path) -> None:
     problem = problem_of(objectives=[Objective(), Objective("latency_ms", "toy-phone")])
     log = SearchLog.open(tmp_path / "log", problem, algorithm="nsga2", seed=0, budget=BUDGET)
-    result = Nsga2().search(replace(problem, log=log), np.random.default_rng(0), BUDGET)
+    result = Nsga2().search(problem, np.random.default_rng(0), BUDGET, log)
     logged = read_log(tmp_path / "log")
     assert list(zip(logged.evaluations.tolist(), logged.hypervolume.tolist(), strict=True)) == list(result.history)
     assert logged.best[-1] == result.top1[0]
@@ -95,7 +97,7 @@ def test_the_log_of_a_front_has_its_hypervolume(tmp_path: Path) -> None:
 def test_batches_before_an_accurate_subnet_have_no_best(tmp_path: Path) -> None:
     problem = problem_of(objectives=[Objective("latency_ms", "toy-phone")], min_top1=0.72)
     log = SearchLog.open(tmp_path / "log", problem, algorithm="nsga2", seed=0, budget=BUDGET)
-    Nsga2(population=4).search(replace(problem, log=log), np.random.default_rng(0), BUDGET)
+    Nsga2(population=4).search(problem, np.random.default_rng(0), BUDGET, log)
     logged = read_log(tmp_path / "log")
     found = np.isfinite(logged.best)
     assert not found[0]

@@ -18,7 +18,8 @@ from ofa.errors import UserError
 from ofa.files.atomic import append_line, atomic_write, drop_half_a_line
 from ofa.files.vouched import read_vouched_line, vouched_line
 from ofa.space.search_space import Genes
-from search.problem.problem import Floats, Problem
+from search.arrays import Floats
+from search.problem.problem import Problem
 
 FORMAT = 1
 
@@ -52,7 +53,7 @@ def difference(known: dict[str, Any], asked: dict[str, Any]) -> str | None:
 
 
 class SearchLog:
-    """The log of one search; made by `SearchLog.open` and given to it as `Problem.log`."""
+    """The log of one search; made by `SearchLog.open` and given to `Searcher.search`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,52 +1,20 @@
-"""Rows of genes as a search handles them: which are in use, which are equal, how to vary them inside a part of a space.
+"""The subnets that a search may return, a space or a part of it: drawn at random, and varied without leaving it.
 
-Genes here always index the choices of the whole space (`ofa.space`), also when a search is confined to a part of it.
+Genes always index the choices of the whole space, also when a search is confined to a part of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, SearchSpace
 from ofa.space.subspace import is_part
-
-Mask = npt.NDArray[np.bool_]
-
-
-def present(space: SearchSpace, genes: Genes) -> Mask:
-    """Which genes mean something, bool[n, genes]: false for those of a block beyond its stage's depth."""
-    return space.rows(genes).present()
-
-
-def keys(genes: Genes) -> npt.NDArray[np.uint64]:
-    """A 64-bit hash per row, uint64[n]; canonical rows have equal keys when they are the same subnet.
-
-    A random linear form modulo 2**64: two different rows collide with probability about 2**-62, so a search over a million
-    subnets loses one to a collision less than once in a million runs.
-    """
-    return np.asarray(genes.astype(np.uint64) @ _odd_numbers(genes.shape[1]), dtype=np.uint64)
-
-
-@cache
-def _odd_numbers(count: int) -> npt.NDArray[np.uint64]:
-    return np.random.default_rng(20_191_208).integers(0, 2**64, size=count, dtype=np.uint64) | np.uint64(1)
-
-
-def first_places(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-    """The place of every distinct key where it is first, in order of first appearance."""
-    _, first = np.unique(keys, return_index=True)
-    return np.sort(first)
-
-
-def distinct(genes: Genes) -> Genes:
-    """The rows without repetition, in order of first appearance; rows must be canonical."""
-    return genes[first_places(keys(genes))]
+from search.arrays import Floats, Indices, Mask
+from search.rows import distinct, keys
 
 
 class Domain:
@@ -101,9 +69,9 @@ class Domain:
     def contains(self, genes: Genes) -> Mask:
         """Whether each canonical row is one of this domain's subnets, bool[n]."""
         inside = (genes[:, :, None] == self.table[None]) & (np.arange(self.table.shape[1]) < self.counts[:, None])
-        return np.asarray((inside.any(axis=2) | ~present(self.space, genes)).all(axis=1))
+        return np.asarray((inside.any(axis=2) | ~self.space.rows(genes).present()).all(axis=1))
 
-    def _levels(self, quantiles: npt.NDArray[np.float64]) -> Genes:
+    def _levels(self, quantiles: Floats) -> Genes:
         index = np.minimum((quantiles * self.counts).astype(np.int64), self.counts - 1)
         return np.asarray(self.table[self._columns, index])
 
@@ -112,7 +80,7 @@ class Domain:
     def grown(self, genes: Genes, rng: np.random.Generator) -> Genes:
         """The rows with random choices for the blocks they do not have, for deeper children to inherit; not canonical."""
         grown = genes.copy()
-        place = np.flatnonzero(~present(self.space, genes))
+        place = np.flatnonzero(~self.space.rows(genes).present())
         grown.ravel()[place] = self._draw(place % genes.shape[1], rng)
         return grown
 
@@ -142,7 +110,7 @@ class Domain:
         resets = min(round(changes * len(mothers)), len(elastic) * len(mothers))
         gene = elastic[rng.integers(0, max(1, len(elastic)), size=resets)]
         children[rng.integers(0, len(mothers), size=resets), gene] = self._draw(gene, rng)
-        return self.space.canonical(children) if self.space.compound else children * present(self.space, children)
+        return self.space.canonical(children) if self.space.compound else children * self.space.rows(children).present()
 
     def cross(self, mothers: Genes, fathers: Genes, rng: np.random.Generator) -> Genes:
         """Uniform crossover: every gene from either parent; int8[n, genes], canonical."""
@@ -160,7 +128,7 @@ class Domain:
         if not len(self._move_gene):
             return genes[:0]
         low, high = self.table[:, 0], self.table[self._columns, self.counts - 1]
-        used = present(self.space, genes)
+        used = self.space.rows(genes).present()
         every = np.ones(len(self._move_gene), dtype=np.bool_)
         parts = [self._moved(np.where(used, genes, low), every), self._moved(np.where(used, genes, high), self._move_grows)]
         around = distinct(self.space.canonical(np.concatenate(parts)))
@@ -172,7 +140,7 @@ class Domain:
         moved[np.arange(len(moved)), np.tile(gene, len(genes))] = np.tile(level, len(genes))
         return moved
 
-    def _draw(self, gene: npt.NDArray[np.int64], rng: np.random.Generator) -> Genes:
+    def _draw(self, gene: Indices, rng: np.random.Generator) -> Genes:
         """A uniform choice for each of some genes, int8[n]."""
         return np.asarray(self.table[gene, rng.integers(0, self.counts[gene])])
 

@@ -1,0 +1,33 @@
+"""The result of a search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ofa.space.search_space import Genes
+from search.arrays import Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """What a search found: distinct, canonical subnets within the limits, the best first.
+
+    With several objectives: all found that no other found subnet beats, the best in the first objective first.
+    """
+
+    genes: Genes
+    """int8[found, genes], found >= 1."""
+    top1: Floats
+    """Predicted, float64[found]; descending where accuracy is the first objective."""
+    values: Floats
+    """Of the problem's objectives, each in its own unit, float64[found, objectives]."""
+    algorithm: str
+    evaluations: int
+    """Feasible subnets whose accuracy was predicted; each counts once."""
+    seconds: float
+    history: tuple[tuple[int, float], ...] = ()
+    """One per batch: evaluations, and the best value so far of the objective; of several, the hypervolume so far."""
+    reference: Floats | None = None
+    """Where that hypervolume ends: the worst values of the first batch, float64[objectives]; None with one objective."""
+    optimal: bool = False
+    """Whether no feasible subnet is predicted better (beats one of these); false where that is not proven."""

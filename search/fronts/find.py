@@ -1,0 +1,48 @@
+"""The front of predicted accuracy against one cost: computed where that is possible, else evolved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from search.exact.solve import exact_front, why_no_front
+from search.pareto.front import Front, front_order
+from search.problem.objectives import Objective
+from search.problem.problem import Problem
+from search.searchers.nsga2 import Nsga2
+
+FRONT_BUDGET = 30_000
+
+
+def predicted_front(
+    problem: Problem, metric: str, platform: str, rng: np.random.Generator, budget: int = FRONT_BUDGET
+) -> Front:
+    """Exactly where predictor and costs allow it, else by evolution with `budget` predictions.
+
+    Raises:
+        UserError: the platform does not know the metric.
+    """
+    if why_no_front(problem, metric, platform) is None:
+        return exact_front(problem, metric, platform)
+    return evolved_front(problem, metric, platform, rng, budget)
+
+
+def evolved_front(problem: Problem, metric: str, platform: str, rng: np.random.Generator, budget: int) -> Front:
+    """The front of predicted accuracy against `metric` on `platform` within the problem's limits, by NSGA-II.
+
+    Raises:
+        Infeasible: no subnet meets the limits.
+        UserError: the platform does not know the metric.
+    """
+    result = Nsga2().search(replace(problem, objectives=[Objective(), Objective(metric, platform)]), rng, budget)
+    cost = result.values[:, 1]
+    front = front_order(cost, result.top1)
+    return Front(
+        metric=metric,
+        platform=platform,
+        genes=result.genes[front],
+        cost=cost[front],
+        top1=result.top1[front],
+        evaluations=result.evaluations,
+    )

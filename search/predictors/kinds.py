@@ -1,0 +1,29 @@
+"""The kinds of predictor that are fitted to measured subnets; to add one, add its class and its fit here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ofa.space.search_space import Genes, SearchSpace
+from search.arrays import Floats
+from search.predictors.mlp import MLPPredictor, fit_mlp
+from search.predictors.ridge import RidgePredictor, fit_ridge
+from search.predictors.stage_additive import StageAdditivePredictor, fit_stage_additive
+
+FittedPredictor = RidgePredictor | StageAdditivePredictor | MLPPredictor
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of predictor."""
+
+    predictor: type[RidgePredictor] | type[StageAdditivePredictor] | type[MLPPredictor]
+    """What is stored and restored."""
+    fit: Callable[[SearchSpace, Genes, Floats], FittedPredictor]
+    """From a space, measured genes int8[n, genes] and their top-1 float64[n]."""
+
+
+_ALL = Kind(RidgePredictor, fit_ridge), Kind(StageAdditivePredictor, fit_stage_additive), Kind(MLPPredictor, fit_mlp)
+KINDS = {kind.predictor.kind: kind for kind in _ALL}
+"""By the name that options and files use; each wins somewhere (`docs/search.md`)."""

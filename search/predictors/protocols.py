@@ -1,0 +1,29 @@
+"""What searches ask of an accuracy predictor; `search.predictors.kinds` has those there are."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from ofa.space.search_space import Genes
+from search.arrays import Floats
+
+
+class Predictor(Protocol):
+    """Genes to accuracy, with its uncertainty."""
+
+    def top1(self, genes: Genes) -> Floats:
+        """Predicted top-1 of int8[n, genes], float64[n] in [0, 1]."""
+
+    def std(self, genes: Genes) -> Floats | None:
+        """Its standard deviation, float64[n]; None where a predictor does not know."""
+
+
+@runtime_checkable
+class StageAdditive(Predictor, Protocol):
+    """A predictor that is monotone in its `score`, a sum of terms that each depend on one stage and the resolution."""
+
+    def score(self, genes: Genes) -> Floats:
+        """Increases with top-1, float64[n]."""
+
+    def stage_scores(self, genes: Genes, base: Genes) -> Floats:
+        """`score(genes) - score(base)` at every resolution of the space, float64[resolutions, n]."""

@@ -1,0 +1,32 @@
+"""Objectives: accuracy, to be high, and costs, to be low."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from latency_tables.metrics import METRICS
+from ofa.errors import UserError
+
+ACCURACY = "top1"
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """Something to make as good as possible: `top1` is to be high, every cost (on a platform) low."""
+
+    metric: str = ACCURACY
+    platform: str = ""
+    """Whose cost; empty for accuracy."""
+
+    def __post_init__(self) -> None:
+        if self.metric != ACCURACY and self.metric not in METRICS:
+            raise UserError(f"objective {self.metric!r}; known are {ACCURACY}, {', '.join(METRICS)}")
+        if (self.metric == ACCURACY) != (self.platform == ""):
+            wanted = "accuracy is the same on all" if self.platform else "name one of the problem's"
+            raise UserError(f"objective {self.metric}: platform is {self.platform!r}; {wanted}")
+
+    def __str__(self) -> str:
+        if self.metric == ACCURACY:
+            return "accuracy"
+        metric = METRICS[self.metric]
+        return f"{metric.label.lower()} on {self.platform}" if metric.on_platform else metric.label.lower()

@@ -1,0 +1,80 @@
+"""Searchers: what each must do, those there are, and the one that suits a problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from ofa.errors import UserError
+from search.evaluations.log import SearchLog
+from search.evaluations.result import SearchResult
+from search.problem.problem import Problem
+from search.searchers.evolution.evolution import Evolution
+from search.searchers.exact import Exact, why_not_exact
+from search.searchers.nsga2 import Nsga2
+from search.searchers.optuna_search import OptunaSearch
+from search.searchers.random_search import RandomSearch
+
+
+class Searcher(Protocol):
+    """A way to solve a `Problem`. `tests/search/searchers/test_search_conformance.py` states what each must do."""
+
+    @property
+    def name(self) -> str:
+        """As in `ofa query --algorithm`."""
+
+    def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:
+        """The best subnets found with at most `budget` evaluations of the predictor.
+
+        Args:
+            problem: what is asked.
+            rng: all that a search draws comes from it, so that equal seeds give equal searches.
+            budget: most evaluations.
+            log: where evaluations are written, and read from when a search is resumed.
+
+        Raises:
+            Infeasible: no subnet meets the limits.
+            UserError: the budget is not positive, or the searcher is not made for such objectives.
+        """
+
+
+SEARCHERS: dict[str, Callable[[], Searcher]] = {
+    "exact": Exact,
+    "evolution": Evolution,
+    "nsga2": Nsga2,
+    "optuna": OptunaSearch,
+    "random": RandomSearch,
+}
+"""Every searcher by name."""
+AUTO = "auto"
+DEFAULT_BUDGET = 20_000
+DEFAULT_BUDGET_OF_OPTUNA = 300
+"""Its samplers take longer to propose a subnet than a predictor to evaluate a thousand."""
+
+
+def default_budget(name: str) -> int:
+    """Evaluations of the searcher of that name, where nobody says how many."""
+    return DEFAULT_BUDGET_OF_OPTUNA if name == "optuna" else DEFAULT_BUDGET
+
+
+def find_searcher(name: str, problem: Problem | None = None) -> tuple[Searcher, str]:
+    """A searcher by name, and why this one; `auto` picks: exact where the problem allows it, else evolution or nsga2.
+
+    Raises:
+        UserError: unknown name; the message lists what exists.
+    """
+    if name not in (AUTO, *SEARCHERS):
+        raise UserError(f"algorithm is {name!r}; available are {AUTO}, {', '.join(SEARCHERS)}")
+    if name != AUTO:
+        return SEARCHERS[name](), "as asked"
+    accuracy_only = problem is None or problem.accuracy_only
+    reason = "it is not known yet what is searched" if problem is None else why_not_exact(problem)
+    if reason is None and accuracy_only:
+        return Exact(), "auto: predictor and costs are sums over stages, so the optimum can be computed"
+    if reason is None:
+        return Exact(), "auto: predictor and cost are sums over stages, so the whole front can be computed"
+    if accuracy_only:
+        return Evolution(), f"auto: not exact, because {reason}; evolution beats random sampling"
+    return Nsga2(), f"auto: not exact, because {reason}; nsga2 evolves the whole front"
