@@ -7,12 +7,13 @@ subnet. `SPELLINGS` are the key spellings found in published files (Cai et al., 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
 from ofa.errors import UserError
+from ofa.space.ops import make_divisible
 from ofa.space.search_space import SearchSpace
 from ofa.space.subnet import Block, Stage, Stem, Subnet
 
@@ -69,6 +70,57 @@ def to_arch(space: SearchSpace, subnet: Subnet) -> dict[str, Any]:
         kernels, expands = _spread(space, subnet, "kernel", first), _spread(space, subnet, "expand", first)
         arch = {"ks": kernels, "e": [int(e) if e == int(e) else e for e in expands], "d": depths}
     return arch | {"image_size": subnet.resolution}
+
+
+def arch_of_config(space: SearchSpace, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The architecture dict of a `net.config`, as the published package writes one for a specialised MobileNet.
+
+    Raises:
+        UserError: a ResNet's (its architecture dict has all that is needed), a block without kernel or channels, or blocks
+            that are not those of the space's stages.
+    """
+    if space.block != "mbconv":
+        raise UserError(f"net.config of a {space.block} space cannot be read; give its architecture dict (d, e, w)")
+    layers = [_layer_of_config(block, i) for i, block in enumerate(config["blocks"])]
+    kernels: list[Any] = []
+    expands: list[Any] = []
+    depths: list[int] = []
+    place = 0
+    for stage in space.stages:
+        own: list[dict[str, Any]] = []
+        while place < len(layers) and layers[place]["out_channels"] == stage.widths[-1] and len(own) < stage.depths[-1]:
+            own.append(layers[place])
+            place += 1
+        missing = stage.depths[-1] - len(own)
+        kernels += [layer["kernel_size"] for layer in own] + [stage.kernels[0]] * missing
+        expands += [_expand_of(layer, stage.expands) for layer in own] + [stage.expands[0]] * missing
+        depths.append(len(own))
+    if place < len(layers) or 0 in depths:
+        channels = [layer["out_channels"] for layer in layers]
+        raise UserError(
+            f"net.config: blocks of {channels} channels are not those of {space.name}, whose stages have "
+            f"{[stage.widths[-1] for stage in space.stages]}"
+        )
+    first = _fixed_stages(space)
+    skipped = sum(stage.depths[-1] for stage in space.stages[:first])
+    return {"ks": kernels[skipped:], "e": expands[skipped:], "d": depths[first:]}
+
+
+def _layer_of_config(block: Any, index: int) -> dict[str, Any]:
+    """Kernel, channels and expand ratio of one entry of a net.config's `blocks`."""
+    layer = block.get("mobile_inverted_conv") or block.get("conv") if isinstance(block, Mapping) else None
+    if not isinstance(layer, Mapping) or not layer.keys() >= {"in_channels", "out_channels", "kernel_size"}:
+        raise UserError(f"net.config: blocks[{index}] has no mobile_inverted_conv with channels and kernel_size")
+    kernel = layer["kernel_size"]
+    return {**layer, "kernel_size": kernel[0] if isinstance(kernel, list) else kernel}
+
+
+def _expand_of(layer: Mapping[str, Any], choices: Sequence[float]) -> float:
+    """The expand ratio whose rounded channels are the layer's; its own ratio where none is."""
+    middle, channels = layer.get("mid_channels"), layer["in_channels"]
+    fitting = [ratio for ratio in choices if middle and make_divisible(channels * ratio) == middle]
+    ratio = float(fitting[0] if fitting else layer.get("expand_ratio") or 1)
+    return int(ratio) if ratio.is_integer() else ratio
 
 
 def _fixed_stages(space: SearchSpace) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from latency_tables import METRICS, Costs, Platform
 from ofa.errors import UserError
-from ofa.space.search_space import Genes
+from ofa.space import shapes
+from ofa.space.search_space import Genes, SearchSpace
 from search.problem.limits import Limit
 
 
@@ -16,15 +17,23 @@ from search.problem.limits import Limit
 class Accuracy:
     """What is known of a subnet's top-1 on validation data."""
 
-    predicted: float
-    predicted_std: float | None
-    fitted_on: int
-    """Measured subnets the predictor was fitted to."""
+    predicted: float | None = None
+    predicted_std: float | None = None
+    fitted_on: int | None = None
+    """Measured subnets the predictor was fitted to; None where nothing was predicted."""
     measured: float | None = None
     images: int | None = None
     """Validation images of the measurement."""
     candidates: int = 0
     """Subnets measured, of which this is the best."""
+
+
+class Described(Protocol):
+    """Data as far as a card describes them."""
+
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 def figure(name: str, value: float | None, unit: str, source: str, uncertainty: str | None) -> dict[str, Any]:
@@ -79,10 +88,12 @@ def limits_plain(limits: Sequence[Limit], several: bool = False) -> dict[str, fl
 
 
 def _accuracies(accuracy: Accuracy) -> list[dict[str, Any]]:
-    spread = accuracy.predicted_std
-    uncertainty = None if spread is None else f"\N{PLUS-MINUS SIGN}{100 * spread:.2f} points (1 std of the predictor)"
-    source = f"predicted from {accuracy.fitted_on} measured subnets of the same run"
-    lines = [figure("Top-1, validation (predicted)", 100 * accuracy.predicted, "%", source, uncertainty)]
+    lines = []
+    if accuracy.predicted is not None:
+        spread = accuracy.predicted_std
+        uncertainty = None if spread is None else f"\N{PLUS-MINUS SIGN}{100 * spread:.2f} points (1 std of the predictor)"
+        source = f"predicted from {accuracy.fitted_on} measured subnets of the same run"
+        lines = [figure("Top-1, validation (predicted)", 100 * accuracy.predicted, "%", source, uncertainty)]
     if accuracy.measured is not None and accuracy.images is not None:
         error = (accuracy.measured * (1 - accuracy.measured) / accuracy.images) ** 0.5
         uncertainty = f"\N{PLUS-MINUS SIGN}{100 * error:.2f} points (1 standard error, binomial)"
@@ -138,6 +149,25 @@ def _bound(costs: Costs, metric: str, genes: Genes, name: str) -> dict[str, Any]
     share = f"{100 * costs.confidence:g}%"
     value = _value(costs, metric, genes)
     return figure(f"{name}, upper at {share}", value, METRICS[metric].unit, how, f"{share} of measurements expected below")
+
+
+def shape_figures(space: SearchSpace, genes: Genes, accuracy: Accuracy) -> list[dict[str, Any]]:
+    """What is known of a subnet without a platform: accuracy, MACs, parameters."""
+    ops = list(shapes.walk(space, space.decode(genes)[0]))
+    counts = {"macs_m": shapes.macs(ops) / 1e6, "params_m": shapes.params(ops) / 1e6}
+    exact = "computed from the shapes of the layers", "exact"
+    return [*_accuracies(accuracy), *(figure(METRICS[name].label, value, "M", *exact) for name, value in counts.items())]
+
+
+def facts_of_input(space: SearchSpace, genes: Genes, data: Described) -> dict[str, Any]:
+    """What a subnet takes, as the card says it: channels, resolution in pixels, normalisation, classes in order."""
+    return {
+        "channels": space.in_channels,
+        "resolution": space.decode(genes)[0].resolution,
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "classes": list(data.classes),
+    }
 
 
 def _everywhere(costs: Costs, genes: Genes) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ofa.cli.shared.options import check_at_least
@@ -19,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
     parser.add_argument("run", help="a trained run directory")
     parser.add_argument("--subnet", action="append", metavar="largest|smallest|FILE", help="may be repeated (default: both)")
+    parser.add_argument("--resolution", type=int, metavar="PX", help="of a FILE that does not say for which size of image")
     parser.add_argument("--random", type=int, default=0, metavar="N", help="and N random subnets")
     parser.add_argument("--seed", type=int, default=0, help="of the random subnets (default: 0)")
     parser.add_argument("--split", default="validation", help="validation (default), test or train")
@@ -73,22 +73,9 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
 def _chosen(args: argparse.Namespace, space: SearchSpace) -> dict[str, Subnet]:
     import numpy as np
 
+    from ofa.deploy.architecture_file import named_subnet
+
     names = args.subnet or ([] if args.random else ["largest", "smallest"])
-    subnets = {name: _named(space, name) for name in names}
+    subnets = {name: named_subnet(name, space, args.resolution) for name in names}
     genes = space.sample(args.random, np.random.default_rng(args.seed))
     return subnets | {f"random {i}": subnet for i, subnet in enumerate(space.decode(genes) if args.random else [])}
-
-
-def _named(space: SearchSpace, name: str) -> Subnet:
-    """`largest`, `smallest`, or what a `subnet.json` (or the folder of a query) holds."""
-    from ofa.files.atomic import read_json
-    from ofa.space.subnet import Subnet
-
-    if name in ("largest", "smallest"):
-        chosen: Subnet = getattr(space, name)()
-        return chosen
-    path = Path(name) / "subnet.json" if Path(name).is_dir() else Path(name)
-    data = read_json(path)
-    subnet = Subnet.from_dict(data.get("subnet", data) if isinstance(data, dict) else data, str(path))
-    space.encode(subnet)
-    return subnet

@@ -245,7 +245,7 @@ def _card(
     problem: Problem,
     measured: Measured,
 ) -> dict[str, Any]:
-    from search.reports.card import build_card, limits_plain
+    from search.reports.card import build_card, facts_of_input, limits_plain
 
     space, data = directory.space, measured.evaluator.data
     genes = result.genes[best : best + 1]
@@ -257,13 +257,7 @@ def _card(
         **({} if problem.min_top1 is None else {"min_top1": problem.min_top1}),
         **({} if problem.confidence is None else {"confidence": problem.confidence}),
         "algorithm": f"{result.algorithm}, {result.evaluations} predictions" + (", optimal" if result.optimal else ""),
-        "input": {
-            "channels": space.in_channels,
-            "resolution": space.decode(genes)[0].resolution,
-            "mean": list(data.mean),
-            "std": list(data.std),
-            "classes": list(data.classes),
-        },
+        "input": facts_of_input(space, genes, data),
     }
     names = " and ".join(platform.name for platform in platforms)
     return build_card(f"Subnet of {space.name} for {names}", platforms, costs, genes, accuracy, facts)

@@ -1,0 +1,74 @@
+"""Write out a subnet of your own choice, ready to use: weights of the run, batch norm recalibrated, accuracy measured.
+
+FILE is a subnet.json (or the folder of a query), an architecture of the published package ({ks, e, d}), or its net.config.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ofa.cli.shared.options import add_measuring_arguments, check_at_least, check_subnet_out, printer
+
+if TYPE_CHECKING:
+    from ofa.cli.shared.options import Measured
+    from ofa.runs.run_directory import RunDirectory
+    from ofa.space.search_space import Genes
+
+EXAMPLE = "ofa extract runs/demo --subnet my-subnet.json --out my-subnet/"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the options of `ofa extract`."""
+    parser.add_argument("run", metavar="RUN", help="a run directory")
+    parser.add_argument("--subnet", required=True, metavar="FILE", help="largest, smallest, or a file that describes one")
+    parser.add_argument("--resolution", type=int, metavar="PX", help="where the file does not say for which size of image")
+    parser.add_argument("--platform", action="append", default=[], metavar="P", help="its costs there; may be repeated")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the subnet is written")
+    add_measuring_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Extract, recalibrate, measure, write."""
+    check_at_least(args, images=1, resolution=1)
+    check_subnet_out(args.out)
+
+    from latency_tables import load_platform
+    from ofa.cli.shared.options import Measured
+    from ofa.deploy.architecture_file import named_subnet
+    from ofa.deploy.subnet_directory import save_subnet
+    from ofa.runs.run_directory import RunDirectory
+
+    say = printer(args)
+    platforms = [load_platform(name) for name in args.platform]
+    directory = RunDirectory.open(args.run)
+    subnet = named_subnet(args.subnet, directory.space, args.resolution)
+    genes = directory.space.encode(subnet)
+    measured = Measured.open(directory, args.images, args.device, show=not args.json)
+    top1 = float(measured.top1(genes)[0])
+    card = _card(directory, platforms, measured, genes, top1)
+    save_subnet(args.out, directory.space, subnet, measured.evaluator.module(subnet), card)
+    say(f"top-1 {100 * top1:.2f}% on {measured.images} validation images; written: {args.out}")
+    return {"out": str(args.out), "top1": top1, "images": measured.images, "subnet": subnet.to_dict(), "card": card}
+
+
+def _card(
+    directory: RunDirectory, platforms: list[Any], measured: Measured, genes: Genes, top1: float
+) -> dict[str, Any]:
+    from search.reports.card import Accuracy, build_card, facts_of_input, shape_figures
+
+    space = directory.space
+    facts = {
+        "run": directory.path.name,
+        "space": f"{space.name} (fingerprint {space.fingerprint})",
+        "chosen": "by the user",
+        "input": facts_of_input(space, genes, measured.evaluator.data),
+    }
+    accuracy = Accuracy(measured=top1, images=measured.images)
+    title = f"Subnet of {space.name}"
+    if not platforms:
+        return {"title": title, "figures": shape_figures(space, genes, accuracy), **facts}
+    costs = [platform.costs(space) for platform in platforms]
+    names = " and ".join(platform.name for platform in platforms)
+    return build_card(f"{title} for {names}", platforms, costs, genes, accuracy, facts)
