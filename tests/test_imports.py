@@ -86,6 +86,87 @@ def test_the_check_sees_what_it_should(package: str, source: str, allowed: bool)
     assert (not violations(package, source)) is allowed
 
 
+FLOORS = {
+    "ofa": (
+        *("errors", "files", "distributed", "energy", "space", "data", "nets", "official", "measure", "runs", "deploy"),
+        *("subnet_directory", "training", "cli"),
+    ),
+    "latency_tables": (
+        *("on_device", "blocks", "cost_models", "metrics", "costs", "platform", "published", "catalogue"),
+        *("calibration", "profiling"),
+    ),
+    "search": (
+        *("arrays", "rows", "pareto", "predictors", "problem", "evaluations", "exact", "searchers"),
+        *("fronts", "measurements", "fleet", "plots", "reports"),
+    ),
+}
+"""The folders and files of each package from the ground up: each imports only those before it, and itself."""
+FACES = ("__init__", "__main__")
+
+
+def edges(package: str) -> dict[str, set[str]]:
+    """What each module of a package imports of the same package, late and typing imports counted; faces left out."""
+    modules = {module_name(path): path for path in sources(package) if path.stem not in FACES}
+    found = {}
+    for name, path in modules.items():
+        found[name] = {other for _, other in imported(ast.parse(path.read_text())) if other in modules and other != name}
+    return found
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Nodes of one circle, in order; empty where there is none."""
+    done: set[str] = set()
+
+    def visit(node: str, path: list[str]) -> list[str]:
+        if node in path:
+            return [*path[path.index(node) :], node]
+        if node in done:
+            return []
+        found = next((way for other in sorted(graph.get(node, ())) if (way := visit(other, [*path, node]))), [])
+        done.add(node)
+        return found
+
+    return next((way for node in sorted(graph) if (way := visit(node, []))), [])
+
+
+def test_circles_are_seen() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_two_files_import_each_other(package: str) -> None:
+    assert not circle(edges(package))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_folder_imports_a_higher_one(package: str) -> None:
+    floors = FLOORS[package]
+    climbs = []
+    for name, others in edges(package).items():
+        room = name.split(".")[1]
+        climbs += [f"{name} imports {other}" for other in others if floors.index(other.split(".")[1]) > floors.index(room)]
+    assert not climbs, "\n".join(sorted(climbs))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_folders_within_folders_have_no_circle(package: str) -> None:
+    graph: dict[str, set[str]] = {}
+    for name, others in edges(package).items():
+        folder = name.rpartition(".")[0]
+        graph.setdefault(folder, set()).update({other.rpartition(".")[0] for other in others} - {folder})
+    graph.pop(package, None)  # the files of a package's root have floors of their own
+    assert not circle({folder: others - {package} for folder, others in graph.items()})
+
+
+def test_no_folder_is_a_drawer() -> None:
+    counts: dict[Path, int] = {}
+    for path in (path for package in PACKAGES for path in sources(package)):
+        counts[path.parent] = counts.get(path.parent, 0) + (path.stem not in FACES)
+    verbs = ROOT / "ofa" / "cli" / "verbs"
+    assert not {str(folder): count for folder, count in counts.items() if count > 12 and folder != verbs}
+
+
 def test_what_plans_and_searches_does_not_import_torch() -> None:
     modules = [*TORCH_FREE, *(module_name(path) for package in PACKAGES[1:] for path in sources(package))]
     code = (
