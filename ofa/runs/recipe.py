@@ -14,13 +14,14 @@ from ofa.errors import UserError
 from ofa.files import schema, shipped
 from ofa.measure.config import EvaluationConfig
 from ofa.nets.losses import DIVERGENCES
+from ofa.space.parts import LISTS
 from ofa.space.search_space import SearchSpace, load_space
 from ofa.space.subspace import is_part, largest_only
 
 INCLUDED = ("largest", "smallest")
 TEACHERS = ("first", "largest")
 PRECISIONS = ("fp32", "bf16")
-CHOICES = ("kernels", "depths", "expands", "widths")
+CHOICES = (*LISTS, "widths")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +231,7 @@ def _open(space: SearchSpace, limits: dict[str, Any]) -> SearchSpace:
     part = space.restrict(**limits)
     closed = largest_only(space)
     stages: Any = list(part.stages)
-    for name in ("kernels", "depths", "expands", "widths"):
+    for name in CHOICES:
         if name not in limits:
             stages = [replace(s, **{name: getattr(c, name)}) for s, c in zip(stages, closed.stages, strict=True)]
     stem = part.stem

@@ -113,8 +113,16 @@ class StageSpace:
 
     def choices(self, gene: str) -> tuple[Any, ...]:
         """The choices of a stage gene or block gene, ascending."""
-        choices: tuple[Any, ...] = getattr(self, FIELDS[gene])
-        return choices
+        return self._list(FIELDS[gene])
+
+    @property
+    def lists(self) -> dict[str, tuple[Any, ...]]:
+        """The choices in `LISTS`, by field."""
+        return {name: self._list(name) for name in LISTS}
+
+    def _list(self, name: str) -> tuple[Any, ...]:
+        choices = getattr(self, name)
+        return choices if isinstance(choices, tuple) else (choices,)
 
     @property
     def expands_channels(self) -> bool:
@@ -128,11 +136,16 @@ class StageSpace:
             listed: for some of `LISTS` the values to keep; values that the stage does not have are ignored.
             widths: how many widths to keep, counted from the widest; None: all.
         """
-        kept: dict[str, Any] = {"widths": self.widths[-widths if widths else None :]}
+        kept = {"widths": self.widths[-widths if widths else None :]}
         for name, values in listed.items():
-            choices = getattr(self, name)
+            choices = self.lists[name]
             kept[name] = tuple(choice for choice in choices if choice in values or choice == choices[-1])
-        return replace(self, **kept)
+        return self.keep(kept)
+
+    def keep(self, kept: Mapping[str, tuple[Any, ...]]) -> StageSpace:
+        """The stage with other lists of choices, by field; a choice that is no list, but fixed, stays as it is."""
+        lists: dict[str, Any] = {name: choices for name, choices in kept.items() if isinstance(getattr(self, name), tuple)}
+        return replace(self, **lists)
 
 
 @dataclass(frozen=True, kw_only=True)

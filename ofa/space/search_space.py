@@ -256,7 +256,7 @@ class SearchSpace:
         if unknown:
             raise TypeError(f"unknown choices {', '.join(sorted(unknown))}; known are {', '.join(Choices.__annotations__)}")
         for name, values in lists_in(choices).items():
-            self._check_known(name, values, sorted({choice for stage in self.stages for choice in getattr(stage, name)}))
+            self._check_known(name, values, sorted({choice for stage in self.stages for choice in stage.lists[name]}))
         resolutions, widths = choices.get("resolutions"), choices.get("widths")
         if resolutions is not None:
             self._check_known("resolutions", resolutions, self.resolutions)

@@ -25,11 +25,11 @@ def only(space: SearchSpace, **choices: Unpack[Choices]) -> SearchSpace:
     stages = list(whole.stages)
     for name, wanted in lists_in(choices).items():
         for i, stage in enumerate(stages):
-            has = getattr(stage, name)
-            kept: Any = {name: tuple(choice for choice in has if choice in wanted or len(has) == 1)}
-            if not kept[name]:
+            has = stage.lists[name]
+            kept = tuple(choice for choice in has if choice in wanted or len(has) == 1)
+            if not kept:
                 raise UserError(f"{space.name}: stage {i} has {name} {list(has)}; none of them is in {list(wanted)}")
-            stages[i] = replace(stage, **kept)
+            stages[i] = stage.keep({name: kept})
     return replace(whole, stages=tuple(stages))
 
 

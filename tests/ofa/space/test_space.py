@@ -172,6 +172,27 @@ def test_empty_lists_keep_their_shape() -> None:
     assert space.decode(space.encode([])) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "fingerprint"),
+    {
+        "bignas": "72f4492f3f082e30",
+        "cifar": "f06d03da6d861cf1",
+        "fmnist": "e529007bbd4e6a8e",
+        "fmnist-compound": "02ff050746e9a8fc",
+        "fmnist-wide": "13cd1f0c21835236",
+        "grey-48": "fe86e9469b0a41fb",
+        "mbv3-w1.0": "403ec2d6cbc18990",
+        "mbv3-w1.2": "725ecacedcbcf545",
+        "proxyless-w1.3": "294d32abb92f973a",
+        "resnet50": "3219ab096046d19b",
+        "small-rgb-64": "b9cac8951c9602fa",
+    }.items(),
+)
+def test_fingerprints_of_the_spaces_that_ship_stay(name: str, fingerprint: str) -> None:
+    """Runs, subnets, predictors and platforms written with version 0.1 hold them and must load."""
+    assert load_space(name).fingerprint == fingerprint
+
+
 def test_fingerprint_is_of_what_gives_weights_and_genes_a_meaning() -> None:
     space = tiny_space()
     assert len(space.fingerprint) == 16
