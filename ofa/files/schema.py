@@ -143,6 +143,11 @@ def _convert_union(options: tuple[Any, ...], value: Any, place: str) -> Any:
     if value is None and type(None) in options:
         return None
     options = tuple(option for option in options if option is not type(None))
+    lists = tuple(option for option in options if get_origin(option) is tuple)
+    if isinstance(value, (list, tuple)):  # where one thing or a list may stand, the message is about what was meant
+        options = lists or options
+    else:
+        options = tuple(option for option in options if option not in lists) or options
     if type(value) in options:  # 1.0 is a fraction where both a fraction and a number may stand
         return _convert(type(value), value, place)
     for option in options[:-1]:

@@ -31,6 +31,7 @@ class Outer:
     choice: int | str = 0
     flags: dict[str, bool] = field(default_factory=dict)
     anything: Any = None
+    either: bool | tuple[bool, ...] = False
 
 
 def load(path: Path, text: str) -> Outer:
@@ -48,6 +49,8 @@ def test_types_come_from_the_annotations(tmp_path: Path) -> None:
     assert isinstance(got.inner.size, int)
     assert isinstance(got.rate, float)
     assert build(Outer, to_plain(got), "again") == got
+    assert load(tmp_path, "name: x\ninner: {size: 3}\neither: yes\n").either is True
+    assert load(tmp_path, "name: x\ninner: {size: 3}\neither: [no, yes]\n").either == (False, True)
     assert load(tmp_path, "name: x\ninner: {size: 3}\nrate: null\n") == Outer("x", Inner(3))
 
 
@@ -76,6 +79,8 @@ def test_a_merge_key_may_be_overridden(tmp_path: Path) -> None:
         ("name: x\ninner: {size: 1}\nmore: {size: 1}\n", r"^a\.yaml:3: more: expected a list, got \{'size': 1\}$"),
         ("name: x\ninner: {size: 1}\nflags: [a]\n", r"^a\.yaml:3: flags: expected a mapping of keys, got \['a'\]$"),
         ("name: x\ninner: {size: 1}\nflags: {a: 1}\n", r"^a\.yaml:3: flags\.a: expected true or false, got 1$"),
+        ("name: x\ninner: {size: 1}\neither: 1\n", r"^a\.yaml:3: either: expected true or false, got 1$"),
+        ("name: x\ninner: {size: 1}\neither: [yes, 1]\n", r"^a\.yaml:3: either\[1\]: expected true or false, got 1$"),
         ("name: x\ninner: 3\n", r"^a\.yaml:2: inner: expected a mapping of keys, got 3$"),
     ],
 )
