@@ -55,9 +55,11 @@ def to_arch(space: SearchSpace, subnet: Subnet) -> dict[str, Any]:
     """The inverse of `to_subnet`; entries of absent blocks are the smallest choice. The resolution is under `image_size`.
 
     Raises:
-        UserError: the subnet is not in the space.
+        UserError: the subnet is not in the space, or the published format cannot say what is chosen.
     """
     space.check(subnet)
+    if any(stage.shared_genes for stage in space.stages):
+        raise UserError(f"{space.name}: squeeze-and-excitation is elastic here; the published format has no word for it")
     if space.block == "bottleneck":
         widths = [space.stem.hidden_widths.index(subnet.stem.hidden or 0), space.stem.widths.index(subnet.stem.width)]
         widths += [s.widths.index(choice.width) for s, choice in zip(space.stages, subnet.stages, strict=True)]

@@ -35,7 +35,9 @@ def every_subnet(space: SearchSpace) -> list[Subnet]:
     stages = []
     for stage in space.stages:
         blocks = [Block(kernel, expand) for kernel in stage.kernels for expand in stage.expands]
-        stages.append([Stage(w, chosen) for w in stage.widths for d in stage.depths for chosen in product(blocks, repeat=d)])
+        shared = stage.se if isinstance(stage.se, tuple) else (None,)
+        chosen = [made for depth in stage.depths for made in product(blocks, repeat=depth)]
+        stages.append([Stage(width, made, se) for width in stage.widths for se in shared for made in chosen])
     hidden = space.stem.hidden_widths or (None,)
     stems = [Stem(w, d, h) for w in space.stem.widths for d in space.stem.depths for h in hidden]
     return [Subnet(r, stem, chosen) for r in space.resolutions for stem in stems for chosen in product(*stages)]
@@ -77,9 +79,28 @@ def deep_space(**changes: Any) -> SearchSpace:
     return SearchSpace(**(facts | changes))
 
 
+def gated_space(**changes: Any) -> SearchSpace:
+    """288 subnets; squeeze-excite is chosen in two stages, of which one has no expansion, and fixed in the third."""
+    facts: dict[str, Any] = {
+        "name": "gated",
+        "block": "mbconv",
+        "in_channels": 1,
+        "stem": StemSpace(widths=(8,), stride=1),
+        "stages": (
+            StageSpace(widths=(8,), depths=(1,), kernels=(3, 5), expands=(1.0,), se=(False, True)),
+            StageSpace(widths=(16, 24), depths=(1, 2), kernels=(3,), expands=(2.0, 4.0), stride=2, se=(False, True)),
+            StageSpace(widths=(24,), depths=(1,), kernels=(3,), expands=(2.0, 3.0, 6.0), stride=2, se=True),
+        ),
+        "head": HeadSpace(width=32),
+        "resolutions": (8,),
+        "classes": 3,
+    }
+    return SearchSpace(**(facts | changes))
+
+
 def toy_space(name: str) -> SearchSpace:
     """One of the shipped spaces or of the small ones here, by name."""
-    toys = {"tiny": tiny_space, "wide": wide_space, "deep": deep_space}
+    toys = {"tiny": tiny_space, "wide": wide_space, "deep": deep_space, "gated": gated_space}
     return toys[name]() if name in toys else load_space(name)
 
 

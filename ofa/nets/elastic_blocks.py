@@ -98,7 +98,7 @@ class ElasticMBConv(ElasticBlock):
             depthwise=True,
             transforms=space.kernel_transforms,
         )
-        self.se = ElasticSqueezeExcite(hidden) if choices.se else nn.Identity()
+        self.se = ElasticSqueezeExcite(hidden) if any(choices.choices("se")) else nn.Identity()
         self.project = ElasticConvNorm(hidden, out_width, "none")
 
     def forward(self, x_BCHW: Tensor, block: Block, stage: Stage, scale_B111: Tensor | None = None) -> Tensor:
@@ -106,7 +106,9 @@ class ElasticMBConv(ElasticBlock):
         x = x_BCHW
         if self.expand is not None:
             x = self.expand(x, self.hidden_for(block.expand, x.shape[1], stage.width))
-        x = self.se(self.depthwise(x, x.shape[1], block.kernel))
+        x = self.depthwise(x, x.shape[1], block.kernel)
+        if stage.se is not False:
+            x = self.se(x)
         x = self.project(x, stage.width)
         x = x if scale_B111 is None else x * scale_B111
         y: Tensor = x + x_BCHW if self.residual else x

@@ -31,6 +31,7 @@ class Opens:
     kernels: tuple[int, ...] | None = None
     depths: tuple[int, ...] | None = None
     expands: tuple[float, ...] | None = None
+    se: tuple[bool, ...] | None = None
     widths: int | None = None
     """Number of stage widths, counted from the widest."""
     everything: bool = False

@@ -57,7 +57,7 @@ def _mbconv(slot: Slot, hidden: int, block: Block, stage: Stage) -> BlockShape:
         hidden = slot.in_width
     ops.append(conv(hidden, hidden, block.kernel, size, slot.stride, choices.activation, groups=hidden))
     size = ops[-1].out_size
-    if choices.se:
+    if choices.se if stage.se is None else stage.se:
         squeezed = se_channels(hidden)
         ops += [
             OpShape("global_pool", hidden, hidden, size, 1),

@@ -10,9 +10,9 @@ from typing import Any, TypedDict
 from ofa.space.activations import ACTIVATIONS
 
 MOST_CHOICES = 127  # a gene is an int8
-FIELDS = {"width": "widths", "depth": "depths", "kernel": "kernels", "expand": "expands"}
+FIELDS = {"width": "widths", "depth": "depths", "se": "se", "kernel": "kernels", "expand": "expands"}
 """The field of a stage that holds the choices of a gene."""
-LISTS = ("kernels", "depths", "expands")
+LISTS = ("kernels", "depths", "expands", "se")
 """Choices of a stage that are named by their values; widths, which differ from stage to stage, are counted instead."""
 
 
@@ -24,6 +24,7 @@ class Choices(TypedDict, total=False):
     depths: Sequence[int] | None
     """Blocks per stage."""
     expands: Sequence[float] | None
+    se: Sequence[bool] | None
     widths: int | None
     """How many of each stage's (and the stem's) widths, counted from the widest."""
     resolutions: Sequence[int] | None
@@ -83,8 +84,8 @@ class StageSpace:
     stride: int = 1
     """Stride of the first block."""
     activation: str = "relu"
-    se: bool = False
-    """Squeeze-and-excitation after the depthwise convolution (mbconv only)."""
+    se: bool | tuple[bool, ...] = False
+    """Squeeze-and-excitation after the depthwise convolution (mbconv only); a list: chosen for the stage as a whole."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "expands", tuple(map(float, self.expands)))  # 3 and 3.0 are one choice, one fingerprint
@@ -93,13 +94,15 @@ class StageSpace:
         for kernel in self.kernels:
             check_kernel(kernel)
         check_activation(self.activation)
+        if isinstance(self.se, tuple) and self.se not in ((False,), (True,), (False, True)):
+            raise ValueError(f"se is {list(self.se)}; allowed are true, false, and the list [false, true] to choose from")
         if self.stride not in (1, 2):
             raise ValueError(f"stride is {self.stride}; allowed are 1 and 2")
 
     @property
     def stage_genes(self) -> tuple[str, ...]:
         """What is chosen once for the stage: width, depth, then what its blocks share; the fields of `subnet.Stage`."""
-        return ("width", "depth")
+        return ("width", "depth", "se") if isinstance(self.se, tuple) else ("width", "depth")
 
     @property
     def block_genes(self) -> tuple[str, ...]:

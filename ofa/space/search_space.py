@@ -72,7 +72,7 @@ class SearchSpace:
                     f"stages[{i}]: depths are {list(stage.depths)} and expands {list(stage.expands)}; "
                     "in a compound space they go together, so give as many of one as of the other"
                 )
-            if stage.se and not KINDS[self.block].squeeze_excite:
+            if stage.se is not False and not KINDS[self.block].squeeze_excite:
                 able = ", ".join(name for name, kind in KINDS.items() if kind.squeeze_excite)
                 raise ValueError(f"stages[{i}]: se is for {able} blocks, but this space has {self.block} blocks")
 
@@ -161,6 +161,8 @@ class SearchSpace:
         for s, (chosen, stage) in enumerate(zip(subnet.stages, self.stages, strict=True)):
             for name in stage.stage_genes:
                 row.append(self._index(f"stages[{s}].{name}", stage.choices(name), getattr(chosen, name)))
+            if chosen.se is not None and "se" not in stage.stage_genes:
+                raise UserError(f"{self.name}: stages[{s}].se is {chosen.se}; this stage leaves no choice, so leave it out")
             for b, block in enumerate(chosen.blocks):
                 for name in stage.block_genes:
                     row.append(self._index(f"stages[{s}].blocks[{b}].{name}", stage.choices(name), getattr(block, name)))

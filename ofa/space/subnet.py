@@ -18,10 +18,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage: output channels and its blocks, first to last."""
+    """A stage: output channels, its blocks, first to last, and what they share where that is a choice."""
 
     width: int
     blocks: tuple[Block, ...]
+    se: bool | None = None
+    """Whether its blocks have squeeze-and-excitation; None where the space leaves no choice."""
 
     @property
     def depth(self) -> int:
@@ -48,7 +50,11 @@ class Subnet:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and dicts, as stored in `subnet.json`."""
-        return dict(schema.to_plain(self))
+        plain = dict(schema.to_plain(self))
+        for stage in plain["stages"]:
+            if stage["se"] is None:
+                del stage["se"]  # subnets of spaces without the choice are written as before it was there
+        return plain
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], place: str = "subnet") -> Subnet:

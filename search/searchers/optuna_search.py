@@ -244,7 +244,9 @@ class _Trials:
 
 def _readable(subnet: Subnet) -> str:
     """A subnet in a line, for the dashboard: `160 px, 16: k3e1, 24: k3e4 k5e6, ...`: width, kernels and expand ratios."""
-    stages = [f"{s.width}: {' '.join(f'k{b.kernel}e{b.expand:g}' for b in s.blocks)}" for s in subnet.stages]
+    stages = [
+        f"{s.width}{' se' if s.se else ''}: {' '.join(f'k{b.kernel}e{b.expand:g}' for b in s.blocks)}" for s in subnet.stages
+    ]
     return ", ".join([f"{subnet.resolution} px", *stages])
 
 

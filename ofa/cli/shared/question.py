@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,21 @@ if TYPE_CHECKING:
     from search.problem.limits import Limit
     from search.problem.objectives import Objective
 
-FIXABLE = {"kernels": int, "depths": int, "expands": float, "resolutions": int, "widths": int}
+
+def true_or_false(word: str) -> bool:
+    """A truth value as YAML spells it; raises `ValueError` for any other word."""
+    return ("false", "true").index(word) == 1
+
+
+FIXABLE: dict[str, Callable[[str], Any]] = {
+    "kernels": int,
+    "depths": int,
+    "expands": float,
+    "se": true_or_false,
+    "resolutions": int,
+    "widths": int,
+}
+NOUNS = {int: "whole numbers", float: "numbers", true_or_false: "true or false,"}
 
 
 @dataclass(frozen=True)
@@ -154,8 +168,7 @@ def parse_fixes(words: Sequence[str]) -> dict[str, Any]:
         try:
             values = [FIXABLE[name](value) for value in text.split(",")]
         except ValueError:
-            kind = "whole numbers" if FIXABLE[name] is int else "numbers"
-            raise UserError(f"--fix is {word!r}; expected {kind} separated by commas") from None
+            raise UserError(f"--fix is {word!r}; expected {NOUNS[FIXABLE[name]]} separated by commas") from None
         if name == "widths" and len(values) > 1:
             raise UserError(f"--fix is {word!r}; expected one number: how many widths, from the widest")
         fixes[name] = values[0] if name == "widths" else values
