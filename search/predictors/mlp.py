@@ -2,8 +2,8 @@
 
 The networks see the features of all stages together, so they can learn what a sum over stages cannot. Each is trained on its
 own random four fifths of the samples to predict the ridge's residuals. Their disagreement, and their error on the fifth that
-each has not seen, give the uncertainty (ensembles as in Lakshminarayanan et al., arXiv 1612.01474). All in numpy: a fit
-takes a second, and torch stays out.
+each has not seen, give the uncertainty (ensembles as in Lakshminarayanan et al., arXiv 1612.01474). torch trains them, in a
+second; predictions are numpy's, so that a query does without torch.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ STEPS = 200
 BATCH = 512
 """Samples per step; all when there are fewer."""
 PEAK_RATE = 0.01
-DECAY = 1.0
-"""Decoupled weight decay per unit of learning rate (AdamW, arXiv 1711.05101)."""
-KEPT = 0.8
-"""Share of the samples that a member is trained on."""
-CHUNK = 1024
+WEIGHT_DECAY = 1.0
+"""Decoupled weight decay per unit of learning rate (AdamW, arXiv 1711.05101); biases have none."""
+SEEN_FRACTION = 0.8
+"""Fraction of the samples that a member is trained on."""
+ROWS_AT_ONCE = 1024
 """Rows predicted at once, so that they stay in the cache."""
 
 
@@ -81,9 +81,9 @@ class MLPPredictor:
     def _corrections(self, genes: Genes) -> Floats:
         """What each member adds to the ridge's score, float64[members, n]."""
         parts = []
-        for i in range(0, max(len(genes), 1), CHUNK):
-            x = ((self._features(genes[i : i + CHUNK]) - self.offset) / self.scale).astype(np.float32)
-            parts.append(self.unit * _forward(self.layers, x)[-1][..., 0].astype(np.float64))
+        for i in range(0, max(len(genes), 1), ROWS_AT_ONCE):
+            x = ((self._features(genes[i : i + ROWS_AT_ONCE]) - self.offset) / self.scale).astype(np.float32)
+            parts.append(self.unit * _forward(self.layers, x)[..., 0].astype(np.float64))
         return np.concatenate(parts, axis=1)
 
     @cached_property
@@ -128,9 +128,9 @@ def fit_mlp(space: SearchSpace, genes: Genes, top1: npt.ArrayLike, seed: int = 0
     x = ((raw - offset) / scale).astype(np.float32)
     wrong = logit(accuracies) - base.score(genes)
     unit = max(float(wrong.std()), 1e-12)
-    seen = np.stack([rng.permutation(len(x)) < KEPT * len(x) for _ in range(MEMBERS)])
+    seen = np.stack([rng.permutation(len(x)) < SEEN_FRACTION * len(x) for _ in range(MEMBERS)])
     layers = _train(x, (wrong / unit).astype(np.float32), seen, rng)
-    outputs = unit * _forward(layers, x)[-1][..., 0].astype(np.float64)  # [members, samples]
+    outputs = unit * _forward(layers, x)[..., 0].astype(np.float64)  # [members, samples]
     return MLPPredictor(
         base=base,
         offset=offset,
@@ -155,46 +155,46 @@ def _unexplained(outputs: Floats, targets: Floats, unseen: npt.NDArray[np.bool_]
     return max(float(error - disagreement * (1 + fewer)), float(error) / 10, 1e-12)
 
 
-def _forward(layers: tuple[Weights, ...], x: Weights) -> list[Weights]:
-    """What enters each layer and what leaves the last, float32[members, n, ...] each."""
-    values = [np.broadcast_to(x, (len(layers[0]), *x.shape[-2:]))]
-    for i in range(0, len(layers), 2):
-        out = values[-1] @ layers[i] + layers[i + 1]
-        values.append(np.maximum(out, 0) if i + 2 < len(layers) else out)
-    return values
-
-
-def _gradients(layers: tuple[Weights, ...], x: Weights, error_weight: Weights, targets: Weights) -> list[Weights]:
-    """Of the weighted squared error with respect to each layer."""
-    values = _forward(layers, x)
-    gradient = 2 * error_weight[..., None] * (values[-1] - targets[..., None])
-    found: list[Weights] = []
-    for i in range(len(layers) - 2, -1, -2):
-        before = values[i // 2]
-        found += [gradient.sum(axis=1, keepdims=True), before.transpose(0, 2, 1) @ gradient]
-        if i:
-            gradient = (gradient @ layers[i].transpose(0, 2, 1)) * (before > 0)
-    return found[::-1]
+def _forward(layers: tuple[Weights, ...], x: Weights) -> Weights:
+    """Outputs of every member, float32[members, n, 1], for float32[n, inputs]."""
+    for weight, bias in zip(layers[:-2:2], layers[1:-2:2], strict=True):
+        x = np.maximum(x @ weight + bias, 0)
+    return x @ layers[-2] + layers[-1]
 
 
 def _train(x: Weights, targets: Weights, seen: npt.NDArray[np.bool_], rng: np.random.Generator) -> tuple[Weights, ...]:
-    """AdamW with a cosine learning rate, all members at once."""
-    sizes = (x.shape[1], HIDDEN, HIDDEN, 1)
-    layers: list[Weights] = []
-    for inputs, outputs in pairwise(sizes):
-        layers.append((rng.normal(size=(len(seen), inputs, outputs)) * np.sqrt(2 / inputs)).astype(np.float32))
-        layers.append(np.zeros((len(seen), 1, outputs), dtype=np.float32))
-    layers[-2] *= np.float32(0.1)  # starts close to the ridge
-    first, second = ([np.zeros_like(layer) for layer in layers] for _ in range(2))
-    for step in range(1, STEPS + 1):
+    """Fit every member to the samples that it sees, bool[members, samples]: AdamW with a cosine learning rate.
+
+    torch is imported here, where a predictor is fitted; whoever loads one does without.
+    """
+    import torch
+
+    layers = [torch.from_numpy(layer).requires_grad_() for layer in _initial(x.shape[1], len(seen), rng)]
+    weights, biases = layers[::2], layers[1::2]
+    groups = [{"params": weights, "weight_decay": WEIGHT_DECAY}, {"params": biases, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=PEAK_RATE)
+    cosine = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5 * (1 + np.cos(np.pi * (step + 1) / STEPS)))
+    for _ in range(STEPS):
         rows = slice(None) if len(x) <= BATCH else rng.choice(len(x), BATCH, replace=False)
-        inside = seen[:, rows].astype(np.float32)
-        weight = inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)
-        rate = PEAK_RATE * 0.5 * (1 + np.cos(np.pi * step / STEPS))
-        for i, gradient in enumerate(_gradients(tuple(layers), x[rows], weight, targets[rows])):
-            first[i] += np.float32(0.1) * (gradient - first[i])
-            second[i] += np.float32(0.001) * (gradient**2 - second[i])
-            update = (first[i] / (1 - 0.9**step)) / (np.sqrt(second[i] / (1 - 0.999**step)) + 1e-8)
-            decay = DECAY if i % 2 == 0 else 0.0
-            layers[i] = (layers[i] - rate * (update + decay * layers[i])).astype(np.float32)
-    return tuple(layers)
+        inside = torch.from_numpy(seen[:, rows].astype(np.float32))  # [members, rows]
+        outputs = torch.from_numpy(x[rows])
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            outputs = torch.relu(outputs @ weight + bias)
+        outputs = outputs @ weights[-1] + biases[-1]  # [members, rows, 1]
+        errors = inside * (outputs[..., 0] - torch.from_numpy(targets[rows])) ** 2
+        loss = (errors.sum(dim=1) / inside.sum(dim=1).clamp(min=1)).sum()
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        cosine.step()
+    return tuple(layer.detach().numpy() for layer in layers)
+
+
+def _initial(inputs: int, members: int, rng: np.random.Generator) -> list[Weights]:
+    """Random weights and zero biases, in the order of `MLPPredictor.layers`; the outputs start close to the ridge."""
+    layers: list[Weights] = []
+    for before, after in pairwise((inputs, HIDDEN, HIDDEN, 1)):
+        layers.append((rng.normal(size=(members, before, after)) * np.sqrt(2 / before)).astype(np.float32))
+        layers.append(np.zeros((members, 1, after), dtype=np.float32))
+    layers[-2] *= np.float32(0.1)
+    return layers

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +123,23 @@ def test_stored_and_loaded_it_is_the_same(kind: str, tmp_path: Path) -> None:
     assert document["images"] == 5000
     with pytest.raises(UserError, match="for space fmnist with fingerprint"):
         load_predictor(tmp_path, replace(SPACE, classes=7))
+
+
+def test_a_query_does_without_torch(kind: str, tmp_path: Path) -> None:
+    save_predictor(tmp_path, KINDS[kind].fit(SPACE, *sample(60)), {})
+    code = (
+        "import sys\n"
+        "from ofa import load_space\n"
+        "from search import load_predictor\n"
+        "space = load_space('fmnist')\n"
+        f"predictor = load_predictor({str(tmp_path)!r}, space)\n"
+        "genes = space.encode(space.largest())\n"
+        "assert predictor.top1(genes) > 0 and predictor.std(genes) > 0\n"
+        "print('torch' in sys.modules)\n"
+    )
+    root = Path(__file__).resolve().parents[3]
+    asked = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert asked.stdout == "False\n"
 
 
 def test_arrays_of_another_shape_are_refused(kind: str, tmp_path: Path) -> None:
