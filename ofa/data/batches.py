@@ -106,23 +106,15 @@ class Data:
         source, device = self._split(split), torch.device(device)
         count = self._count(split, limit)
         if batch_size < 1 or min(start, seed, epoch) < 0:
-            raise ValueError(
-                f"batch_size {batch_size} must be 1 or more; start {start}, seed {seed}, epoch {epoch}: 0 or more"
-            )
+            raise ValueError(f"batch_size {batch_size} must be at least 1; start {start}, seed {seed}, epoch {epoch} at least 0")
         if batch_size % share.parts or (share.parts > 1 and not drop_last):
             raise ValueError(f"batches of {batch_size} have no {share.parts} equal parts; or drop_last is missing")
         order = np.arange(count)
         if shuffle:
             order = torch.randperm(len(source.labels), generator=generator(seed, epoch, ORDER)).numpy()[:count]
-        plans = [
-            Plan(
-                order[i * batch_size : (i + 1) * batch_size][share.of(batch_size)],
-                _resolution(resolution, i),
-                (seed, epoch, i),
-                share,
-            )
-            for i in range(start, self.steps(split, batch_size, limit, drop_last))
-        ]
+        steps = range(start, self.steps(split, batch_size, limit, drop_last))
+        items = {i: order[i * batch_size : (i + 1) * batch_size][share.of(batch_size)] for i in steps}
+        plans = [Plan(items[i], _resolution(resolution, i), (seed, epoch, i), share) for i in steps]
         varied = self.config.augment if augment else None
         mean = torch.tensor(self.mean, device=device).view(1, -1, 1, 1) * 255
         std = torch.tensor(self.std, device=device).view(1, -1, 1, 1) * 255

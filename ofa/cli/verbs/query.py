@@ -137,13 +137,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         best, accuracy = _verify(problem, result, predictor.std(result.genes), facts, measured, count, say)
     card = _card(directory, platforms, costs, result, best, accuracy, problem, measured)
     _save(out, directory, measured, result.genes[best], card)
+    _show(card, out, say)
+    return {"out": str(out), "card": card, "genes": result.genes[best].tolist(), "verified": not args.no_verify}
+
+
+def _show(card: dict[str, Any], out: Path, say: Callable[[str], None]) -> None:
+    """Print the figures of a card, and where the subnet is."""
     say("")
     width = max(len(line["name"]) for line in card["figures"]) + 2
     for line in card["figures"]:
         value = "unknown" if line["value"] is None else f"{line['value']:.4g} {line['unit']}"
         say(f"{line['name']:{width}}{value:>12}  {line['source']}")
     say(f"\nwritten to {out} (card.md has sources and uncertainties; python {out / 'load.py'} runs it)")
-    return {"out": str(out), "card": card, "genes": result.genes[best].tolist(), "verified": not args.no_verify}
 
 
 def _find_searcher(args: argparse.Namespace, problem: Problem | None = None) -> tuple[Searcher, str]:

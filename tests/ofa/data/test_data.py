@@ -174,7 +174,7 @@ def test_what_does_not_exist_or_fit_is_named(arrays: Path) -> None:
     data = load(arrays)
     with pytest.raises(UserError, match="has no split 'val'; it has train, validation, test"):
         next(data.batches("val", batch_size=1, resolution=8, shuffle=False, augment=False))
-    with pytest.raises(ValueError, match="batch_size 0 must be 1 or more"):
+    with pytest.raises(ValueError, match="batch_size 0 must be at least 1"):
         next(data.batches("train", batch_size=0, resolution=8, shuffle=False, augment=False))
     with pytest.raises(UserError, match="validation takes 210 of 210 training images"):
         load(arrays, validation=210)
