@@ -106,7 +106,8 @@ class Data:
         source, device = self._split(split), torch.device(device)
         count = self._count(split, limit)
         if batch_size < 1 or min(start, seed, epoch) < 0:
-            raise ValueError(f"batch_size {batch_size} must be at least 1; start {start}, seed {seed}, epoch {epoch} at least 0")
+            given = f"start {start}, seed {seed}, epoch {epoch}"
+            raise ValueError(f"batch_size {batch_size} must be at least 1; {given} at least 0")
         if batch_size % share.parts or (share.parts > 1 and not drop_last):
             raise ValueError(f"batches of {batch_size} have no {share.parts} equal parts; or drop_last is missing")
         order = np.arange(count)
