@@ -240,7 +240,7 @@ class SearchSpace:
         first stage, ResNet's depths) need no list of their own.
 
         Raises:
-            UserError: a value that no stage of the space has.
+            UserError: a value that no stage of the space has; or of a compound space, depths and not as many expand ratios.
         """
         self.check_choices(choices)
         widths, resolutions = choices.get("widths"), choices.get("resolutions") or self.resolutions
@@ -250,7 +250,10 @@ class SearchSpace:
             kept.depths == stage.depths for kept, stage in zip(stages, self.stages, strict=True)
         )
         kept = tuple(size for size in self.resolutions if size in resolutions)
-        return replace(self, stages=stages, stem=self.stem.restrict(widths, every_depth), resolutions=kept)
+        try:
+            return replace(self, stages=stages, stem=self.stem.restrict(widths, every_depth), resolutions=kept)
+        except ValueError as error:  # compound, and the depths kept have not the expand ratios kept
+            raise UserError(f"{self.name}: {error}") from None
 
     def check_choices(self, choices: Choices) -> None:
         """Raise `UserError` for a value that no stage of the space has."""

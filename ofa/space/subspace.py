@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
@@ -15,22 +15,37 @@ def only(space: SearchSpace, **choices: Unpack[Choices]) -> SearchSpace:
     """The space with nothing but the listed choices; what a user fixes in a search.
 
     A stage keeps those of its choices that are listed (`SearchSpace.restrict` keeps its largest besides). What is fixed in a
-    stage anyway (all of a fixed first stage) stays as it is.
+    stage anyway (all of a fixed first stage) stays as it is. In a compound space a depth brings its expand ratio, and an
+    expand ratio its depth.
 
     Raises:
         UserError: a value that no stage of the space has, or a stage with several choices and none of the listed.
     """
     space.check_choices(choices)
     whole = space.restrict(widths=choices.get("widths"), resolutions=choices.get("resolutions"))
-    stages = list(whole.stages)
-    for name, wanted in lists_in(choices).items():
-        for i, stage in enumerate(stages):
-            has = stage.lists[name]
-            kept = tuple(choice for choice in has if choice in wanted or len(has) == 1)
-            if not kept:
-                raise UserError(f"{space.name}: stage {i} has {name} {list(has)}; none of them is in {list(wanted)}")
-            stages[i] = stage.keep({name: kept})
+    stages = [stage.keep(_only_listed(space, i, lists_in(choices))) for i, stage in enumerate(whole.stages)]
     return replace(whole, stages=tuple(stages))
+
+
+def _only_listed(space: SearchSpace, i: int, listed: Mapping[str, Sequence[Any]]) -> dict[str, tuple[Any, ...]]:
+    """Those of `LISTS` that stage `i` keeps when only the listed choices are wanted."""
+    has = space.stages[i].lists
+    kept: dict[str, set[int]] = {}  # levels, which tell what goes together in a compound space
+    for name, known in has.items():
+        wanted = listed.get(name, known)
+        kept[name] = {level for level, choice in enumerate(known) if choice in wanted or len(known) == 1}
+        if not kept[name]:
+            raise UserError(f"{space.name}: stage {i} has {name} {list(known)}; none of them is in {list(wanted)}")
+    if space.compound:
+        kept["depths"] = kept["expands"] = kept["depths"] & kept["expands"]
+        if not kept["depths"]:
+            tied = has["depths"], has["expands"]
+            pairs = ", ".join(f"{depth} with {expand:g}" for depth, expand in zip(*tied, strict=True))
+            raise UserError(
+                f"{space.name}: stage {i} has depths that go with expand ratios, {pairs}; none of these pairs is in "
+                f"depths {list(listed['depths'])} and expands {list(listed['expands'])}"
+            )
+    return {name: tuple(known[level] for level in sorted(kept[name])) for name, known in has.items()}
 
 
 def largest_only(space: SearchSpace) -> SearchSpace:
