@@ -70,3 +70,8 @@ class RunFiles:
     def checkpoint_folder(self) -> Path:
         """Where training can be taken up again."""
         return self.path / "checkpoint"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether training has written a checkpoint yet."""
+        return (self.checkpoint_folder / "latest.json").exists()

@@ -69,8 +69,9 @@ class Trainer:
         self.supernet: Supernet = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.recipe.zero_gamma:
             self.supernet.pass_inputs_through()
-        if self.recipe.init is not None:
-            start_from(self.supernet, self.recipe.init)
+        self.start: str | None = None
+        if self.recipe.init is not None and not run.has_checkpoint:  # a run that goes on needs no other
+            self.start = start_from(self.supernet, self.recipe.init, self.data.record)
         decay = self.recipe.average_decay
         self.average = WeightAverage(self.supernet, decay) if decay > 0 else None
         self.optimiser: torch.optim.Optimizer | None = None

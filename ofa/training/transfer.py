@@ -1,4 +1,4 @@
-"""Start from a trained supernet on another data set: its weights with a new classifier, and a shorter recipe."""
+"""Start from a trained supernet on another data set: its weights, a new classifier for new classes, a shorter recipe."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from math import ceil
 from pathlib import Path
 
 import torch
-from safetensors.torch import load
 
 from ofa.data.batches import load_data
+from ofa.data.record import DataRecord
 from ofa.errors import UserError
 from ofa.nets.supernet import Supernet
 from ofa.runs.recipe import Opens, Phase, Recipe
-from ofa.runs.run_directory import RunDirectory
+from ofa.runs.run_directory import RunDirectory, load_weights
 from ofa.space.search_space import SearchSpace
+from ofa.training.progress import MetricsLog
 
 SHARE = 0.25
 """Of the optimiser steps that the supernet was trained for."""
@@ -31,11 +32,14 @@ def transfer_recipe(
     smallest and random ones in the same step (the sandwich of Yu et al., 2020). Channels stay in their order.
 
     Args:
-        source: a finished run.
+        source: a finished run; its own data may be gone.
         data: the new data set, as a recipe's `source`; other settings of the run's data are kept, but the validation part,
             which is the data set's own, or a tenth of it.
         epochs: of the phase; None: a quarter of the run's optimiser steps, and no fewer epochs than it had.
         resolutions: sides of the images in pixels; None: the run's.
+
+    Raises:
+        UserError: the data or the resolutions do not fit; or `epochs` is None and the run does not tell its steps.
     """
     config = replace(source.recipe.data, source=data, validation=None, normalise=None)
     loaded = load_data(config, channels=source.space.in_channels)
@@ -74,8 +78,16 @@ def transfer_recipe(
     return recipe, space
 
 
-def start_from(supernet: Supernet, run: str | Path) -> None:
-    """Give a fresh supernet the weights of a finished run; the classifier stays as it is where the classes are others.
+def start_from(supernet: Supernet, run: str | Path, data: DataRecord) -> str:
+    """Give a fresh supernet the weights of a finished run; its classifier only where the classes are the run's.
+
+    Args:
+        supernet: with fresh weights; its classifier keeps them where classes are others, or may be.
+        run: the finished run. Its data may be gone.
+        data: the images that the supernet will be trained on.
+
+    Returns:
+        What it starts from, in a line for people.
 
     Raises:
         UserError: the run is not finished, or its space differs in more than resolutions and classes.
@@ -89,12 +101,32 @@ def start_from(supernet: Supernet, run: str | Path) -> None:
             f"{run}: its space {source.space.name} is not the recipe's {space.name}; "
             "only the resolutions and the number of classes may differ"
         )
-    state = load(source.weights_path.read_bytes())
-    if source.space.classes != space.classes:
+    state = load_weights(source.weights_path)
+    why_new = _why_new_classifier(source, data)
+    if why_new is not None:
         fresh = supernet.state_dict()
         state |= {key: fresh[key] for key in state if key.startswith(CLASSIFIER)}
     with torch.no_grad():
         supernet.load_state_dict(state)
+    classifier = "its classifier too: the classes are the same" if why_new is None else f"with a new classifier: {why_new}"
+    return f"starts from the supernet of {run}, {classifier}"
+
+
+def _why_new_classifier(source: RunDirectory, now: DataRecord) -> str | None:
+    """How the classes of the new images differ from the run's, or might; None where they are the same, in the same order."""
+    if len(now.classes) != source.space.classes:
+        return f"{len(now.classes)} classes instead of {source.space.classes}"
+    before = source.record()
+    if now.found_at == (str(Path(source.recipe.data.source).resolve()) if before is None else before.found_at):
+        return None
+    if before is None:
+        return f"{source.path} does not say which classes it had"
+    for i, (name, known) in enumerate(zip(now.classes, before.classes, strict=True)):
+        if name != known:
+            return f"class {i} is {name!r} instead of {known!r}"
+    if now.classes == tuple(map(str, range(len(now.classes)))):
+        return "the classes have numbers instead of names, so they may be others"
+    return None
 
 
 def _epochs(recipe: Recipe) -> int:
@@ -102,4 +134,12 @@ def _epochs(recipe: Recipe) -> int:
 
 
 def _steps(source: RunDirectory) -> int:
-    return _epochs(source.recipe) * (source.data().sizes["train"] // source.recipe.batch_size)
+    """Optimiser steps that the run took, from what it left; its data may be gone."""
+    record, batch = source.record(), source.recipe.batch_size
+    if record is not None:
+        return _epochs(source.recipe) * (sum(record.images["train"].values()) // batch)
+    rows = MetricsLog(source.metrics_path).rows()  # a run of a version before 0.2
+    if not rows:
+        raise UserError(f"{source.path}: neither data.json nor metrics.jsonl says how many steps it took; give --epochs N")
+    images: float = sum(row["images_per_s"] * row["seconds"] for row in rows)
+    return round(images / batch)

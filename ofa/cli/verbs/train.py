@@ -65,6 +65,8 @@ def _train(args: argparse.Namespace, device: torch.device, world: World) -> dict
     if trainer is not None:
         if not args.json and world.first:
             print(trainer.data.record.sentence(), file=sys.stderr)
+            if trainer.start is not None:
+                print(trainer.start, file=sys.stderr)
         trainer.train()
     if directory.result_path.exists():
         result = read_vouched_json(directory.result_path, "delete it to have it measured again")

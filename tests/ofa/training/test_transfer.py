@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +12,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ofa import load_subnet
+from ofa import UserError, load_subnet
 from ofa.cli.main import main
+from ofa.data.batches import load_data
+from ofa.data.config import DataConfig
 from ofa.deploy.subnet_directory import save_subnet
+from ofa.files.vouched import read_vouched_json, write_vouched_json
 from ofa.nets.supernet import Supernet
 from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.run_directory import RunDirectory
 from ofa.training.finetuning import paired_gain
-from tests.tiny import write_recipe
+from ofa.training.trainer import Trainer
+from ofa.training.transfer import start_from, transfer_recipe
+from tests.tiny import killed_after, write_recipe
 
 
 @pytest.fixture(scope="module")
@@ -62,43 +69,110 @@ def test_other_images_need_one_command(trained: Path, tmp_path: Path, capsys: py
     assert json.loads(capsys.readouterr().out)["run"] == str(tmp_path / "run")
 
 
-def test_weights_are_those_of_the_run_where_classes_agree(trained: Path, tmp_path: Path) -> None:
-    data = write_images(tmp_path / "rows.npz", classes=3)
-    recipe = (trained.parent / "tiny.yaml").read_text().replace(str(trained.parent / "data.npz"), str(data))
-    head, _ = recipe.split("phases:")
+def test_weights_are_those_of_the_run_where_classes_agree(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head, _ = (trained.parent / "tiny.yaml").read_text().split("phases:")
     (tmp_path / "tiny-space.yaml").write_text((trained.parent / "tiny-space.yaml").read_text())
     phases = "phases: [{name: all, epochs: 1, peak_lr: 0.0, opens: {everything: true}}]\n"
     (tmp_path / "again.yaml").write_text(f"{head}init: {trained}\n{phases}")
     assert main(["train", str(tmp_path / "again.yaml"), "--run", str(tmp_path / "run"), "--quiet"]) == 0
+    line = f"starts from the supernet of {trained}, its classifier too: the classes are the same"
+    assert line in capsys.readouterr().err.splitlines()
     before, after = load_file(trained / "supernet.safetensors"), load_file(tmp_path / "run" / "supernet.safetensors")
     weights = [key for key in before if "running" not in key and "num_batches" not in key]
     assert weights
     assert all(torch.equal(before[key], after[key]) for key in weights)
 
 
-def test_images_may_be_of_other_sizes(trained: Path, tmp_path: Path) -> None:
-    from ofa.training.transfer import start_from, transfer_recipe
+def copy_of(run: Path, folder: Path, classes: tuple[str, ...] = ("0", "1", "2"), record: bool = True) -> Path:
+    """A copy of a run whose data are gone, and whose classes had these names; or that has no record of its data."""
+    copy = folder / "gone"
+    shutil.copytree(run, copy)
+    (copy / "recipe.yaml").write_text((copy / "recipe.yaml").read_text().replace(str(run.parent), str(folder / "nowhere")))
+    if record:
+        facts = read_vouched_json(copy / "data.json", "")
+        found_at = facts["found_at"].replace(str(run.parent), str(folder / "nowhere"))
+        write_vouched_json(copy / "data.json", facts | {"found_at": found_at, "classes": classes})
+    else:
+        (copy / "data.json").unlink()
+    return copy
 
-    data = write_images(tmp_path / "rows.npz", classes=3)
-    recipe, space = transfer_recipe(RunDirectory.open(trained), str(data), resolutions=(16, 20))
+
+@pytest.mark.parametrize(
+    ("before", "now", "why_new"),
+    [
+        (("cat", "dog", "fox"), ("cat", "dog", "fox"), None),
+        (("cat", "dog", "fox"), ("cat", "fox", "dog"), "class 1 is 'fox' instead of 'dog'"),
+        (("cat", "dog", "fox"), ("oak", "fir", "elm"), "class 0 is 'oak' instead of 'cat'"),
+        (("cat", "dog", "fox"), ("cat", "dog"), "2 classes instead of 3"),
+        (("cat", "dog", "fox"), ("0", "1", "2"), "class 0 is '0' instead of 'cat'"),
+        (("0", "1", "2"), ("0", "1", "2"), "the classes have numbers instead of names, so they may be others"),
+        (None, ("cat", "dog", "fox"), "does not say which classes it had"),
+    ],
+)
+def test_the_classifier_is_kept_for_the_same_classes_only(
+    trained: Path, tmp_path: Path, before: tuple[str, ...] | None, now: tuple[str, ...], why_new: str | None
+) -> None:
+    run = copy_of(trained, tmp_path, before or (), record=before is not None)
+    net = Supernet(replace(RunDirectory.open(run).space, classes=len(now)), torch.Generator().manual_seed(0))
+    fresh = {key: value.clone() for key, value in net.state_dict().items()}
+    data = write_images(tmp_path / "rows.npz", classes=len(now))
+    record = replace(load_data(DataConfig(source=str(data)), channels=1).record, classes=now)
+    line = start_from(net, run, record)
+    weights, found = load_file(run / "supernet.safetensors"), net.state_dict()
+    classifier = {"head.classifier.weight", "head.classifier.bias"}
+    assert all(torch.equal(weights[key], found[key]) for key in weights.keys() - classifier)
+    expected = weights if why_new is None else fresh
+    assert all(torch.equal(expected[key], found[key]) for key in classifier)
+    assert line.startswith(f"starts from the supernet of {run}, ")
+    assert line.endswith("the classes are the same" if why_new is None else why_new)
+
+
+def test_images_may_be_of_other_sizes(trained: Path) -> None:
+    source = RunDirectory.open(trained)
+    record = source.record()
+    assert record is not None
+    recipe, space = transfer_recipe(source, record.found_at, resolutions=(16, 20))
     assert (recipe.resolutions, space.resolutions) == ((16, 20), (16, 20))
     net = Supernet(space, torch.Generator().manual_seed(0))
-    start_from(net, trained)
+    start_from(net, trained, record)
     found = net.state_dict()
     assert all(torch.equal(value, found[key]) for key, value in load_file(trained / "supernet.safetensors").items())
 
 
-def test_epochs_follow_the_steps_of_the_run(trained: Path, tmp_path: Path) -> None:
-    from ofa.training.transfer import transfer_recipe
-
-    source = RunDirectory.open(trained)
+@pytest.mark.parametrize("record", [True, False])
+def test_epochs_follow_the_steps_of_the_run_whose_data_are_gone(trained: Path, tmp_path: Path, record: bool) -> None:
+    source = RunDirectory.open(copy_of(trained, tmp_path, record=record))
+    with pytest.raises(UserError, match="nowhere"):
+        source.data()
     small = transfer_recipe(source, str(write_images(tmp_path / "small.npz", 2, count=20)))[0]
     large = transfer_recipe(source, str(write_images(tmp_path / "large.npz", 2, count=400)))[0]
-    steps = 6 * (200 // 20)  # epochs of the tiny recipe x steps
-    assert small.batch_size == 2
-    assert small.phases[0].epochs == max(6, -(-steps // 4 // (18 // 2)))
-    assert large.batch_size == 20
-    assert large.phases[0].epochs == 6
+    assert (small.batch_size, small.phases[0].epochs) == (2, 6)  # no fewer epochs than the tiny recipe
+    assert (large.batch_size, large.phases[0].epochs) == (20, 6)
+    longer = replace(source, recipe=replace(source.recipe, batch_size=2))  # 6 epochs of 100 steps
+    assert transfer_recipe(longer, str(tmp_path / "small.npz"))[0].phases[0].epochs == -(-150 // (18 // 2))
+    if not record:
+        (source.path / "metrics.jsonl").unlink()
+        with pytest.raises(UserError, match=r"neither data\.json nor metrics\.jsonl says how many steps .* --epochs N"):
+            transfer_recipe(source, str(tmp_path / "small.npz"))
+        assert transfer_recipe(source, str(tmp_path / "small.npz"), epochs=3)[0].phases[0].epochs == 3
+
+
+def test_a_run_goes_on_when_the_one_it_started_from_is_gone(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = copy_of(trained, tmp_path)
+    data = str(write_images(tmp_path / "rows.npz", classes=4))
+    recipe, space = transfer_recipe(RunDirectory.open(source), data, epochs=2)
+    run = RunDirectory.create(tmp_path / "run", recipe, space)
+    with killed_after(1, monkeypatch):
+        Trainer(run, quiet=True).train()
+    shutil.rmtree(source)
+    trainer = Trainer(run, quiet=True)
+    assert trainer.start is None
+    trainer.train()
+    assert run.weights_path.exists()
 
 
 @pytest.mark.parametrize(
