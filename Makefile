@@ -12,8 +12,9 @@ DEMO := runs/demo
 test: $(STAMP)
 	@failed=0; for step in "ruff check ." mypy pytest; do echo "$(BIN)/$$step"; $(BIN)/$$step || failed=1; done; exit $$failed
 
+# The data set comes from Debian's package where make runs as root on Debian (--apt), else from its official address.
 demo: $(STAMP)
-	$(BIN)/ofa data fashion-mnist
+	$(BIN)/ofa data fashion-mnist --apt
 	$(BIN)/ofa train configs/demo.yaml --run $(DEMO)
 	$(BIN)/ofa predictor $(DEMO) --samples 100
 	$(BIN)/ofa profile --space $(DEMO)/space.yaml --channels-last --out $(DEMO)/this-machine.yaml

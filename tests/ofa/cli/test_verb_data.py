@@ -6,6 +6,8 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
+import subprocess
 import urllib.error
 from pathlib import Path
 from typing import Any
@@ -105,12 +107,50 @@ def test_a_download_of_another_content_is_refused(
 
 
 def test_when_nothing_works_every_reason_is_given_in_one_line(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "fashion-mnist"]) == 2
+    assert main(["data", "fashion-mnist", "--apt"]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("ofa data: error: fashion-mnist could not be had: no ")
     assert "this is not root on Debian" in last
     assert all(address in last for address in verb.ADDRESSES)
     assert last.endswith("give a folder with --from PATH")
+
+
+@pytest.fixture
+def debian_root(published: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Root on Debian, where apt-get installs the four files; the commands that it is run with."""
+    commands = []
+
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        if "install" in command:
+            shutil.copytree(published, verb.DEBIAN_FOLDER)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(verb.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(verb.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(verb.subprocess, "run", run)
+    return commands
+
+
+def test_nothing_is_installed_unasked(
+    debian_root: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "fashion-mnist"]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "--apt installs Debian's package dataset-fashion-mnist" in last
+    assert debian_root == []
+    assert installed(tmp_path) == []
+    assert main(["data", "fashion-mnist", "--apt", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["source"] == "Debian package dataset-fashion-mnist"
+    assert [command[:2] for command in debian_root] == [["apt-get", "update"], ["apt-get", "install"]]
+    assert installed(tmp_path) == sorted(fashion_mnist.FILES)
+
+
+@pytest.mark.parametrize("words", [["elpv"], ["check", "photos"], ["fashion-mnist", "--from", "photos"]])
+def test_apt_is_for_one_data_set(words: list[str], debian_root: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", *words, "--apt"]) == 2
+    assert "--apt goes with fashion-mnist alone, and not with --from" in capsys.readouterr().err
+    assert debian_root == []
 
 
 def test_an_unknown_data_set_lists_the_known(capsys: pytest.CaptureFixture[str]) -> None:
