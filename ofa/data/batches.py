@@ -93,7 +93,8 @@ class Data:
             seed: see epoch.
             start: index of the first batch to yield: the earlier ones are skipped, at no cost.
             device: where the batches are made.
-            limit: use only so many images, the first of the order; with every class's share as in the whole split.
+            limit: use only so many images, the first of the order. Unshuffled they have every class in its proportion;
+                shuffled they are random ones, others in each epoch.
             drop_last: leave out a last batch that is not full.
             share: yield only this part of each batch, as it would be in the whole; with drop_last.
 

@@ -23,6 +23,8 @@ from tests.verbs import error, figures, ofa
 
 ROOT = Path(__file__).resolve().parents[3]
 PLATFORM = "edge-int8"
+OLD_ADDRESS = ".".join(("ofa", "subnet_directory"))
+"""Where the `load.py` of older subnets imports from; in two parts, for it must stay when modules are renamed."""
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +104,16 @@ def test_query_writes_a_subnet_that_keeps_its_promises(
     assert "- **limits**: macs_m 0.06" in text
 
 
-def test_load_example_runs_elsewhere(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("address", ["ofa", OLD_ADDRESS])
+def test_load_example_runs_elsewhere(address: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As it is written, and as it was written before version 0.2."""
     ofa(capsys, "query", run, "--platform", PLATFORM, "--no-verify", "--out", tmp_path / "net")
     moved = tmp_path / "moved"
     shutil.move(tmp_path / "net", moved)
+    example = (moved / "load.py").read_text()
+    line = "from ofa import load_subnet\n"
+    assert [text for text in example.splitlines(keepends=True) if "import" in text and "ofa" in text] == [line]
+    (moved / "load.py").write_text(example.replace(line, f"from {address} import load_subnet\n"))
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, str(moved / "load.py")], cwd=tmp_path, env=environment, capture_output=True, text=True

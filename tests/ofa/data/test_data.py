@@ -69,6 +69,17 @@ def test_shapes_types_and_sizes(arrays: Path) -> None:
     assert data.steps("train", 32, limit=70) == 3
 
 
+def test_a_limit_is_a_fair_sample_in_order_and_a_random_one_when_shuffled(arrays: Path) -> None:
+    data = load(arrays)
+    shares = np.bincount(data.labels("train")) / data.sizes["train"]
+    fair = torch.cat([labels for _, labels in collect(data, limit=70, shuffle=False)])
+    assert np.abs(np.bincount(fair) - 70 * shares).max() <= 1
+    epochs = [collect(data, limit=70, epoch=epoch, augment=False) for epoch in range(20)]
+    assert len({frozenset(identities(batches, data)) for batches in epochs}) == 20
+    counts = np.array([np.bincount(torch.cat([labels for _, labels in batches]), minlength=3) for batches in epochs])
+    assert np.abs(counts - 70 * shares).max() > 1
+
+
 @pytest.mark.parametrize("varied", [VARIED, CROPPED], ids=["shift", "crop"])
 def test_a_resumed_epoch_continues_bit_by_bit(arrays: Path, varied: AugmentConfig) -> None:
     def resolution(index: int) -> int:
