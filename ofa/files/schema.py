@@ -15,6 +15,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import yaml
 
 from ofa.errors import UserError
+from ofa.files.bounds import BoundError
 
 T = TypeVar("T")
 
@@ -77,8 +78,9 @@ def build(cls: type[T], data: Any, place: str) -> T:
     """A dataclass instance from parsed YAML.
 
     Args:
-        cls: a dataclass; field types may be scalars, tuples, optionals, unions of scalars and dataclasses. One that has a
-            field `places: dict[str, str]` with `init=False` is told where its keys stand, for messages later on.
+        cls: a dataclass; field types may be scalars, tuples, optionals, unions of scalars and dataclasses, all with bounds
+            (`ofa.files.bounds`). One that has a field `places: dict[str, str]` with `init=False` is told where its keys
+            stand, for messages later on.
         data: the parsed value.
         place: where it came from, for messages (`file: phases[0]`).
 
@@ -101,6 +103,8 @@ def build(cls: type[T], data: Any, place: str) -> T:
             raise UserError(f"{_at(place, data)}: key {name!r} is missing")
     try:
         built = cls(**values)
+    except BoundError as error:
+        raise UserError(f"{_at(place, data, error.field)}: {error}") from None
     except UserError:
         raise
     except ValueError as error:

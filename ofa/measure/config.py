@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ofa.files.bounds import Bounded, Count, WholeNumber
+
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
+class EvaluationConfig(Bounded):
     """What is measured while training and at the end, always on extracted, recalibrated subnets."""
 
-    every_epochs: int = 1
-    images: int = 2000
+    every_epochs: Count = 1
+    images: Count = 2000
     """Validation images looked at after an epoch."""
-    recalibration_images: int = 1024
+    recalibration_images: Count = 1024
     """Training images for batch-norm statistics."""
-    final_subnets: int = 20
+    final_subnets: WholeNumber = 20
     """Random subnets whose test accuracy is reported at the end."""
-    batch_size: int = 200
-
-    def __post_init__(self) -> None:
-        for name in ("every_epochs", "images", "recalibration_images", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; must be at least 1")
-        if self.final_subnets < 0:
-            raise ValueError(f"final_subnets is {self.final_subnets}; must be at least 0")
+    batch_size: Count = 200

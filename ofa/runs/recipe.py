@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ofa.data.augment.mixup import MixConfig
 from ofa.data.config import DataConfig
 from ofa.errors import UserError
 from ofa.files import schema, shipped
+from ofa.files.bounds import Above, AtLeast, Bounded, Count, Fraction, NotEmpty, NotNegative, OneOf, WholeNumber
 from ofa.measure.config import EvaluationConfig
 from ofa.nets.losses import DIVERGENCES
-from ofa.space.parts import LISTS
+from ofa.space.parts import LISTS, WholeChoices
 from ofa.space.search_space import SearchSpace, load_space
 from ofa.space.subspace import is_part, largest_only
 
@@ -49,45 +49,35 @@ class Opens:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phase:
+class Phase(Bounded):
     """One part of the schedule: what is open, which subnets a step has, and what they learn from."""
 
     name: str
-    epochs: int
+    epochs: Count
     """Epochs of the cosine schedule, after the warm-up."""
-    peak_lr: float
+    peak_lr: NotNegative
     """For `lr_images` images a step; scaled in proportion to the batch."""
     opens: Opens = field(default_factory=Opens)
-    warmup_epochs: int = 0
-    warmup_lr: float = 0.0
+    warmup_epochs: WholeNumber = 0
+    warmup_lr: NotNegative = 0.0
     """Where the linear warm-up starts; not scaled."""
-    subnets_per_step: int = 1
-    include: tuple[str, ...] = ()
+    subnets_per_step: Count = 1
+    include: tuple[Annotated[str, OneOf(INCLUDED)], ...] = ()
     """Subnets that are part of every step: `largest`, `smallest` (of what is open); the others are random."""
-    teacher: str = "first"
+    teacher: Annotated[str, OneOf(TEACHERS)] = "first"
     """`first`: the largest net as the first phase left it teaches all subnets (OFA). `largest`: the largest net of the same
     step, which learns from the labels alone, teaches the others (BigNAS)."""
-    distill: float = 1.0
+    distill: NotNegative = 1.0
     """Weight of the teacher's soft labels; without effect where there is no teacher, as `first` in the first phase."""
-    label_weight: float = 1.0
+    label_weight: NotNegative = 1.0
     """Weight of the true labels beside a teacher."""
-    divergence: str = "cross_entropy"
+    divergence: Annotated[str, OneOf(tuple(DIVERGENCES))] = "cross_entropy"
     """From the teacher: `cross_entropy`, or `alpha_divergence` (AlphaNet)."""
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise ValueError(f"epochs is {self.epochs}; must be at least 1")
-        for name in ("peak_lr", "warmup_lr", "warmup_epochs", "distill", "label_weight"):
-            if not 0 <= getattr(self, name) < inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; must be at least 0 and finite")
-        for name in self.include:
-            if name not in INCLUDED:
-                raise ValueError(f"include has {name!r}; allowed are {', '.join(INCLUDED)}")
-        if self.subnets_per_step < max(1, len(self.include)):
-            raise ValueError(f"subnets_per_step is {self.subnets_per_step}; must be at least {max(1, len(self.include))}")
-        for name, allowed in (("teacher", TEACHERS), ("divergence", DIVERGENCES)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
+        super().__post_init__()
+        if self.subnets_per_step < len(self.include):
+            raise ValueError(f"subnets_per_step is {self.subnets_per_step}; must be at least {len(self.include)}")
         if self.teacher == "largest" and self.include[:1] != ("largest",):
             raise ValueError(f"teacher is largest but include is {list(self.include)}; it must begin with largest")
         if self.label_weight == 0 and self.distill == 0:
@@ -100,51 +90,41 @@ class Phase:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimiserConfig:
+class OptimiserConfig(Bounded):
     """SGD with Nesterov momentum, as published."""
 
-    momentum: float = 0.9
-    weight_decay: float = 3e-5
+    momentum: Fraction = 0.9
+    weight_decay: NotNegative = 3e-5
     """Of convolutions and the classifier; norms, biases and kernel transforms have none."""
-    clip_norm: float | None = None
+    clip_norm: Annotated[float, Above(0)] | None = None
     """Largest norm of a step's gradient."""
-    subnet_gradients: str = "mean"
+    subnet_gradients: Annotated[str, OneOf(("mean", "sum"))] = "mean"
     """`mean` over a step's subnets, or their `sum` as in the published code."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum is {self.momentum}; must be at least 0 and below 1")
-        if not 0 <= self.weight_decay < inf:
-            raise ValueError(f"weight_decay is {self.weight_decay}; must be at least 0 and finite")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm is {self.clip_norm}; must be above 0")
-        if self.subnet_gradients not in ("mean", "sum"):
-            raise ValueError(f"subnet_gradients is {self.subnet_gradients!r}; allowed are mean, sum")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Bounded):
     """Everything a run depends on; `docs/training.md` explains the YAML."""
 
     space: str
     """A name that ships, or the path of a YAML file, from here or beside the recipe."""
     data: DataConfig
-    phases: tuple[Phase, ...]
-    classes: int | None = None
+    phases: Annotated[tuple[Phase, ...], NotEmpty("a recipe needs at least one phase")]
+    classes: Annotated[int, AtLeast(2)] | None = None
     """Of the data, where they are not as many as the space says."""
-    resolutions: tuple[int, ...] | None = None
+    resolutions: WholeChoices | None = None
     """In place of the space's."""
     init: str | None = None
     """A finished run whose supernet this one starts from (`ofa.training.transfer`)."""
-    batch_size: int = 64
-    lr_images: int = 64
+    batch_size: Count = 64
+    lr_images: Count = 64
     """Images a step that `peak_lr` is meant for."""
-    label_smoothing: float = 0.1
+    label_smoothing: Fraction = 0.1
     mix: MixConfig = field(default_factory=MixConfig)
     """Mixup and cutmix."""
-    average_decay: float = 0.0
+    average_decay: Fraction = 0.0
     """Of a moving average of the weights, which is then what is measured and saved; 0 is off."""
-    drop_connect: float = 0.0
+    drop_connect: Fraction = 0.0
     """Probability that an image skips the last residual block in training; less, linearly, for earlier ones. Where the
     largest net of a step teaches, of that net alone, as in BigNAS."""
     zero_gamma: bool = False
@@ -153,34 +133,19 @@ class Recipe:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     synchronise_norms: bool = False
     """With several processes: batch norms in training use the whole batch, not each process's part of it."""
-    precision: str = "fp32"
+    precision: Annotated[str, OneOf(PRECISIONS)] = "fp32"
     """`bf16`: autocast of training, of subnets and teacher. Weights, batch-norm statistics, losses and all that is measured
     stay float32."""
     activation_checkpointing: bool = False
     """Compute what is inside a block again in the backward pass instead of keeping it (`nets.activation_checkpointing`)."""
-    checkpoint_seconds: float = 120.0
+    checkpoint_seconds: Annotated[float, AtLeast(0)] = 120.0
     """A checkpoint at least so often, and after every epoch."""
     tensorboard: bool = False
-    seed: int = 0
+    seed: WholeNumber = 0
     description: str = ""
 
     def __post_init__(self) -> None:
-        if not self.phases:
-            raise ValueError("phases is empty; a recipe needs at least one phase")
-        for name in ("batch_size", "lr_images"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; must be at least 1")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing is {self.label_smoothing}; must be at least 0 and below 1")
-        for name in ("average_decay", "drop_connect"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; must be at least 0 and below 1")
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}; must be at least 0")
-        if self.classes is not None and self.classes < 2:
-            raise ValueError(f"classes is {self.classes}; must be at least 2")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision is {self.precision!r}; allowed are {', '.join(PRECISIONS)}")
+        super().__post_init__()
         names = [phase.name for phase in self.phases]
         if len(set(names)) != len(names):
             raise ValueError(f"phases are named {names}; names must be distinct")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
+from ofa.files.bounds import FINITE, Bounded, Count, Fraction, OneOf
 from ofa.space.activations import ACTIVATIONS
 
 MOST_CHOICES = 127  # a gene is an int8
@@ -31,34 +32,92 @@ class Choices(TypedDict, total=False):
     """Input sides in pixels."""
 
 
+@dataclass(frozen=True)
+class _ChoicesBound:
+    """Positive, finite, ascending, distinct, and few enough for an int8 gene."""
+
+    may_be_empty: bool = False
+
+    def complaint(self, name: str, value: Sequence[float], verb: str) -> str | None:
+        """Name the list, or the choice in it that is wrong."""
+        if not value:
+            return None if self.may_be_empty else f"{name} is empty; at least one choice is needed"
+        if list(value) != sorted(set(value)):
+            return f"{name} are {list(value)}; choices must be ascending and distinct"
+        for choice in value:
+            if not 0 < choice < inf:
+                return f"{name} has {choice}; choices must be positive and finite"
+        return None if len(value) <= MOST_CHOICES else f"{name} has {len(value)} choices; at most {MOST_CHOICES} are allowed"
+
+    def as_json(self) -> dict[str, Any]:
+        """All but the order."""
+        positive = {"exclusiveMinimum": 0} | FINITE.as_json()
+        least = 0 if self.may_be_empty else 1
+        return {"minItems": least, "maxItems": MOST_CHOICES, "uniqueItems": True, "items": positive}
+
+
+class _KernelBound:
+    """Odd and positive."""
+
+    def complaint(self, name: str, value: int, verb: str) -> str | None:
+        """Name the kernel."""
+        if value % 2 == 0:
+            return f"kernel {value} is even; kernels must be odd"
+        return None if value > 0 else f"kernel {value} is negative; kernels must be at least 1"
+
+    def as_json(self) -> dict[str, Any]:
+        """Both."""
+        return {"minimum": 1, "not": {"multipleOf": 2}}
+
+
+class _SwitchBound:
+    """A list of what a switch may be."""
+
+    allowed = ((False,), (True,), (False, True))
+
+    def complaint(self, name: str, value: tuple[bool, ...], verb: str) -> str | None:
+        """Name the one list that leaves a choice."""
+        if value in self.allowed:
+            return None
+        return f"{name} {verb} {list(value)}; allowed are true, false, and the list [false, true] to choose from"
+
+    def as_json(self) -> dict[str, Any]:
+        """An enumeration."""
+        return {"enum": [list(choices) for choices in self.allowed]}
+
+
+CHOICES = _ChoicesBound()
+WholeChoices = Annotated[tuple[int, ...], CHOICES]
+Kernel = Annotated[int, _KernelBound()]
+Stride = Annotated[int, OneOf((1, 2))]
+ActivationName = Annotated[str, OneOf(tuple(name for name, activation in ACTIVATIONS.items() if activation.in_spaces))]
+
+
 @dataclass(frozen=True, kw_only=True)
-class StemSpace:
+class StemSpace(Bounded):
     """The choices before the stages."""
 
-    widths: tuple[int, ...]
+    widths: WholeChoices
     """Output channels."""
-    hidden_widths: tuple[int, ...] = ()
+    hidden_widths: Annotated[tuple[int, ...], _ChoicesBound(may_be_empty=True)] = ()
     """Nominal channels of the inner convolutions of a deep stem, rounded to a multiple of 8; empty for a single one."""
-    depths: tuple[int, ...] = (1,)
+    depths: WholeChoices = (1,)
     """Number of convolutions: 1, or 2 and 3 (ResNet-D's stem, of which the middle one is residual)."""
-    kernel: int = 3
-    stride: int = 2
-    activation: str = "relu"
+    kernel: Kernel = 3
+    stride: Stride = 2
+    activation: ActivationName = "relu"
     pool: bool = False
     """A 3x3 max pool of stride 2 at the end."""
 
     def __post_init__(self) -> None:
-        check_choices("widths", self.widths)
-        check_choices("depths", self.depths)
-        check_kernel(self.kernel)
-        check_activation(self.activation)
-        if self.stride not in (1, 2):
-            raise ValueError(f"stride is {self.stride}; allowed are 1 and 2")
+        super().__post_init__()
         if self.depths == (1,):
             if self.hidden_widths:
                 raise ValueError("hidden_widths are given but the stem has one convolution; depths must be 2 or 3")
         elif set(self.depths) <= {2, 3}:
-            check_choices("hidden_widths", self.hidden_widths)
+            wrong = CHOICES.complaint("hidden_widths", self.hidden_widths, "is")
+            if wrong is not None:
+                raise ValueError(wrong)
         else:
             raise ValueError(f"depths are {list(self.depths)}; allowed are [1], or values out of 2 and 3")
 
@@ -70,34 +129,27 @@ class StemSpace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageSpace:
+class StageSpace(Bounded):
     """The choices of one stage."""
 
-    widths: tuple[int, ...]
+    widths: WholeChoices
     """Output channels of its blocks."""
-    depths: tuple[int, ...]
+    depths: WholeChoices
     """Number of blocks."""
-    kernels: tuple[int, ...]
-    expands: tuple[float, ...]
+    kernels: Annotated[tuple[Kernel, ...], CHOICES]
+    """Sizes in pixels."""
+    expands: Annotated[tuple[float, ...], CHOICES]
     """Hidden channels over input channels (mbconv) or over output channels (bottleneck). A stage whose only expand ratio is
     1 has no expansion convolution."""
-    stride: int = 1
+    stride: Stride = 1
     """Stride of the first block."""
-    activation: str = "relu"
-    se: bool | tuple[bool, ...] = False
+    activation: ActivationName = "relu"
+    se: bool | Annotated[tuple[bool, ...], _SwitchBound()] = False
     """Squeeze-and-excitation after the depthwise convolution (mbconv only); a list: chosen for the stage as a whole."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "expands", tuple(map(float, self.expands)))  # 3 and 3.0 are one choice, one fingerprint
-        for name in ("widths", "depths", "kernels", "expands"):
-            check_choices(name, getattr(self, name))
-        for kernel in self.kernels:
-            check_kernel(kernel)
-        check_activation(self.activation)
-        if isinstance(self.se, tuple) and self.se not in ((False,), (True,), (False, True)):
-            raise ValueError(f"se is {list(self.se)}; allowed are true, false, and the list [false, true] to choose from")
-        if self.stride not in (1, 2):
-            raise ValueError(f"stride is {self.stride}; allowed are 1 and 2")
+        super().__post_init__()
 
     @property
     def stage_genes(self) -> tuple[str, ...]:
@@ -152,56 +204,19 @@ class StageSpace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadSpace:
+class HeadSpace(Bounded):
     """What comes after the stages."""
 
-    width: int | None = None
+    width: Count | None = None
     """Channels of a 1x1 convolution with batch norm before the average pool; none if absent."""
-    features: int | None = None
+    features: Count | None = None
     """Channels of a 1x1 convolution without norm after the average pool; none if absent."""
-    activation: str = "relu"
-    dropout: float = 0.0
+    activation: ActivationName = "relu"
+    dropout: Fraction = 0.0
     """Before the classifier, in training."""
-
-    def __post_init__(self) -> None:
-        check_activation(self.activation)
-        for name in ("width", "features"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; must be at least 1")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}; must be at least 0 and below 1")
 
 
 def lists_in(choices: Choices) -> dict[str, Sequence[Any]]:
     """Those of `LISTS` that are given, by name."""
     given: dict[str, Any] = {name: choices.get(name) for name in LISTS}
     return {name: values for name, values in given.items() if values is not None}
-
-
-def check_choices(name: str, choices: Sequence[float]) -> None:
-    """Raise `ValueError` unless choices are positive, finite, ascending, distinct and few enough for an int8 gene."""
-    if not choices:
-        raise ValueError(f"{name} is empty; at least one choice is needed")
-    if list(choices) != sorted(set(choices)):
-        raise ValueError(f"{name} are {list(choices)}; choices must be ascending and distinct")
-    for choice in choices:
-        if not 0 < choice < inf:
-            raise ValueError(f"{name} has {choice}; choices must be positive and finite")
-    if len(choices) > MOST_CHOICES:
-        raise ValueError(f"{name} has {len(choices)} choices; at most {MOST_CHOICES} are allowed")
-
-
-def check_kernel(kernel: int) -> None:
-    """Raise `ValueError` unless a kernel is odd and positive."""
-    if kernel % 2 == 0:
-        raise ValueError(f"kernel {kernel} is even; kernels must be odd")
-    if kernel < 1:
-        raise ValueError(f"kernel {kernel} is negative; kernels must be at least 1")
-
-
-def check_activation(activation: str) -> None:
-    """Raise `ValueError` unless an activation is known."""
-    allowed = [name for name, known in ACTIVATIONS.items() if known.in_spaces]
-    if activation not in allowed:
-        raise ValueError(f"activation is {activation!r}; allowed are {', '.join(allowed)}")

@@ -10,40 +10,41 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import inf, prod
+from math import prod
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.files import schema, shipped
+from ofa.files.bounds import FINITE, Above, Bounded, Count, NotEmpty, OneOf
 from ofa.space.gene_rows import Gene, GeneLayout, GeneRows, Genes, gene_list
 from ofa.space.kinds import KINDS
-from ofa.space.parts import Choices, HeadSpace, StageSpace, StemSpace, check_choices, lists_in
+from ofa.space.parts import Choices, HeadSpace, StageSpace, StemSpace, WholeChoices, lists_in
 from ofa.space.subnet import Stem, Subnet
 
 __all__ = ["Gene", "Genes", "HeadSpace", "SearchSpace", "StageSpace", "StemSpace", "load_space"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchSpace:
+class SearchSpace(Bounded):
     """Everything elastic about a network family; see `docs/spaces.md` for the YAML."""
 
     name: str
-    block: str
+    block: Annotated[str, OneOf(tuple(KINDS))]
     """`mbconv` (MobileNetV2, V3) or `bottleneck` (ResNet)."""
     stem: StemSpace
-    stages: tuple[StageSpace, ...]
+    stages: Annotated[tuple[StageSpace, ...], NotEmpty("a space needs at least one stage")]
     head: HeadSpace
-    resolutions: tuple[int, ...]
+    resolutions: WholeChoices
     """Sides of the square input, in pixels."""
-    in_channels: int = 3
-    classes: int = 1000
+    in_channels: Count = 3
+    classes: Count = 1000
     kernel_transforms: bool = True
     """Learned matrices between kernel sizes (OFA, section 3.3); without, a smaller kernel is the centre of a larger one."""
-    norm_eps: float = 1e-5
+    norm_eps: Annotated[float, Above(0), FINITE] = 1e-5
     """Added to the variance by every batch norm (the published ProxylessNAS has 1e-3)."""
     compound: bool = False
     """The expand ratios of a stage follow its depth, the i-th choice of one with the i-th of the other (CompOFA, Sahni et
@@ -51,16 +52,7 @@ class SearchSpace:
     description: str = ""
 
     def __post_init__(self) -> None:
-        if self.block not in KINDS:
-            raise ValueError(f"block is {self.block!r}; allowed are {', '.join(KINDS)}")
-        if not self.stages:
-            raise ValueError("stages is empty; a space needs at least one stage")
-        check_choices("resolutions", self.resolutions)
-        if not 0 < self.norm_eps < inf:
-            raise ValueError(f"norm_eps is {self.norm_eps}; must be positive and finite")
-        for name in ("in_channels", "classes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; must be at least 1")
+        super().__post_init__()
         if self.resolutions[0] < self.total_stride:
             raise ValueError(
                 f"resolution {self.resolutions[0]} is too small for a total stride of {self.total_stride}; "

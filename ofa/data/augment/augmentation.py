@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -17,50 +18,53 @@ from torch import Tensor
 from ofa.data.augment.luma import LUMA, grey
 from ofa.data.augment.rand_augment import RandAugmentConfig, rand_augment
 from ofa.distributed import draws
+from ofa.files.bounds import Bounded, Share, WholeNumber
+
+
+class _Range:
+    """The bound of a range of areas: [low, high] with 0 < low <= high <= 1."""
+
+    def complaint(self, name: str, value: tuple[float, ...], verb: str) -> str | None:
+        if len(value) == 2 and 0 < value[0] <= value[1] <= 1:
+            return None
+        return f"{name} {verb} {list(value)}; expected [low, high] with 0 < low <= high <= 1"
+
+    def as_json(self) -> dict[str, Any]:
+        return {"minItems": 2, "maxItems": 2, "items": {"exclusiveMinimum": 0, "maximum": 1}}
+
+
+Range = Annotated[tuple[float, ...], _Range()]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentConfig:
+class AugmentConfig(Bounded):
     """How training images are varied; everything is off unless the recipe asks for it."""
 
     horizontal_flip: bool = False
     """Mirror an image with probability one half."""
     vertical_flip: bool = False
     """The same upside down."""
-    crop_padding: int = 0
+    crop_padding: WholeNumber = 0
     """Shift by up to so many pixels of the stored image, filling with black (4 is usual for 32 px)."""
-    random_resized_crop: tuple[float, ...] | None = None
+    random_resized_crop: Range | None = None
     """Range of the area a random crop keeps, such as [0.08, 1.0] (Szegedy et al., arXiv:1409.4842)."""
-    brightness: float = 0.0
+    brightness: Share = 0.0
     """Multiply by a factor out of [1 - brightness, 1 + brightness]."""
-    contrast: float = 0.0
+    contrast: Share = 0.0
     """The same around the image's mean grey."""
-    saturation: float = 0.0
+    saturation: Share = 0.0
     """The same around each pixel's grey; colour images only."""
     rand_augment: RandAugmentConfig | None = None
     """Random operations of every kind, after the ones above."""
-    erase_probability: float = 0.0
+    erase_probability: Share = 0.0
     """Fill a random rectangle with the mean colour, with this probability (random erasing, arXiv:1708.04896)."""
-    erase_area: tuple[float, ...] = (0.02, 0.33)
+    erase_area: Range = (0.02, 0.33)
     """Range of the erased area, as a fraction of the image."""
 
     def __post_init__(self) -> None:
-        if self.crop_padding < 0:
-            raise ValueError(f"crop_padding is {self.crop_padding}; it must be 0 or more pixels")
-        if self.random_resized_crop is not None:
-            _check_range("random_resized_crop", self.random_resized_crop)
-            if self.crop_padding:
-                raise ValueError("crop_padding and random_resized_crop are both given; give one of them")
-        _check_range("erase_area", self.erase_area)
-        for name in ("brightness", "contrast", "saturation", "erase_probability"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} is {value}; it must lie in [0, 1]")
-
-
-def _check_range(name: str, bounds: tuple[float, ...]) -> None:
-    if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1] <= 1:
-        raise ValueError(f"{name} is {list(bounds)}; expected [low, high] with 0 < low <= high <= 1")
+        super().__post_init__()
+        if self.random_resized_crop is not None and self.crop_padding:
+            raise ValueError("crop_padding and random_resized_crop are both given; give one of them")
 
 
 def shift_and_flip(images: Tensor, side: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:

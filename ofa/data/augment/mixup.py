@@ -8,20 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ofa.files.bounds import Bounded, NotNegative
+
 
 @dataclass(frozen=True, kw_only=True)
-class MixConfig:
+class MixConfig(Bounded):
     """Off unless the recipe asks for it; with both, each batch is mixed by one of them, at random."""
 
-    mixup: float = 0.0
+    mixup: NotNegative = 0.0
     """Both parameters of the beta distribution of an image's share (Zhang et al., arXiv:1710.09412); 0 is off."""
-    cutmix: float = 0.0
+    cutmix: NotNegative = 0.0
     """The same for the area of a rectangle that comes from the other image (Yun et al., arXiv:1905.04899)."""
-
-    def __post_init__(self) -> None:
-        for name in ("mixup", "cutmix"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; must not be negative")
 
     @property
     def used(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -16,24 +17,19 @@ from torch.nn import functional as F
 
 from ofa.data.augment.luma import grey
 from ofa.distributed import draws
+from ofa.files.bounds import AtLeast, AtMost, Bounded, Count
 
 LARGEST = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandAugmentConfig:
+class RandAugmentConfig(Bounded):
     """How many operations, and how strong."""
 
-    operations: int = 2
+    operations: Count = 2
     """On each image, one after the other."""
-    magnitude: float = 9.0
+    magnitude: Annotated[float, AtLeast(0), AtMost(LARGEST)] = 9.0
     """0 to 10: the part of each operation's range."""
-
-    def __post_init__(self) -> None:
-        if self.operations < 1:
-            raise ValueError(f"operations is {self.operations}; must be at least 1")
-        if not 0 <= self.magnitude <= LARGEST:
-            raise ValueError(f"magnitude is {self.magnitude}; must lie in [0, {LARGEST:g}]")
 
 
 def rand_augment(images: Tensor, config: RandAugmentConfig, generator: torch.Generator) -> Tensor:

@@ -129,12 +129,12 @@ def test_erase_fills_rectangles_of_the_area_asked_for() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"crop_padding": -1}, "crop_padding is -1; it must be 0 or more"),
+        ({"crop_padding": -1}, "crop_padding is -1; must be at least 0"),
         ({"random_resized_crop": [0.0, 1.0]}, r"random_resized_crop is \[0.0, 1.0\]; expected \[low, high\]"),
         ({"random_resized_crop": [0.5]}, "random_resized_crop is"),
         ({"random_resized_crop": [0.5, 1.0], "crop_padding": 2}, "give one of them"),
         ({"erase_area": [0.5, 0.4]}, "erase_area is"),
-        ({"brightness": 1.5}, r"brightness is 1.5; it must lie in \[0, 1\]"),
+        ({"brightness": 1.5}, "brightness is 1.5; must be at least 0 and at most 1"),
         ({"erase_probability": 2}, "erase_probability is"),
         ({"flip": True}, "unknown key 'flip'; known keys are"),
     ],

@@ -201,12 +201,12 @@ def test_what_does_not_exist_or_fit_is_named(arrays: Path) -> None:
     ("values", "message"),
     [
         ({}, "key 'source' is missing"),
-        ({"source": "x", "validation": 1.5}, r"validation is 1.5; expected a fraction"),
-        ({"source": "x", "validation": 1.0}, r"validation is 1.0; expected a fraction"),
-        ({"source": "x", "validation": 0}, "validation is 0; at least one"),
+        ({"source": "x", "validation": 1.5}, "validation is 1.5; must be a whole number at least 1 or a number above 0 and"),
+        ({"source": "x", "validation": 1.0}, "validation is 1.0; must be a whole number at least 1 or a number"),
+        ({"source": "x", "validation": 0}, "validation is 0; must be a whole number at least 1 or"),
         ({"source": "x", "evaluation_crop": 0}, "evaluation_crop is 0.0"),
         ({"source": "x", "workers": -1}, "workers is -1"),
-        ({"source": "x", "normalise": {"mean": [0.1], "std": [0.0]}}, r"std is \[0.0\]; all values must be above 0"),
+        ({"source": "x", "normalise": {"mean": [0.1], "std": [0.0]}}, "std has 0.0; must be above 0"),
         ({"source": "x", "normalise": {"mean": [0.1], "std": [0.1, 0.1]}}, "mean has 1 values and std 2"),
     ],
 )

@@ -64,7 +64,7 @@ def test_the_same_generator_gives_the_same_images_and_each_image_its_own_operati
     ("values", "message"),
     [
         ({"operations": 0}, "operations is 0; must be at least 1"),
-        ({"magnitude": 11}, r"magnitude is 11.0; must lie in \[0, 10"),
+        ({"magnitude": 11}, "magnitude is 11.0; must be at least 0 and at most 10"),
     ],
 )
 def test_mistakes_in_the_recipe_are_named(values: dict[str, object], message: str) -> None:

@@ -74,7 +74,7 @@ def test_the_published_recipe_is_complete() -> None:
         ("name: kernel,", "name: kernel, distill: 0, label_weight: 0,", "subnets would learn from nothing"),
         ("batch_size: 20\n", "batch_size: 20\naverage_decay: 1\n", "average_decay is 1.0; must be at least 0 and below 1"),
         ("batch_size: 20\n", "batch_size: 20\ndrop_connect: -0.1\n", "drop_connect is -0.1; must be at least 0 and below 1"),
-        ("batch_size: 20\n", "batch_size: 20\nmix: {mixup: -1}\n", "mixup is -1.0; must not be negative"),
+        ("batch_size: 20\n", "batch_size: 20\nmix: {mixup: -1}\n", "mixup is -1.0; must be at least 0 and finite"),
         ("batch_size: 20\n", "batch_size: 20\nseed: -1\n", "seed is -1; must be at least 0"),
         ("final_subnets: 3", "final_subnets: -1", "final_subnets is -1; must be at least 0"),
         ("clip_norm: 1.0", "clip_norm: -1", "clip_norm is -1.0; must be above 0"),

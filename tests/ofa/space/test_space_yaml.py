@@ -69,9 +69,9 @@ def test_a_good_file(tmp_path: Path) -> None:
         ("[2, 3.5]", "2", r"mine\.yaml:8: stages\[0\]: expands: expected a list, got 2"),
         ("widths: [16]", "widths: [16.5]", r"mine\.yaml:8: stages\[0\]: widths\[0\]: expected a whole number, got 16\.5"),
         ("se: true", "se: 1", r"mine\.yaml:8: stages\[0\]: se: expected true or false, got 1"),
-        ("stride: 2, se", "stride: 3, se", r"mine\.yaml:8: stages\[0\]: stride is 3; allowed are 1 and 2"),
+        ("stride: 2, se", "stride: 3, se", r"mine\.yaml:8: stages\[0\]: stride is 3; allowed are 1, 2"),
         ("stride: 2, se", "activation: gelu, se", r"stages\[0\]: activation is 'gelu'; allowed are none, relu, relu6, h_sw"),
-        ("stride: 1}", "stride: 4}", r"mine\.yaml:6: stem: stride is 4; allowed are 1 and 2"),
+        ("stride: 1}", "stride: 4}", r"mine\.yaml:6: stem: stride is 4; allowed are 1, 2"),
         ("stride: 1}", "kernel: 2}", r"mine\.yaml:6: stem: kernel 2 is even; kernels must be odd"),
         ("stride: 1}", "kernel: -1}", r"mine\.yaml:6: stem: kernel -1 is negative; kernels must be at least 1"),
         ("stride: 1}", "depths: [1, 2]}", r"stem: depths are \[1, 2\]; allowed are \[1\], or values out of 2 and 3"),
@@ -80,19 +80,19 @@ def test_a_good_file(tmp_path: Path) -> None:
         ("stem: {widths: [8], stride: 1}", "stem: 8", r"mine\.yaml:6: stem: expected a mapping of keys, got 8"),
         ("dropout: 1e-1", "dropout: 1", r"mine\.yaml:14: head: dropout is 1\.0; must be at least 0 and below 1"),
         ("width: 64", "width: 0", r"mine\.yaml:14: head: width is 0; must be at least 1"),
-        ("block: mbconv", "block: dense", r"mine\.yaml:1: block is 'dense'; allowed are mbconv, bottleneck"),
+        ("block: mbconv", "block: dense", r"mine\.yaml:2: block is 'dense'; allowed are mbconv, bottleneck"),
         ("block: mbconv", "block: bottleneck", r"mine\.yaml:1: stages\[0\]: se is for mbconv blocks, but this space has bo"),
-        ("classes: 4", "classes: 0", r"mine\.yaml:1: classes is 0; must be at least 1"),
+        ("classes: 4", "classes: 0", r"mine\.yaml:4: classes is 0; must be at least 1"),
         ("classes: 4", "classes: true", r"mine\.yaml:4: classes: expected a whole number, got True"),
         ("classes: 4", "classes:", r"mine\.yaml:4: classes: expected a whole number, got None"),
-        ("classes: 4", "norm_eps: 0", r"mine\.yaml:1: norm_eps is 0\.0; must be positive and finite"),
-        ("classes: 4", "norm_eps: .nan", r"mine\.yaml:1: norm_eps is nan; must be positive and finite"),
+        ("classes: 4", "norm_eps: 0", r"mine\.yaml:4: norm_eps is 0\.0; must be above 0 and finite"),
+        ("classes: 4", "norm_eps: .nan", r"mine\.yaml:4: norm_eps is nan; must be above 0 and finite"),
         (
             "[16, 24]",
             "[3, 24]",
             r"mine\.yaml:1: resolution 3 is too small for a total stride of 4; resolutions must",
         ),
-        ("[16, 24]", f"{list(range(16, 144))}", r"mine\.yaml:1: resolutions has 128 choices; at most 127 are allowed"),
+        ("[16, 24]", f"{list(range(16, 144))}", r"mine\.yaml:5: resolutions has 128 choices; at most 127 are allowed"),
         ("classes: 4", "name: again", r"mine\.yaml:4: not valid YAML: key 'name' is given twice"),
         ("se: true}", "se: true, stride: 1}", r"mine\.yaml:8: not valid YAML: key 'stride' is given twice"),
         ("classes: 4", "classes: [4", r"mine\.yaml:5: not valid YAML: .*expected ',' or '\]'"),
@@ -129,7 +129,7 @@ def test_files_that_hold_no_mapping(tmp_path: Path, text: str, message: str) -> 
 
 def test_no_stages(tmp_path: Path) -> None:
     text = GOOD[: GOOD.index("stages:")] + "stages: []\nhead: {}\n"
-    with pytest.raises(UserError, match=r"mine\.yaml:1: stages is empty; a space needs at least one stage"):
+    with pytest.raises(UserError, match=r"mine\.yaml:7: stages is empty; a space needs at least one stage"):
         load_space(write(tmp_path, text))
 
 

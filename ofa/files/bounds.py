@@ -1,0 +1,165 @@
+"""Bounds of values, declared as annotations of a dataclass's fields: checked when one is made, and told to editors.
+
+    epochs: Annotated[int, AtLeast(1)]
+    precision: Annotated[str, OneOf(("fp32", "bf16"))] = "fp32"
+
+A dataclass that has such fields inherits `Bounded`; the loader (`ofa.files.schema`) adds the file and the key's line to its
+message, and `ofa.files.json_schema` writes the same bounds for editors.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from math import inf
+from types import NoneType, UnionType
+from typing import Annotated, Any, Protocol, Union, get_args, get_origin, get_type_hints, runtime_checkable
+
+from ofa.errors import UserError
+
+
+class BoundError(UserError):
+    """A value outside its bounds; `field` is the name of the dataclass's field."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@runtime_checkable
+class Bound(Protocol):
+    """What a value must keep to."""
+
+    def complaint(self, name: str, value: Any, verb: str) -> str | None:
+        """What is wrong, `NAME is VALUE; what is allowed` (`verb` is `is`, or `has` of an item of a list); None: nothing."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The bound in JSON schema, as far as that can say it."""
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """One end of an interval; a message names all limits of a value together."""
+
+    words: str
+    keyword: str
+    """In JSON schema."""
+    holds: Callable[[Any, Any], bool]
+    """Of a value and the limit."""
+    limit: float
+
+    def __str__(self) -> str:
+        return "finite" if self.limit == inf else f"{self.words} {self.limit:g}"
+
+    def complaint(self, name: str, value: Any, verb: str) -> str | None:
+        return None if self.holds(value, self.limit) else f"{name} {verb} {value!r}; must be {self}"
+
+    def as_json(self) -> dict[str, Any]:
+        return {"maximum": sys.float_info.max} if self.limit == inf else {self.keyword: self.limit}
+
+
+AtLeast = partial(_Limit, "at least", "minimum", operator.ge)
+Above = partial(_Limit, "above", "exclusiveMinimum", operator.gt)
+AtMost = partial(_Limit, "at most", "maximum", operator.le)
+Below = partial(_Limit, "below", "exclusiveMaximum", operator.lt)
+FINITE = Below(inf)
+KINDS = {int: "a whole number", float: "a number"}
+
+Count = Annotated[int, AtLeast(1)]
+WholeNumber = Annotated[int, AtLeast(0)]
+NotNegative = Annotated[float, AtLeast(0), FINITE]
+Share = Annotated[float, AtLeast(0), AtMost(1)]
+Fraction = Annotated[float, AtLeast(0), Below(1)]
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of these values."""
+
+    allowed: tuple[Any, ...]
+
+    def complaint(self, name: str, value: Any, verb: str) -> str | None:
+        """Name what is allowed."""
+        return None if value in self.allowed else f"{name} {verb} {value!r}; allowed are {', '.join(map(str, self.allowed))}"
+
+    def as_json(self) -> dict[str, Any]:
+        """An enumeration."""
+        return {"enum": list(self.allowed)}
+
+
+@dataclass(frozen=True)
+class NotEmpty:
+    """A list with at least one item; `why` says so in the words of its field."""
+
+    why: str
+
+    def complaint(self, name: str, value: Any, verb: str) -> str | None:
+        """Say why."""
+        return None if value else f"{name} is empty; {self.why}"
+
+    def as_json(self) -> dict[str, Any]:
+        """A least number of items."""
+        return {"minItems": 1}
+
+
+class Bounded:
+    """Base of a dataclass whose fields have bounds; one with further checks calls this `__post_init__` first."""
+
+    def __post_init__(self) -> None:
+        """Check the bounds; raises `BoundError` for the first field that is outside."""
+        cls: Any = type(self)
+        for name, hint in _bounded_fields(cls):
+            wrong = _complaint(hint, name, getattr(self, name), "is")
+            if wrong is not None:
+                raise BoundError(name, wrong)
+
+
+@cache
+def _bounded_fields(cls: type) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, hint) for name, hint in get_type_hints(cls, include_extras=True).items() if _has_bounds(hint))
+
+
+def _has_bounds(hint: Any) -> bool:
+    return get_origin(hint) is Annotated or any(map(_has_bounds, get_args(hint)))
+
+
+def _complaint(hint: Any, name: str, value: Any, verb: str) -> str | None:
+    """What is wrong with a value by the bounds in its type; its type itself is right."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _first_complaint(bounds_of(hint), name, value, verb) or _complaint(arguments[0], name, value, verb)
+    if origin in (Union, UnionType):
+        options = [option for option in arguments if value is not None and option is not NoneType]
+        fitting = [option for option in options if _bare(option) is type(value)] or options
+        wrong = _complaint(fitting[0], name, value, verb) if fitting else None
+        if wrong is None or len(options) == 1 or not all(_bare(option) in KINDS for option in options):
+            return wrong
+        allowed = " or ".join(f"{KINDS[_bare(option)]} {_limits(bounds_of(option))}" for option in options)
+        return f"{name} {verb} {value!r}; must be {allowed}"
+    if origin is tuple:
+        return next(filter(None, (_complaint(arguments[0], name, item, "has") for item in value)), None)
+    return None
+
+
+def _first_complaint(bounds: tuple[Bound, ...], name: str, value: Any, verb: str) -> str | None:
+    wrong = next(filter(None, (bound.complaint(name, value, verb) for bound in bounds)), None)
+    if wrong is None or not all(isinstance(bound, _Limit) for bound in bounds):
+        return wrong
+    return f"{name} {verb} {value!r}; must be {_limits(bounds)}"
+
+
+def _limits(bounds: tuple[Bound, ...]) -> str:
+    return " and ".join(map(str, bounds))
+
+
+def bounds_of(hint: Any) -> tuple[Bound, ...]:
+    """The bounds of an annotated type."""
+    return tuple(bound for bound in get_args(hint)[1:] if isinstance(bound, Bound))
+
+
+def _bare(hint: Any) -> Any:
+    base = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    return get_origin(base) or base
