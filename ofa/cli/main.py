@@ -32,6 +32,7 @@ VERBS = {
     "profile": "measure this machine as a platform",
     "calibrate": "fit a platform to end-to-end timings of a few networks",
     "data": "put a data set where the recipes look for it",
+    "schema": "print the JSON schema of a recipe, space or platform, for editors",
 }
 
 SMALL_MATRICES = ("query", "pareto")

@@ -14,7 +14,9 @@ class NormaliseConfig(Bounded):
     """Mean and deviation of each channel, of images in [0, 1]."""
 
     mean: tuple[float, ...]
+    """One per channel."""
     std: tuple[Annotated[float, Above(0)], ...]
+    """One per channel."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

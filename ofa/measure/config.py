@@ -12,6 +12,7 @@ class EvaluationConfig(Bounded):
     """What is measured while training and at the end, always on extracted, recalibrated subnets."""
 
     every_epochs: Count = 1
+    """Epochs from one measurement to the next; the last of a phase is measured always."""
     images: Count = 2000
     """Validation images looked at after an epoch."""
     recalibration_images: Count = 1024
@@ -19,3 +20,4 @@ class EvaluationConfig(Bounded):
     final_subnets: WholeNumber = 20
     """Random subnets whose test accuracy is reported at the end."""
     batch_size: Count = 200
+    """Images measured at once."""

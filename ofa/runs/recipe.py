@@ -25,19 +25,24 @@ CHOICES = (*LISTS, "widths")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opens:
+class Opens(Bounded):
     """Choices that a phase opens; what is not given stays as the phase before left it."""
 
     kernels: tuple[int, ...] | None = None
+    """Sizes in pixels."""
     depths: tuple[int, ...] | None = None
+    """Blocks per stage."""
     expands: tuple[float, ...] | None = None
+    """Expand ratios."""
     se: tuple[bool, ...] | None = None
-    widths: int | None = None
+    """With or without squeeze-and-excitation."""
+    widths: Count | None = None
     """Number of stage widths, counted from the widest."""
     everything: bool = False
     """All choices of the space."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.everything and self.given() != dict.fromkeys(CHOICES):
             raise ValueError("opens has everything and other keys; give one or the others")
 
@@ -53,15 +58,18 @@ class Phase(Bounded):
     """One part of the schedule: what is open, which subnets a step has, and what they learn from."""
 
     name: str
+    """For logs and messages; each phase has its own."""
     epochs: Count
     """Epochs of the cosine schedule, after the warm-up."""
     peak_lr: NotNegative
     """For `lr_images` images a step; scaled in proportion to the batch."""
     opens: Opens = field(default_factory=Opens)
     warmup_epochs: WholeNumber = 0
+    """Epochs of the linear warm-up, before the others."""
     warmup_lr: NotNegative = 0.0
     """Where the linear warm-up starts; not scaled."""
     subnets_per_step: Count = 1
+    """Subnets that each batch trains, whose gradients are put together."""
     include: tuple[Annotated[str, OneOf(INCLUDED)], ...] = ()
     """Subnets that are part of every step: `largest`, `smallest` (of what is open); the others are random."""
     teacher: Annotated[str, OneOf(TEACHERS)] = "first"
@@ -94,6 +102,7 @@ class OptimiserConfig(Bounded):
     """SGD with Nesterov momentum, as published."""
 
     momentum: Fraction = 0.9
+    """Of the gradient, Nesterov's."""
     weight_decay: NotNegative = 3e-5
     """Of convolutions and the classifier; norms, biases and kernel transforms have none."""
     clip_norm: Annotated[float, Above(0)] | None = None
@@ -110,6 +119,7 @@ class Recipe(Bounded):
     """A name that ships, or the path of a YAML file, from here or beside the recipe."""
     data: DataConfig
     phases: Annotated[tuple[Phase, ...], NotEmpty("a recipe needs at least one phase")]
+    """In order; each goes on with the weights of the one before."""
     classes: Annotated[int, AtLeast(2)] | None = None
     """Of the data, where they are not as many as the space says."""
     resolutions: WholeChoices | None = None
@@ -117,9 +127,11 @@ class Recipe(Bounded):
     init: str | None = None
     """A finished run whose supernet this one starts from (`ofa.training.transfer`)."""
     batch_size: Count = 64
+    """Images a step, of all processes together."""
     lr_images: Count = 64
     """Images a step that `peak_lr` is meant for."""
     label_smoothing: Fraction = 0.1
+    """Share of a label that is spread over all classes."""
     mix: MixConfig = field(default_factory=MixConfig)
     """Mixup and cutmix."""
     average_decay: Fraction = 0.0
@@ -141,8 +153,11 @@ class Recipe(Bounded):
     checkpoint_seconds: Annotated[float, AtLeast(0)] = 120.0
     """A checkpoint at least so often, and after every epoch."""
     tensorboard: bool = False
+    """Write event files besides `metrics.jsonl` (extra `tensorboard`)."""
     seed: WholeNumber = 0
+    """Decides weights, order, augmentation and subnets."""
     description: str = ""
+    """For people."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -51,9 +51,8 @@ class _ChoicesBound:
 
     def as_json(self) -> dict[str, Any]:
         """All but the order."""
-        positive = {"exclusiveMinimum": 0} | FINITE.as_json()
-        least = 0 if self.may_be_empty else 1
-        return {"minItems": least, "maxItems": MOST_CHOICES, "uniqueItems": True, "items": positive}
+        least = {} if self.may_be_empty else {"minItems": 1}
+        return least | {"maxItems": MOST_CHOICES, "uniqueItems": True, "items": {"exclusiveMinimum": 0}}
 
 
 class _KernelBound:
@@ -104,8 +103,11 @@ class StemSpace(Bounded):
     depths: WholeChoices = (1,)
     """Number of convolutions: 1, or 2 and 3 (ResNet-D's stem, of which the middle one is residual)."""
     kernel: Kernel = 3
+    """Side in pixels."""
     stride: Stride = 2
+    """Of the first convolution."""
     activation: ActivationName = "relu"
+    """After each convolution."""
     pool: bool = False
     """A 3x3 max pool of stride 2 at the end."""
 
@@ -138,12 +140,13 @@ class StageSpace(Bounded):
     """Number of blocks."""
     kernels: Annotated[tuple[Kernel, ...], CHOICES]
     """Sizes in pixels."""
-    expands: Annotated[tuple[float, ...], CHOICES]
+    expands: Annotated[tuple[Annotated[float, FINITE], ...], CHOICES]
     """Hidden channels over input channels (mbconv) or over output channels (bottleneck). A stage whose only expand ratio is
     1 has no expansion convolution."""
     stride: Stride = 1
     """Stride of the first block."""
     activation: ActivationName = "relu"
+    """Inside its blocks (mbconv), also after their sum (bottleneck)."""
     se: bool | Annotated[tuple[bool, ...], _SwitchBound()] = False
     """Squeeze-and-excitation after the depthwise convolution (mbconv only); a list: chosen for the stage as a whole."""
 
@@ -212,6 +215,7 @@ class HeadSpace(Bounded):
     features: Count | None = None
     """Channels of a 1x1 convolution without norm after the average pool; none if absent."""
     activation: ActivationName = "relu"
+    """After each of its convolutions."""
     dropout: Fraction = 0.0
     """Before the classifier, in training."""
 

@@ -33,15 +33,19 @@ class SearchSpace(Bounded):
     """Everything elastic about a network family; see `docs/spaces.md` for the YAML."""
 
     name: str
+    """For people, in cards and messages."""
     block: Annotated[str, OneOf(tuple(KINDS))]
     """`mbconv` (MobileNetV2, V3) or `bottleneck` (ResNet)."""
     stem: StemSpace
     stages: Annotated[tuple[StageSpace, ...], NotEmpty("a space needs at least one stage")]
+    """In order; each has blocks of one resolution."""
     head: HeadSpace
     resolutions: WholeChoices
     """Sides of the square input, in pixels."""
     in_channels: Count = 3
+    """Of an image: 1 (grey) or 3 (RGB)."""
     classes: Count = 1000
+    """Outputs of the network, one per class of the data."""
     kernel_transforms: bool = True
     """Learned matrices between kernel sizes (OFA, section 3.3); without, a smaller kernel is the centre of a larger one."""
     norm_eps: Annotated[float, Above(0), FINITE] = 1e-5
@@ -50,6 +54,7 @@ class SearchSpace(Bounded):
     """The expand ratios of a stage follow its depth, the i-th choice of one with the i-th of the other (CompOFA, Sahni et
     al., 2021). The genes stay; all other rows are not in the space."""
     description: str = ""
+    """For people."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
