@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from torch import nn
 
 from ofa.distributed.devices import check_precision
 from ofa.distributed.world import ALONE, World
-from ofa.energy.meter import POWERCAP, EnergyMeter
+from ofa.energy.meter import EnergyMeter
 from ofa.errors import UserError
 from ofa.measure.evaluator import SubnetEvaluator
 from ofa.nets.extraction import extract
@@ -34,7 +33,6 @@ from ofa.training.synchronised_norm import synchronise_norms
 from ofa.training.transfer import start_from
 from ofa.training.weight_average import WeightAverage
 
-NO_POWERCAP = Path("/nonexistent")
 LOSS_EVERY_STEPS = 20
 
 
@@ -81,8 +79,7 @@ class Trainer:
         self.metrics = MetricsLog(run.metrics_path, board)
         evaluation = self.recipe.evaluation
         self.evaluator = SubnetEvaluator(self.result, self.data, evaluation, evaluation.images, self.device, world)
-        powercap = POWERCAP if world.local_rank == 0 else NO_POWERCAP
-        self.meter = EnergyMeter(device=str(self.device), powercap=powercap)
+        self.meter = EnergyMeter(device=str(self.device), processor=world.local_rank == 0)
         if self.recipe.synchronise_norms:
             synchronise_norms(self.supernet, world)
 
@@ -206,7 +203,7 @@ class Trainer:
             "images_per_s": steps * self.recipe.batch_size / seconds,
             "subnets_per_step": phase.subnets_per_step,
             "energy_j": self._energy_j(),
-            "energy_source": self.meter.source,
+            "energy_source": self.energy_source,
         }
         last = epoch + 1 == phase.total_epochs
         if last or (epoch + 1) % self.recipe.evaluation.every_epochs == 0:
@@ -237,14 +234,13 @@ class Trainer:
                 "lower peak_lr or set optimiser.clip_norm, and give another --run"
             )
         self.sums["seconds"] += time.perf_counter() - since
-        joules = self.meter.stop().joules
-        known = self.sums["energy_j"]
-        self.sums["energy_j"] = None if joules is None or known is None else known + joules
+        reading = self.meter.stop()
+        known, self.energy_source = self.sums["energy_j"], reading.source
+        self.sums["energy_j"] = None if reading.joules is None or known is None else known + reading.joules
 
     def _energy_j(self) -> float | None:
         """Of the epoch, on all machines: the first process of each counts its processors, every process its GPU."""
-        counted = self.world.local_rank == 0 or self.device.type != "cpu"
-        joules = self.world.gather(self.sums["energy_j"] if counted else 0.0)
+        joules = self.world.gather(self.sums["energy_j"])
         return None if None in joules else sum(joules)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
