@@ -7,17 +7,50 @@
 - `teacher.safetensors`: the largest net after the first phase
 - `supernet.safetensors`, `result.json`: the result, its accuracy on test data, time and energy
 - `predictor/`, `queries/`: what later verbs add
+- `.lock`: while a process writes to the run, which one
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from ofa.distributed.world import ALONE, World
 from ofa.errors import UserError
 from ofa.files import schema
+from ofa.files.atomic import remove_temporaries
+from ofa.files.lock import locked
 from ofa.space.search_space import SearchSpace
+
+WRITTEN = ("recipe.yaml", "space.yaml", "data.json", "metrics.jsonl", "result.json", "*.safetensors")
+"""Files of a run directory that only the holder of its lock writes; so it does all in `WRITTEN_FOLDERS`."""
+WRITTEN_FOLDERS = ("checkpoint", "predictor")
+
+
+@contextmanager
+def locked_run(path: str | Path, world: World = ALONE) -> Iterator[None]:
+    """Keep a run directory, made if it is not there, for the processes of `world`; the first one holds the lock.
+
+    Temporary files that killed processes left are deleted.
+
+    Raises:
+        UserError: another process holds the run directory; it is named.
+    """
+    path = Path(path)
+    with ExitStack() as held:
+        with world.agree():
+            if world.first:
+                if not path.exists():
+                    path.mkdir(parents=True, exist_ok=True)  # another process may make it at this moment
+                held.enter_context(locked(path))
+                for name in WRITTEN:
+                    remove_temporaries(path, name)
+                for folder in WRITTEN_FOLDERS:
+                    remove_temporaries(path / folder)
+        yield
 
 
 @dataclass(frozen=True, kw_only=True)

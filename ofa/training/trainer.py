@@ -23,6 +23,7 @@ from ofa.nets.extraction import extract
 from ofa.nets.supernet import Supernet
 from ofa.runs.recipe import Phase, opened_spaces
 from ofa.runs.run_directory import RunDirectory, save_weights
+from ofa.runs.run_files import locked_run
 from ofa.space.search_space import SearchSpace
 from ofa.training.checkpoint import Checkpoint, Position, flatten, load_checkpoint, save_checkpoint, unflatten
 from ofa.training.optimiser import make_optimiser, momenta, set_momenta
@@ -89,7 +90,15 @@ class Trainer:
         return self.supernet if self.average is None else self.average.net
 
     def train(self) -> None:
-        """Run what is left of the schedule, then save the supernet."""
+        """Run what is left of the schedule, then save the supernet.
+
+        Raises:
+            UserError: another process writes to the run directory; the checkpoint is damaged; or training diverges.
+        """
+        with locked_run(self.run.path, self.world):
+            self._train()
+
+    def _train(self) -> None:
         self._resume()
         total = sum(phase.total_epochs for phase in self.recipe.phases) * self.steps_per_epoch
         done = sum(phase.total_epochs for phase in self.recipe.phases[: self.position.phase]) * self.steps_per_epoch

@@ -179,6 +179,26 @@ def test_a_killed_process_ends_the_other_cleanly_and_any_number_goes_on(single: 
     assert difference(single, run) < TOLERANCE
 
 
+def test_two_processes_hold_one_lock_and_others_are_told_once(single: Path, tmp_path: Path) -> None:
+    recipe, run = write_options(tmp_path, checkpoint_seconds=0), tmp_path / "run"
+    (tmp_path / "others").mkdir()
+    pair = start(tmp_path, "train", str(recipe), "--run", str(run))
+    latest = run / "checkpoint" / "latest.json"
+    deadline = time.monotonic() + 120
+    while not latest.exists():
+        assert pair[0].process.is_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    first, second = start(tmp_path / "others", "train", str(recipe), "--run", str(run))
+    assert (first.end(), second.end()) == (2, 2)
+    told = first.err.read_text()
+    assert told.startswith(f"ofa train: error: {run}: process {pair[0].process.pid} on {socket.gethostname()} (")
+    assert told.count("\n") == 1
+    assert second.err.read_text() == ""
+    assert [process.end() for process in pair] == [0, 0]
+    assert difference(single, run) < TOLERANCE
+
+
 def test_a_mistake_is_told_once(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
     recipe.write_text(recipe.read_text().replace("batch_size: 20\nlr", "batch_size: 21\nlr"))
