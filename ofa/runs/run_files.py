@@ -6,6 +6,7 @@
 - `checkpoint/`: where training can be taken up again
 - `teacher.safetensors`: the largest net after the first phase
 - `supernet.safetensors`, `result.json`: the result, its accuracy on test data, time and energy
+- `energy/`: time and energy by purpose (`ofa.energy.ledger`)
 - `predictor/`, `queries/`: what later verbs add
 - `.lock`: while a process writes to the run, which one
 """
@@ -27,7 +28,7 @@ from ofa.space.search_space import SearchSpace
 
 WRITTEN = ("recipe.yaml", "space.yaml", "data.json", "metrics.jsonl", "result.json", "*.safetensors")
 """Files of a run directory that only the holder of its lock writes; so it does all in `WRITTEN_FOLDERS`."""
-WRITTEN_FOLDERS = ("checkpoint", "predictor")
+WRITTEN_FOLDERS = ("checkpoint", "energy", "predictor")
 
 
 @contextmanager
@@ -103,3 +104,8 @@ class RunFiles:
     def checkpoint_folder(self) -> Path:
         """Where training can be taken up again."""
         return self.path / "checkpoint"
+
+    @property
+    def energy_folder(self) -> Path:
+        """Ledgers of what was spent on the run."""
+        return self.path / "energy"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ofa.distributed.world import World
+from ofa.energy.ledger import Spent
 from ofa.errors import UserError
 from ofa.files.atomic import append_line, atomic_write
 
@@ -49,6 +52,48 @@ class MetricsLog:
                 if isinstance(value, float):
                     self._writer.add_scalar(f"{row['name']}/{key}", value, row["epoch"])
             self._writer.flush()
+
+
+@dataclass
+class EpochSums:
+    """What an epoch has come to so far, of its training steps alone."""
+
+    loss: float | Tensor = 0.0
+    steps: int = 0
+    spent: Spent = field(default_factory=Spent)
+
+    @classmethod
+    def from_checkpoint(cls, progress: Mapping[str, Any], first: bool) -> EpochSums:
+        """As `progress` wrote it, of the process that writes checkpoints; the others' joules are in no checkpoint."""
+        seconds, joules = progress["seconds"], progress["energy_j"]
+        unread_s = progress.get("unread_s", seconds if joules is None else 0.0)  # absent before version 0.2
+        spent = Spent(seconds, joules or 0.0, unread_s) if first else Spent(seconds, 0.0, seconds)
+        return cls(progress["loss"], progress["steps"], spent)
+
+    def progress(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"loss": float(self.loss), "steps": self.steps} | self.spent.plain()
+
+    def row(self, batch_size: int, world: World) -> dict[str, Any]:
+        """Its part of the epoch's row; called by all processes, whose energies add up."""
+        every = world.gather(self.spent)
+        spent = replace(sum(every, Spent()), seconds=self.spent.seconds, unread_s=max(one.unread_s for one in every))
+        return {
+            "loss": float(self.loss) / max(1, self.steps),
+            "images_per_s": self.steps * batch_size / spent.seconds,
+        } | spent.plain()
+
+
+def spent_by_rows(rows: Iterable[Mapping[str, Any]], unfinished: Spent) -> tuple[Spent, str, str]:
+    """What training steps have cost by the rows of their epochs; its source; and what rows do not tell.
+
+    For runs that were begun before there were ledgers (version 0.2).
+    """
+    spent, source = unfinished, ""
+    for row in rows:
+        unread_s = row.get("unread_s", row["seconds"] if row["energy_j"] is None else 0.0)
+        spent, source = spent + Spent(row["seconds"], row["energy_j"] or 0.0, unread_s), row["energy_source"]
+    return spent, source, "evaluation, checkpoints and lost steps of an older version"
 
 
 class LateReading:

@@ -16,6 +16,7 @@ from torch import nn
 
 from ofa.distributed.devices import check_precision
 from ofa.distributed.world import ALONE, World
+from ofa.energy.ledger import CHECKPOINT, EVALUATION, TRAINING, Ledger
 from ofa.energy.meter import EnergyMeter
 from ofa.errors import UserError
 from ofa.measure.evaluator import SubnetEvaluator
@@ -27,7 +28,7 @@ from ofa.runs.run_files import locked_run
 from ofa.space.search_space import SearchSpace
 from ofa.training.checkpoint import Checkpoint, Position, flatten, load_checkpoint, save_checkpoint, unflatten
 from ofa.training.optimiser import make_optimiser, momenta, set_momenta
-from ofa.training.progress import LateReading, MetricsLog, Progress
+from ofa.training.progress import EpochSums, LateReading, MetricsLog, Progress, spent_by_rows
 from ofa.training.schedule import learning_rate, resolution_of_step, subnets_of_step
 from ofa.training.step import GradientStep, load_teacher
 from ofa.training.synchronised_norm import synchronise_norms
@@ -74,7 +75,7 @@ class Trainer:
         self.average = WeightAverage(self.supernet, decay) if decay > 0 else None
         self.optimiser: torch.optim.Optimizer | None = None
         self.position = Position()
-        self.sums = _fresh_sums()
+        self.sums = EpochSums()
         self.shown = LateReading()
         board = run.path / "tensorboard" if self.recipe.tensorboard and world.first else None
         self.metrics = MetricsLog(run.metrics_path, board)
@@ -106,15 +107,17 @@ class Trainer:
         try:
             for index in range(self.position.phase, len(self.recipe.phases)):
                 self._train_phase(index)
+            if self.world.first:
+                save_weights(self.run.weights_path, self.result.state_dict())
         finally:
             self.progress.close()
-        if self.world.first:
-            save_weights(self.run.weights_path, self.result.state_dict())
+            self.ledger.close()
         self.world.wait()
 
     # -- one phase -----------------------------------------------------------------------------------------------------
 
     def _train_phase(self, index: int) -> None:
+        self.ledger.begin(TRAINING)
         phase = self.recipe.phases[index]
         if self.position.step == 0:
             self._enter_phase(index)
@@ -162,7 +165,7 @@ class Trainer:
         )
         scale = self.recipe.batch_size / self.recipe.lr_images
         self.supernet.train()
-        self.meter.start()
+        self.ledger.begin(TRAINING)
         clock = time.perf_counter()  # since the epoch began or the last checkpoint was written
         for step, (images, labels) in enumerate(batches, first_step + start):
             # Learning rate of this step.
@@ -181,17 +184,17 @@ class Trainer:
                 self.average.update(step)
 
             # Log, checkpoint.
-            self.sums["loss"] += loss
-            self.sums["steps"] += 1
+            self.sums.loss += loss
+            self.sums.steps += 1
             self.position = Position(index, step + 1)
             shown = self.shown.exchange(loss) if step % LOSS_EVERY_STEPS == 0 and not self.quiet else None
             self.progress.step(phase.name, epoch, phase.total_epochs, shown)
             if time.perf_counter() - clock > self.recipe.checkpoint_seconds:
-                self._book_time(clock)
+                self._end_training(CHECKPOINT)
                 self._save()
-                self.meter.start()
+                self.ledger.begin(TRAINING)
                 clock = time.perf_counter()
-        self._book_time(clock)
+        self._end_training(EVALUATION)
         self._finish_epoch(index, epoch)
 
     # -- between epochs ------------------------------------------------------------------------------------------------
@@ -200,19 +203,15 @@ class Trainer:
         phase = self.recipe.phases[index]
         scale = self.recipe.batch_size / self.recipe.lr_images
         rate = learning_rate(phase, self.position.step - 1, self.steps_per_epoch, scale)
-        steps, seconds = self.sums["steps"], self.sums["seconds"]
         row: dict[str, Any] = {
             "phase": index,
             "name": phase.name,
             "epoch": epoch,
             "epochs": phase.total_epochs,
-            "loss": self.sums["loss"] / max(1, steps),
             "learning_rate": rate,
-            "seconds": seconds,
-            "images_per_s": steps * self.recipe.batch_size / seconds,
             "subnets_per_step": phase.subnets_per_step,
-            "energy_j": self._energy_j(),
-            "energy_source": self.energy_source,
+            **self.sums.row(self.recipe.batch_size, self.world),
+            "energy_source": self.ledger.source,
         }
         last = epoch + 1 == phase.total_epochs
         if last or (epoch + 1) % self.recipe.evaluation.every_epochs == 0:
@@ -221,7 +220,8 @@ class Trainer:
             self.metrics.append(row)
         accuracies = "  ".join(f"{key[5:]} {100 * row[key]:.2f}%" for key in row if key.startswith("top1_"))
         self.progress.line(f"{phase.name} epoch {epoch + 1}/{phase.total_epochs}  loss {row['loss']:.3f}  {accuracies}")
-        self.sums = _fresh_sums()
+        self.sums = EpochSums()
+        self.ledger.begin(CHECKPOINT)
         self._save()
 
     def _measure(self, index: int, epoch: int) -> dict[str, float]:
@@ -234,32 +234,23 @@ class Trainer:
         values = self.evaluator.top1(list(named.values()))
         return {f"top1_{name}": float(value) for name, value in zip(named, values, strict=True)}
 
-    def _book_time(self, since: float) -> None:
-        self.sums["loss"] = loss = float(self.sums["loss"])  # waits for the device, whose time counts
+    def _end_training(self, next_purpose: str) -> None:
+        """Book the steps since the last call; wait for the device first, whose time counts."""
+        self.sums.loss = loss = float(self.sums.loss)
         if not isfinite(loss):
             name = self.recipe.phases[self.position.phase].name
             raise UserError(
                 f"{self.run.path}: phase {name}, epoch {self._epoch() + 1}: the loss is {loss}: training has diverged; "
                 "lower peak_lr or set optimiser.clip_norm, and give another --run"
             )
-        self.sums["seconds"] += time.perf_counter() - since
-        reading = self.meter.stop()
-        known, self.energy_source = self.sums["energy_j"], reading.source
-        self.sums["energy_j"] = None if reading.joules is None or known is None else known + reading.joules
-
-    def _energy_j(self) -> float | None:
-        """Of the epoch, on all machines: the first process of each counts its processors, every process its GPU."""
-        joules = self.world.gather(self.sums["energy_j"])
-        return None if None in joules else sum(joules)
+        self.sums.spent += self.ledger.begin(next_purpose)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
     def _save(self) -> None:
+        progress = self.sums.progress() | {"spent": self.ledger.mark(self._place())}
         if not self.world.first:
             return
-        progress = self.sums.copy()
-        if self.world.size > 1 and self.sums["steps"] > 0:
-            progress["energy_j"] = None  # what the others have counted so far would be lost
         momentum = {} if self.optimiser is None else momenta(self.supernet, self.optimiser)
         average = {} if self.average is None else self.average.net.state_dict()
         tensors = flatten(model=self.supernet.state_dict(), momentum=momentum, average=average)
@@ -274,9 +265,22 @@ class Trainer:
             self._restore(checkpoint)
         if self.world.first:
             self.metrics.keep_before(self.position.phase, self._epoch())
+        self._open_ledger(checkpoint)
+
+    def _open_ledger(self, checkpoint: Checkpoint | None) -> None:
+        """Go on with the ledger of this process; what was spent after the checkpoint is lost."""
+        self.ledger = Ledger(self.run.energy_folder, "train", self.meter, self.world)
+        if checkpoint is None:
+            self.ledger.take_back(None)
+            return
+        marked = checkpoint.progress.get("spent")
+        if marked is None and self.world.first and not self.ledger.account.spent:  # a run of an older version
+            self.ledger.account.carry_over(TRAINING, *spent_by_rows(self.metrics.rows(), self.sums.spent))
+            marked = self.ledger.mark(self._place())
+        self.ledger.take_back(self._place(), marked)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        self.position, self.sums = checkpoint.position, checkpoint.progress
+        self.position, self.sums = checkpoint.position, EpochSums.from_checkpoint(checkpoint.progress, self.world.first)
         self.supernet.load_state_dict(unflatten(checkpoint.tensors, "model"))
         if self.average is not None:
             self.average.net.load_state_dict(unflatten(checkpoint.tensors, "average"))
@@ -286,14 +290,12 @@ class Trainer:
 
     def _epoch(self) -> int:
         """The epoch of the phase that is not booked yet; its last step may have been taken already."""
-        booked: int = self.position.step - self.sums["steps"]
-        return booked // self.steps_per_epoch
+        return (self.position.step - self.sums.steps) // self.steps_per_epoch
+
+    def _place(self) -> tuple[int, int, int]:
+        """The position, then whether its epoch is finished, evaluation included; it ascends in the course of a run."""
+        return self.position.phase, self.position.step, int(self.sums.steps == 0)
 
 
 def _opens_expands(before: SearchSpace, after: SearchSpace) -> bool:
     return any(a.expands != b.expands for a, b in zip(before.stages, after.stages, strict=True))
-
-
-def _fresh_sums() -> dict[str, Any]:
-    """Of the epoch so far."""
-    return {"loss": 0.0, "steps": 0, "seconds": 0.0, "energy_j": 0.0}

@@ -157,6 +157,18 @@ def test_two_processes_log_what_one_does(single: Path, pair: Path) -> None:
     assert top1 == pytest.approx(expected_top1, abs=0.051)  # 40 images: two may fall on the other side
 
 
+def test_each_process_has_a_ledger(single: Path, pair: Path) -> None:
+    names = [path.name for path in sorted((pair / "run" / "energy").iterdir())]
+    assert names == ["result-0.json", "result-1.json", "train-0.json", "train-1.json"]
+    spent = [json.loads((run / "energy" / "train-0.json").read_text())["spent"] for run in (single, pair / "run")]
+    assert set(spent[0]) == set(spent[1]) == {"training", "evaluation", "checkpoint"}
+    second = json.loads((pair / "run" / "energy" / "train-1.json").read_text())
+    assert second["sources"] == ["counted by another process"]
+    assert second["missing"] == []
+    seconds = json.loads((pair / "run" / "result.json").read_text())["train_spent"]["training"]["seconds"]
+    assert seconds == spent[1]["training"]["seconds"]  # that of the second passes meanwhile
+
+
 def test_a_killed_process_ends_the_other_cleanly_and_any_number_goes_on(single: Path, tmp_path: Path) -> None:
     recipe, run = write_options(tmp_path, checkpoint_seconds=0), tmp_path / "run"
     first, second = start(tmp_path, "train", str(recipe), "--run", str(run))
