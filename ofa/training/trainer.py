@@ -12,7 +12,6 @@ from math import isfinite
 from typing import Any
 
 import torch
-from torch import nn
 
 from ofa.distributed.devices import check_precision
 from ofa.distributed.world import ALONE, World
@@ -30,7 +29,7 @@ from ofa.training.checkpoint import Checkpoint, Position, flatten, load_checkpoi
 from ofa.training.optimiser import make_optimiser, momenta, set_momenta
 from ofa.training.progress import EpochSums, LateReading, MetricsLog, Progress, spent_by_rows
 from ofa.training.schedule import learning_rate, resolution_of_step, subnets_of_step
-from ofa.training.step import GradientStep, load_teacher
+from ofa.training.step import GradientStep, descend, load_teacher
 from ofa.training.synchronised_norm import synchronise_norms
 from ofa.training.transfer import start_from
 from ofa.training.weight_average import WeightAverage
@@ -128,7 +127,7 @@ class Trainer:
         teacher = load_teacher(teacher_path, self.space, self.device) if taught else None
         if teacher is not None and self.recipe.synchronise_norms:
             synchronise_norms(teacher, self.world)
-        gradients = GradientStep(self.supernet, self.recipe, index, self.opened[index], teacher, self.world)
+        gradients = GradientStep.of_phase(self.supernet, self.recipe, index, self.opened[index], teacher, self.world)
         for epoch in range(self._epoch(), phase.total_epochs):
             self._train_epoch(index, epoch, gradients)
         if index == 0 and self.world.first:
@@ -168,18 +167,12 @@ class Trainer:
         self.ledger.begin(TRAINING)
         clock = time.perf_counter()  # since the epoch began or the last checkpoint was written
         for step, (images, labels) in enumerate(batches, first_step + start):
-            # Learning rate of this step.
-            rate = learning_rate(phase, step, self.steps_per_epoch, scale)
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
-
             # Forward and backward of each subnet.
             loss = gradients(step, images, labels)
 
             # Clip, step, average.
-            if self.recipe.optimiser.clip_norm is not None:
-                nn.utils.clip_grad_norm_(self.supernet.parameters(), self.recipe.optimiser.clip_norm)
-            self.optimiser.step()
+            rate = learning_rate(phase, step, self.steps_per_epoch, scale)
+            descend(self.supernet, self.optimiser, rate, self.recipe.optimiser.clip_norm)
             if self.average is not None:
                 self.average.update(step)
 
