@@ -28,7 +28,7 @@ ADVICE = "delete it to go on without what it had booked"
 
 
 class Meter(Protocol):
-    """As `ofa.energy.meter.EnergyMeter`."""
+    """The part of `ofa.energy.meter.EnergyMeter` that a ledger uses."""
 
     def start(self) -> None:
         """Begin a measurement."""
@@ -45,7 +45,7 @@ class Spent:
 
     seconds: float = 0.0
     joules: float = 0.0
-    """What was counted: a lower bound where `unread_s` is above 0 or a reading lacked a part."""
+    """Counted joules: a lower bound where `unread_s` is above 0 or a reading lacked a part."""
     unread_s: float = 0.0
     """Seconds of which no joules are known."""
 
@@ -61,7 +61,7 @@ class Spent:
         return None if self.joules == 0 and self.unread_s > 0 else self.joules
 
     def plain(self) -> dict[str, float | None]:
-        """For a file that people read."""
+        """The fields as files for people have them, energy None where none is known."""
         return {"seconds": self.seconds, "energy_j": self.energy_j, "unread_s": self.unread_s}
 
 
@@ -70,13 +70,13 @@ class Account:
     """The content of a ledger's file, or of several."""
 
     spent: dict[str, Spent] = field(default_factory=dict)
-    """By purpose."""
+    """Sums by purpose."""
     sources: list[str] = field(default_factory=list)
-    """Of the readings: counters, or why there was none; each once."""
+    """Sources of the readings: counters, or why there was none; each once."""
     missing: list[str] = field(default_factory=list)
-    """What is in no sum, each once."""
+    """Parts that are in no sum, each once."""
     kills: int = 0
-    """Of the process, as far as it left something to tell them by."""
+    """Ends of the process in the middle of its work that it could not book."""
     marks: list[tuple[list[int], dict[str, Spent]]] = field(default_factory=list)
     """Places in the work, ascending, and what had been spent on the way there."""
 
@@ -161,7 +161,7 @@ class Ledger:
         self.path = folder / f"{verb}-{world.rank}.json"
         self.account = Account.read(self.path)
         self.source = ""
-        """Of the last reading."""
+        """The source of the last reading."""
         self._meter, self._beat_s = meter, beat_s
         self._purpose = ""
         self._measuring = False
@@ -184,14 +184,14 @@ class Ledger:
         return spent
 
     def mark(self, place: Sequence[int]) -> dict[str, Any]:
-        """As `Account.mark`, of what was booked so far."""
+        """`Account.mark` after what was booked so far."""
         with self._lock:
             return self.account.mark(place)
 
     def take_back(self, place: Sequence[int] | None, marked: dict[str, Any] | None = None) -> None:
-        """As `Account.take_back`, before the first `begin`; `marked` is of the first process.
+        """`Account.take_back` before the first `begin`; `marked` is what rank 0 had marked.
 
-        The first process also takes back what processes spent that the work has no more.
+        Rank 0 also takes back the spending of ranks that this training has no more.
         """
         self.account.take_back(place, marked if self.world.first else None)
         for path in ledger_files(self.folder, self.world):

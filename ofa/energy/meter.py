@@ -72,7 +72,7 @@ class EnergyMeter:
 
     @property
     def available(self) -> bool:
-        """Whether the device's own energy can be read, or another process counts it."""
+        """True if the device's own energy can be read, or another process counts it."""
         return bool(self._own) or not self._missing
 
     def start(self) -> None:
@@ -189,7 +189,7 @@ def _risen(counter: Counter, before_j: float, after_j: float, seconds: float) ->
 
 
 def _between(low: float | None, value: float | None, high: float | None) -> bool:
-    """Whether a value lies between two readings, the second of which may have wrapped around; an unknown may."""
+    """True if a value may lie between two readings, the second of which may have wrapped around; None is an unknown."""
     if low is None or value is None or high is None:
         return True
     return low <= value <= high if low <= high else value >= low or value <= high

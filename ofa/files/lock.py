@@ -66,12 +66,12 @@ class Holder:
 
     @property
     def on_this_machine(self) -> bool:
-        """Whether it runs, or ran, here; a machine that was restarted is the same one."""
+        """True if it runs, or ran, here; a machine that was restarted is the same one."""
         return self.host == platform.node() or (self.boot != "" and self.boot == _boot())
 
     @property
     def alive(self) -> bool:
-        """Whether a process of this number runs here."""
+        """True if a process of this number runs here."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -138,7 +138,7 @@ def _take(place: Path, file: Path) -> int:
 
 
 def _kernel_lock(descriptor: int) -> bool | None:
-    """Whether the kernel gave the lock; None where it keeps none on this file system."""
+    """Ask the kernel for the lock: True if it gave it, False if another has it, None if this file system keeps none."""
     if fcntl is None:
         return None
     try:
@@ -165,7 +165,7 @@ def _check_gone(place: Path, file: Path, before: Holder | None, kept: bool) -> N
 
 
 def _holds_everywhere(file: Path) -> bool:
-    """Whether a lock on this file holds for all machines that can see it."""
+    """True if a lock on this file is known to hold for all machines that can see it."""
     kind, options = _file_system(file)
     return kind in OF_ONE_MACHINE or (kind in OF_ALL_MACHINES and OF_ALL_MACHINES[kind] in ("", *options))
 

@@ -1,4 +1,4 @@
-"""Where things lie in a run directory, and its space: what verbs need that only search. No torch here.
+"""The layout of a run directory, its space and its lock: all that verbs need which only search. No torch here.
 
 - `recipe.yaml`, `space.yaml`: as resolved; a run goes on only with the same ones
 - `data.json`: what the data are: classes, counts, normalisation, digests
@@ -102,7 +102,7 @@ class RunFiles:
 
     @property
     def checkpoint_folder(self) -> Path:
-        """Where training can be taken up again."""
+        """Folder of the checkpoint from which training can be taken up again."""
         return self.path / "checkpoint"
 
     @property

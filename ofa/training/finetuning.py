@@ -45,7 +45,7 @@ class PlainSubnet(nn.Module):
         drop_connect: float = 0.0,
         recompute: bool = False,
     ) -> Tensor:
-        """As `Supernet.forward` for the subnet that the net is."""
+        """`Supernet.forward` for the one subnet that the net is; same arguments."""
         x = self.net.stem(images)
         blocks = [block for stage in self.net.stages for block in stage.children()]
         for done, block in enumerate(blocks):

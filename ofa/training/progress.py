@@ -1,4 +1,4 @@
-"""What training tells: a JSON line per epoch, a progress bar, optionally TensorBoard."""
+"""Progress of a training: sums of an epoch, a JSON line per epoch, a progress bar, optionally TensorBoard."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class MetricsLog:
 
 @dataclass
 class EpochSums:
-    """What an epoch has come to so far, of its training steps alone."""
+    """Loss, steps, time and energy of an epoch's training steps so far."""
 
     loss: float | Tensor = 0.0
     steps: int = 0
@@ -64,18 +64,18 @@ class EpochSums:
 
     @classmethod
     def from_checkpoint(cls, progress: Mapping[str, Any], first: bool) -> EpochSums:
-        """As `progress` wrote it, of the process that writes checkpoints; the others' joules are in no checkpoint."""
+        """The inverse of `progress` on rank 0, which writes checkpoints; the joules of other ranks are in none."""
         seconds, joules = progress["seconds"], progress["energy_j"]
         unread_s = progress.get("unread_s", seconds if joules is None else 0.0)  # absent before version 0.2
         spent = Spent(seconds, joules or 0.0, unread_s) if first else Spent(seconds, 0.0, seconds)
         return cls(progress["loss"], progress["steps"], spent)
 
     def progress(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """The content as a checkpoint holds it."""
         return {"loss": float(self.loss), "steps": self.steps} | self.spent.plain()
 
     def row(self, batch_size: int, world: World) -> dict[str, Any]:
-        """Its part of the epoch's row; called by all processes, whose energies add up."""
+        """The part of the epoch's row that follows from it; called by all ranks, whose energies add up."""
         every = world.gather(self.spent)
         spent = replace(sum(every, Spent()), seconds=self.spent.seconds, unread_s=max(one.unread_s for one in every))
         return {
@@ -85,9 +85,10 @@ class EpochSums:
 
 
 def spent_by_rows(rows: Iterable[Mapping[str, Any]], unfinished: Spent) -> tuple[Spent, str, str]:
-    """What training steps have cost by the rows of their epochs; its source; and what rows do not tell.
+    """Sum up the training steps of a run that was begun before there were ledgers (version 0.2).
 
-    For runs that were begun before there were ledgers (version 0.2).
+    Returns:
+        Time and energy by the rows of finished epochs and the unfinished one; their source; what rows do not tell.
     """
     spent, source = unfinished, ""
     for row in rows:
@@ -103,7 +104,7 @@ class LateReading:
         self._waiting: tuple[Tensor, torch.cuda.Event] | None = None
 
     def exchange(self, value: Tensor) -> float | None:
-        """Of a GPU, what was given the time before, or None if that has not arrived; of a CPU, `value` itself."""
+        """On a CPU: `value`. On a GPU: the value passed in the previous call if its copy has arrived, else None."""
         if value.device.type != "cuda":
             return float(value)
         found = None

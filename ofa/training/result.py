@@ -21,7 +21,7 @@ from ofa.space import shapes
 from ofa.training.progress import MetricsLog, spent_by_rows
 
 PURPOSES = (TRAINING, EVALUATION, CHECKPOINT, LOST)
-"""Of a training; other verbs book theirs beside."""
+"""Purposes of a training; other verbs book theirs beside."""
 
 
 def report_result(

@@ -116,7 +116,7 @@ class GradientStep:
         return F.softmax(logits.float(), dim=1)
 
     def _precision(self, device: torch.device) -> AbstractContextManager[object]:
-        """What a forward pass runs in; the backward pass then has the same precisions, operation by operation."""
+        """The context of a forward pass; the backward pass then has the same precisions, operation by operation."""
         return torch.autocast(device.type, torch.bfloat16) if self.recipe.precision == "bf16" else nullcontext()
 
 

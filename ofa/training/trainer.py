@@ -86,7 +86,7 @@ class Trainer:
 
     @property
     def result(self) -> Supernet:
-        """What is measured and saved: the averaged weights where the recipe averages, else the weights."""
+        """The supernet that is measured and saved: the averaged weights where the recipe averages, else the trained ones."""
         return self.supernet if self.average is None else self.average.net
 
     def train(self) -> None:
@@ -218,7 +218,10 @@ class Trainer:
         self._save()
 
     def _measure(self, index: int, epoch: int) -> dict[str, float]:
-        """Validation top-1 of the opened corners and of one random subnet, at the largest resolution but the smallest's."""
+        """Validation top-1 of the largest, the smallest and one random open subnet.
+
+        The smallest runs at the lowest resolution, the others at the highest.
+        """
         opened = self.opened[index]
         named = {"largest": opened.largest(), "smallest": opened.smallest()}
         named["random"] = subnets_of_step(

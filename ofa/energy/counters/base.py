@@ -14,9 +14,9 @@ class Counter(Protocol):
     """Joules of one part of a machine: a number that only rises, until it wraps around or starts anew."""
 
     name: str
-    """Of the kind and the part: `RAPL package-0`."""
+    """Kind and part: `RAPL package-0`."""
     range_j: float | None
-    """Where it wraps around to 0; None: nowhere."""
+    """The value at which it wraps around to 0; None: it never does."""
 
     def read(self) -> float:
         """Joules since some moment; raises `OSError` or `ValueError` when it cannot be read."""
