@@ -93,7 +93,7 @@ def work(args: argparse.Namespace) -> None:
             synchronise_norms(supernet, world)
         supernet.train()
         optimiser = make_optimiser(supernet, OptimiserConfig())
-        gradients = GradientStep(supernet, recipe, 0, opened_spaces(recipe, space)[0], world=world)
+        gradients = GradientStep.of_phase(supernet, recipe, 0, opened_spaces(recipe, space)[0], world=world)
         generator = torch.Generator().manual_seed(world.rank)
         images = torch.randn(args.batch, space.in_channels, args.size, args.size, generator=generator)
         images = images.contiguous(memory_format=torch.channels_last)

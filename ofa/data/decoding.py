@@ -34,11 +34,11 @@ class Job:
     crop_area: tuple[float, ...] | None = None
     """Range of the area of a random crop, which then takes the place of the central square."""
     seed: tuple[int, ...] = ()
-    """Of the random crops; with the image's place in the batch it decides them."""
+    """Seed of the random crops; with an image's index in the batch it decides the image's crop."""
     mirrored: npt.NDArray[np.bool_] | None = None
-    """Which images to mirror; None: none."""
+    """True for each image to mirror; None: none is mirrored."""
     first: int = 0
-    """Place in the batch of the first image, where others decode the ones before."""
+    """Index of this rank's first image within the whole batch."""
 
 
 class SizesDifferError(UserError):
@@ -94,7 +94,7 @@ def damage(messages: Sequence[str]) -> str:
 
 
 def _outcomes(jobs: Sequence[Job], reading: Reading, workers: int, pin_memory: bool) -> Iterator[Tensor | _Failure]:
-    """What became of each job, in order; the end of a worker process is a `UserError` that says what to do."""
+    """Yield the outcome of each job, in order; the end of a worker process is a `UserError` that says what to do."""
     require_pillow()
     loader: DataLoader[Tensor | _Failure] = DataLoader(
         _Batches(jobs, reading), batch_size=None, num_workers=min(workers, len(jobs)), pin_memory=pin_memory
@@ -173,7 +173,7 @@ class _Batches(Dataset[Any]):
 
 
 def _draws(job: Job) -> list[list[float]]:
-    """For each of the job's images the four numbers of `crop_box`; none where nothing is cropped."""
+    """The four numbers of `crop_box` for each image of the job; empty lists where nothing is cropped."""
     if job.crop_area is None:
         return [[]] * len(job.paths)
     rng = np.random.default_rng(job.seed)

@@ -1,7 +1,6 @@
-"""Random numbers for each image of a batch, of which a process may hold a part only.
+"""Per-image random numbers that do not depend on the number of ranks.
 
-Such a process draws for the whole batch and uses its part's numbers, so what happens to an image does not depend on how many
-processes there are.
+Each rank draws for the whole batch and keeps its slice.
 """
 
 from __future__ import annotations

@@ -23,9 +23,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 STEP_TIMEOUT = timedelta(minutes=10)
-"""Of a reduction: every process is at the same step."""
+"""The longest wait for a reduction; every rank is at the same step."""
 MESSAGE_TIMEOUT = timedelta(days=1)
-"""Of a message: one may wait for others that still measure. The end of a process is seen at once: its connection closes."""
+"""The longest wait for a message: others may still be measuring. A rank that ends closes its connection, and is noticed."""
 ROUND = 8
 """Items of `World.map` that each process does before the results are exchanged: few enough to lose little in a kill, enough
 that a slow one does not keep the others waiting."""
@@ -49,18 +49,18 @@ WHOLE = Share()
 
 @dataclass(frozen=True)
 class World:
-    """A process among the `size` ones of a run. What exchanges something is called by all of them, in the same order."""
+    """One of the `size` processes (ranks) of a run. Methods that exchange something are called by all ranks in one order."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     """Among the processes of this machine."""
     messages: Any = None
-    """The process group of messages; of gradients it is torch's default one."""
+    """The process group for messages; gradients use torch's default group."""
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes files and speaks."""
+        """True for rank 0, which writes files and prints."""
         return self.rank == 0
 
     @property
@@ -99,7 +99,7 @@ class World:
         return values[0]  # type: ignore[no-any-return]
 
     def once(self, function: Callable[[], Result]) -> Result:
-        """What `function` gives the first process, which alone calls it; its `UserError` is raised by all."""
+        """Call `function` on rank 0 alone and return its result on every rank; all ranks raise its `UserError`."""
         if self.size == 1:
             return function()
         found: Result | UserError | None = None
@@ -114,17 +114,17 @@ class World:
         return found  # type: ignore[return-value]
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all ranks are here."""
         self.gather(None)
 
     @contextmanager
     def agree(self) -> Iterator[None]:
-        """A block in which each process may make out the same mistake of the user's: all end, and the first one says why.
+        """Run a block that may raise `UserError` on any rank. If one does, every rank exits with code 2.
 
-        What may fail on one process alone must not come before an exchange in the same block: the others would wait.
+        Do not put a collective call after code that can fail on a single rank: the other ranks would hang.
 
         Raises:
-            UserError: on the first process, the first mistake by rank; the others exit with the same code.
+            UserError: on rank 0, which prints it, with the message of the lowest rank; on the others `SystemExit`.
         """
         if self.size == 1:
             yield
@@ -141,7 +141,7 @@ class World:
     # -- work ----------------------------------------------------------------------------------------------------------
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """`function` of every item, in order: each process computes a part, and all get all. All give the same items.
+        """Yield `function` of every item, in order, on every rank; each rank computes a part. All ranks give the same items.
 
         Raises:
             UserError: from `function` on any process; as `agree` does.
@@ -157,7 +157,7 @@ class World:
             yield from (parts[place % self.size][place // self.size] for place in range(len(some)))
 
     def lead(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """`map` for a first process that alone knows the items, while the others `follow`."""
+        """`map` called by rank 0, which alone knows the items, while the other ranks `follow`."""
         if self.size == 1:
             yield from map(function, items)
             return
@@ -166,9 +166,9 @@ class World:
 
     @contextmanager
     def leading(self) -> Iterator[None]:
-        """A block of the first process in which it may `lead`; the others are let go at its end, and at a `UserError`.
+        """A block in which rank 0 may `lead`; the other ranks stop following at its end, and at a `UserError`.
 
-        Anything else ends this process in the middle of an exchange, maybe: the others then see its connection close.
+        Any other exception ends this rank, perhaps inside a collective call; the others then fail with `LostContactError`.
         """
         try:
             yield
@@ -180,7 +180,7 @@ class World:
         self.broadcast(None)
 
     def follow(self, function: Callable[[Item], object]) -> None:
-        """Do one's part of what the first process leads, until it lets go."""
+        """Serve rank 0: compute this rank's share of every `lead` call until `leading` ends."""
         some: Sequence[Item] | None = None
         while (some := self.broadcast(some)) is not None:
             with suppress(SystemExit):  # of a mistake that the first process tells, before it lets go

@@ -44,6 +44,12 @@ def atomic_write(path: str | Path, content: bytes | str) -> None:
                 os.unlink(temporary)
 
 
+def remove_temporaries(folder: Path, names: str = "*") -> None:
+    """Delete what killed writers of files left in a folder; for the holder of their lock. `names` is a glob pattern."""
+    for path in folder.glob(f".{names}.????????.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def write_json(path: str | Path, data: Any) -> None:
     """`data` as indented JSON, atomically; NaN and infinities are refused (`ValueError`), for JSON has none."""
     atomic_write(path, json.dumps(data, indent=2, allow_nan=False) + "\n")

@@ -71,7 +71,7 @@ class SubnetEvaluator:
 
     @torch.inference_mode()
     def top1(self, subnets: Sequence[Subnet], split: str = "validation", progress: bool = False) -> npt.NDArray[np.float64]:
-        """Share of images whose label is the first guess, float64[n] in [0, 1], each at its subnet's resolution."""
+        """Top-1 accuracy of each subnet at its own resolution, float64[n] in [0, 1]."""
         self.size(split)  # a split that is not there is an error before the bar
         values = self.world.map(lambda subnet: float(self.correct(subnet, split).mean()), subnets)
         bar = tqdm(values, f"measuring on {split}", len(subnets), unit="subnet", disable=not progress)
@@ -81,7 +81,7 @@ class SubnetEvaluator:
 
     @torch.inference_mode()
     def correct(self, subnet: Subnet, split: str = "validation") -> npt.NDArray[np.bool_]:
-        """Of which images the first guess is the label, bool[images], in the same order for every subnet.
+        """For each image, whether the top-1 prediction is its label, bool[images], in the same order for every subnet.
 
         What subnets have in common at their start is kept from call to call, up to STARTS_BYTES.
         """
@@ -95,7 +95,7 @@ class SubnetEvaluator:
 
     @torch.inference_mode()
     def correct_of(self, module: nn.Module, resolution: int, split: str = "validation") -> npt.NDArray[np.bool_]:
-        """As `correct`, of a plain network, which can then only be used for this."""
+        """`correct` for a plain network, which is changed in place and can then be used for nothing else."""
         speed_up(module)
         return self._right(torch.cat([module(images).argmax(1) for images in self._images(split, resolution)]), split)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ofa.distributed import draws
 from ofa.space.activations import ACTIVATIONS
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape, OpShape, walk_blocks
@@ -80,9 +81,10 @@ class MBConv(nn.Module):
         self.se = SqueezeExcite(convs.pop(0), convs.pop(0)) if len(convs) == 3 else nn.Identity()
         self.project = ConvNorm(convs.pop(0))
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """B x in x H x W to B x out x H/stride x W/stride."""
+    def forward(self, x_BCHW: Tensor, scale_B111: Tensor | None = None) -> Tensor:
+        """B x in x H x W to B x out x H/stride x W/stride; the branch of a residual block may be scaled."""
         out: Tensor = self.project(self.se(self.depthwise(self.expand(x_BCHW))))
+        out = out if scale_B111 is None else out * scale_B111
         return out + x_BCHW if self.residual else out
 
 
@@ -93,13 +95,15 @@ class Bottleneck(nn.Module):
         super().__init__()
         reduce, middle, project, add = shape.main
         self.reduce, self.middle, self.project = ConvNorm(reduce), ConvNorm(middle), ConvNorm(project)
-        self.shortcut = ConvNorm(shape.shortcut[-1]) if shape.shortcut else nn.Identity()
+        self.residual = not shape.shortcut
+        self.shortcut = nn.Identity() if self.residual else ConvNorm(shape.shortcut[-1])
         self.stride = middle.stride
         self.activation = activation(add.activation)
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """B x in x H x W to B x out x H/stride x W/stride."""
+    def forward(self, x_BCHW: Tensor, scale_B111: Tensor | None = None) -> Tensor:
+        """B x in x H x W to B x out x H/stride x W/stride; the branch of a residual block may be scaled."""
         out = self.project(self.middle(self.reduce(x_BCHW)))
+        out = out if scale_B111 is None else out * scale_B111
         y: Tensor = self.activation(out + self.shortcut(downsample(x_BCHW, self.stride)))
         return y
 
@@ -139,10 +143,14 @@ class Head(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.classifier = Linear(after[-1].in_channels, after[-1].out_channels)
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """B x in x H x W to B x classes."""
-        x = self.conv(x_BCHW).mean((2, 3), keepdim=True)
-        logits: Tensor = self.classifier(self.dropout(self.features(x).flatten(1)))
+    def forward(self, x_BCHW: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """B x in x H x W to B x classes; dropout in training draws from `generator`, or from torch's own if none."""
+        x = self.features(self.conv(x_BCHW).mean((2, 3), keepdim=True)).flatten(1)
+        if generator is None or not self.training:
+            x = self.dropout(x)
+        elif self.dropout.p > 0:
+            x = x * draws.keep(x, 1 - self.dropout.p, generator) / (1 - self.dropout.p)
+        logits: Tensor = self.classifier(x)
         return logits
 
 

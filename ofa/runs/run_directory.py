@@ -19,6 +19,7 @@ from ofa.distributed.world import ALONE, World
 from ofa.errors import UserError
 from ofa.files import schema
 from ofa.files.atomic import atomic_write
+from ofa.files.lock import LOCK
 from ofa.files.vouched import check_tensors, read_vouched_json, vouch_for_tensors, write_vouched_json
 from ofa.nets.supernet import Supernet
 from ofa.runs.recipe import Recipe
@@ -108,7 +109,7 @@ class RunDirectory(RunFiles):
 
 def _is_beginning(entry: Path) -> bool:
     """Whether a kill may have left this in a run that had not begun: its space, a lock, a temporary file."""
-    return entry.name == "space.yaml" or (entry.name.startswith(".") and entry.suffix in (".tmp", ".lock"))
+    return entry.name == "space.yaml" or (entry.name.startswith(".") and entry.name.endswith((".tmp", LOCK)))
 
 
 LEGACY: dict[str, Any] = {"split_by": "order", "exif_orientation": False}

@@ -1,4 +1,4 @@
-"""Where things lie in a run directory, and its space: what verbs need that only search. No torch here.
+"""The layout of a run directory, its space and its lock: all that verbs need which only search. No torch here.
 
 - `recipe.yaml`, `space.yaml`: as resolved; a run goes on only with the same ones
 - `data.json`: what the data are: classes, counts, normalisation, digests
@@ -6,18 +6,52 @@
 - `checkpoint/`: where training can be taken up again
 - `teacher.safetensors`: the largest net after the first phase
 - `supernet.safetensors`, `result.json`: the result, its accuracy on test data, time and energy
+- `energy/`: time and energy by purpose (`ofa.energy.ledger`)
 - `predictor/`, `queries/`: what later verbs add
+- `.lock`: while a process writes to the run, which one
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from ofa.distributed.world import ALONE, World
 from ofa.errors import UserError
 from ofa.files import schema
+from ofa.files.atomic import remove_temporaries
+from ofa.files.lock import locked
 from ofa.space.search_space import SearchSpace
+
+WRITTEN = ("recipe.yaml", "space.yaml", "data.json", "metrics.jsonl", "result.json", "*.safetensors")
+"""Files of a run directory that only the holder of its lock writes; so it does all in `WRITTEN_FOLDERS`."""
+WRITTEN_FOLDERS = ("checkpoint", "energy", "predictor")
+
+
+@contextmanager
+def locked_run(path: str | Path, world: World = ALONE) -> Iterator[None]:
+    """Keep a run directory, made if it is not there, for the processes of `world`; the first one holds the lock.
+
+    Temporary files that killed processes left are deleted.
+
+    Raises:
+        UserError: another process holds the run directory; it is named.
+    """
+    path = Path(path)
+    with ExitStack() as held:
+        with world.agree():
+            if world.first:
+                if not path.exists():
+                    path.mkdir(parents=True, exist_ok=True)  # another process may make it at this moment
+                held.enter_context(locked(path))
+                for name in WRITTEN:
+                    remove_temporaries(path, name)
+                for folder in WRITTEN_FOLDERS:
+                    remove_temporaries(path / folder)
+        yield
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +102,15 @@ class RunFiles:
 
     @property
     def checkpoint_folder(self) -> Path:
-        """Where training can be taken up again."""
+        """Folder of the checkpoint from which training can be taken up again."""
         return self.path / "checkpoint"
 
     @property
     def has_checkpoint(self) -> bool:
         """Whether training has written a checkpoint yet."""
         return (self.checkpoint_folder / "latest.json").exists()
+
+    @property
+    def energy_folder(self) -> Path:
+        """Ledgers of what was spent on the run."""
+        return self.path / "energy"

@@ -23,7 +23,7 @@ from ofa.files.atomic import atomic_write, read_json, sha256, write_json
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands: the next step is `step` (since the phase began) of phase `phase`."""
+    """The position of a run: its next step is `step` (since the phase began) of phase `phase`."""
 
     phase: int = 0
     step: int = 0
@@ -31,7 +31,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a run needs to go on: position, sums of the unfinished epoch, and tensors by name."""
+    """All that a run needs to go on: position, sums of the unfinished epoch, and tensors by name."""
 
     position: Position
     progress: dict[str, Any]

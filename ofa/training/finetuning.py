@@ -5,25 +5,55 @@ Cai et al. (2020) report subnets after so many more epochs as #25 and #75. The s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
-from torch.nn import functional as F
+from torch import Tensor, nn
 
+from ofa.distributed.devices import check_precision
 from ofa.measure.evaluator import SubnetEvaluator
 from ofa.measure.recalibration import recalibrate_batch_norm
-from ofa.nets.losses import subnet_loss
+from ofa.nets.activation_checkpointing import recomputed
+from ofa.nets.plain import Net
+from ofa.nets.supernet import branch_scale
 from ofa.runs.recipe import Phase, Recipe
 from ofa.space.subnet import Subnet
 from ofa.training.optimiser import make_optimiser
 from ofa.training.schedule import learning_rate
+from ofa.training.step import GradientStep, descend
+from ofa.training.weight_average import WeightAverage
 
 PHASE = 1_000_000
-"""Number of the phase in the random streams: none that a recipe has."""
+"""Number of fine-tuning among the phases, and of its first epoch among all epochs, for random streams of its own."""
+
+
+class PlainSubnet(nn.Module):
+    """A plain subnet that trains as it does in the supernet, and is called like it: seeded dropout, drop-connect."""
+
+    def __init__(self, net: Net) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(
+        self,
+        images: Tensor,
+        subnet: Subnet,
+        generator: torch.Generator | None = None,
+        drop_connect: float = 0.0,
+        recompute: bool = False,
+    ) -> Tensor:
+        """`Supernet.forward` for the one subnet that the net is; same arguments."""
+        x = self.net.stem(images)
+        blocks = [block for stage in self.net.stages for block in stage.children()]
+        for done, block in enumerate(blocks):
+            rate = drop_connect * done / max(1, len(blocks) - 1) if self.training and block.residual else 0.0
+            scale_B111 = branch_scale(x, rate, generator) if rate else None
+            x = recomputed(block, x, scale_B111) if recompute and self.training else block(x, scale_B111)
+        logits: Tensor = self.net.head(x, generator)
+        return logits
 
 
 def finetune(
@@ -34,56 +64,67 @@ def finetune(
     phase: Phase,
     report: Callable[[int, float], None],
 ) -> None:
-    """Train a plain subnet in place, then recalibrate its batch norm; it is left in eval mode.
+    """Train a plain subnet in place by the steps of its run, then recalibrate its batch norm; it is left in eval mode.
 
-    The same call gives the same weights on a CPU; on a GPU dropout is not seeded.
+    The same call gives the same weights on a CPU.
 
     Args:
         module: the extracted subnet.
         subnet: what it is; images come at its resolution.
         evaluator: of the run: its data, and its largest net as the teacher.
-        recipe: of the run: its batch size, optimiser, seed and label smoothing.
+        recipe: of the run: everything but the phases holds here too.
         phase: epochs, learning rate, warm-up and the weight of the teacher.
         report: called after every epoch with its number and its mean loss.
+
+    Raises:
+        UserError: the device does not compute in the recipe's precision.
     """
-    data, device = evaluator.data, torch.device(evaluator.device)
-    teacher = evaluator.module(replace(evaluator.supernet.space.largest(), resolution=subnet.resolution))
+    device, space = torch.device(evaluator.device), evaluator.supernet.space
+    check_precision(recipe.precision, device)
+    assert isinstance(module, Net)
     module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = PlainSubnet(module)
+    gradients = GradientStep(
+        net=net,
+        recipe=recipe,
+        phase=phase,
+        index=PHASE,
+        subnets=lambda step, resolution: [subnet],
+        classes=space.classes,
+        teacher=evaluator.module(replace(space.largest(), resolution=subnet.resolution)) if phase.distill else None,
+    )
     optimiser = make_optimiser(module, recipe.optimiser)
-    steps = data.steps("train", recipe.batch_size, drop_last=True)
+    average = WeightAverage(module, recipe.average_decay) if recipe.average_decay > 0 else None
+    steps = evaluator.data.steps("train", recipe.batch_size, drop_last=True)
     scale = recipe.batch_size / recipe.lr_images
-    with torch.random.fork_rng(devices=[]):  # a plain net's dropout draws from the global generator
-        torch.set_rng_state(torch.Generator().manual_seed(recipe.seed).get_state())
-        for epoch in range(phase.total_epochs):
-            module.train()
-            total = torch.zeros((), device=device)
-            batches = data.batches(
-                "train",
-                batch_size=recipe.batch_size,
-                resolution=subnet.resolution,
-                shuffle=True,
-                augment=True,
-                epoch=PHASE + epoch,
-                seed=recipe.seed,
-                drop_last=True,
-                device=device,
-            )
-            for step, (images, labels) in enumerate(batches, epoch * steps):
-                for group in optimiser.param_groups:
-                    group["lr"] = learning_rate(phase, step, steps, scale)
-                with torch.no_grad():
-                    soft = F.softmax(teacher(images), dim=1) if phase.distill else None
-                optimiser.zero_grad(set_to_none=True)
-                smoothing = recipe.label_smoothing
-                loss = subnet_loss(module(images), labels, label_smoothing=smoothing, teacher=soft, distill=phase.distill)
-                torch.autograd.backward(loss)
-                if recipe.optimiser.clip_norm is not None:
-                    nn.utils.clip_grad_norm_(module.parameters(), recipe.optimiser.clip_norm)
-                optimiser.step()
-                total += loss.detach()
-            report(epoch, float(total) / steps)
+    for epoch in range(phase.total_epochs):
+        net.train()
+        total = torch.zeros((), device=device)
+        batches = _batches(evaluator, recipe, subnet.resolution, epoch)
+        for step, (images, labels) in enumerate(batches, epoch * steps):
+            total += gradients(step, images, labels)
+            descend(module, optimiser, learning_rate(phase, step, steps, scale), recipe.optimiser.clip_norm)
+            if average is not None:
+                average.update(step)
+        report(epoch, float(total) / steps)
+    if average is not None:
+        module.load_state_dict(average.net.state_dict())
     recalibrate_batch_norm(module, evaluator.recalibration_images(subnet.resolution))
     module.eval()
+
+
+def _batches(evaluator: SubnetEvaluator, recipe: Recipe, resolution: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    return evaluator.data.batches(
+        "train",
+        batch_size=recipe.batch_size,
+        resolution=resolution,
+        shuffle=True,
+        augment=True,
+        epoch=PHASE + epoch,
+        seed=recipe.seed,
+        drop_last=True,
+        device=evaluator.device,
+    )
 
 
 def paired_gain(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> tuple[float, float]:

@@ -11,12 +11,12 @@ from ofa.runs.recipe import OptimiserConfig
 
 
 def make_optimiser(net: nn.Module, config: OptimiserConfig, fused: bool | None = None) -> torch.optim.SGD:
-    """For a supernet or a plain net: SGD whose weight decay spares norms, biases and kernel transforms.
+    """SGD for a supernet or a plain net; its weight decay spares norms, biases and kernel transforms.
 
     Args:
         net: on the device it is trained on.
         config: the recipe's section.
-        fused: a step as one pass over weights, gradients and momenta, where others take five; None: on a GPU.
+        fused: use PyTorch's fused SGD kernel; None: yes on CUDA, no elsewhere.
     """
     spared: list[Tensor] = []
     decayed: list[Tensor] = []

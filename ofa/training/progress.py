@@ -1,10 +1,11 @@
-"""What training tells: a JSON line per epoch, a progress bar, optionally TensorBoard."""
+"""Progress of a training: sums of an epoch, a JSON line per epoch, a progress bar, optionally TensorBoard."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ofa.distributed.world import World
+from ofa.energy.ledger import Spent
 from ofa.errors import UserError
 from ofa.files.atomic import append_line, atomic_write
 
@@ -51,6 +54,49 @@ class MetricsLog:
             self._writer.flush()
 
 
+@dataclass
+class EpochSums:
+    """Loss, steps, time and energy of an epoch's training steps so far."""
+
+    loss: float | Tensor = 0.0
+    steps: int = 0
+    spent: Spent = field(default_factory=Spent)
+
+    @classmethod
+    def from_checkpoint(cls, progress: Mapping[str, Any], first: bool) -> EpochSums:
+        """The inverse of `progress` on rank 0, which writes checkpoints; the joules of other ranks are in none."""
+        seconds, joules = progress["seconds"], progress["energy_j"]
+        unread_s = progress.get("unread_s", seconds if joules is None else 0.0)  # absent before version 0.2
+        spent = Spent(seconds, joules or 0.0, unread_s) if first else Spent(seconds, 0.0, seconds)
+        return cls(progress["loss"], progress["steps"], spent)
+
+    def progress(self) -> dict[str, Any]:
+        """The content as a checkpoint holds it."""
+        return {"loss": float(self.loss), "steps": self.steps} | self.spent.plain()
+
+    def row(self, batch_size: int, world: World) -> dict[str, Any]:
+        """The part of the epoch's row that follows from it; called by all ranks, whose energies add up."""
+        every = world.gather(self.spent)
+        spent = replace(sum(every, Spent()), seconds=self.spent.seconds, unread_s=max(one.unread_s for one in every))
+        return {
+            "loss": float(self.loss) / max(1, self.steps),
+            "images_per_s": self.steps * batch_size / spent.seconds,
+        } | spent.plain()
+
+
+def spent_by_rows(rows: Iterable[Mapping[str, Any]], unfinished: Spent) -> tuple[Spent, str, str]:
+    """Sum up the training steps of a run that was begun before there were ledgers (version 0.2).
+
+    Returns:
+        Time and energy by the rows of finished epochs and the unfinished one; their source; what rows do not tell.
+    """
+    spent, source = unfinished, ""
+    for row in rows:
+        unread_s = row.get("unread_s", row["seconds"] if row["energy_j"] is None else 0.0)
+        spent, source = spent + Spent(row["seconds"], row["energy_j"] or 0.0, unread_s), row["energy_source"]
+    return spent, source, "evaluation, checkpoints and lost steps of an older version"
+
+
 class LateReading:
     """A number that a device is still computing, read without waiting for it."""
 
@@ -58,7 +104,7 @@ class LateReading:
         self._waiting: tuple[Tensor, torch.cuda.Event] | None = None
 
     def exchange(self, value: Tensor) -> float | None:
-        """Of a GPU, what was given the time before, or None if that has not arrived; of a CPU, `value` itself."""
+        """On a CPU: `value`. On a GPU: the value passed in the previous call if its copy has arrived, else None."""
         if value.device.type != "cuda":
             return float(value)
         found = None

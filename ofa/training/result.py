@@ -1,4 +1,7 @@
-"""What a finished supernet is worth: its subnets on data that training never saw. The only place that touches test data."""
+"""The result of a run: accuracy of its subnets on test data, and the time and energy that training took.
+
+Beside this, only `ofa evaluate --split test` looks at test data.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,16 @@ import numpy as np
 import torch
 
 from ofa.distributed.world import ALONE, World
+from ofa.energy.ledger import CHECKPOINT, EVALUATION, LOST, TRAINING, Account, Spent, booked, combined, ledger_files
+from ofa.energy.meter import EnergyMeter
 from ofa.files.vouched import write_vouched_json
 from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.run_directory import RunDirectory
 from ofa.space import shapes
-from ofa.training.progress import MetricsLog
+from ofa.training.progress import MetricsLog, spent_by_rows
+
+PURPOSES = (TRAINING, EVALUATION, CHECKPOINT, LOST)
+"""Purposes of a training; other verbs book theirs beside."""
 
 
 def report_result(
@@ -25,17 +33,17 @@ def report_result(
 
     Returns:
         `split` (`test`, or `validation` where the data has no test part), `images`, `largest_top1`, `smallest_top1`,
-        `random_top1_mean`, `random_top1_std`, `subnets` (each with `top1`, `macs_m`, `params_m`), `train_seconds`,
-        `train_energy_j` (None where no counter could be read) and its source.
+        `random_top1_mean`, `random_top1_std`, `subnets` (each with `top1`, `macs_m`, `params_m`), and all that `spent_on`
+        returns.
     """
-    evaluator = evaluator_of_run(run, device, world=world)
-    split = "test" if "test" in evaluator.data.sizes else "validation"
-    space = run.space
-    genes = space.sample(run.recipe.evaluation.final_subnets, np.random.default_rng(run.recipe.seed))
-    subnets = [space.largest(), space.smallest(), *space.decode(genes)]
-    top1 = evaluator.top1(subnets, split, progress)
-    rows = MetricsLog(run.metrics_path).rows()
-    joules = [row["energy_j"] for row in rows]
+    meter = EnergyMeter(str(device), processor=world.local_rank == 0)
+    with booked(run.energy_folder, "result", EVALUATION, meter, world):
+        evaluator = evaluator_of_run(run, device, world=world)
+        split = "test" if "test" in evaluator.data.sizes else "validation"
+        space = run.space
+        genes = space.sample(run.recipe.evaluation.final_subnets, np.random.default_rng(run.recipe.seed))
+        subnets = [space.largest(), space.smallest(), *space.decode(genes)]
+        top1 = evaluator.top1(subnets, split, progress)
     result = {
         "split": split,
         "images": evaluator.size(split),
@@ -53,13 +61,34 @@ def report_result(
             }
             for subnet, value, row in zip(subnets, top1, space.encode(subnets), strict=True)
         ],
-        "train_seconds": sum(row["seconds"] for row in rows),
-        "train_energy_j": None if None in joules else sum(joules),
-        "train_energy_source": rows[-1]["energy_source"] if rows else None,
-    }
+    } | spent_on(run, world)
     if world.first:
         write_vouched_json(run.result_path, result)
     return result
+
+
+def spent_on(run: RunDirectory, world: World = ALONE) -> dict[str, Any]:
+    """Time and energy of a run so far, by what they were spent on; called by all processes.
+
+    Returns:
+        `train_seconds` and `train_energy_j`: the sums over all purposes (energy None where none is known, else a lower bound
+        where `train_energy_missing` names something); `train_energy_source`; `train_spent`: for `training`, `evaluation`,
+        `checkpoint` and, after a kill, `lost` (what it undid) `seconds`, `energy_j` and `unread_s`, the seconds of which no
+        energy is known.
+    """
+    found = world.gather([(path, Account.read(path)) for path in ledger_files(run.energy_folder, world)])
+    account = combined(pair for pairs in found for pair in pairs)
+    if TRAINING not in account.spent:
+        account.carry_over(TRAINING, *spent_by_rows(MetricsLog(run.metrics_path).rows(), Spent()))
+    total = account.total(PURPOSES)
+    unread = [f"{total.unread_s:.3g} s without any reading"] if total.energy_j is not None and total.unread_s > 0 else []
+    return {
+        "train_seconds": total.seconds,
+        "train_energy_j": total.energy_j,
+        "train_energy_source": "; ".join(account.sources),
+        "train_energy_missing": unread + account.missing,
+        "train_spent": {purpose: account.spent[purpose].plain() for purpose in PURPOSES if purpose in account.spent},
+    }
 
 
 def result_lines(result: dict[str, Any], path: Path) -> list[str]:
@@ -73,7 +102,20 @@ def result_lines(result: dict[str, Any], path: Path) -> list[str]:
         count = len(result["subnets"]) - 2
         mean, std = 100 * result["random_top1_mean"], 100 * result["random_top1_std"]
         lines.append(f"  {count} random  {mean:.2f}% on average (std {std:.2f})")
-    energy = "no energy reading" if result["train_energy_j"] is None else f"{result['train_energy_j'] / 3.6e6:.4f} kWh"
-    lines.append(f"trained in {result['train_seconds'] / 60:.1f} minutes; {energy} ({result['train_energy_source']})")
+    lines += _spent_lines(result)
     lines.append(f"all figures: {path}")
+    return lines
+
+
+def _spent_lines(result: dict[str, Any]) -> list[str]:
+    """Older results have sums over training steps alone."""
+    joules, missing = result["train_energy_j"], result.get("train_energy_missing", [])
+    bound = "at least " if missing else ""
+    energy = "no energy reading" if joules is None else f"{bound}{joules / 3.6e6:.4f} kWh"
+    lines = [f"trained in {result['train_seconds'] / 60:.1f} minutes; {energy} ({result['train_energy_source']})"]
+    if "train_spent" in result:
+        parts = (f"{purpose} {spent['seconds'] / 60:.1f}" for purpose, spent in result["train_spent"].items())
+        lines.append(f"  minutes: {', '.join(parts)}")
+    if joules is not None and missing:
+        lines.append(f"  not counted: {'; '.join(missing)}")
     return lines

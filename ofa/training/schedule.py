@@ -1,4 +1,4 @@
-"""What each training step does: learning rate, resolution, subnets. All are functions of (seed, phase, step) alone.
+"""Learning rate, resolution and subnets of each training step, as functions of (seed, phase, step) alone.
 
 Nothing here has a state, so a run that resumes at any step continues exactly as it would have gone on.
 """

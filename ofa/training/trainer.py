@@ -9,32 +9,31 @@ from __future__ import annotations
 
 import time
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ofa.distributed.devices import check_precision
 from ofa.distributed.world import ALONE, World
-from ofa.energy.meter import POWERCAP, EnergyMeter
+from ofa.energy.ledger import CHECKPOINT, EVALUATION, TRAINING, Ledger
+from ofa.energy.meter import EnergyMeter
 from ofa.errors import UserError
 from ofa.measure.evaluator import SubnetEvaluator
 from ofa.nets.extraction import extract
 from ofa.nets.supernet import Supernet
 from ofa.runs.recipe import Phase, opened_spaces
 from ofa.runs.run_directory import RunDirectory, save_weights
+from ofa.runs.run_files import locked_run
 from ofa.space.search_space import SearchSpace
 from ofa.training.checkpoint import Checkpoint, Position, flatten, load_checkpoint, save_checkpoint, unflatten
 from ofa.training.optimiser import make_optimiser, momenta, set_momenta
-from ofa.training.progress import LateReading, MetricsLog, Progress
+from ofa.training.progress import EpochSums, LateReading, MetricsLog, Progress, spent_by_rows
 from ofa.training.schedule import learning_rate, resolution_of_step, subnets_of_step
-from ofa.training.step import GradientStep, load_teacher
+from ofa.training.step import GradientStep, descend, load_teacher
 from ofa.training.synchronised_norm import synchronise_norms
 from ofa.training.transfer import start_from
 from ofa.training.weight_average import WeightAverage
 
-NO_POWERCAP = Path("/nonexistent")
 LOSS_EVERY_STEPS = 20
 
 
@@ -76,24 +75,31 @@ class Trainer:
         self.average = WeightAverage(self.supernet, decay) if decay > 0 else None
         self.optimiser: torch.optim.Optimizer | None = None
         self.position = Position()
-        self.sums = _fresh_sums()
+        self.sums = EpochSums()
         self.shown = LateReading()
         board = run.path / "tensorboard" if self.recipe.tensorboard and world.first else None
         self.metrics = MetricsLog(run.metrics_path, board)
         evaluation = self.recipe.evaluation
         self.evaluator = SubnetEvaluator(self.result, self.data, evaluation, evaluation.images, self.device, world)
-        powercap = POWERCAP if world.local_rank == 0 else NO_POWERCAP
-        self.meter = EnergyMeter(device=str(self.device), powercap=powercap)
+        self.meter = EnergyMeter(device=str(self.device), processor=world.local_rank == 0)
         if self.recipe.synchronise_norms:
             synchronise_norms(self.supernet, world)
 
     @property
     def result(self) -> Supernet:
-        """What is measured and saved: the averaged weights where the recipe averages, else the weights."""
+        """The supernet that is measured and saved: the averaged weights where the recipe averages, else the trained ones."""
         return self.supernet if self.average is None else self.average.net
 
     def train(self) -> None:
-        """Run what is left of the schedule, then save the supernet."""
+        """Run what is left of the schedule, then save the supernet.
+
+        Raises:
+            UserError: another process writes to the run directory; the checkpoint is damaged; or training diverges.
+        """
+        with locked_run(self.run.path, self.world):
+            self._train()
+
+    def _train(self) -> None:
         self._resume()
         total = sum(phase.total_epochs for phase in self.recipe.phases) * self.steps_per_epoch
         done = sum(phase.total_epochs for phase in self.recipe.phases[: self.position.phase]) * self.steps_per_epoch
@@ -101,15 +107,17 @@ class Trainer:
         try:
             for index in range(self.position.phase, len(self.recipe.phases)):
                 self._train_phase(index)
+            if self.world.first:
+                save_weights(self.run.weights_path, self.result.state_dict())
         finally:
             self.progress.close()
-        if self.world.first:
-            save_weights(self.run.weights_path, self.result.state_dict())
+            self.ledger.close()
         self.world.wait()
 
     # -- one phase -----------------------------------------------------------------------------------------------------
 
     def _train_phase(self, index: int) -> None:
+        self.ledger.begin(TRAINING)
         phase = self.recipe.phases[index]
         if self.position.step == 0:
             self._enter_phase(index)
@@ -120,7 +128,7 @@ class Trainer:
         teacher = load_teacher(teacher_path, self.space, self.device) if taught else None
         if teacher is not None and self.recipe.synchronise_norms:
             synchronise_norms(teacher, self.world)
-        gradients = GradientStep(self.supernet, self.recipe, index, self.opened[index], teacher, self.world)
+        gradients = GradientStep.of_phase(self.supernet, self.recipe, index, self.opened[index], teacher, self.world)
         for epoch in range(self._epoch(), phase.total_epochs):
             self._train_epoch(index, epoch, gradients)
         if index == 0 and self.world.first:
@@ -157,36 +165,30 @@ class Trainer:
         )
         scale = self.recipe.batch_size / self.recipe.lr_images
         self.supernet.train()
-        self.meter.start()
+        self.ledger.begin(TRAINING)
         clock = time.perf_counter()  # since the epoch began or the last checkpoint was written
         for step, (images, labels) in enumerate(batches, first_step + start):
-            # Learning rate of this step.
-            rate = learning_rate(phase, step, self.steps_per_epoch, scale)
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
-
             # Forward and backward of each subnet.
             loss = gradients(step, images, labels)
 
             # Clip, step, average.
-            if self.recipe.optimiser.clip_norm is not None:
-                nn.utils.clip_grad_norm_(self.supernet.parameters(), self.recipe.optimiser.clip_norm)
-            self.optimiser.step()
+            rate = learning_rate(phase, step, self.steps_per_epoch, scale)
+            descend(self.supernet, self.optimiser, rate, self.recipe.optimiser.clip_norm)
             if self.average is not None:
                 self.average.update(step)
 
             # Log, checkpoint.
-            self.sums["loss"] += loss
-            self.sums["steps"] += 1
+            self.sums.loss += loss
+            self.sums.steps += 1
             self.position = Position(index, step + 1)
             shown = self.shown.exchange(loss) if step % LOSS_EVERY_STEPS == 0 and not self.quiet else None
             self.progress.step(phase.name, epoch, phase.total_epochs, shown)
             if time.perf_counter() - clock > self.recipe.checkpoint_seconds:
-                self._book_time(clock)
+                self._end_training(CHECKPOINT)
                 self._save()
-                self.meter.start()
+                self.ledger.begin(TRAINING)
                 clock = time.perf_counter()
-        self._book_time(clock)
+        self._end_training(EVALUATION)
         self._finish_epoch(index, epoch)
 
     # -- between epochs ------------------------------------------------------------------------------------------------
@@ -195,19 +197,15 @@ class Trainer:
         phase = self.recipe.phases[index]
         scale = self.recipe.batch_size / self.recipe.lr_images
         rate = learning_rate(phase, self.position.step - 1, self.steps_per_epoch, scale)
-        steps, seconds = self.sums["steps"], self.sums["seconds"]
         row: dict[str, Any] = {
             "phase": index,
             "name": phase.name,
             "epoch": epoch,
             "epochs": phase.total_epochs,
-            "loss": self.sums["loss"] / max(1, steps),
             "learning_rate": rate,
-            "seconds": seconds,
-            "images_per_s": steps * self.recipe.batch_size / seconds,
             "subnets_per_step": phase.subnets_per_step,
-            "energy_j": self._energy_j(),
-            "energy_source": self.meter.source,
+            **self.sums.row(self.recipe.batch_size, self.world),
+            "energy_source": self.ledger.source,
         }
         last = epoch + 1 == phase.total_epochs
         if last or (epoch + 1) % self.recipe.evaluation.every_epochs == 0:
@@ -216,11 +214,15 @@ class Trainer:
             self.metrics.append(row)
         accuracies = "  ".join(f"{key[5:]} {100 * row[key]:.2f}%" for key in row if key.startswith("top1_"))
         self.progress.line(f"{phase.name} epoch {epoch + 1}/{phase.total_epochs}  loss {row['loss']:.3f}  {accuracies}")
-        self.sums = _fresh_sums()
+        self.sums = EpochSums()
+        self.ledger.begin(CHECKPOINT)
         self._save()
 
     def _measure(self, index: int, epoch: int) -> dict[str, float]:
-        """Validation top-1 of the opened corners and of one random subnet, at the largest resolution but the smallest's."""
+        """Validation top-1 of the largest, the smallest and one random open subnet.
+
+        The smallest runs at the lowest resolution, the others at the highest.
+        """
         opened = self.opened[index]
         named = {"largest": opened.largest(), "smallest": opened.smallest()}
         named["random"] = subnets_of_step(
@@ -229,33 +231,23 @@ class Trainer:
         values = self.evaluator.top1(list(named.values()))
         return {f"top1_{name}": float(value) for name, value in zip(named, values, strict=True)}
 
-    def _book_time(self, since: float) -> None:
-        self.sums["loss"] = loss = float(self.sums["loss"])  # waits for the device, whose time counts
+    def _end_training(self, next_purpose: str) -> None:
+        """Book the steps since the last call; wait for the device first, whose time counts."""
+        self.sums.loss = loss = float(self.sums.loss)
         if not isfinite(loss):
             name = self.recipe.phases[self.position.phase].name
             raise UserError(
                 f"{self.run.path}: phase {name}, epoch {self._epoch() + 1}: the loss is {loss}: training has diverged; "
                 "lower peak_lr or set optimiser.clip_norm, and give another --run"
             )
-        self.sums["seconds"] += time.perf_counter() - since
-        joules = self.meter.stop().joules
-        known = self.sums["energy_j"]
-        self.sums["energy_j"] = None if joules is None or known is None else known + joules
-
-    def _energy_j(self) -> float | None:
-        """Of the epoch, on all machines: the first process of each counts its processors, every process its GPU."""
-        counted = self.world.local_rank == 0 or self.device.type != "cpu"
-        joules = self.world.gather(self.sums["energy_j"] if counted else 0.0)
-        return None if None in joules else sum(joules)
+        self.sums.spent += self.ledger.begin(next_purpose)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
     def _save(self) -> None:
+        progress = self.sums.progress() | {"spent": self.ledger.mark(self._place())}
         if not self.world.first:
             return
-        progress = self.sums.copy()
-        if self.world.size > 1 and self.sums["steps"] > 0:
-            progress["energy_j"] = None  # what the others have counted so far would be lost
         momentum = {} if self.optimiser is None else momenta(self.supernet, self.optimiser)
         average = {} if self.average is None else self.average.net.state_dict()
         tensors = flatten(model=self.supernet.state_dict(), momentum=momentum, average=average)
@@ -270,9 +262,22 @@ class Trainer:
             self._restore(checkpoint)
         if self.world.first:
             self.metrics.keep_before(self.position.phase, self._epoch())
+        self._open_ledger(checkpoint)
+
+    def _open_ledger(self, checkpoint: Checkpoint | None) -> None:
+        """Go on with the ledger of this process; what was spent after the checkpoint is lost."""
+        self.ledger = Ledger(self.run.energy_folder, "train", self.meter, self.world)
+        if checkpoint is None:
+            self.ledger.take_back(None)
+            return
+        marked = checkpoint.progress.get("spent")
+        if marked is None and self.world.first and not self.ledger.account.spent:  # a run of an older version
+            self.ledger.account.carry_over(TRAINING, *spent_by_rows(self.metrics.rows(), self.sums.spent))
+            marked = self.ledger.mark(self._place())
+        self.ledger.take_back(self._place(), marked)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        self.position, self.sums = checkpoint.position, checkpoint.progress
+        self.position, self.sums = checkpoint.position, EpochSums.from_checkpoint(checkpoint.progress, self.world.first)
         self.supernet.load_state_dict(unflatten(checkpoint.tensors, "model"))
         if self.average is not None:
             self.average.net.load_state_dict(unflatten(checkpoint.tensors, "average"))
@@ -282,14 +287,12 @@ class Trainer:
 
     def _epoch(self) -> int:
         """The epoch of the phase that is not booked yet; its last step may have been taken already."""
-        booked: int = self.position.step - self.sums["steps"]
-        return booked // self.steps_per_epoch
+        return (self.position.step - self.sums.steps) // self.steps_per_epoch
+
+    def _place(self) -> tuple[int, int, int]:
+        """The position, then whether its epoch is finished, evaluation included; it ascends in the course of a run."""
+        return self.position.phase, self.position.step, int(self.sums.steps == 0)
 
 
 def _opens_expands(before: SearchSpace, after: SearchSpace) -> bool:
     return any(a.expands != b.expands for a, b in zip(before.stages, after.stages, strict=True))
-
-
-def _fresh_sums() -> dict[str, Any]:
-    """Of the epoch so far."""
-    return {"loss": 0.0, "steps": 0, "seconds": 0.0, "energy_j": 0.0}

@@ -1,27 +1,34 @@
-"""The moving average of a supernet's weights: less noisy than the weights themselves while the learning rate is high."""
+"""The moving average of a net's weights: less noisy than the weights themselves while the learning rate is high.
+
+`torch.optim.swa_utils.AveragedModel` takes 2.7 times as long (`mbv3-w1.0`, one core: 11 ms a step against 4) and reads a
+tensor's value at every step. It also starts with the weights after the first step instead of those before it, so runs begun
+with this class would not go on bit by bit.
+"""
 
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ofa.nets.supernet import Supernet
+Net = TypeVar("Net", bound=nn.Module)
 
 
-class WeightAverage:
-    """An exponential moving average (Polyak and Juditsky, 1992), in a supernet of its own.
+class WeightAverage(Generic[Net]):
+    """An exponential moving average (Polyak and Juditsky, 1992), in a net of its own.
 
     Args:
-        supernet: whose weights are averaged; nothing but its values is used.
+        net: whose weights are averaged; nothing but its values is used.
         decay: share of the average that a step keeps. While young less: step `n` keeps at most (1 + n) / (10 + n).
     """
 
-    def __init__(self, supernet: Supernet, decay: float) -> None:
-        self.net = deepcopy(supernet).requires_grad_(False)
+    def __init__(self, net: Net, decay: float) -> None:
+        self.net = deepcopy(net)
+        self.net.requires_grad_(False)
         self.decay = decay
-        self._averages, self._averaged = _floats(self.net), _floats(supernet)
+        self._averages, self._averaged = _floats(self.net), _floats(net)
 
     def restart(self) -> None:
         """Forget the past: the weights as they are (after a sort, channels mean something else)."""

@@ -62,17 +62,19 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     from ofa.distributed.devices import choose_device
     from ofa.distributed.world import join
     from ofa.runs.run_directory import RunDirectory
+    from ofa.runs.run_files import locked_run
 
     with join(choose_device(args.device)) as world:
         with world.agree():
             directory = RunDirectory.open(args.run)
-        with world.agree():
-            measured = Measured.open(directory, args.images, args.device, show=not args.json, world=world)
-        if not world.first:
-            measured.follow()
-            return None
-        with world.leading():
-            return _fit(args, kinds, directory, measured)
+        with locked_run(directory.path, world):
+            with world.agree():
+                measured = Measured.open(directory, args.images, args.device, show=not args.json, world=world)
+            if not world.first:
+                measured.follow()
+                return None
+            with world.leading():
+                return _fit(args, kinds, directory, measured)
 
 
 def _fit(args: argparse.Namespace, kinds: Sequence[str], directory: RunDirectory, measured: Measured) -> dict[str, Any]:

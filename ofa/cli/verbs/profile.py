@@ -74,9 +74,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measure(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
+    import glob
     import sys
 
     from latency_tables.profiling.profile import Target, profile
+    from ofa.files.atomic import remove_temporaries
+    from ofa.files.lock import locked
 
     if args.resolutions:
         space = space.restrict(resolutions=args.resolutions)
@@ -85,9 +88,11 @@ def _measure(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     partial = args.out.with_name(f"{args.out.name}.partial.csv")
     show = not args.json and sys.stderr.isatty()
-    platform = profile(space, platform_name(args.name, args.out), _settings(args), target, partial, show)
-    summary = _save(args, platform)
-    partial.unlink()
+    with locked(args.out):
+        remove_temporaries(args.out.parent, glob.escape(args.out.name))
+        platform = profile(space, platform_name(args.name, args.out), _settings(args), target, partial, show)
+        summary = _save(args, platform)
+        partial.unlink()
     return summary
 
 

@@ -49,13 +49,34 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
 def _train(args: argparse.Namespace, device: torch.device, world: World) -> dict[str, Any] | None:
     from ofa.files.vouched import read_vouched_json
     from ofa.runs.run_directory import RunDirectory
-    from ofa.training.result import report_result, result_lines
-    from ofa.training.trainer import Trainer
+    from ofa.runs.run_files import locked_run
+    from ofa.training.result import result_lines
 
-    path = args.run or Path("runs") / Path(args.config or args.data).stem
-    quiet = args.quiet or args.json or not world.first
+    path = Path(args.run or Path("runs") / Path(args.config or args.data).stem)
     with world.agree():
         recipe, space = _recipe(args)
+    if not world.once(lambda: all((path / name).exists() for name in ("supernet.safetensors", "result.json"))):
+        with locked_run(path, world):
+            _write(args, path, recipe, space, device, world)
+    if not world.first:
+        return None
+    directory = RunDirectory.create(path, recipe, space)
+    result = read_vouched_json(directory.result_path, "delete it to have it measured again")
+    if not args.json:
+        print("\n".join(result_lines(result, directory.result_path)))
+    return {"run": str(directory.path)} | result
+
+
+def _write(
+    args: argparse.Namespace, path: Path, recipe: Recipe, space: SearchSpace, device: torch.device, world: World
+) -> None:
+    """Make the run directory, train, measure: what is not there yet."""
+    from ofa.runs.run_directory import RunDirectory
+    from ofa.training.result import report_result
+    from ofa.training.trainer import Trainer
+
+    quiet = args.quiet or args.json or not world.first
+    with world.agree():
         if world.first:
             RunDirectory.create(path, recipe, space)
     with world.agree():
@@ -68,15 +89,7 @@ def _train(args: argparse.Namespace, device: torch.device, world: World) -> dict
             if trainer.start is not None:
                 print(trainer.start, file=sys.stderr)
         trainer.train()
-    if directory.result_path.exists():
-        result = read_vouched_json(directory.result_path, "delete it to have it measured again")
-    else:
-        result = report_result(directory, device, progress=not quiet, world=world)
-    if not world.first:
-        return None
-    if not args.json:
-        print("\n".join(result_lines(result, directory.result_path)))
-    return {"run": str(directory.path)} | result
+    report_result(directory, device, progress=not quiet, world=world)
 
 
 def _check(args: argparse.Namespace) -> None:

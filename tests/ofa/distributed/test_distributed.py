@@ -157,6 +157,18 @@ def test_two_processes_log_what_one_does(single: Path, pair: Path) -> None:
     assert top1 == pytest.approx(expected_top1, abs=0.051)  # 40 images: two may fall on the other side
 
 
+def test_each_process_has_a_ledger(single: Path, pair: Path) -> None:
+    names = [path.name for path in sorted((pair / "run" / "energy").iterdir())]
+    assert names == ["result-0.json", "result-1.json", "train-0.json", "train-1.json"]
+    spent = [json.loads((run / "energy" / "train-0.json").read_text())["spent"] for run in (single, pair / "run")]
+    assert set(spent[0]) == set(spent[1]) == {"training", "evaluation", "checkpoint"}
+    second = json.loads((pair / "run" / "energy" / "train-1.json").read_text())
+    assert second["sources"] == ["counted by another process"]
+    assert second["missing"] == []
+    seconds = json.loads((pair / "run" / "result.json").read_text())["train_spent"]["training"]["seconds"]
+    assert seconds == spent[1]["training"]["seconds"]  # that of the second passes meanwhile
+
+
 def test_a_killed_process_ends_the_other_cleanly_and_any_number_goes_on(single: Path, tmp_path: Path) -> None:
     recipe, run = write_options(tmp_path, checkpoint_seconds=0), tmp_path / "run"
     first, second = start(tmp_path, "train", str(recipe), "--run", str(run))
@@ -176,6 +188,26 @@ def test_a_killed_process_ends_the_other_cleanly_and_any_number_goes_on(single: 
     assert main(["train", str(recipe), "--run", str(run), "--device", "cpu", "--json"]) == 0  # now one process
     assert rows(run)[: len(before)] == before
     assert len(rows(run)) == 6
+    assert difference(single, run) < TOLERANCE
+
+
+def test_two_processes_hold_one_lock_and_others_are_told_once(single: Path, tmp_path: Path) -> None:
+    recipe, run = write_options(tmp_path, checkpoint_seconds=0), tmp_path / "run"
+    (tmp_path / "others").mkdir()
+    pair = start(tmp_path, "train", str(recipe), "--run", str(run))
+    latest = run / "checkpoint" / "latest.json"
+    deadline = time.monotonic() + 120
+    while not latest.exists():
+        assert pair[0].process.is_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    first, second = start(tmp_path / "others", "train", str(recipe), "--run", str(run))
+    assert (first.end(), second.end()) == (2, 2)
+    told = first.err.read_text()
+    assert told.startswith(f"ofa train: error: {run}: process {pair[0].process.pid} on {socket.gethostname()} (")
+    assert told.count("\n") == 1
+    assert second.err.read_text() == ""
+    assert [process.end() for process in pair] == [0, 0]
     assert difference(single, run) < TOLERANCE
 
 

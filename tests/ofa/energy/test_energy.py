@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
+import torch
 
-from ofa.energy.meter import EnergyMeter
+from ofa.energy import meter as energy_meter
+from ofa.energy.meter import EnergyMeter, EnergyReading
 
 
 def domain(powercap: Path, folder: str, name: str, energy_uj: int | str, range_uj: int = 262_143_328_850) -> Path:
@@ -88,11 +93,199 @@ def test_the_processor_alone_is_no_reading_of_a_gpu(tmp_path: Path) -> None:
     domain(tmp_path, "intel-rapl:0", "package-0", 0)
     meter = EnergyMeter("mps", powercap=tmp_path)
     meter.start()
-    assert meter.stop().joules is None
-    assert "device mps" in meter.source
+    reading = meter.stop()
+    assert reading.joules is None
+    assert "device mps" in reading.source
     assert EnergyMeter("cpu:0", powercap=tmp_path).available
 
 
 def test_stop_without_start_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="without start"):
         EnergyMeter(powercap=tmp_path).stop()
+
+
+# -- what is missing -----------------------------------------------------------------------------------------------------
+
+
+def measured(meter: EnergyMeter, after: dict[Path, str | None]) -> EnergyReading:
+    """A reading in whose course counters get these contents, or vanish."""
+    meter.start()
+    for file, content in after.items():
+        file.unlink() if content is None else file.write_text(content)
+    return meter.stop()
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """A GPU whose counter, in mJ, is `gpu.return_value`."""
+    counter = Mock(return_value=4_000_000)
+    module = SimpleNamespace(
+        NVMLError=type("NVMLError", (Exception,), {}),
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+        nvmlDeviceGetTotalEnergyConsumption=counter,
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", module)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid="1", name="Test GPU"))
+    return counter
+
+
+def test_a_part_that_cannot_be_read_is_named_and_the_rest_is_a_lower_bound(tmp_path: Path) -> None:
+    first = domain(tmp_path, "intel-rapl:0", "package-0", 0)
+    domain(tmp_path, "intel-rapl:1", "package-1", "nonsense")
+    reading = measured(EnergyMeter(powercap=tmp_path), {first: "3000000"})
+    assert reading.joules == pytest.approx(3.0)
+    assert reading.missing == (f"{tmp_path / 'intel-rapl:1'}: invalid literal for int() with base 10: 'nonsense\\n'",)
+    assert reading.source == f"RAPL package-0; a lower bound, missing: {reading.missing[0]}"
+
+
+def test_joules_of_a_gpu_do_not_pass_as_those_of_the_machine(tmp_path: Path, gpu: Mock) -> None:
+    meter = EnergyMeter("cuda", powercap=tmp_path)
+    meter.start()
+    gpu.return_value += 7000
+    reading = meter.stop()
+    assert reading.joules == pytest.approx(7.0)
+    assert reading.missing == (f"no RAPL domain under {tmp_path}",)
+    assert reading.source == f"NVML Test GPU; a lower bound, missing: no RAPL domain under {tmp_path}"
+
+
+def test_gpu_and_processor_add_up(tmp_path: Path, gpu: Mock) -> None:
+    package = domain(tmp_path, "intel-rapl:0", "package-0", 0)
+    meter = EnergyMeter("cuda:0", powercap=tmp_path)
+    meter.start()
+    gpu.return_value += 7000
+    package.write_text("2000000")
+    reading = meter.stop()
+    assert reading.joules == pytest.approx(9.0)
+    assert (reading.source, reading.missing) == ("NVML Test GPU + RAPL package-0", ())
+
+
+def test_a_gpu_without_its_counter_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    domain(tmp_path, "intel-rapl:0", "package-0", 0)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    meter = EnergyMeter("cuda", powercap=tmp_path)
+    reading = measured(meter, {})
+    assert not meter.available
+    assert reading.joules is None
+    assert reading.missing == ("NVML needs the package nvidia-ml-py, which is not installed",)
+
+
+def test_what_another_process_counts_is_not_missing(tmp_path: Path, gpu: Mock) -> None:
+    domain(tmp_path, "intel-rapl:0", "package-0", 0)
+    reading = measured(EnergyMeter(processor=False, powercap=tmp_path), {})
+    assert (reading.joules, reading.source, reading.missing) == (0.0, "counted by another process", ())
+    reading = measured(EnergyMeter("cuda", processor=False, powercap=tmp_path / "none"), {})
+    assert (reading.joules, reading.source, reading.missing) == (0.0, "NVML Test GPU", ())
+
+
+def test_a_counter_that_vanishes_beside_another_keeps_what_it_counted(tmp_path: Path) -> None:
+    first, second = (domain(tmp_path, f"intel-rapl:{i}", f"package-{i}", i) for i in range(2))
+    meter = EnergyMeter(powercap=tmp_path, sample_s=3600)
+    meter.start()
+    first.write_text("1000000")
+    second.write_text("5000001")
+    meter._sample()
+    first.write_text("2000000")
+    second.unlink()
+    reading = meter.stop()
+    assert reading.joules == pytest.approx(7.0)
+    assert reading.missing == ("RAPL package-1: No such file or directory",)
+    second.write_text("0")  # it is there again: nothing is missing from the next reading
+    assert measured(meter, {first: "3000000", second: "1000000"}).joules == pytest.approx(2.0)
+
+
+def test_a_counter_that_is_late_is_a_lower_bound(tmp_path: Path) -> None:
+    first, second = (domain(tmp_path, f"intel-rapl:{i}", f"package-{i}", i) for i in range(2))
+    meter = EnergyMeter(powercap=tmp_path, sample_s=3600)
+    second.write_text("busy")
+    meter.start()
+    second.write_text("1")
+    meter._sample()
+    first.write_text("1000000")
+    second.write_text("2000001")
+    reading = meter.stop()
+    assert reading.joules == pytest.approx(3.0)
+    assert len(reading.missing) == 1
+    assert reading.missing[0].startswith("RAPL package-1: its start (invalid literal")
+
+
+# -- counters that mirror each other ----------------------------------------------------------------------------------------
+
+
+def test_packages_that_show_one_counter_count_once(tmp_path: Path) -> None:
+    first, second = (domain(tmp_path, f"intel-rapl:{i}", f"package-0-die-{i}", 5_000_000) for i in range(2))
+    reading = measured(EnergyMeter(powercap=tmp_path), {first: "9000000", second: "9000000"})
+    assert reading.joules == pytest.approx(4.0)
+    assert (reading.source, reading.missing) == ("RAPL package-0-die-0", ())
+
+
+def test_packages_that_start_alike_are_not_mirrors(tmp_path: Path) -> None:
+    first, second = (domain(tmp_path, f"intel-rapl:{i}", f"package-{i}", 0) for i in range(2))
+    reading = measured(EnergyMeter(powercap=tmp_path), {first: "2000000", second: "3000000"})
+    assert reading.joules == pytest.approx(5.0)
+    assert reading.source == "RAPL package-0 + RAPL package-1"
+
+
+def test_a_counter_between_two_readings_of_another_mirrors_it() -> None:
+    assert energy_meter._between(1.0, 2.0, 3.0)
+    assert not energy_meter._between(1.0, 3.5, 3.0)
+    assert energy_meter._between(9.0, 0.5, 1.0)  # it has wrapped around in between
+    assert not energy_meter._between(9.0, 5.0, 1.0)
+    assert energy_meter._between(None, 5.0, 1.0)
+
+
+def test_the_board_and_a_second_folder_of_a_name_are_not_added(tmp_path: Path) -> None:
+    package = domain(tmp_path, "intel-rapl:0", "package-0", 0)
+    memories = [domain(tmp_path, f"intel-rapl:{i}:0", "dram", 1000 * i) for i in range(2)]
+    other = domain(tmp_path, "intel-rapl:1", "package-1", 10)
+    psys = domain(tmp_path, "intel-rapl:2", "psys", 0)
+    again = domain(tmp_path, "intel-rapl:3", "package-0", 77)
+    after: dict[Path, str | None] = {package: "1000000", other: "2000010", psys: "9000000", again: "1000077"}
+    after |= {memories[0]: "4000000", memories[1]: "8001000"}
+    reading = measured(EnergyMeter(powercap=tmp_path), after)
+    assert reading.joules == pytest.approx(15.0)
+    assert reading.source == "RAPL package-0 + RAPL dram + RAPL package-1 + RAPL dram"
+
+
+# -- counters that start anew ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "joules", "gap"),
+    [
+        (200_000.0, 50.0, 50.0, "it started anew"),  # by a wraparound it would be 62 kJ in a second
+        (200_000.0, 150_000.0, 0.0, "it fell from 200000 to 150000 J"),
+        (262_100.0, 50.0, 93.32885, ""),
+    ],
+)
+def test_a_counter_that_starts_anew_has_not_wrapped(
+    before: float, after: float, joules: float, gap: str, tmp_path: Path
+) -> None:
+    counter = domain(tmp_path, "intel-rapl:0", "package-0", round(before * 1e6))
+    reading = measured(EnergyMeter(powercap=tmp_path), {counter: str(round(after * 1e6))})
+    assert reading.joules == pytest.approx(joules)
+    assert len(reading.missing) == bool(gap)
+    assert gap in "".join(reading.missing)
+
+
+def test_a_gpu_whose_driver_was_loaded_again_counts_from_there(tmp_path: Path, gpu: Mock) -> None:
+    meter = EnergyMeter("cuda", processor=False)
+    meter.start()
+    gpu.return_value = 30_000
+    reading = meter.stop()
+    assert reading.joules == pytest.approx(30.0)
+    assert reading.missing == ("NVML Test GPU: it started anew; what it had counted until then is lost",)
+
+
+def test_a_wraparound_that_nobody_looked_for_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counter = domain(tmp_path, "intel-rapl:0", "package-0", 0)
+    now = [0.0]
+    monkeypatch.setattr(energy_meter.time, "perf_counter", lambda: now[0])
+    meter = EnergyMeter(powercap=tmp_path, sample_s=3600)
+    meter.start()
+    now[0] = 400.0  # a stopped process: 262 kJ last 262 s at 1 kW
+    counter.write_text("5000000")
+    reading = meter.stop()
+    assert reading.joules == pytest.approx(5.0)
+    assert reading.missing == ("RAPL package-0: not read for 400 s, in which it may have wrapped around",)

@@ -47,7 +47,7 @@ def step_of(space_name: str = "mbv3-w1.0", side: int = 128, **changes: Any) -> t
     net = Supernet(space, generator).cuda().to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     images = torch.randn(BATCH, 3, side, side, generator=generator).cuda().contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, space.classes, (BATCH,), generator=generator).cuda()
-    gradients = GradientStep(net, recipe, 0, space)
+    gradients = GradientStep.of_phase(net, recipe, 0, space)
     return lambda step: gradients(step, images, labels), net
 
 
@@ -159,7 +159,7 @@ def test_a_step_does_not_wait(taught: bool, changes: dict[str, Any], tmp_path: P
     net = Supernet(space, torch.Generator().manual_seed(0)).cuda().to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     teacher = build_net(space, space.largest(), torch.Generator()).cuda().train() if taught else None
     optimiser, average, shown = make_optimiser(net, recipe.optimiser), WeightAverage(net, 0.9), LateReading()
-    gradients = GradientStep(net, recipe, index, opened_spaces(recipe, space)[index], teacher)
+    gradients = GradientStep.of_phase(net, recipe, index, opened_spaces(recipe, space)[index], teacher)
     images, labels = torch.randn(8, 1, 12, 12, device="cuda"), torch.arange(8, device="cuda") % 3
 
     def train(step: int) -> float | None:

@@ -119,7 +119,7 @@ def test_a_step_does_not_wait(
     teacher = build_net(space, space.largest()).to("meta").train() if taught else None
     optimiser = make_optimiser(net, recipe.optimiser)
     average = WeightAverage(net, 0.9)
-    gradients = GradientStep(net, recipe, index, opened_spaces(recipe, space)[index], teacher)
+    gradients = GradientStep.of_phase(net, recipe, index, opened_spaces(recipe, space)[index], teacher)
     images, labels = torch.empty(8, 1, 12, 12, device="meta"), torch.empty(8, dtype=torch.int64, device="meta")
     with Waits() as waits:
         for step in range(2):

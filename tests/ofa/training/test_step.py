@@ -79,7 +79,7 @@ def test_the_largest_of_a_step_teaches_the_others(tmp_path: Path) -> None:
     net.calls = []
     generator = torch.Generator().manual_seed(1)
     images, labels = torch.randn(6, 1, 12, 12, generator=generator), torch.arange(6) % 3
-    loss = GradientStep(net, recipe, 0, opened)(4, images, labels)
+    loss = GradientStep.of_phase(net, recipe, 0, opened)(4, images, labels)
     assert [subnet for subnet, _, _ in net.calls] == subnets_of_step(opened, phase, recipe.seed, 0, 4, 12)
     assert [rate for _, _, rate in net.calls] == [0.2, 0, 0]
     logits = [logits for _, logits, _ in net.calls]

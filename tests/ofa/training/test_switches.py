@@ -47,7 +47,7 @@ def first_step(space: SearchSpace, folder: Path, **changes: Any) -> tuple[float,
     net = Supernet(space, rng).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     images = torch.randn(12, space.in_channels, 24, 24, generator=rng).contiguous(memory_format=torch.channels_last)
     labels = torch.arange(12) % space.classes
-    return float(GradientStep(net, recipe, 0, opened_spaces(recipe, space)[0])(0, images, labels)), net
+    return float(GradientStep.of_phase(net, recipe, 0, opened_spaces(recipe, space)[0])(0, images, labels)), net
 
 
 def gradients(net: Supernet) -> dict[str, Tensor]:
@@ -91,7 +91,7 @@ def test_the_teacher_speaks_bf16_and_soft_labels_are_float32(tmp_path: Path) -> 
     teacher.register_forward_hook(lambda module, inputs, output: spoken.append(output.dtype))
     net = Supernet(space, torch.Generator().manual_seed(0)).train()
     images, labels = torch.randn(6, 1, 12, 12, generator=torch.Generator().manual_seed(2)), torch.arange(6) % 3
-    step = GradientStep(net, replace(recipe, precision="bf16"), 1, opened, teacher)
+    step = GradientStep.of_phase(net, replace(recipe, precision="bf16"), 1, opened, teacher)
     soft = step._soft_labels(images)
     assert spoken == [torch.bfloat16]
     assert soft is not None

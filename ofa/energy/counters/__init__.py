@@ -1,0 +1,1 @@
+"""Energy counters: a file a kind. To add one, see `base`."""

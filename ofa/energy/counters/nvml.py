@@ -1,0 +1,50 @@
+"""NVML: the energy counter of an NVIDIA GPU (Volta and later), in millijoules since its driver was loaded.
+
+Through the package `nvidia-ml-py` (the extra `gpu`), imported where a GPU is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from ofa.energy.counters.base import Found
+
+
+class NvmlCounter:
+    """One NVIDIA GPU."""
+
+    range_j: float | None = None
+
+    def __init__(self, device: str) -> None:
+        """`device` as torch names it: `cuda` or `cuda:1`. Raises `OSError` saying what is missing."""
+        try:
+            self._nvml: Any = importlib.import_module("pynvml")
+        except ImportError:
+            raise OSError("NVML needs the package nvidia-ml-py, which is not installed") from None
+        try:
+            import torch
+
+            index = int(device.partition(":")[2] or torch.cuda.current_device())
+            properties = torch.cuda.get_device_properties(index)
+            self._nvml.nvmlInit()
+            self._handle = self._nvml.nvmlDeviceGetHandleByUUID(f"GPU-{properties.uuid}")
+        except (self._nvml.NVMLError, RuntimeError, AssertionError, AttributeError, ValueError) as error:
+            raise OSError(f"NVML: {error}") from None
+        self.name = f"NVML {properties.name}"
+        self.read()
+
+    def read(self) -> float:
+        """Joules since the driver was loaded."""
+        try:
+            return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) * 1e-3
+        except self._nvml.NVMLError as error:
+            raise OSError(f"NVML: {error}") from None
+
+
+def find(device: str) -> Found:
+    """The counter of one GPU, by torch's name of it."""
+    try:
+        return Found((NvmlCounter(device),))
+    except OSError as error:
+        return Found(missing=(str(error),))

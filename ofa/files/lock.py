@@ -1,0 +1,200 @@
+"""A lock on a file or folder that one process writes over time; a second process gets one line that names the first.
+
+The kernel keeps the lock (a POSIX record lock), so it ends with its process, however that ends; the lock file says whose it
+is. Where the kernel cannot tell whether a process of another machine still runs, the lock is refused, and the line says what
+to delete.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ofa.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"
+"""Name of the lock of a folder, inside it; that of a file `NAME` is `.NAME.lock` beside it."""
+OF_ONE_MACHINE = frozenset(("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay"))
+"""File systems that no other machine writes to."""
+OF_ALL_MACHINES = {"nfs": "local_lock=none", "nfs4": "local_lock=none", "lustre": "flock", "ceph": "", "gpfs": ""}
+"""Network file systems, and the mount option with which their locks hold for all machines."""
+COMMAND_CHARACTERS = 80
+
+_held: dict[Path, int] = {}
+"""Lock files that this process holds, with its number: a forked process has the dictionary but not the locks."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that holds a lock, as its file names it."""
+
+    pid: int
+    host: str
+    boot: str
+    """Identifies the running kernel, where the system has such a number."""
+    since: str
+    command: str
+
+    @classmethod
+    def here(cls) -> Holder:
+        """This process."""
+        command = " ".join(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]).split())
+        since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        return cls(os.getpid(), platform.node(), _boot(), since, command[:COMMAND_CHARACTERS])
+
+    @classmethod
+    def read(cls, descriptor: int) -> Holder | None:
+        """None where the file says nothing: no one holds it, or has not written yet."""
+        try:
+            return cls(**json.loads(os.pread(descriptor, 4096, 0)))
+        except (ValueError, TypeError):
+            return None
+
+    @property
+    def on_this_machine(self) -> bool:
+        """True if it runs, or ran, here; a machine that was restarted is the same one."""
+        return self.host == platform.node() or (self.boot != "" and self.boot == _boot())
+
+    @property
+    def alive(self) -> bool:
+        """True if a process of this number runs here."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # another user's
+            return True
+        return True
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} ({self.command}, since {self.since})"
+
+
+@contextmanager
+def locked(place: str | Path) -> Iterator[None]:
+    """Keep a file or folder for this process while the block lasts; inside the block it may be locked again, to no effect.
+
+    Args:
+        place: a folder that exists, or a file that exists or not.
+
+    Raises:
+        UserError: another process holds it, or one of another machine may hold it; or its folder cannot be written to.
+    """
+    place = Path(place)
+    file = place / LOCK if place.is_dir() else place.with_name(f".{place.name}.lock")
+    file = file.parent.resolve() / file.name
+    if _held.get(file) == os.getpid():
+        yield
+        return
+    descriptor = _take(place, file)
+    _held[file] = os.getpid()
+    try:
+        yield
+    finally:
+        del _held[file]
+        with suppress(OSError):
+            file.unlink()
+        os.close(descriptor)
+
+
+def _take(place: Path, file: Path) -> int:
+    """The descriptor of a lock file that is now this process's."""
+    while True:
+        try:
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise UserError(f"{file}: cannot be written: {error.strerror}") from None
+        try:
+            kept = _kernel_lock(descriptor)
+            before = Holder.read(descriptor)
+            if kept is False:
+                raise UserError(f"{place}: {before or 'another process'} is writing to it; wait for it, or end it")
+            if _is_at(descriptor, file):  # else its holder deleted it between our two steps
+                _check_gone(place, file, before, bool(kept))
+                os.truncate(descriptor, 0)
+                os.pwrite(descriptor, json.dumps(asdict(Holder.here())).encode(), 0)
+                return descriptor
+        except OSError as error:
+            os.close(descriptor)
+            raise UserError(f"{file}: cannot be written: {error.strerror}") from None
+        except UserError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _kernel_lock(descriptor: int) -> bool | None:
+    """Ask the kernel for the lock: True if it gave it, False if another has it, None if this file system keeps none."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return False if error.errno in (errno.EAGAIN, errno.EACCES) else None
+    return True
+
+
+def _check_gone(place: Path, file: Path, before: Holder | None, kept: bool) -> None:
+    """Raise `UserError` unless the holder before, if there was one, has certainly ended."""
+    if not kept:
+        print(f"warning: {place}: its file system keeps no locks; let no other process write to it", file=sys.stderr)
+    if before is None:
+        return
+    if before.on_this_machine:
+        if not kept and before.alive:
+            raise UserError(f"{place}: {before} is writing to it; wait for it, or end it")
+    elif not (kept and _holds_everywhere(file)):
+        raise UserError(
+            f"{place}: {before} is writing to it, or was: this cannot be seen from {platform.node()}; "
+            f"if that process has ended, delete {file}"
+        )
+
+
+def _holds_everywhere(file: Path) -> bool:
+    """True if a lock on this file is known to hold for all machines that can see it."""
+    kind, options = _file_system(file)
+    return kind in OF_ONE_MACHINE or (kind in OF_ALL_MACHINES and OF_ALL_MACHINES[kind] in ("", *options))
+
+
+def _file_system(file: Path) -> tuple[str, list[str]]:
+    """Its kind and its mount options; an empty name where the system does not say."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "", []
+    nearest, found = "", ("", [""])
+    for line in mounts:  # of two mounts at one place the later one is seen
+        before, _, after = line.partition(" - ")
+        place = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), before.split()[4])
+        if len(place) >= len(nearest) and file.is_relative_to(place):
+            kind, _, options = after.split(maxsplit=2)
+            nearest, found = place, (kind, options.split(","))
+    return found
+
+
+def _is_at(descriptor: int, file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(file))
+    except FileNotFoundError:
+        return False
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
