@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from latency_tables.on_device.timing import Call, Item, Timed, clocked
+from latency_tables.on_device.timing import Call, Item, Timed, clocked, repeated
 
 
 class OrtRuntime:
@@ -71,6 +71,10 @@ class OrtRuntime:
         """As `Runtime.time`; a call returns when its work is done."""
         with _one_line():
             return clocked(calls, x, runs)
+
+    def repeat(self, call: Call, x: Any, seconds: float) -> None:
+        """As `Runtime.repeat`."""
+        repeated(call, x, seconds)
 
 
 class _Bound:

@@ -39,6 +39,8 @@ MOST_RUNS = 100
 """... but no more than these."""
 MOST_TRIES = 4
 """Runs tried for each one wanted, where the system keeps taking the processor away."""
+REPEATS = 10
+"""Calls of `Runtime.repeat` between two looks at the clock."""
 REFERENCE = "reference"
 """The name under which the times of the fixed computation are kept."""
 EMPTY = "empty"
@@ -102,6 +104,10 @@ class Runtime(Protocol):
         """Run the calls one after the other, several times."""
         ...
 
+    def repeat(self, call: Call, x: Any, seconds: float) -> None:
+        """Run a call over and over for at least so long, and nothing else: what an energy counter sees is its work."""
+        ...
+
 
 class Log(Protocol):
     """Keeps what was measured (`latency_tables.on_device.results.Results`)."""
@@ -138,12 +144,20 @@ def clocked(calls: Sequence[Call], x: Any, runs: int) -> Timed:
     return Timed([list(times) for times in by_call], list(by_reference), len(disturbed) if enough else 0)
 
 
+def repeated(call: Call, x: Any, seconds: float) -> None:
+    """`Runtime.repeat` where a call returns when its work is done."""
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        for _ in range(REPEATS):
+            call(x)
+
+
 _INPUT = np.linspace(-1, 1, 16384, dtype=np.float32)
 _OUTPUT = np.empty_like(_INPUT)
 
 
 def _reference() -> float:
-    """How long a fixed computation takes, in ms: on one thread, in the first-level cache (64 kB)."""
+    """Time a fixed computation, in ms: the exponentials of 64 kB of numbers, written to another 64 kB, on one thread."""
     start = time.perf_counter_ns()
     for _ in range(4):
         np.exp(_INPUT, out=_OUTPUT)

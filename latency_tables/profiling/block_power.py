@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import Protocol
 
 from latency_tables.cost_models.op_model import EnergyModel, OpEnergy
-from latency_tables.on_device.timing import Progress, Runtime
+from latency_tables.on_device.timing import WARM_UP, Progress, Runtime
 from latency_tables.profiling.plan import SpacePlan
 from ofa.energy.meter import EnergyReading
 
@@ -30,12 +29,10 @@ def block_watts(plan: SpacePlan, runtime: Runtime, meter: Meter, seconds: float,
     progress.begin(len(plan.blocks), len(plan.blocks))
     for name in plan.blocks:
         item = plan.plan.items[name]
-        calls, x = [runtime.open(item)], runtime.feed(item, plan.settings.batch)
-        runtime.time(calls, x, 2)
+        call, x = runtime.open(item), runtime.feed(item, plan.settings.batch)
+        runtime.time([call], x, WARM_UP)
         meter.start()
-        end_s = time.monotonic() + seconds
-        while time.monotonic() < end_s:
-            runtime.time(calls, x, 10)
+        runtime.repeat(call, x, seconds)
         reading = meter.stop()
         if reading.joules is None:
             return {}

@@ -21,14 +21,12 @@ from latency_tables.on_device import timing
 from latency_tables.on_device.ort_runtime import OrtRuntime
 from latency_tables.on_device.results import read
 from latency_tables.on_device.timing import VISITS, Item
-from latency_tables.profiling.block_power import block_watts, modelled, power_of
 from latency_tables.profiling.plan import Settings, SpacePlan
 from latency_tables.profiling.profile import Target, profile
 from latency_tables.profiling.torch_runtime import TorchRuntime
 from ofa.cli.main import main
 from ofa.energy.meter import EnergyMeter, EnergyReading
 from ofa.space.search_space import SearchSpace, load_space
-from ofa.space.shapes import walk_blocks
 from tests.space_toys import PROFILED
 
 FEW = Settings(runs=5, fit_networks=2, test_networks=2)
@@ -210,27 +208,6 @@ def test_a_profile_that_fails_its_check_says_so(
 # -- energy ----------------------------------------------------------------------------------------------------------------
 
 
-class FakeMeter:
-    """A counter of a machine that always takes 5 W."""
-
-    def start(self) -> None:
-        self.begun_s = time.perf_counter()
-
-    def stop(self) -> EnergyReading:
-        seconds = time.perf_counter() - self.begun_s
-        return EnergyReading(5.0 * seconds, seconds, "a fake counter")
-
-
-def test_every_block_is_repeated_for_its_energy(space: SearchSpace) -> None:
-    plan = SpacePlan.of(space, FEW)
-    runtime = TorchRuntime(plan.models, "cpu", 1, channels_last=False, seed=0)
-    meter = FakeMeter()
-    begun_s = time.perf_counter()
-    watts = block_watts(plan, runtime, meter, 0.02, False)
-    assert time.perf_counter() - begun_s >= 0.02 * len(plan.blocks)
-    assert watts == pytest.approx(dict.fromkeys(plan.blocks, 5.0))
-
-
 def test_a_counter_makes_the_energy_of_a_profile(space: SearchSpace, tmp_path: Path) -> None:
     devices = []
 
@@ -261,20 +238,6 @@ def test_a_counter_makes_the_energy_of_a_profile(space: SearchSpace, tmp_path: P
         costs = platform.costs(space)
         expected = 3.5 * (costs.latency_ms(genes) - (platform.table.intercept_ms if energy_s else 0.0))
         np.testing.assert_allclose(costs.energy_mj(genes), expected, rtol=1e-3)
-
-
-def test_energy_is_given_or_modelled_and_says_which(space: SearchSpace) -> None:
-    given = power_of(9.0, "no counter")
-    assert given.power_w == 9.0
-    assert "given by the user (--power-w); no counter" in given.source
-    model = modelled("no counter")
-    assert model.power_w is None
-    assert "modelled, a lower bound" in model.source
-    block = next(walk_blocks(space, space.largest()))
-    (op,) = block.main
-    activations = 4 * (1 * 12**2 + 8 * 6**2)
-    expected = 4.6 * op.macs + 244 * 4 * (9 * 8 + 8) + 12.5 * activations
-    assert model.ops_mj(block, "fp32", 1) == pytest.approx(expected * 1e-9)
 
 
 # -- CUDA ------------------------------------------------------------------------------------------------------------------
