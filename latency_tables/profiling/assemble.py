@@ -12,7 +12,7 @@ import numpy.typing as npt
 from latency_tables.cost_models.block_table import BlockTable, Measurement, describe, op_to_list
 from latency_tables.cost_models.op_model import EnergyModel
 from latency_tables.cost_models.uncertainty import ErrorReport, compare
-from latency_tables.on_device.results import Row
+from latency_tables.on_device.results import ENERGY, Row
 from latency_tables.on_device.timing import CALM, REFERENCE, VISITS, calm_limit
 from latency_tables.platform import Platform
 from latency_tables.profiling.plan import EMPTY_ITEM, SpacePlan
@@ -172,6 +172,8 @@ def _by_item(plan: SpacePlan, rows: Sequence[Row], place: str) -> dict[str, Time
     usual_ms = float(np.median(all_ms[all_ms <= limit_ms]))
     reference_ms = np.ones(1)
     for _, _, item, count, times_ms in rows:
+        if item.startswith(ENERGY):
+            continue
         if item == REFERENCE:
             reference_ms = np.array(times_ms)
             continue

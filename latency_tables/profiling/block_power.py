@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from latency_tables.cost_models.op_model import EnergyModel, OpEnergy
-from latency_tables.on_device.timing import WARM_UP, Progress, Runtime
+from latency_tables.on_device.results import ENERGY, Results, Row, VisitEnergy
+from latency_tables.on_device.timing import REFERENCE, WARM_UP, Progress, Runtime, Timed
 from latency_tables.profiling.plan import SpacePlan
 from ofa.energy.meter import EnergyReading
 
 
 class Meter(Protocol):
     """As `ofa.energy.meter.EnergyMeter`."""
+
+    @property
+    def source(self) -> str:
+        """Which counters are read, or why none is."""
+        ...
 
     def start(self) -> None:
         """Begin."""
@@ -22,8 +29,57 @@ class Meter(Protocol):
         ...
 
 
-def block_watts(plan: SpacePlan, runtime: Runtime, meter: Meter, seconds: float, show: bool) -> dict[str, float]:
-    """Power while a block runs, in W by item: each is repeated for at least `seconds`; empty where the counter failed."""
+class MeteredLog:
+    """Results with the energy of each visit, so that a profile that went on after a kill knows its power all the same."""
+
+    def __init__(self, results: Results, meter: Meter) -> None:
+        """Begin to measure energy."""
+        self.done = results.done
+        self._results, self._meter = results, meter
+        meter.start()
+
+    def append(self, chain: int, turn: int, names: Sequence[str], timed: Timed) -> None:
+        """Add a visit with the energy since the one before."""
+        reading = self._meter.stop()
+        known = None if reading.joules is None else VisitEnergy(reading.joules, reading.seconds, reading.source)
+        self._results.append(chain, turn, names, timed, known)
+        self._meter.start()
+
+    def close(self) -> None:
+        """End the measurement and close the file."""
+        self._meter.stop()
+        self._results.close()
+
+
+def mean_power(rows: Sequence[Row], source: str) -> tuple[float | None, str]:
+    """Mean power over all visits of a profile, in W, and where it is from; None, and why, where some of it is unknown.
+
+    Args:
+        rows: every visit, of all sessions.
+        source: which counters are read now, or why none is.
+    """
+    readings = [row for row in rows if row[2].startswith(ENERGY)]
+    visits = sum(row[2] == REFERENCE for row in rows)
+    if not readings:
+        return None, source
+    counters = sorted({row[2].removeprefix(ENERGY) for row in readings})
+    if len(counters) > 1:
+        return None, f"the profile went on with other energy counters: {', then '.join(counters)}"
+    if len(readings) < visits:
+        return None, f"{counters[0]} was read in {len(readings)} of the profile's {visits} visits only"
+    joules, seconds = (sum(row[4][i] for row in readings) for i in (0, 1))
+    if joules == 0:
+        return None, f"{counters[0]} did not move in the {seconds:.3g} s of the profile"
+    return joules / seconds, f"{counters[0]}, mean over the {seconds:.3g} s of the profile"
+
+
+def block_watts(
+    plan: SpacePlan, runtime: Runtime, meter: Meter, seconds: float, show: bool
+) -> tuple[dict[str, float], str]:
+    """Power while a block runs, in W by item, each repeated for at least `seconds`; and where it is from.
+
+    Empty, and why, where the counter failed, or did not move while a block ran: then its power is unknown, not 0.
+    """
     watts = {}
     progress = Progress(show)
     progress.begin(len(plan.blocks), len(plan.blocks))
@@ -35,10 +91,12 @@ def block_watts(plan: SpacePlan, runtime: Runtime, meter: Meter, seconds: float,
         runtime.repeat(call, x, seconds)
         reading = meter.stop()
         if reading.joules is None:
-            return {}
+            return {}, reading.source
+        if reading.joules == 0:
+            return {}, f"{reading.source} did not move in {seconds:g} s (--energy-s)"
         watts[name] = reading.joules / reading.seconds
         progress.step()
-    return watts
+    return watts, f"{meter.source}: each block repeated for {seconds:g} s, idle power included"
 
 
 def power_of(power_w: float, why: str) -> EnergyModel:

@@ -15,7 +15,7 @@ from latency_tables.on_device.results import Results, read, settings_of
 from latency_tables.on_device.timing import Progress, run
 from latency_tables.platform import Platform
 from latency_tables.profiling.assemble import assemble, rounded
-from latency_tables.profiling.block_power import block_watts, modelled, power_of
+from latency_tables.profiling.block_power import MeteredLog, block_watts, mean_power, modelled, power_of
 from latency_tables.profiling.kit import Graphs, plan_of
 from latency_tables.profiling.plan import Settings, SpacePlan
 from latency_tables.profiling.torch_runtime import TorchRuntime
@@ -78,26 +78,21 @@ def profile(
     threads_before = torch.get_num_threads()
     try:
         runtime, facts = _open(plan, target)
-        log = Results(partial, plan.plan, facts)
+        meter = EnergyMeter(facts["device"])
+        log = MeteredLog(Results(partial, plan.plan, facts), meter)
         try:
-            meter = EnergyMeter(facts["device"])
-            meter.start()
             run(plan.plan, runtime, log, Progress(show))
-            reading = meter.stop()
         finally:
             log.close()
-        watts = block_watts(plan, runtime, meter, target.energy_s, show) if target.energy_s and meter.available else {}
         _, rows, _ = read(partial, plan.plan)
+        watts, known = {}, meter.source
+        if target.energy_s and meter.available:
+            watts, known = block_watts(plan, runtime, meter, target.energy_s, show)
     except ValueError as error:
         raise UserError(str(error)) from None
     finally:
         torch.set_num_threads(threads_before)
-    energy = modelled(reading.source) if target.power_w is None else power_of(target.power_w, reading.source)
-    if reading.joules is not None:
-        power_w = rounded(reading.joules / reading.seconds)
-        energy = EnergyModel(source=f"power x time; power: {reading.source}, mean over the profile", power_w=power_w)
-    if watts:
-        energy = EnergyModel(source=f"{reading.source}: each block repeated for {target.energy_s:g} s, idle power included")
+    energy = EnergyModel(source=known) if watts else _energy(*mean_power(rows, known), target.power_w)
     return assemble(plan, name, rows, facts, energy, watts, str(partial))
 
 
@@ -120,8 +115,15 @@ def import_results(path: Path, space: SearchSpace, name: str, power_w: float | N
         if not isinstance(facts.get(key), str) or (key == "threads" and not facts[key].isdigit()):
             raise UserError(f"{path}:1: {key} is {facts.get(key)!r}; expected the text that run.py wrote")
     nothing = "no energy counter was read: a kit measures time"
-    energy = modelled(nothing) if power_w is None else power_of(power_w, nothing)
+    energy = _energy(None, nothing, power_w)
     return assemble(plan, name, rows, facts, energy, {}, str(path))
+
+
+def _energy(measured_w: float | None, known: str, given_w: float | None) -> EnergyModel:
+    """Power x time, with the power that was measured or else the user's; else a lower bound. `known` says what was read."""
+    if measured_w is not None:
+        return EnergyModel(source=f"power x time; power: {known}", power_w=rounded(measured_w))
+    return modelled(known) if given_w is None else power_of(given_w, known)
 
 
 # -- the runtime -----------------------------------------------------------------------------------------------------------

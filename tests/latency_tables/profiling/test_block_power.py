@@ -14,8 +14,9 @@ from latency_tables.on_device.ort_runtime import OrtRuntime
 from latency_tables.on_device.timing import Call, Item
 from latency_tables.profiling.block_power import block_watts, modelled, power_of
 from latency_tables.profiling.plan import Settings, SpacePlan
+from latency_tables.profiling.profile import Target, profile
 from latency_tables.profiling.torch_runtime import TorchRuntime
-from ofa.energy.meter import EnergyReading
+from ofa.energy.meter import EnergyMeter, EnergyReading
 from ofa.space.search_space import SearchSpace, load_space
 from ofa.space.shapes import walk_blocks
 from tests.space_toys import PROFILED
@@ -47,12 +48,16 @@ class Machine:
         self.joules += watts * seconds
         return seconds
 
+    @property
+    def source(self) -> str:
+        return "a machine's counter"
+
     def start(self) -> None:
         self._begun = self.joules, self.seconds
 
     def stop(self) -> EnergyReading:
         joules, seconds = self._begun
-        return EnergyReading(self.joules - joules, self.seconds - seconds, "a machine's counter")
+        return EnergyReading(self.joules - joules, self.seconds - seconds, self.source)
 
 
 def watts_of(name: str) -> float:
@@ -86,10 +91,21 @@ def test_the_power_of_a_block_is_that_of_its_work_alone(
     """Timing a block runs a reference computation too, which takes longer than the block: it is none of its power."""
     plan, machine = SpacePlan.of(space, FEW), Machine(monkeypatch)
     runtime = runtime_of(name, plan, machine)
-    watts = block_watts(plan, runtime, machine, 0.02, False)
+    watts, source = block_watts(plan, runtime, machine, 0.02, False)
+    assert source == "a machine's counter: each block repeated for 0.02 s, idle power included"
     assert machine.seconds >= 0.02 * len(plan.blocks)
     assert watts == pytest.approx({item: watts_of(plan.plan.items[item].model) for item in plan.blocks})
     assert len(set(watts.values())) > 3
+
+
+def test_a_counter_that_does_not_move_while_a_block_runs_is_no_power_of_0(
+    space: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, machine = SpacePlan.of(space, FEW), Machine(monkeypatch)
+    runtime = runtime_of("torch", plan, machine)
+    monkeypatch.setattr(Machine, "stop", lambda self: EnergyReading(0.0, 0.02, self.source))
+    watts, why = block_watts(plan, runtime, machine, 0.02, False)
+    assert (watts, why) == ({}, "a machine's counter did not move in 0.02 s (--energy-s)")
 
 
 def test_a_block_is_repeated_for_as_long_as_asked(space: SearchSpace) -> None:
@@ -106,6 +122,83 @@ def test_a_block_is_repeated_for_as_long_as_asked(space: SearchSpace) -> None:
     runtime.repeat(counted, runtime.feed(item, 1), 0.05)
     assert time.monotonic() - begun_s >= 0.05
     assert len(calls) >= timing.REPEATS
+
+
+# -- the power of a whole profile ------------------------------------------------------------------------------------------
+
+
+class Session(EnergyMeter):
+    """A counter that sees `watts` for a second between two visits; the process is stopped before visit `last`."""
+
+    available = True  # type: ignore[assignment]
+    watts: float | None = 0.0
+    last = 10**6
+
+    def __init__(self, device: str) -> None:
+        super().__init__(device)
+        self.left = self.last
+
+    @property
+    def source(self) -> str:
+        return "no counter" if self.watts is None else "a fake counter"
+
+    def stop(self) -> EnergyReading:
+        self.left -= 1
+        if self.left == -1:
+            raise KeyboardInterrupt
+        return EnergyReading(self.watts, 1.0, self.source)
+
+
+def session(space: SearchSpace, partial: Path, watts: float | None, last: int = 10**6, power_w: float | None = None) -> Any:
+    """The energy of a profile, with its power over all visits; None where it was stopped."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timing, "MOST_RUNS", 1)
+        patch.setattr(timing, "MOST_VISITS", timing.VISITS)
+        patch.setattr(Session, "watts", watts)
+        patch.setattr(Session, "last", last)
+        patch.setattr("latency_tables.profiling.profile.EnergyMeter", Session)
+        try:
+            return profile(space, "here", FEW, Target(threads=1, energy_s=0.0, power_w=power_w), partial).energy
+        except KeyboardInterrupt:
+            return None
+
+
+def test_the_power_of_a_profile_that_went_on_is_that_of_all_sessions(space: SearchSpace, tmp_path: Path) -> None:
+    partial = tmp_path / "p.csv"
+    visits = timing.VISITS * len(SpacePlan.of(space, FEW).plan.chains)
+    assert session(space, partial, watts=9.0, last=visits - 3) is None
+    energy = session(space, partial, watts=2.0)
+    assert energy.power_w == pytest.approx((9.0 * (visits - 3) + 2.0 * 3) / visits, rel=1e-4)
+    assert energy.source == f"power x time; power: a fake counter, mean over the {visits} s of the profile"
+    # Everything is measured already: the last milliseconds, in which nothing ran, are not the power.
+    for watts in (0.0, 500.0, None):
+        assert session(space, partial, watts).power_w == energy.power_w
+
+
+def test_the_power_of_a_profile_is_unknown_where_some_of_it_is(space: SearchSpace, tmp_path: Path) -> None:
+    partial = tmp_path / "p.csv"
+    visits = timing.VISITS * len(SpacePlan.of(space, FEW).plan.chains)
+    assert session(space, partial, watts=None, last=4) is None
+    energy = session(space, partial, watts=2.0)
+    assert energy.power_w is None
+    assert f"a fake counter was read in {visits - 4} of the profile's {visits} visits only" in energy.source
+    assert session(space, partial, watts=2.0, power_w=30.0).power_w == 30.0
+    energy = session(space, tmp_path / "still.csv", watts=0.0)  # a counter that never moves
+    assert energy.power_w is None
+    assert "modelled, a lower bound" in energy.source
+    assert f"a fake counter did not move in the {visits} s of the profile" in energy.source
+
+
+def test_sessions_with_other_counters_are_not_added(space: SearchSpace, tmp_path: Path) -> None:
+    partial = tmp_path / "p.csv"
+    assert session(space, partial, watts=9.0, last=4) is None
+    partial.write_text(partial.read_text().replace("energy: a fake counter", "energy: another"))
+    energy = session(space, partial, watts=2.0)
+    assert energy.power_w is None
+    assert "the profile went on with other energy counters: a fake counter, then another" in energy.source
+
+
+# -- without a counter -----------------------------------------------------------------------------------------------------
 
 
 def test_energy_is_given_or_modelled_and_says_which(space: SearchSpace) -> None:
