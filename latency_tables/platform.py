@@ -64,6 +64,8 @@ class Platform:
         measured_energy = self.table is not None and all(block.energy_mj is not None for block in self.table.blocks)
         if self.energy is not None and self.energy.power_w is None and self.energy.ops is None and not measured_energy:
             raise ValueError("energy has neither power_w nor ops, and not every block of the table has energy_mj")
+        if self.energy is not None and self.energy.network_mj is not None and self.table is None:
+            raise ValueError("energy.network_mj is given without a table of measured blocks")
 
     # -- what a block and a network cost -------------------------------------------------------------------------------
 
@@ -102,9 +104,27 @@ class Platform:
 
     @property
     def network_mj(self) -> float:
-        """What an inference's energy has besides its blocks, in mJ per image."""
+        """What an inference's energy has besides its blocks, in mJ per image; raises `UserError` where it is unknown."""
         energy = self._known_energy()
+        if self.why_no_energy is not None:
+            raise UserError(f"platform {self.name}: energy is unknown; {self.why_no_energy}")
+        if energy.network_mj is not None:
+            return energy.network_mj
         return (energy.power_w or energy.static_w) * self.network_ms / self.batch
+
+    @property
+    def why_no_energy(self) -> str | None:
+        """What is missing to know the energy of a network; None where it is known."""
+        energy = self.energy
+        if energy is None:
+            return "give its file an energy section (a source, and power_w or ops)"
+        measured = energy.power_w is None and energy.ops is None
+        if measured and energy.network_mj is None and self.network_ms:
+            return (
+                f"its blocks' is measured, but not that of the {self.network_ms:g} ms besides them (table.intercept_ms): "
+                "give energy.network_mj, or measure again (ofa profile)"
+            )
+        return None
 
     def costs(self, space: SearchSpace, confidence: float | None = None) -> Costs:
         """Costs of the subnets of a space; with a confidence, latency and energy are the upper bounds at it. See `Costs`."""
@@ -119,7 +139,5 @@ class Platform:
 
     def _known_energy(self) -> EnergyModel:
         if self.energy is None:
-            raise UserError(
-                f"platform {self.name}: energy is unknown; give its file an energy section (a source, and power_w or ops)"
-            )
+            raise UserError(f"platform {self.name}: energy is unknown; {self.why_no_energy}")
         return self.energy

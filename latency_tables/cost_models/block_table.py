@@ -29,12 +29,13 @@ class Measurement:
     shortcut: tuple[tuple[Any, ...], ...] = ()
     residual: bool = False
     median_ms: float
-    p10_ms: float
-    p90_ms: float
+    p10_ms: float | None = None
+    p90_ms: float | None = None
+    """None: how much its runs vary is unknown, as after a single one."""
     count: int
     """Timed runs, without the rejected ones."""
-    rejected: int = 0
-    """Further runs left out as outliers; the rule is in `latency_tables.profiling.assemble`."""
+    rejected: int | None = None
+    """Further runs left out as outliers; the rule is in `latency_tables.profiling.assemble`. None: nobody said."""
     resolution: int | None = None
     """Of the network in which it was measured, where the same shape was measured in several (published tables)."""
     energy_mj: float | None = None
@@ -42,7 +43,10 @@ class Measurement:
 
     def __post_init__(self) -> None:
         check_not_negative(self)
-        if not 0 < self.p10_ms <= self.median_ms <= self.p90_ms:
+        if (self.p10_ms is None) != (self.p90_ms is None):
+            raise ValueError(f"p10_ms is {self.p10_ms} and p90_ms {self.p90_ms}; give both or neither")
+        p10_ms, p90_ms = (self.median_ms if value is None else value for value in (self.p10_ms, self.p90_ms))
+        if not 0 < p10_ms <= self.median_ms <= p90_ms:
             given = f"{self.p10_ms}, {self.median_ms}, {self.p90_ms}"
             raise ValueError(f"p10_ms, median_ms, p90_ms are {given}; must be above 0 and ascending")
         for name in ("count", "resolution"):

@@ -131,17 +131,22 @@ class EnergyModel:
     """Of an analog-to-digital conversion, and of adding up the digital parts."""
     static_w: float = 0.0
     """Power besides the operations' energy, for as long as the inference takes."""
+    network_mj: float | None = None
+    """Energy of an inference besides its blocks, in mJ per image, where blocks are measured; may be negative, as the table's
+    `intercept_ms`. None: unknown; else it is the power, or the static power, for the time besides the blocks."""
     fuse_add: bool = True
     error: ErrorReport | None = None
     """How far energies are from whole networks measured on the device; None where nobody has compared."""
 
     def __post_init__(self) -> None:
-        check_not_negative(self)
+        check_not_negative(self, signed=("network_mj",))
         _check_array(self.array_rows, "pj_per_conversion", self.pj_per_conversion)
         if self.power_w is not None and (self.ops is not None or self.static_w):
             raise ValueError("power_w is given together with ops or static_w; power x time already is all of the energy")
         if self.power_w == 0:
             raise ValueError("power_w is 0; must be above 0 (leave the energy out where it is unknown)")
+        if self.network_mj is not None and (self.power_w is not None or self.ops is not None):
+            raise ValueError("network_mj is given together with power_w or ops, from which it follows")
         if self.ops is not None:
             _check_kinds(self.ops)
         elif self.static_w or self.array_rows:
@@ -170,11 +175,15 @@ def conversions(op: FusedOp, array_rows: int | None) -> int:
     return op.outputs * -(-summed // array_rows)
 
 
-def check_not_negative(instance: object) -> None:
-    """Refuse negative, infinite and NaN numbers in a dataclass's fields; `ValueError` naming the field."""
+def check_not_negative(instance: object, signed: tuple[str, ...] = ()) -> None:
+    """Refuse infinite and NaN numbers in a dataclass's fields, and negative ones but in `signed`; `ValueError` names one."""
     for field in fields(instance):  # type: ignore[arg-type]
         value = getattr(instance, field.name)
-        if isinstance(value, (int, float)) and not (isfinite(value) and value >= 0):
+        if not isinstance(value, (int, float)):
+            continue
+        if field.name in signed and not isfinite(value):
+            raise ValueError(f"{field.name} is {value}; must be a finite number")
+        if field.name not in signed and not (isfinite(value) and value >= 0):
             raise ValueError(f"{field.name} is {value}; must be a finite number, at least 0")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latency_tables.blocks import memory
-from latency_tables.cost_models.block_table import BlockTable
+from latency_tables.cost_models.block_table import BlockTable, describe
 from latency_tables.cost_models.op_model import EnergyModel, LatencyModel
 from latency_tables.cost_models.uncertainty import P90, ErrorReport, check_confidence, combined, run_excess
 from latency_tables.costs.factors import Factors, ShapeGrid
@@ -59,6 +59,10 @@ class CostedPlatform(Protocol):
     def network_mj(self) -> float:
         """What an inference's energy has besides its blocks, in mJ per image."""
 
+    @property
+    def why_no_energy(self) -> str | None:
+        """What is missing to know the energy of a network; None where it is known."""
+
     def block_ms(self, shape: BlockShape, resolution: int | None = None) -> float:
         """What a block adds to the latency of a network of this resolution, in ms per batch."""
 
@@ -68,7 +72,7 @@ class CostedPlatform(Protocol):
 
 def metrics_of(platform: CostedPlatform) -> tuple[str, ...]:
     """What a platform knows, out of `METRICS`."""
-    return tuple(metric for metric in METRICS if metric != "energy_mj" or platform.energy is not None)
+    return tuple(metric for metric in METRICS if metric != "energy_mj" or platform.why_no_energy is None)
 
 
 class Costs:
@@ -242,6 +246,11 @@ class Costs:
         if shape is None or self.platform.table is None or not timed:
             return network
         block = self.platform.table.find(shape, resolution)
+        if block.p90_ms is None:
+            raise UserError(
+                f"platform {self.platform.name}: how much the times of {describe(shape)} vary is unknown (p90_ms), so there "
+                f"is no upper bound at confidence {confidence:g}; leave that out, or measure (ofa profile)"
+            )
         return combined(network, run_excess(block.median_ms, block.p90_ms, confidence))
 
     def _known_excess(self, metric: str, confidence: float) -> float:

@@ -1,4 +1,4 @@
-"""Energy beside a profile: a counter read while each block is repeated, the user's power, or a modelled lower bound."""
+"""Energy beside a profile: a counter read while each block and network is repeated, the user's power, or a lower bound."""
 
 from __future__ import annotations
 
@@ -73,17 +73,18 @@ def mean_power(rows: Sequence[Row], source: str) -> tuple[float | None, str]:
     return joules / seconds, f"{counters[0]}, mean over the {seconds:.3g} s of the profile"
 
 
-def block_watts(
+def item_watts(
     plan: SpacePlan, runtime: Runtime, meter: Meter, seconds: float, show: bool
 ) -> tuple[dict[str, float], str]:
-    """Power while a block runs, in W by item, each repeated for at least `seconds`; and where it is from.
+    """Power while a block or a network runs, in W by item, each repeated for at least `seconds`; and where it is from.
 
-    Empty, and why, where the counter failed, or did not move while a block ran: then its power is unknown, not 0.
+    Empty, and why, where the counter failed, or did not move while something ran: then its power is unknown, not 0.
     """
     watts = {}
     progress = Progress(show)
-    progress.begin(len(plan.blocks), len(plan.blocks))
-    for name in plan.blocks:
+    names = [*plan.blocks, *plan.networks]
+    progress.begin(len(names), len(names))
+    for name in names:
         item = plan.plan.items[name]
         call, x = runtime.open(item), runtime.feed(item, plan.settings.batch)
         runtime.time([call], x, WARM_UP)
@@ -96,7 +97,7 @@ def block_watts(
             return {}, f"{reading.source} did not move in {seconds:g} s (--energy-s)"
         watts[name] = reading.joules / reading.seconds
         progress.step()
-    return watts, f"{meter.source}: each block repeated for {seconds:g} s, idle power included"
+    return watts, f"{meter.source}: each block and network repeated for {seconds:g} s, idle power included"
 
 
 def power_of(power_w: float, why: str) -> EnergyModel:
@@ -110,7 +111,7 @@ def modelled(why: str) -> EnergyModel:
     coefficients = OpEnergy(pj_per_mac=4.6, pj_per_weight_byte=244.0, pj_per_activation_byte=12.5)
     source = (
         "modelled, a lower bound: arithmetic and memory accesses of Horowitz, ISSCC 2014, 45 nm (fp32 multiply-add 4.6 pJ, "
-        "weights from DRAM 1950 pJ and feature maps from SRAM 100 pJ per 64 bits), without instructions, leakage and idle "
-        f"power; {why}. Measure again with --power-w WATTS for power x time"
+        "weights from DRAM 1950 pJ and feature maps from SRAM 100 pJ per 64 bits), without instructions, leakage, idle "
+        f"power and what a network does besides its operations; {why}. Measure again with --power-w WATTS for power x time"
     )
     return EnergyModel(source=source, ops={"default": coefficients})

@@ -15,7 +15,7 @@ from latency_tables.on_device.results import Results, read, settings_of
 from latency_tables.on_device.timing import Progress, run
 from latency_tables.platform import Platform
 from latency_tables.profiling.assemble import assemble, rounded
-from latency_tables.profiling.block_power import MeteredLog, block_watts, mean_power, modelled, power_of
+from latency_tables.profiling.block_power import MeteredLog, item_watts, mean_power, modelled, power_of
 from latency_tables.profiling.kit import Graphs, plan_of
 from latency_tables.profiling.plan import Settings, SpacePlan
 from latency_tables.profiling.torch_runtime import TorchRuntime
@@ -85,9 +85,10 @@ def profile(
         finally:
             log.close()
         _, rows, _ = read(partial, plan.plan)
-        watts, known = {}, meter.source
+        watts: dict[str, float] = {}
+        known = meter.source
         if target.energy_s and meter.available:
-            watts, known = block_watts(plan, runtime, meter, target.energy_s, show)
+            watts, known = item_watts(plan, runtime, meter, target.energy_s, show)
     except ValueError as error:
         raise UserError(str(error)) from None
     finally:

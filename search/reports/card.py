@@ -113,8 +113,8 @@ def _on_platform(platform: Platform, costs: Costs, genes: Genes, place: str) -> 
     lines = [
         _estimate(plain, "latency_ms", genes, f"Latency{per}{place}", f"{platform.kind}: {platform.runtime}", deviation)
     ]
-    if energy is None:
-        lines.append(figure(f"Energy per inference{place}", None, "mJ", "the platform has no energy", None))
+    if energy is None or platform.why_no_energy is not None:
+        lines.append(figure(f"Energy per inference{place}", None, "mJ", f"unknown: {platform.why_no_energy}", None))
     else:
         how = f"{energy.power_w:g} W times latency: " if energy.power_w is not None else ""
         lines.append(_estimate(plain, "energy_mj", genes, f"Energy per inference{place}", how + energy.source, None))

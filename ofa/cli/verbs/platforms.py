@@ -84,6 +84,7 @@ def _facts(platform: Platform) -> dict[str, Any]:
         "description": platform.description,
         "source": platform.source,
         "energy_source": None if energy is None else energy.source,
+        "why_no_energy": platform.why_no_energy,
         "energy_error": None if energy is None or energy.error is None else _error_facts(energy.error),
         "licence": platform.licence,
         "details": platform.details,
@@ -155,6 +156,8 @@ def _show(facts: dict[str, Any]) -> None:
     for name, value in facts.items():
         if name in ("error", "energy_error") and value is not None:
             shown |= _error_lines(name, value)
+        elif name == "why_no_energy":
+            shown |= {} if value is None else {"energy unknown": value}
         elif name == "metrics":
             shown[name] = " ".join(value)
         elif name == "table":

@@ -146,6 +146,7 @@ def _save(args: argparse.Namespace, platform: Platform) -> dict[str, Any]:
     summary |= {"intercept_ms": table.intercept_ms, "factor": table.factor, "held_out_networks": error.networks}
     summary |= {name: getattr(error, name) for name in ("mape", "worst", "within_5", "within_10", "spearman", "note")}
     summary |= {"timed_seconds": float(platform.details["timed seconds"]), "energy_source": energy.source}
+    summary |= {"energy_mape": None if energy.error is None else energy.error.mape}
     if not args.json:
         _show(summary)
     if error.mape > ACCEPTED_MAPE:
@@ -159,5 +160,6 @@ def _show(summary: dict[str, Any]) -> None:
     rank = "" if summary["spearman"] is None else f", Spearman {summary['spearman']:.3f}"
     shares = f"{summary['within_5']:.0%} within 5%, {summary['within_10']:.0%} within 10%"
     print(f"{summary['held_out_networks']} held-out networks: error {summary['mape']:.1%} ({shares}){rank}")
-    print(f"energy: {summary['energy_source']}")
+    off = "" if summary["energy_mape"] is None else f"; error {summary['energy_mape']:.1%} on the held-out networks"
+    print(f"energy: {summary['energy_source']}{off}")
     print(f"written: {summary['out']} (ofa platforms {summary['out']})")

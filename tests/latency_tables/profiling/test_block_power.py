@@ -12,7 +12,7 @@ import pytest
 from latency_tables.on_device import timing
 from latency_tables.on_device.ort_runtime import OrtRuntime
 from latency_tables.on_device.timing import Call, Item
-from latency_tables.profiling.block_power import block_watts, modelled, power_of
+from latency_tables.profiling.block_power import item_watts, modelled, power_of
 from latency_tables.profiling.plan import Settings, SpacePlan
 from latency_tables.profiling.profile import Target, profile
 from latency_tables.profiling.torch_runtime import TorchRuntime
@@ -85,16 +85,17 @@ def runtime_of(name: str, plan: SpacePlan, machine: Machine) -> OrtRuntime | Tor
 
 
 @pytest.mark.parametrize("name", ["torch", "onnxruntime"])
-def test_the_power_of_a_block_is_that_of_its_work_alone(
+def test_the_power_of_a_block_or_network_is_that_of_its_work_alone(
     name: str, space: SearchSpace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Timing a block runs a reference computation too, which takes longer than the block: it is none of its power."""
     plan, machine = SpacePlan.of(space, FEW), Machine(monkeypatch)
     runtime = runtime_of(name, plan, machine)
-    watts, source = block_watts(plan, runtime, machine, 0.02, False)
-    assert source == "a machine's counter: each block repeated for 0.02 s, idle power included"
-    assert machine.seconds >= 0.02 * len(plan.blocks)
-    assert watts == pytest.approx({item: watts_of(plan.plan.items[item].model) for item in plan.blocks})
+    watts, source = item_watts(plan, runtime, machine, 0.02, False)
+    assert source == "a machine's counter: each block and network repeated for 0.02 s, idle power included"
+    items = [*plan.blocks, *plan.networks]
+    assert machine.seconds >= 0.02 * len(items)
+    assert watts == pytest.approx({item: watts_of(plan.plan.items[item].model) for item in items})
     assert len(set(watts.values())) > 3
 
 
@@ -104,7 +105,7 @@ def test_a_counter_that_does_not_move_while_a_block_runs_is_no_power_of_0(
     plan, machine = SpacePlan.of(space, FEW), Machine(monkeypatch)
     runtime = runtime_of("torch", plan, machine)
     monkeypatch.setattr(Machine, "stop", lambda self: EnergyReading(0.0, 0.02, self.source))
-    watts, why = block_watts(plan, runtime, machine, 0.02, False)
+    watts, why = item_watts(plan, runtime, machine, 0.02, False)
     assert (watts, why) == ({}, "a machine's counter did not move in 0.02 s (--energy-s)")
 
 
