@@ -60,7 +60,7 @@ class OrtRuntime:
             options.add_free_dimension_override_by_name(side, item.size)
         with _one_line():
             session = self._ort.InferenceSession(self._load(item.model), options, providers=["CPUExecutionProvider"])
-        return _Bound(session)
+        return _BoundSession(session)
 
     def feed(self, item: Item, batch: int) -> Any:
         """Random feature maps."""
@@ -77,7 +77,7 @@ class OrtRuntime:
         repeated(call, x, seconds)
 
 
-class _Bound:
+class _BoundSession:
     """Runs a session on an `OrtValue`. Input and output are bound once: a call costs 3 us (`run_with_ort_values`: 50 us)."""
 
     def __init__(self, session: Any) -> None:

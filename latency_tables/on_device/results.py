@@ -54,9 +54,7 @@ class Results:
         if not end:
             self._write(f"# {json.dumps({**settings, 'plan': plan.digest})}\n{COLUMNS}\n")
 
-    def append(
-        self, chain: int, turn: int, names: Sequence[str], timed: Timed, energy: VisitEnergy | None = None
-    ) -> None:
+    def append(self, chain: int, turn: int, names: Sequence[str], timed: Timed, energy: VisitEnergy | None = None) -> None:
         """Add a visit, with its energy where that was read. The system has it when this returns: a kill loses nothing."""
         rows = ""
         if energy is not None:

@@ -179,7 +179,7 @@ def visit(plan: Plan, runtime: Runtime, chain: Sequence[str]) -> Timed:
     return runtime.time(calls, x, runs)
 
 
-def run(plan: Plan, runtime: Runtime, log: Log, progress: Progress) -> None:
+def run(plan: Plan, runtime: Runtime, log: Log, progress: ProgressLine) -> None:
     """Visit every chain `VISITS` times, then those with too few calm runs again; but for the visits that the log has."""
     rounds = [(turn, list(range(len(plan.chains)))) for turn in range(VISITS)]
     _visit_all(plan, runtime, log, progress, rounds)
@@ -204,7 +204,7 @@ def _restless(plan: Plan, log: Log) -> list[int]:
     return [chain for chain, count in calm.items() if count < VISITS * plan.runs]
 
 
-def _visit_all(plan: Plan, runtime: Runtime, log: Log, progress: Progress, rounds: list[tuple[int, list[int]]]) -> None:
+def _visit_all(plan: Plan, runtime: Runtime, log: Log, progress: ProgressLine, rounds: list[tuple[int, list[int]]]) -> None:
     todo = []
     for turn, chains in rounds:
         order = list(chains)
@@ -217,7 +217,7 @@ def _visit_all(plan: Plan, runtime: Runtime, log: Log, progress: Progress, round
 
 
 @dataclass
-class Progress:
+class ProgressLine:
     """A line on stderr: what is done, and how long the rest will take."""
 
     show: bool = True

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from latency_tables.cost_models.op_model import EnergyModel, OpEnergy
 from latency_tables.on_device.results import ENERGY, Results, Row, VisitEnergy
-from latency_tables.on_device.timing import REFERENCE, WARM_UP, Progress, Runtime, Timed
+from latency_tables.on_device.timing import REFERENCE, WARM_UP, ProgressLine, Runtime, Timed
 from latency_tables.profiling.plan import SpacePlan
 from ofa.energy.meter import EnergyReading
 
@@ -73,15 +73,13 @@ def mean_power(rows: Sequence[Row], source: str) -> tuple[float | None, str]:
     return joules / seconds, f"{counters[0]}, mean over the {seconds:.3g} s of the profile"
 
 
-def item_watts(
-    plan: SpacePlan, runtime: Runtime, meter: Meter, seconds: float, show: bool
-) -> tuple[dict[str, float], str]:
+def item_watts(plan: SpacePlan, runtime: Runtime, meter: Meter, seconds: float, show: bool) -> tuple[dict[str, float], str]:
     """Power while a block or a network runs, in W by item, each repeated for at least `seconds`; and where it is from.
 
     Empty, and why, where the counter failed, or did not move while something ran: then its power is unknown, not 0.
     """
     watts = {}
-    progress = Progress(show)
+    progress = ProgressLine(show)
     names = [*plan.blocks, *plan.networks]
     progress.begin(len(names), len(names))
     for name in names:

@@ -12,7 +12,7 @@ from pathlib import Path
 from latency_tables.cost_models.op_model import EnergyModel
 from latency_tables.on_device.ort_runtime import OrtRuntime, machine, usable_processors
 from latency_tables.on_device.results import Results, read, settings_of
-from latency_tables.on_device.timing import Progress, run
+from latency_tables.on_device.timing import ProgressLine, run
 from latency_tables.platform import Platform
 from latency_tables.profiling.assemble import assemble, rounded
 from latency_tables.profiling.block_power import MeteredLog, item_watts, mean_power, modelled, power_of
@@ -27,8 +27,8 @@ RUNTIMES = ("torch", "onnxruntime")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
-    """On what to measure."""
+class ProfileTarget:
+    """A runtime, a device, and how its energy is known."""
 
     runtime: str = "torch"
     """One of `RUNTIMES`."""
@@ -57,7 +57,7 @@ class Target:
 
 
 def profile(
-    space: SearchSpace, name: str, settings: Settings, target: Target, partial: Path, show: bool = False
+    space: SearchSpace, name: str, settings: Settings, target: ProfileTarget, partial: Path, show: bool = False
 ) -> Platform:
     """Measure the blocks of a space, and whole subnets, on this machine.
 
@@ -81,7 +81,7 @@ def profile(
         meter = EnergyMeter(facts["device"])
         log = MeteredLog(Results(partial, plan.plan, facts), meter)
         try:
-            run(plan.plan, runtime, log, Progress(show))
+            run(plan.plan, runtime, log, ProgressLine(show))
         finally:
             log.close()
         _, rows, _ = read(partial, plan.plan)
@@ -130,7 +130,7 @@ def _energy(measured_w: float | None, known: str, given_w: float | None) -> Ener
 # -- the runtime -----------------------------------------------------------------------------------------------------------
 
 
-def _open(plan: SpacePlan, target: Target) -> tuple[OrtRuntime | TorchRuntime, dict[str, str]]:
+def _open(plan: SpacePlan, target: ProfileTarget) -> tuple[OrtRuntime | TorchRuntime, dict[str, str]]:
     """A runtime, and what is known of it and of the machine."""
     runtime: OrtRuntime | TorchRuntime
     if target.runtime == "torch":

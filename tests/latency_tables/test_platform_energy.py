@@ -101,7 +101,8 @@ def test_every_platform_that_ships_knows_its_constant_where_it_knows_an_energy()
 def test_a_card_and_the_list_say_that_it_is_unknown_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     platform = per_block()
     save_platform(platform, tmp_path / "old.yaml")
-    card = build_card("x", [platform.costs(SPACE)], GENES[:1], Accuracy(predicted=0.5, predicted_std=None, fitted_on=9), {})
+    accuracy = Accuracy(predicted=0.5, predicted_std=None, fitted_on=9)
+    card = build_card("x", [platform], [platform.costs(SPACE)], GENES[:1], accuracy, {})
     (energy,) = (line for line in card["figures"] if line["name"] == "Energy per inference")
     assert energy["value"] is None
     assert energy["source"].startswith("unknown: its blocks' is measured, but not that of the -0.2 ms besides them")

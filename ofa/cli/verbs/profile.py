@@ -76,12 +76,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _measure(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
     import sys
 
-    from latency_tables.profiling.profile import Target, profile
+    from latency_tables.profiling.profile import ProfileTarget, profile
 
     if args.resolutions:
         space = space.restrict(resolutions=args.resolutions)
     given = {name: getattr(args, name) for name in (*MEASURING, "power_w") if getattr(args, name) is not None}
-    target = Target(**given)
+    target = ProfileTarget(**given)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     partial = args.out.with_name(f"{args.out.name}.partial.csv")
     show = not args.json and sys.stderr.isatty()
@@ -134,7 +134,6 @@ def _save(args: argparse.Namespace, platform: Platform) -> dict[str, Any]:
     import sys
 
     from latency_tables.catalogue import save_platform
-    from latency_tables.profiling.assemble import ACCEPTED_MAPE
 
     save_platform(platform, args.out)
     error, table, energy = platform.error, platform.table, platform.energy
@@ -149,8 +148,9 @@ def _save(args: argparse.Namespace, platform: Platform) -> dict[str, Any]:
     summary |= {"energy_mape": None if energy.error is None else energy.error.mape}
     if not args.json:
         _show(summary)
-    if error.mape > ACCEPTED_MAPE:
-        print(f"ofa profile: warning: {error.note}", file=sys.stderr)
+    for metric, report in (("latency", error), ("energy", energy.error)):
+        if report is not None and report.verdict != "passed":
+            print(f"ofa profile: warning: {metric}: {report.note}", file=sys.stderr)
     return summary
 
 

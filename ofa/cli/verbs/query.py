@@ -143,7 +143,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         value = "unknown" if line["value"] is None else f"{line['value']:.4g} {line['unit']}"
         say(f"{line['name']:{width}}{value:>12}  {line['source']}")
     say(f"\nwritten to {out} (card.md has sources and uncertainties; python {out / 'load.py'} runs it)")
-    return {"out": str(out), "card": card, "genes": result.genes[best].tolist(), "verified": not args.no_verify}
+    return {
+        "out": str(out),
+        "card": card,
+        "genes": result.genes[best].tolist(),
+        "verified": not args.no_verify,
+        "warnings": [warning for cost in costs for warning in cost.warnings],
+    }
 
 
 def _find_searcher(args: argparse.Namespace, problem: Problem | None = None) -> tuple[Searcher, str]:
@@ -193,8 +199,8 @@ def query_name(args: argparse.Namespace, names: Sequence[str], limits: Sequence[
 def _predicted(result: SearchResult, row: int, std: Floats | None, facts: dict[str, Any]) -> Accuracy:
     from search.reports.card import Accuracy
 
-    spread = None if std is None else float(std[row])
-    return Accuracy(predicted=float(result.top1[row]), predicted_std=spread, fitted_on=facts["samples"])
+    own_std = None if std is None else float(std[row])
+    return Accuracy(predicted=float(result.top1[row]), predicted_std=own_std, fitted_on=facts["samples"])
 
 
 def _verify(

@@ -14,7 +14,7 @@ import pytest
 from latency_tables.costs.factors import ShapeGrid
 from latency_tables.on_device import timing
 from latency_tables.on_device.results import COLUMNS, ENERGY, Results, VisitEnergy, read, settings_of
-from latency_tables.on_device.timing import REFERENCE, VISITS, Call, Item, Plan, Progress, Timed, run
+from latency_tables.on_device.timing import REFERENCE, VISITS, Call, Item, Plan, ProgressLine, Timed, run
 from latency_tables.profiling.plan import EMPTY_ITEM, Settings, SpacePlan, cover
 from ofa.errors import UserError
 from ofa.space.shapes import walk_blocks
@@ -23,7 +23,7 @@ from tests.space_toys import toy_space
 ITEMS = {name: Item(name, 1, 8) for name in ("a", "b", "n")}
 PLAN = Plan("digest", ITEMS, (("a", "b"), ("n",)), batch=2, runs=3, seed=0)
 ALL_ROWS = {(c, turn, item) for c, items in enumerate(PLAN.chains) for turn in range(VISITS) for item in (REFERENCE, *items)}
-QUIET = Progress(show=False)
+QUIET = ProgressLine(show=False)
 
 
 class FakeRuntime:
@@ -204,7 +204,7 @@ def test_an_interrupted_run_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_progress_shows_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(every_s=0.0)
+    progress = ProgressLine(every_s=0.0)
     progress.begin(2, 4)
     progress.step()
     progress.step()

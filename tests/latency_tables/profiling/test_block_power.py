@@ -14,7 +14,7 @@ from latency_tables.on_device.ort_runtime import OrtRuntime
 from latency_tables.on_device.timing import Call, Item
 from latency_tables.profiling.block_power import item_watts, modelled, power_of
 from latency_tables.profiling.plan import Settings, SpacePlan
-from latency_tables.profiling.profile import Target, profile
+from latency_tables.profiling.profile import ProfileTarget, profile
 from latency_tables.profiling.torch_runtime import TorchRuntime
 from ofa.energy.meter import EnergyMeter, EnergyReading
 from ofa.space.search_space import SearchSpace, load_space
@@ -159,7 +159,7 @@ def session(space: SearchSpace, partial: Path, watts: float | None, last: int = 
         patch.setattr(Session, "last", last)
         patch.setattr("latency_tables.profiling.profile.EnergyMeter", Session)
         try:
-            return profile(space, "here", FEW, Target(threads=1, energy_s=0.0, power_w=power_w), partial).energy
+            return profile(space, "here", FEW, ProfileTarget(threads=1, energy_s=0.0, power_w=power_w), partial).energy
         except KeyboardInterrupt:
             return None
 

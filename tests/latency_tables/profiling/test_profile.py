@@ -21,7 +21,7 @@ from latency_tables.on_device.ort_runtime import OrtRuntime
 from latency_tables.on_device.results import read
 from latency_tables.on_device.timing import VISITS, Item
 from latency_tables.profiling.plan import Settings, SpacePlan
-from latency_tables.profiling.profile import Target, profile
+from latency_tables.profiling.profile import ProfileTarget, profile
 from latency_tables.profiling.torch_runtime import TorchRuntime
 from ofa.cli.main import main
 from ofa.energy.meter import EnergyMeter, EnergyReading
@@ -156,7 +156,7 @@ def test_a_killed_profile_goes_on(space_file: Path, tmp_path: Path) -> None:
 def test_the_threads_of_torch_are_restored(space: SearchSpace, tmp_path: Path) -> None:
     before = torch.get_num_threads()
     for channels_last in (False, True):
-        target = Target(threads=1, channels_last=channels_last)
+        target = ProfileTarget(threads=1, channels_last=channels_last)
         platform = profile(space, "here", FEW, target, tmp_path / f"{channels_last}.csv")
         assert torch.get_num_threads() == before
         assert platform.threads == 1
@@ -197,10 +197,10 @@ def test_a_missing_onnx_runtime_is_named(
 def test_a_profile_that_fails_its_check_says_so(
     space_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("latency_tables.profiling.assemble.ACCEPTED_MAPE", -1.0)
+    monkeypatch.setattr("latency_tables.cost_models.uncertainty.ACCEPTED_MAPE", -1.0)
     out = tmp_path / "bad.yaml"
     assert main(["profile", "--space", str(space_file), "--out", str(out), "--runs", "5", "--networks", "2"]) == 0
-    assert "ofa profile: warning: FAILS its own check" in capsys.readouterr().err
+    assert "ofa profile: warning: latency: FAILS its own check" in capsys.readouterr().err
     assert load_platform(out).error.note.startswith("FAILS its own check")
 
 
@@ -225,7 +225,7 @@ def test_a_counter_makes_the_energy_of_a_profile(space: SearchSpace, tmp_path: P
     for energy_s in (0.0, 0.001):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("latency_tables.profiling.profile.EnergyMeter", Counted)
-            target = Target(threads=1, energy_s=energy_s, device="auto")
+            target = ProfileTarget(threads=1, energy_s=energy_s, device="auto")
             platform = profile(space, "here", FEW, target, tmp_path / f"{energy_s}.csv")
         assert devices.pop() == platform.details["device"]  # the one that was chosen
         assert platform.energy is not None
@@ -247,7 +247,7 @@ def test_a_counter_makes_the_energy_of_a_profile(space: SearchSpace, tmp_path: P
 
 @pytest.mark.gpu
 def test_a_cuda_device_is_timed_with_events(space: SearchSpace, tmp_path: Path) -> None:
-    platform = profile(space, "gpu", FEW, Target(device="cuda", energy_s=0.05), tmp_path / "gpu.csv")
+    platform = profile(space, "gpu", FEW, ProfileTarget(device="cuda", energy_s=0.05), tmp_path / "gpu.csv")
     assert platform.device == torch.cuda.get_device_name()
     assert platform.table is not None
     assert all(0 < block.median_ms < 50 for block in platform.table.blocks)
