@@ -15,11 +15,6 @@ from ofa.energy.meter import EnergyReading
 class Meter(Protocol):
     """As `ofa.energy.meter.EnergyMeter`."""
 
-    @property
-    def source(self) -> str:
-        """Which counters are read, or why none is."""
-        ...
-
     def start(self) -> None:
         """Begin."""
         ...
@@ -35,6 +30,8 @@ class MeteredLog:
     def __init__(self, results: Results, meter: Meter) -> None:
         """Begin to measure energy."""
         self.done = results.done
+        self.source = ""
+        """The counters that are read now, or why none is; after `close`."""
         self._results, self._meter = results, meter
         meter.start()
 
@@ -47,7 +44,7 @@ class MeteredLog:
 
     def close(self) -> None:
         """End the measurement and close the file."""
-        self._meter.stop()
+        self.source = self._meter.stop().source
         self._results.close()
 
 
@@ -78,7 +75,8 @@ def item_watts(plan: SpacePlan, runtime: Runtime, meter: Meter, seconds: float, 
 
     Empty, and why, where the counter failed, or did not move while something ran: then its power is unknown, not 0.
     """
-    watts = {}
+    watts: dict[str, float] = {}
+    source = ""
     progress = ProgressLine(show)
     names = [*plan.blocks, *plan.networks]
     progress.begin(len(names), len(names))
@@ -93,9 +91,9 @@ def item_watts(plan: SpacePlan, runtime: Runtime, meter: Meter, seconds: float, 
             return {}, reading.source
         if reading.joules == 0:
             return {}, f"{reading.source} did not move in {seconds:g} s (--energy-s)"
-        watts[name] = reading.joules / reading.seconds
+        watts[name], source = reading.joules / reading.seconds, reading.source
         progress.step()
-    return watts, f"{meter.source}: each block and network repeated for {seconds:g} s, idle power included"
+    return watts, f"{source}: each block and network repeated for {seconds:g} s, idle power included"
 
 
 def power_of(power_w: float, why: str) -> EnergyModel:

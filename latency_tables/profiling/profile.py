@@ -86,7 +86,7 @@ def profile(
             log.close()
         _, rows, _ = read(partial, plan.plan)
         watts: dict[str, float] = {}
-        known = meter.source
+        known = log.source
         if target.energy_s and meter.available:
             watts, known = item_watts(plan, runtime, meter, target.energy_s, show)
     except ValueError as error:

@@ -48,9 +48,7 @@ class Machine:
         self.joules += watts * seconds
         return seconds
 
-    @property
-    def source(self) -> str:
-        return "a machine's counter"
+    source = "a machine's counter"
 
     def start(self) -> None:
         self._begun = self.joules, self.seconds
@@ -139,15 +137,11 @@ class Session(EnergyMeter):
         super().__init__(device)
         self.left = self.last
 
-    @property
-    def source(self) -> str:
-        return "no counter" if self.watts is None else "a fake counter"
-
     def stop(self) -> EnergyReading:
         self.left -= 1
         if self.left == -1:
             raise KeyboardInterrupt
-        return EnergyReading(self.watts, 1.0, self.source)
+        return EnergyReading(self.watts, 1.0, "no counter" if self.watts is None else "a fake counter")
 
 
 def session(space: SearchSpace, partial: Path, watts: float | None, last: int = 10**6, power_w: float | None = None) -> Any:

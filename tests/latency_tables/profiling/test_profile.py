@@ -217,10 +217,8 @@ def test_a_counter_makes_the_energy_of_a_profile(space: SearchSpace, tmp_path: P
             super().__init__(device)
             devices.append(device)
 
-        source = "a fake counter"  # type: ignore[assignment]
-
         def stop(self) -> EnergyReading:
-            return EnergyReading(7.0, 2.0, self.source)
+            return EnergyReading(7.0, 2.0, "a fake counter")
 
     for energy_s in (0.0, 0.001):
         with pytest.MonkeyPatch.context() as patch:
