@@ -29,18 +29,18 @@ class Platform:
     device: str
     runtime: str
     precision: str
-    """Of weights and activations; `fp32`, `fp16`, `bf16`, `int16` or `int8`."""
+    """Number format of weights and activations: `fp32`, `fp16`, `bf16`, `int16` or `int8`."""
     batch: int = 1
     """Images per inference. Latency is of the whole batch; energy and memory are per image."""
     threads: int | None = None
     kind: str
-    """Where its latency is from: `measured` on the device, `calibrated` on measurements, or `modelled` without any."""
+    """Origin of its latency: `measured` on the device, `calibrated` on measurements, or `modelled` without any."""
     description: str
     source: str
-    """Where its numbers are from: the instrument, or the publication."""
+    """Origin of its numbers: the instrument, or the publication."""
     licence: str
     date: str | None = None
-    """Of the measurement, YYYY-MM-DD."""
+    """Day of the measurement, YYYY-MM-DD."""
     details: dict[str, str] = field(default_factory=dict)
     """Provenance besides: processor, versions, settings."""
     error: ErrorReport
@@ -70,7 +70,7 @@ class Platform:
     # -- what a block and a network cost -------------------------------------------------------------------------------
 
     def block_ms(self, shape: BlockShape, resolution: int | None = None) -> float:
-        """What a block adds to the latency of a network of this resolution, in ms per batch; `UserError` where unknown."""
+        """Latency that a block adds to a network of this resolution, in ms per batch; `UserError` where unknown."""
         if self.table is not None:
             return self.table.factor * self._measured(shape, resolution).median_ms
         assert self.latency is not None
@@ -81,14 +81,14 @@ class Platform:
 
     @property
     def network_ms(self) -> float:
-        """What a network's latency has besides its blocks, in ms per batch."""
+        """Latency of a network besides its blocks, in ms per batch."""
         if self.table is not None:
             return self.table.intercept_ms
         assert self.latency is not None
         return self.latency.network_ms
 
     def block_mj(self, shape: BlockShape, resolution: int | None = None) -> float:
-        """What a block adds to an inference's energy, in mJ per image; raises `UserError` where it is unknown."""
+        """Energy that a block adds to an inference, in mJ per image; raises `UserError` where it is unknown."""
         energy = self._known_energy()
         if energy.power_w is not None:
             return energy.power_w * self.block_ms(shape, resolution) / self.batch
@@ -104,7 +104,7 @@ class Platform:
 
     @property
     def network_mj(self) -> float:
-        """What an inference's energy has besides its blocks, in mJ per image; raises `UserError` where it is unknown."""
+        """Energy of an inference besides its blocks, in mJ per image; raises `UserError` where it is unknown."""
         energy = self._known_energy()
         if self.why_no_energy is not None:
             raise UserError(f"platform {self.name}: energy is unknown; {self.why_no_energy}")
@@ -114,7 +114,7 @@ class Platform:
 
     @property
     def why_no_energy(self) -> str | None:
-        """What is missing to know the energy of a network; None where it is known."""
+        """The lack that leaves the energy of a network unknown; None where it is known."""
         energy = self.energy
         if energy is None:
             return "give its file an energy section (a source, and power_w or ops)"

@@ -37,7 +37,7 @@ DEVIATION = 0.6
 specialised nets half of it or twice of it gives about the same error (docs/platforms.md)."""
 LEAST_NETWORKS = 4
 LEAST_MACS_RATIO = 1.3
-"""Of the largest network's work to the smallest's."""
+"""Ratio of the largest network's work to the smallest's."""
 MOST_DISAGREEMENT = 0.2
 """Between two timings of one network."""
 MOST_LEFT_OUT = 50
@@ -49,7 +49,7 @@ TERMS = tuple((kind, item.name) for kind in OP_KINDS for item in fields(OpTime))
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What was timed, beside the networks; as in `Platform`."""
+    """Facts of the device that was timed; as in `Platform`."""
 
     name: str
     device: str
@@ -106,7 +106,7 @@ def calibrate(timings: Sequence[Timing], subject: Subject, prior: LatencyModel =
 
 
 def block_terms(block: BlockShape, precision: str, batch: int) -> Floats:
-    """What each of `TERMS` multiplies in `LatencyModel.block_ms` of a block, float64[terms]."""
+    """Factors that each of `TERMS` multiplies in `LatencyModel.block_ms` of a block, float64[terms]."""
     megabytes = BYTES[precision] * 1e-6
     terms = np.zeros((len(OP_KINDS), 4))
     for op in fuse(block):

@@ -31,13 +31,13 @@ class Measurement:
     median_ms: float
     p10_ms: float | None = None
     p90_ms: float | None = None
-    """None: how much its runs vary is unknown, as after a single one."""
+    """Quantiles of its runs; None where these are unknown, as after a single run."""
     count: int
     """Timed runs, without the rejected ones."""
     rejected: int | None = None
-    """Further runs left out as outliers; the rule is in `latency_tables.profiling.assemble`. None: nobody said."""
+    """Outliers left out besides; the rule is in `latency_tables.profiling.assemble`. None: unknown."""
     resolution: int | None = None
-    """Of the network in which it was measured, where the same shape was measured in several (published tables)."""
+    """Pixels of the network in which it was measured, where a shape was measured in several (published tables)."""
     energy_mj: float | None = None
     """Per image, where energy was measured block by block."""
 
@@ -59,7 +59,7 @@ class Measurement:
 
     @cached_property
     def shape(self) -> BlockShape:
-        """What was measured."""
+        """The block that was measured."""
         main = tuple(op_from_list(op, f"main[{i}]") for i, op in enumerate(self.main))
         shortcut = tuple(op_from_list(op, f"shortcut[{i}]") for i, op in enumerate(self.shortcut))
         return BlockShape(self.kind, main, shortcut, self.residual)
@@ -72,13 +72,13 @@ class BlockTable:
     space: str
     """Name of the space whose blocks were measured."""
     fingerprint: str
-    """Of that space. A table also serves another space as far as it has the same blocks, for the key is the shape."""
+    """The space's. A table also serves another space as far as it has the same blocks, for the key is the shape."""
     blocks: tuple[Measurement, ...]
     intercept_ms: float = 0.0
     """May be negative: blocks measured alone pay costs that a network pays once."""
     factor: float = 1.0
     places: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """Where its keys stand in the file it was read from, for messages."""
+    """Lines of its keys in the file it was read from, for messages."""
 
     def __post_init__(self) -> None:
         if not self.blocks:

@@ -1,4 +1,4 @@
-"""How sure an estimate is: what is known of its error, and the upper bound that follows at a confidence. No torch here.
+"""Uncertainty of estimates: what is known of their error, and the upper bound that follows at a confidence. No torch here.
 
 The rule. Estimates are compared with n whole networks that were measured and not fitted; let r be the ratio of measured to
 predicted. At confidence c, a new network's measurement is expected to stay below its estimate times
@@ -45,10 +45,10 @@ ACCEPTED_MAPE, REFUSED_MAPE = 0.10, 0.50
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorReport:
-    """How far estimates are from whole networks measured on the device; None where nobody has compared."""
+    """Error of estimates on whole networks measured on the device; None where nobody has compared."""
 
     note: str
-    """In words: what was compared, or what to expect and why."""
+    """What was compared, or what to expect and why."""
     networks: int = 0
     """Whole networks compared, none of them used for fitting."""
     mape: float | None = None
@@ -62,7 +62,7 @@ class ErrorReport:
     within_10: float | None = None
     """The same, at most 10%."""
     quantiles: dict[float, float] = field(default_factory=dict)
-    """By confidence, the ratio of measured to predicted that new networks stay below; empty of fewer than `LEAST_RATIOS`."""
+    """Ratio of measured to predicted that new networks stay below, by confidence; empty of fewer than `LEAST_RATIOS`."""
 
     def __post_init__(self) -> None:
         for name in ("mape", "worst"):
@@ -104,7 +104,7 @@ class ErrorReport:
 
     @property
     def rule(self) -> str | None:
-        """What upper bounds are from, in words; None where there is none."""
+        """Origin of the upper bounds, in words; None where there is none."""
         if self.mape is None:
             return None
         if self.quantiles:
@@ -113,13 +113,13 @@ class ErrorReport:
         return f"errors taken as normal and centred on the estimate: {few}"
 
     def marked(self, cure: str) -> ErrorReport:
-        """The same report, whose note says so where it does not pass; `cure` is what to do then."""
+        """The same report, whose note says where it does not pass; `cure` is what to do then."""
         if self.verdict in (None, "passed"):
             return self
         return replace(self, note=f"FAILS its own check (error above {ACCEPTED_MAPE:.0%}; {cure}): {self.note}")
 
     def ratio(self, confidence: float) -> float:
-        """What a new network's measurement stays below, as a multiple of its estimate.
+        """The bound that a new network's measurement stays below, as a multiple of its estimate.
 
         Raises:
             UserError: nobody has compared, or too few networks for so high a confidence.
@@ -154,7 +154,7 @@ def compare(predicted: Floats, measured: Floats, note: str) -> ErrorReport:
 
 
 def conformal(ratios: Floats) -> dict[float, float]:
-    """By confidence, what a further ratio stays below, from ratios drawn alike; empty where there are too few."""
+    """Bounds that a further ratio stays below, by confidence, from ratios drawn alike; empty where there are too few."""
     if len(ratios) < LEAST_RATIOS:
         return {}
     ranked = np.sort(ratios)
@@ -170,14 +170,14 @@ def check_confidence(confidence: float) -> None:
 
 
 def normal_excess(mape: float, networks: int, confidence: float) -> float:
-    """By what share of its estimate a whole network's measurement may exceed it, were errors normal and centred on 0."""
+    """Share of its estimate by which a network's measurement may exceed it, were errors normal and centred on 0."""
     from scipy.special import stdtrit
 
     return float(stdtrit(networks, confidence)) * sqrt(pi / 2) * mape
 
 
 def run_excess(median: float, p90: float, confidence: float) -> float:
-    """By what share of its median a measured block's run may exceed it."""
+    """Share of its median by which a run of a measured block may exceed it."""
     normal = NormalDist()
     return (p90 / median - 1) * normal.inv_cdf(confidence) / normal.inv_cdf(P90)
 

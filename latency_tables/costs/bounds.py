@@ -1,4 +1,4 @@
-"""How far measurements may lie above a platform's estimates: the rule of `cost_models.uncertainty`, by metric and block."""
+"""Upper bounds of a platform's estimates: the rule of `cost_models.uncertainty`, applied to each metric and block."""
 
 from __future__ import annotations
 

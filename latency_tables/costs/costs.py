@@ -1,4 +1,4 @@
-"""What the subnets of a space cost on a platform, for whole gene matrices at once. No torch here."""
+"""Costs of the subnets of a space on a platform, for whole gene matrices at once. No torch here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REDUCE: dict[str, np.ufunc] = {"sum": np.add, "max": np.maximum}
 
 
 def metrics_of(platform: CostedPlatform) -> tuple[str, ...]:
-    """What a platform knows, out of `METRICS`."""
+    """The metrics that a platform knows, out of `METRICS`."""
     return tuple(metric for metric in METRICS if metric != "energy_mj" or platform.why_no_energy is None)
 
 
@@ -51,17 +51,17 @@ class Costs:
         self._grid = ShapeGrid.of(space) if grid is None else grid
         self._factors: dict[str, Factors] = {}
         self._missing: dict[str, UserError] = {}
-        """By metric of which some blocks of the space are unknown, what the first one lacks."""
+        """The first block that is unknown, by metric; absent where the platform has all blocks of the space."""
         self._bounds = None if confidence is None else UpperBounds(platform, confidence)
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What this platform knows, out of `METRICS`."""
+        """The metrics that this platform knows, out of `METRICS`."""
         return metrics_of(self.platform)
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """What users must know: blocks beyond what the platform was calibrated on; estimates that are too far off."""
+        """Lines for users: blocks beyond what the platform was calibrated on, estimates that are too far off."""
         model = self.platform.latency
         beyond = {} if model is None else model.unseen(self._grid.distinct())
         prefix = f"platform {self.platform.name}, space {self.space.name}: outside the calibration: "
@@ -141,7 +141,7 @@ class Costs:
         return Costs(self.platform, self.space, confidence, self._grid)
 
     def p50_p90(self, metric: str, genes: npt.ArrayLike) -> tuple[Floats, Floats] | None:
-        """What half and 9 of 10 measurements of a metric are expected to stay below, float64[n] each.
+        """The bounds that half and 9 of 10 measurements of a metric are expected to stay below, float64[n] each.
 
         None where its error, or how much the runs of a block vary, is unknown. Equal where the metric is exact.
         """
@@ -157,7 +157,7 @@ class Costs:
         return has_bounds(self.platform, metric)
 
     def block(self, metric: str, shape: BlockShape, resolution: int | None = None) -> float:
-        """What one block contributes to a metric of a network of this resolution."""
+        """Part of one block in a metric of a network of this resolution."""
         estimate = self._estimate(metric, shape, resolution)
         if self._bounds is None or not METRICS[metric].estimated:
             return estimate
@@ -181,7 +181,7 @@ class Costs:
         raise AssertionError(f"{metric} has no computation")
 
     def constant(self, metric: str) -> float:
-        """What a network's metric has besides its blocks."""
+        """Part of a network's metric besides its blocks."""
         if not METRICS[metric].estimated:
             return 0.0
         constant = self.platform.network_ms if metric == "latency_ms" else self.platform.network_mj

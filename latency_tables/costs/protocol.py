@@ -1,4 +1,4 @@
-"""What costs ask of a platform: costs import no platform, for a platform makes them."""
+"""The platform as costs see it: they import none, for a platform makes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ofa.space.shapes import BlockShape
 
 
 class CostedPlatform(Protocol):
-    """What costs ask of a platform; `latency_tables.platform.Platform` answers."""
+    """Everything that costs ask of a platform; `latency_tables.platform.Platform` answers."""
 
     @property
     def name(self) -> str:
@@ -23,34 +23,34 @@ class CostedPlatform(Protocol):
 
     @property
     def latency(self) -> LatencyModel | None:
-        """Where latency is modelled or calibrated."""
+        """A model of operations; None where blocks were measured."""
 
     @property
     def table(self) -> BlockTable | None:
-        """Where blocks were measured."""
+        """Measured blocks; None where latency is modelled or calibrated."""
 
     @property
     def energy(self) -> EnergyModel | None:
-        """Where energy is known."""
+        """The energy of its operations or blocks; None where it is unknown."""
 
     @property
     def error(self) -> ErrorReport:
-        """How far latencies are from whole networks measured."""
+        """Error of latencies on whole networks measured."""
 
     @property
     def network_ms(self) -> float:
-        """What a network's latency has besides its blocks, in ms per batch."""
+        """Latency of a network besides its blocks, in ms per batch."""
 
     @property
     def network_mj(self) -> float:
-        """What an inference's energy has besides its blocks, in mJ per image."""
+        """Energy of an inference besides its blocks, in mJ per image."""
 
     @property
     def why_no_energy(self) -> str | None:
-        """What is missing to know the energy of a network; None where it is known."""
+        """The lack that leaves the energy of a network unknown; None where it is known."""
 
     def block_ms(self, shape: BlockShape, resolution: int | None = None) -> float:
-        """What a block adds to the latency of a network of this resolution, in ms per batch."""
+        """Latency that a block adds to a network of this resolution, in ms per batch."""
 
     def block_mj(self, shape: BlockShape, resolution: int | None = None) -> float:
-        """What a block adds to an inference's energy, in mJ per image."""
+        """Energy that a block adds to an inference, in mJ per image."""

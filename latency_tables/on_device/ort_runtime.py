@@ -68,13 +68,14 @@ class OrtRuntime:
         return self._ort.OrtValue.ortvalue_from_numpy(self._rng.standard_normal(shape, dtype=np.float32))
 
     def time(self, calls: Sequence[Call], x: Any, runs: int) -> Timed:
-        """As `Runtime.time`; a call returns when its work is done."""
+        """Time calls; see `Runtime.time`. A call returns when its work is done."""
         with _one_line():
             return clocked(calls, x, runs)
 
     def repeat(self, call: Call, x: Any, seconds: float) -> None:
-        """As `Runtime.repeat`."""
-        repeated(call, x, seconds)
+        """Repeat a call; see `Runtime.repeat`."""
+        with _one_line():
+            repeated(call, x, seconds)
 
 
 class _BoundSession:
@@ -110,7 +111,7 @@ def _one_line() -> Iterator[None]:
 
 
 def machine() -> dict[str, str]:
-    """What is known of this machine."""
+    """Facts of this machine."""
     return {
         "processor": processor(),
         "processors visible": str(os.cpu_count()),
@@ -120,7 +121,7 @@ def machine() -> dict[str, str]:
 
 
 def usable_processors() -> int:
-    """How many this process may use."""
+    """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -18,7 +18,7 @@ from latency_tables.on_device.timing import MOST_VISITS, REFERENCE, Plan, Timed
 
 COLUMNS = "chain,visit,item,preempted,times_ms"
 ENERGY = "energy: "
-"""How the item of a row begins that has no times but the joules and the seconds of its visit; then come the counters."""
+"""Begins the item of a row that holds, instead of times, joules and seconds of its visit; the counters' names follow."""
 
 Row = tuple[int, int, str, int, list[float]]
 """Chain, round, item, runs left out because they were interrupted, times of the others in ms."""

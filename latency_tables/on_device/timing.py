@@ -1,4 +1,4 @@
-"""How blocks and whole networks are timed, whatever the runtime. A kit holds a copy: standard library and numpy, Python 3.9.
+"""Timing of blocks and whole networks, whatever the runtime. A kit holds a copy: standard library and numpy, Python 3.9.
 
 Blocks run in chains, each on the output of the one before as in a network, so that caches are as warm as there; a whole
 network is a chain of one. A visit builds a chain, runs it untimed, then times every block in every run; afterwards it is
@@ -51,46 +51,46 @@ Call = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Item:
-    """What is timed: a block or a whole network, on images of one size."""
+    """A block or a whole network that is timed, on images of one size."""
 
     model: str
     """Items that differ in size alone share one."""
     channels: int
-    """Of the input."""
+    """Channels of the input."""
     size: int
     """Side of the input in pixels."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to time."""
+    """Items to time, in chains."""
 
     digest: str
-    """Of everything that the plan follows from; results of another plan are refused."""
+    """Digest of everything that the plan follows from; results of another plan are refused."""
     items: dict[str, Item]
-    """By name."""
+    """Every item by its name."""
     chains: tuple[tuple[str, ...], ...]
     """Names of items."""
     batch: int
     runs: int
-    """Of each chain in each visit, at least."""
+    """Runs of each chain in each visit, at least."""
     seed: int
-    """Of the order of visits."""
+    """Seed of the order of visits."""
 
 
 class Timed(NamedTuple):
-    """What a visit found."""
+    """Times of a visit."""
 
     times_ms: list[list[float]]
-    """By call, then by run."""
+    """Times by call, then by run."""
     reference_ms: list[float]
-    """Of the fixed computation, by run: the mean of before and after."""
+    """Times of the fixed computation, by run: the mean of before and after."""
     preempted: int
-    """Further runs, left out because another process had the processor in the middle of them."""
+    """Number of runs left out because another process had the processor in the middle of them."""
 
 
 class Runtime(Protocol):
-    """How an item becomes something to call, and how calls are timed."""
+    """A runtime: it makes an item into something to call, and times calls."""
 
     def open(self, item: Item) -> Call:
         """A function from feature maps to feature maps."""
@@ -165,7 +165,7 @@ def _reference() -> float:
 
 
 def _preemptions() -> int:
-    """How often this process had to give up a processor."""
+    """Number of times that this process had to give up a processor."""
     return 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
@@ -229,7 +229,7 @@ class ProgressLine:
     _shown_s: float = field(default=0.0, init=False)
 
     def begin(self, left: int, total: int) -> None:
-        """Of `total` visits, `left` are to be done now."""
+        """Begin a line: of `total` visits, `left` are to be done now."""
         self._left, self._total, self._steps = left, total, 0
         self._begun_s = self._shown_s = time.monotonic()
         if self.show and left < total:

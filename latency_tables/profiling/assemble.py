@@ -43,7 +43,7 @@ class Times:
 
     @property
     def median_ms(self) -> float:
-        """Of the runs kept."""
+        """Median of the runs kept."""
         return float(np.median(self.kept_ms))
 
 
@@ -199,7 +199,7 @@ def _by_item(plan: SpacePlan, rows: Sequence[Row], place: str) -> dict[str, Time
 
 
 def _beside(median_ms: float, empty_ms: float, shape: BlockShape, place: str) -> float:
-    """What a block takes beside the call."""
+    """Time of a block without that of the call."""
     if median_ms <= empty_ms:
         raise UserError(
             f"{place}: {describe(shape)} takes {median_ms:.4g} ms, no longer than an empty call ({empty_ms:.4g} ms): too "

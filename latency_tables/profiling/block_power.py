@@ -13,7 +13,7 @@ from ofa.energy.meter import EnergyReading
 
 
 class Meter(Protocol):
-    """As `ofa.energy.meter.EnergyMeter`."""
+    """The part of `ofa.energy.meter.EnergyMeter` that a profile uses."""
 
     def start(self) -> None:
         """Begin."""

@@ -33,9 +33,9 @@ class ProfileTarget:
     runtime: str = "torch"
     """One of `RUNTIMES`."""
     device: str = "cpu"
-    """As torch names it."""
+    """Name of the device in torch."""
     threads: int | None = None
-    """Of the processor; as many as the runtime takes by itself if None."""
+    """Threads of the processor; as many as the runtime takes by itself if None."""
     channels_last: bool = False
     """Memory format of PyTorch's weights and feature maps."""
     power_w: float | None = None

@@ -67,12 +67,12 @@ class TorchRuntime:
         return x.to(device=self.device, memory_format=self._layout)
 
     def time(self, calls: Sequence[Call], x: Any, runs: int) -> Timed:
-        """As `Runtime.time`."""
+        """Time calls; see `Runtime.time`."""
         with self._torch.inference_mode():
             return clocked(calls, x, runs) if self.device.type == "cpu" else self._by_events(calls, x, runs)
 
     def repeat(self, call: Call, x: Any, seconds: float) -> None:
-        """As `Runtime.repeat`."""
+        """Repeat a call; see `Runtime.repeat`."""
         with self._torch.inference_mode():
             if self.device.type == "cpu":
                 repeated(call, x, seconds)

@@ -21,7 +21,7 @@ _KEY = re.compile(
 _EXAMPLE = "expanded_conv-input:56x56x32-output:56x56x32-expand:128-kernel:3-stride:1-idskip:1-se:0-hs:0"
 STEM, BLOCK, POOL = "Conv", "expanded_conv", "AvgPool2D"
 HEAD = ("Conv_1", POOL, "Conv_2", "Logits")
-"""In the order in which they run; a ProxylessNAS table has the first and the last, whose time includes the pool's."""
+"""Operations of the head as they run; a ProxylessNAS table has the first and the last, whose time includes the pool's."""
 
 
 @dataclass(frozen=True, slots=True)

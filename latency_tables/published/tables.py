@@ -32,7 +32,7 @@ from ofa.space.shapes import BlockShape, OpShape, head_shape, stem_shape
 SIGMAS_P90 = 1.2816
 """The 90th percentile of a normal distribution, in standard deviations."""
 PLAUSIBLE_GMAC_PER_S = (0.05, 500.0)
-"""Of a phone's processor in single precision. The published tables imply 4.8 to 14.1 (Note10) and 1.7 to 6.3 (Pixel 1); a
+"""Rates of phones in single precision. The published tables imply 4.8 to 14.1 (Note10) and 1.7 to 6.3 (Pixel 1); a
 table in microseconds or seconds, read as milliseconds, would imply a thousandth or a thousand times that."""
 
 PROXYLESS_MOBILE = SearchSpace(
