@@ -53,3 +53,11 @@ def test_fleet(platform: str, warned: bool, trained_run: Path, tmp_path: Path, c
     out, err = run_verb(capsys, *words, "--json")
     assert (f"warning: {WARNING}" in err) is warned
     assert any(text.startswith(WARNING) for text in json.loads(out)["warnings"]) is warned
+
+
+@pytest.mark.parametrize(("platform", "warned"), [(DOUBTFUL, True), (SOUND, False)])
+def test_extract(platform: str, warned: bool, trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "net"
+    _, err = run_verb(capsys, "extract", trained_run, "--subnet", "smallest", "--platform", platform, "--out", out)
+    assert (f"warning: {WARNING}" in err) is warned
+    assert (WARNING in (out / "card.md").read_text()) is warned
