@@ -31,7 +31,7 @@ from latency_tables.cost_models.uncertainty import compare
 from latency_tables.on_device.results import read
 from latency_tables.profiling.assemble import network_times, rounded
 from latency_tables.profiling.plan import Settings, SpacePlan
-from latency_tables.profiling.profile import Target, profile
+from latency_tables.profiling.profile import ProfileTarget, profile
 from ofa.space.search_space import load_space
 from ofa.space.shapes import BlockShape
 
@@ -86,7 +86,7 @@ def measure(args: argparse.Namespace) -> None:
         if path.exists():
             continue
         plan = plan_of(name)
-        target = Target(runtime=args.runtime, threads=args.threads)
+        target = ProfileTarget(runtime=args.runtime, threads=args.threads)
         made = profile(plan.space, path.stem, plan.settings, target, path.with_suffix(".csv"), sys.stderr.isatty())
         save_platform(made, path)
         print(json.dumps(held_out(path)), flush=True)

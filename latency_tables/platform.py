@@ -29,18 +29,18 @@ class Platform:
     device: str
     runtime: str
     precision: str
-    """Of weights and activations; `fp32`, `fp16`, `bf16`, `int16` or `int8`."""
+    """Number format of weights and activations: `fp32`, `fp16`, `bf16`, `int16` or `int8`."""
     batch: int = 1
     """Images per inference. Latency is of the whole batch; energy and memory are per image."""
     threads: int | None = None
     kind: str
-    """Where its latency is from: `measured` on the device, `calibrated` on measurements, or `modelled` without any."""
+    """Origin of its latency: `measured` on the device, `calibrated` on measurements, or `modelled` without any."""
     description: str
     source: str
-    """Where its numbers are from: the instrument, or the publication."""
+    """Origin of its numbers: the instrument, or the publication."""
     licence: str
     date: str | None = None
-    """Of the measurement, YYYY-MM-DD."""
+    """Day of the measurement, YYYY-MM-DD."""
     details: dict[str, str] = field(default_factory=dict)
     """Provenance besides: processor, versions, settings."""
     error: ErrorReport
@@ -64,11 +64,13 @@ class Platform:
         measured_energy = self.table is not None and all(block.energy_mj is not None for block in self.table.blocks)
         if self.energy is not None and self.energy.power_w is None and self.energy.ops is None and not measured_energy:
             raise ValueError("energy has neither power_w nor ops, and not every block of the table has energy_mj")
+        if self.energy is not None and self.energy.network_mj is not None and self.table is None:
+            raise ValueError("energy.network_mj is given without a table of measured blocks")
 
     # -- what a block and a network cost -------------------------------------------------------------------------------
 
     def block_ms(self, shape: BlockShape, resolution: int | None = None) -> float:
-        """What a block adds to the latency of a network of this resolution, in ms per batch; `UserError` where unknown."""
+        """Latency that a block adds to a network of this resolution, in ms per batch; `UserError` where unknown."""
         if self.table is not None:
             return self.table.factor * self._measured(shape, resolution).median_ms
         assert self.latency is not None
@@ -79,14 +81,14 @@ class Platform:
 
     @property
     def network_ms(self) -> float:
-        """What a network's latency has besides its blocks, in ms per batch."""
+        """Latency of a network besides its blocks, in ms per batch."""
         if self.table is not None:
             return self.table.intercept_ms
         assert self.latency is not None
         return self.latency.network_ms
 
     def block_mj(self, shape: BlockShape, resolution: int | None = None) -> float:
-        """What a block adds to an inference's energy, in mJ per image; raises `UserError` where it is unknown."""
+        """Energy that a block adds to an inference, in mJ per image; raises `UserError` where it is unknown."""
         energy = self._known_energy()
         if energy.power_w is not None:
             return energy.power_w * self.block_ms(shape, resolution) / self.batch
@@ -102,9 +104,27 @@ class Platform:
 
     @property
     def network_mj(self) -> float:
-        """What an inference's energy has besides its blocks, in mJ per image."""
+        """Energy of an inference besides its blocks, in mJ per image; raises `UserError` where it is unknown."""
         energy = self._known_energy()
+        if self.why_no_energy is not None:
+            raise UserError(f"platform {self.name}: energy is unknown; {self.why_no_energy}")
+        if energy.network_mj is not None:
+            return energy.network_mj
         return (energy.power_w or energy.static_w) * self.network_ms / self.batch
+
+    @property
+    def why_no_energy(self) -> str | None:
+        """The lack that leaves the energy of a network unknown; None where it is known."""
+        energy = self.energy
+        if energy is None:
+            return "give its file an energy section (a source, and power_w or ops)"
+        measured = energy.power_w is None and energy.ops is None
+        if measured and energy.network_mj is None and self.network_ms:
+            return (
+                f"its blocks' is measured, but not that of the {self.network_ms:g} ms besides them (table.intercept_ms): "
+                "give energy.network_mj, or measure again (ofa profile)"
+            )
+        return None
 
     def costs(self, space: SearchSpace, confidence: float | None = None) -> Costs:
         """Costs of the subnets of a space; with a confidence, latency and energy are the upper bounds at it. See `Costs`."""
@@ -119,7 +139,5 @@ class Platform:
 
     def _known_energy(self) -> EnergyModel:
         if self.energy is None:
-            raise UserError(
-                f"platform {self.name}: energy is unknown; give its file an energy section (a source, and power_w or ops)"
-            )
+            raise UserError(f"platform {self.name}: energy is unknown; {self.why_no_energy}")
         return self.energy

@@ -78,7 +78,7 @@ class ToyCosts(Additive):
             return SCALES[metric] * drawn.sums(genes)
         return np.asarray((drawn.table[np.arange(genes.shape[1]), genes] * self.space.rows(genes).present()).max(axis=1))
 
-    def spread(self, metric: str, genes: Genes) -> None:
+    def p50_p90(self, metric: str, genes: Genes) -> None:
         """Unknown."""
 
     def _drawn(self, metric: str) -> ToyCosts:

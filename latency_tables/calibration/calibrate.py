@@ -5,7 +5,7 @@ them apart. So the fit starts from a prior, how the time of an inference usually
 (`calibration.prior`), scales it as a whole, and moves each coefficient u_k away from its scaled prior only as far as the
 timings ask for it (ridge regression, non-negative):
 
-    minimise  sum_i (predicted_i / measured_i - 1)^2  +  (NOISE / SPREAD)^2  sum_k (u_k - 1)^2,   u_k >= 0
+    minimise  sum_i (predicted_i / measured_i - 1)^2  +  (NOISE / DEVIATION)^2  sum_k (u_k - 1)^2,   u_k >= 0
 
 With thousands of timings the second sum vanishes beside the first. No torch here.
 """
@@ -32,18 +32,16 @@ Floats = npt.NDArray[np.float64]
 
 NOISE = 0.01
 """Relative error expected of a timing."""
-SPREAD = 0.6
+DEVIATION = 0.6
 """Relative deviation expected of a device's coefficient from the scaled prior. On the ten devices of the published
 specialised nets half of it or twice of it gives about the same error (docs/platforms.md)."""
 LEAST_NETWORKS = 4
 LEAST_MACS_RATIO = 1.3
-"""Of the largest network's work to the smallest's."""
+"""Ratio of the largest network's work to the smallest's."""
 MOST_DISAGREEMENT = 0.2
 """Between two timings of one network."""
 MOST_LEFT_OUT = 50
 """Networks up to which each is left out in turn; beyond, a tenth of them at a time."""
-ACCEPTED_MAPE, REFUSED_MAPE = 0.10, 0.50
-"""A calibration whose cross-validated error is above the first says so in its file; above the second there is none."""
 
 TERMS = tuple((kind, item.name) for kind in OP_KINDS for item in fields(OpTime))
 """The coefficients of a model, in the order of the columns of `block_terms`."""
@@ -51,7 +49,7 @@ TERMS = tuple((kind, item.name) for kind in OP_KINDS for item in fields(OpTime))
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What was timed, beside the networks; as in `Platform`."""
+    """Facts of the device that was timed; as in `Platform`."""
 
     name: str
     device: str
@@ -108,7 +106,7 @@ def calibrate(timings: Sequence[Timing], subject: Subject, prior: LatencyModel =
 
 
 def block_terms(block: BlockShape, precision: str, batch: int) -> Floats:
-    """What each of `TERMS` multiplies in `LatencyModel.block_ms` of a block, float64[terms]."""
+    """Factors that each of `TERMS` multiplies in `LatencyModel.block_ms` of a block, float64[terms]."""
     megabytes = BYTES[precision] * 1e-6
     terms = np.zeros((len(OP_KINDS), 4))
     for op in fuse(block):
@@ -151,7 +149,7 @@ def fit(terms: Floats, latency_ms: Floats, prior: Floats) -> Floats:
     shares = terms[:, used] * prior[used] / latency_ms[:, None]
     whole = shares.sum(axis=1)
     scale = whole.sum() / (whole @ whole)  # of the prior as a whole, by least relative squares
-    ridge = NOISE / SPREAD * np.eye(shares.shape[1])
+    ridge = NOISE / DEVIATION * np.eye(shares.shape[1])
     moves, _ = nnls(np.vstack([shares * scale, ridge]), np.concatenate([np.ones(len(terms)), ridge.sum(axis=1)]))
     weights = np.zeros(len(prior))
     weights[used] = prior[used] * scale * moves
@@ -170,7 +168,7 @@ def held_out(terms: Floats, latency_ms: Floats, prior: Floats) -> Floats:
 
 
 def to_model(weights: Floats) -> LatencyModel:
-    """Coefficients as a latency model, to five digits; kinds without any are left out."""
+    """Coefficients as a latency model, to five digits."""
     ops: dict[str, OpTime] = {}
     for kind in OP_KINDS:
         found = {name: float(f"{w:.5g}") for (k, name), w in zip(TERMS, weights, strict=True) if k == kind}
@@ -232,17 +230,17 @@ def _report(predicted_ms: Floats, latency_ms: Floats) -> ErrorReport:
     how = "each network predicted by a fit without it (leave-one-out)"
     if len(latency_ms) > MOST_LEFT_OUT:
         how = "each network predicted by a fit without its tenth of the networks (10-fold)"
-    report = compare(predicted_ms, latency_ms, how)
-    assert report.mape is not None
-    if report.mape > REFUSED_MAPE:
+    return _checked(compare(predicted_ms, latency_ms, how), "networks left out are", "timings")
+
+
+def _checked(report: ErrorReport, who: str, what: str) -> ErrorReport:
+    """A report that says so where it fails its check; raises `UserError` where its measurements cannot be right."""
+    if report.verdict == "refused":
         raise UserError(
-            f"networks left out are predicted with a mean error of {report.mape:.0%}: these timings do not follow from "
-            "these networks (rows mixed up, another unit, or not all of one device and batch?)"
+            f"{who} predicted with a mean error of {report.mape:.0%}: these {what} do not follow from these networks (rows "
+            "mixed up, another unit, or not all of one device and batch?)"
         )
-    if report.mape > ACCEPTED_MAPE:
-        failed = f"FAILS its own check (error above {ACCEPTED_MAPE:.0%}; time more, and more diverse, networks): {how}"
-        report = replace(report, note=failed)
-    return report
+    return report.marked("time more, and more diverse, networks")
 
 
 def _energy(timings: Sequence[Timing], predicted_ms: Floats, batch: int) -> EnergyModel | None:
@@ -260,5 +258,7 @@ def _energy(timings: Sequence[Timing], predicted_ms: Floats, batch: int) -> Ener
     return EnergyModel(
         source=f"power x time; power: mean of measured energy / latency of {len(power_w)} networks",
         power_w=float(f"{power_w.mean():.5g}"),
-        error=compare(others_w * predicted_ms[known] / batch, energy_mj, note),
+        error=_checked(
+            compare(others_w * predicted_ms[known] / batch, energy_mj, note), "energies of networks left out are", "energies"
+        ),
     )

@@ -29,20 +29,24 @@ class Measurement:
     shortcut: tuple[tuple[Any, ...], ...] = ()
     residual: bool = False
     median_ms: float
-    p10_ms: float
-    p90_ms: float
+    p10_ms: float | None = None
+    p90_ms: float | None = None
+    """Quantiles of its runs; None where these are unknown, as after a single run."""
     count: int
     """Timed runs, without the rejected ones."""
-    rejected: int = 0
-    """Further runs left out as outliers; the rule is in `latency_tables.profiling.assemble`."""
+    rejected: int | None = None
+    """Outliers left out besides; the rule is in `latency_tables.profiling.assemble`. None: unknown."""
     resolution: int | None = None
-    """Of the network in which it was measured, where the same shape was measured in several (published tables)."""
+    """Pixels of the network in which it was measured, where a shape was measured in several (published tables)."""
     energy_mj: float | None = None
     """Per image, where energy was measured block by block."""
 
     def __post_init__(self) -> None:
         check_not_negative(self)
-        if not 0 < self.p10_ms <= self.median_ms <= self.p90_ms:
+        if (self.p10_ms is None) != (self.p90_ms is None):
+            raise ValueError(f"p10_ms is {self.p10_ms} and p90_ms {self.p90_ms}; give both or neither")
+        p10_ms, p90_ms = (self.median_ms if value is None else value for value in (self.p10_ms, self.p90_ms))
+        if not 0 < p10_ms <= self.median_ms <= p90_ms:
             given = f"{self.p10_ms}, {self.median_ms}, {self.p90_ms}"
             raise ValueError(f"p10_ms, median_ms, p90_ms are {given}; must be above 0 and ascending")
         for name in ("count", "resolution"):
@@ -55,7 +59,7 @@ class Measurement:
 
     @cached_property
     def shape(self) -> BlockShape:
-        """What was measured."""
+        """The block that was measured."""
         main = tuple(op_from_list(op, f"main[{i}]") for i, op in enumerate(self.main))
         shortcut = tuple(op_from_list(op, f"shortcut[{i}]") for i, op in enumerate(self.shortcut))
         return BlockShape(self.kind, main, shortcut, self.residual)
@@ -68,13 +72,13 @@ class BlockTable:
     space: str
     """Name of the space whose blocks were measured."""
     fingerprint: str
-    """Of that space. A table also serves another space as far as it has the same blocks, for the key is the shape."""
+    """The space's. A table also serves another space as far as it has the same blocks, for the key is the shape."""
     blocks: tuple[Measurement, ...]
     intercept_ms: float = 0.0
     """May be negative: blocks measured alone pay costs that a network pays once."""
     factor: float = 1.0
     places: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """Where its keys stand in the file it was read from, for messages."""
+    """Lines of its keys in the file it was read from, for messages."""
 
     def __post_init__(self) -> None:
         if not self.blocks:

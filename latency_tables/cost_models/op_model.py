@@ -25,14 +25,14 @@ Coefficients = TypeVar("Coefficients")
 
 @dataclass(frozen=True, kw_only=True)
 class OpTime:
-    """What one kind of operation takes; 1 MMAC is 1e6 multiply-accumulates, 1 MB is 1e6 bytes."""
+    """Time of one kind of operation; 1 MMAC is 1e6 multiply-accumulates, 1 MB is 1e6 bytes."""
 
     ms_per_mmac: float = 0.0
     ms_per_weight_mb: float = 0.0
     ms_per_activation_mb: float = 0.0
-    """Of feature maps read and written."""
+    """Counts feature maps read and written."""
     overhead_ms: float = 0.0
-    """Of starting one operation, whatever its size."""
+    """Time to start one operation, whatever its size."""
 
     def __post_init__(self) -> None:
         check_not_negative(self)
@@ -40,12 +40,12 @@ class OpTime:
 
 @dataclass(frozen=True, kw_only=True)
 class OpEnergy:
-    """What one kind of operation costs; picojoules (1e-12 J)."""
+    """Energy of one kind of operation; picojoules (1e-12 J)."""
 
     pj_per_mac: float = 0.0
     pj_per_weight_byte: float = 0.0
     pj_per_activation_byte: float = 0.0
-    """Of feature maps read and written."""
+    """Counts feature maps read and written."""
     pj_per_output: float = 0.0
     """Per element written: requantisation."""
 
@@ -59,17 +59,17 @@ class LatencyModel:
 
     ops: dict[str, OpTime]
     combine: str = "sum"
-    """Of an operation's compute and traffic: `sum`, or `max` where the device overlaps them."""
+    """Combination of the compute and the traffic of an operation: `sum`, or `max` where the device overlaps them."""
     network_ms: float = 0.0
-    """Of one inference beside its operations."""
+    """Time of one inference besides its operations."""
     fuse_add: bool = True
     """Whether the runtime computes a residual sum inside the convolution before it."""
     array_rows: int | None = None
-    """Of an analog array: inputs that one column sums; a longer sum is converted in parts. See `conversions`."""
+    """Inputs that a column of an analog array sums; a longer sum is converted in parts. See `conversions`."""
     ms_per_mconversion: float = 0.0
-    """Of a million analog-to-digital conversions."""
+    """Time of a million analog-to-digital conversions."""
     seen: dict[str, tuple[float, ...]] | None = None
-    """By kind, the least and the most elements of feature maps that calibrated operations read and wrote; None: no limit."""
+    """The least and the most elements of feature maps that calibrated operations read and wrote, by kind; None: no limit."""
 
     def __post_init__(self) -> None:
         check_not_negative(self)
@@ -98,7 +98,7 @@ class LatencyModel:
         return total
 
     def unseen(self, blocks: Iterable[BlockShape]) -> dict[str, str]:
-        """By kind, how operations of these blocks go far beyond what the calibration saw; empty where none does."""
+        """Operations of these blocks far beyond what the calibration saw, by kind, in words; empty where there is none."""
         if self.seen is None:
             return {}
         found: dict[str, tuple[float, float]] = {}
@@ -120,28 +120,33 @@ class EnergyModel:
     """Energy of an inference: power x time, or per access plus static power x time; or, with neither, measured per block."""
 
     source: str
-    """Where its numbers are from: the instrument, or the publication."""
+    """Origin of its numbers: the instrument, or the publication."""
     power_w: float | None = None
     """Average power while inferring: energy = power x time."""
     ops: dict[str, OpEnergy] | None = None
-    """By kind of operation, as in `LatencyModel`."""
+    """Coefficients by kind of operation, as in `LatencyModel`."""
     array_rows: int | None = None
-    """As in `LatencyModel`."""
+    """The same as in `LatencyModel`."""
     pj_per_conversion: float = 0.0
-    """Of an analog-to-digital conversion, and of adding up the digital parts."""
+    """Energy of an analog-to-digital conversion, and of adding up the digital parts."""
     static_w: float = 0.0
     """Power besides the operations' energy, for as long as the inference takes."""
+    network_mj: float | None = None
+    """Energy of an inference besides its blocks, in mJ per image, where blocks are measured; may be negative, as the table's
+    `intercept_ms`. None: unknown; else it is the power, or the static power, for the time besides the blocks."""
     fuse_add: bool = True
     error: ErrorReport | None = None
-    """How far energies are from whole networks measured on the device; None where nobody has compared."""
+    """Error of energies on whole networks measured on the device; None where nobody has compared."""
 
     def __post_init__(self) -> None:
-        check_not_negative(self)
+        check_not_negative(self, signed=("network_mj",))
         _check_array(self.array_rows, "pj_per_conversion", self.pj_per_conversion)
         if self.power_w is not None and (self.ops is not None or self.static_w):
             raise ValueError("power_w is given together with ops or static_w; power x time already is all of the energy")
         if self.power_w == 0:
             raise ValueError("power_w is 0; must be above 0 (leave the energy out where it is unknown)")
+        if self.network_mj is not None and (self.power_w is not None or self.ops is not None):
+            raise ValueError("network_mj is given together with power_w or ops, from which it follows")
         if self.ops is not None:
             _check_kinds(self.ops)
         elif self.static_w or self.array_rows:
@@ -170,11 +175,15 @@ def conversions(op: FusedOp, array_rows: int | None) -> int:
     return op.outputs * -(-summed // array_rows)
 
 
-def check_not_negative(instance: object) -> None:
-    """Refuse negative, infinite and NaN numbers in a dataclass's fields; `ValueError` naming the field."""
+def check_not_negative(instance: object, signed: tuple[str, ...] = ()) -> None:
+    """Refuse infinite and NaN numbers in a dataclass's fields, and negative ones but in `signed`; `ValueError` names one."""
     for field in fields(instance):  # type: ignore[arg-type]
         value = getattr(instance, field.name)
-        if isinstance(value, (int, float)) and not (isfinite(value) and value >= 0):
+        if not isinstance(value, (int, float)):
+            continue
+        if field.name in signed and not isfinite(value):
+            raise ValueError(f"{field.name} is {value}; must be a finite number")
+        if field.name not in signed and not (isfinite(value) and value >= 0):
             raise ValueError(f"{field.name} is {value}; must be a finite number, at least 0")
 
 

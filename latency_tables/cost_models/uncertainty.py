@@ -1,24 +1,27 @@
-"""How sure an estimate is: what is known of its error, and the upper bound that follows at a confidence. No torch here.
+"""Uncertainty of estimates: what is known of their error, and the upper bound that follows at a confidence. No torch here.
 
-The rule. Let an estimate of a network be x (a median: `p50`). What a new network is measured to take is x (1 + e) with
+The rule. Estimates are compared with n whole networks that were measured and not fitted; let r be the ratio of measured to
+predicted. At confidence c, a new network's measurement is expected to stay below its estimate times
 
-- e of the whole network: its mean absolute error on n networks that were not fitted is `mape`. For a normal error that is
-  sqrt(2 / pi) of the standard deviation, so with probability c
+- from ten networks on: the ceil((n + 1) c)-th smallest of the ratios. That holds with probability c at least, whatever their
+  distribution and however biased the estimate (split-conformal prediction: Vovk et al., Algorithmic Learning in a Random
+  World, 2005; Lei et al., JASA 113, 2018), for networks drawn as those compared were. Where each of these was predicted by a
+  fit without it (leave-one-out), it holds nearly; docs/platforms.md has what was measured.
+- below ten: 1 + t(n, c) sqrt(pi / 2) mape (t: Student's quantile at n degrees of freedom). The errors are taken as normal
+  and centred on the estimate, so that `mape` is sqrt(2 / pi) of their deviation. The same for a file without quantiles.
 
-      e <= t(n, c) sqrt(pi / 2) mape        (t: Student's quantile at n degrees of freedom, as `mape` itself is uncertain)
+A run of a measured block varies besides: by its 90th percentile over its median, minus 1; at other confidences in proportion
+to the normal quantile z(c) / z(0.9). Blocks are taken to be slow together (a warm device is), so that adds up linearly.
 
-- e of a run of a measured block: its 90th percentile over its median, minus 1; at other confidences in proportion to the
-  normal quantile z(c) / z(0.9). Blocks are taken to be slow together (a warm device is), so their spreads add up linearly.
-
-Both are independent: a block is charged the root of the sum of their squares. Everything stays a sum over blocks, so the
-cost factors, and the searches on them, are as exact and as fast as for the estimate itself. How many of the published
-measurements really lie below their `p90` is in docs/platforms.md.
+Both are independent: a block is charged the median ratio plus the root of the sum of the squares of what lies above it.
+Everything stays a sum over blocks, so the cost factors, and the searches on them, are as exact and as fast as for the
+estimate itself.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import hypot, pi, sqrt
+from dataclasses import dataclass, field, replace
+from math import ceil, hypot, isfinite, pi, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -28,28 +31,38 @@ from ofa.errors import UserError
 
 Floats = npt.NDArray[np.float64]
 
-P90 = 0.9
-"""The confidence at which a table knows the spread of its blocks, and which cards show."""
+P50, P90 = 0.5, 0.9
+"""The confidences that cards show; a table knows the second of the runs of its blocks."""
+CONFIDENCES = (P50, 0.6, 0.7, 0.8, 0.85, P90, 0.95, 0.975, 0.99, 0.995, 0.999)
+"""The confidences at which a report keeps quantiles; one between two counts as the higher."""
+LEAST_RATIOS = 10
+"""Networks from which on quantiles are kept."""
+DIGITS = 5
+"""Decimals of a quantile, rounded up."""
+ACCEPTED_MAPE, REFUSED_MAPE = 0.10, 0.50
+"""Estimates with a mean error above the first fail their check; above the second, `ofa calibrate` makes no platform."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorReport:
-    """How far estimates are from whole networks measured on the device; None where nobody has compared."""
+    """Error of estimates on whole networks measured on the device; None where nobody has compared."""
 
     note: str
-    """In words: what was compared, or what to expect and why."""
+    """What was compared, or what to expect and why."""
     networks: int = 0
     """Whole networks compared, none of them used for fitting."""
     mape: float | None = None
-    """Mean absolute relative error of latency, 0.05 is 5%."""
+    """Mean absolute relative error of the predictions, 0.05 is 5%."""
     worst: float | None = None
     """The largest absolute relative error among them."""
     spearman: float | None = None
-    """Rank correlation of predicted and measured latency."""
+    """Rank correlation of predictions and measurements."""
     within_5: float | None = None
     """Share of the networks whose relative error is at most 5%; 0.9 is nine of ten."""
     within_10: float | None = None
     """The same, at most 10%."""
+    quantiles: dict[float, float] = field(default_factory=dict)
+    """Ratio of measured to predicted that new networks stay below, by confidence; empty of fewer than `LEAST_RATIOS`."""
 
     def __post_init__(self) -> None:
         for name in ("mape", "worst"):
@@ -66,12 +79,60 @@ class ErrorReport:
             raise ValueError(f"spearman is {self.spearman}; must be between -1 and 1")
         if (self.mape is None) != (self.networks == 0):
             raise ValueError(f"mape is {self.mape} on {self.networks} networks; give both or neither")
+        self._check_quantiles()
 
-    def excess(self, confidence: float) -> float | None:
-        """By what share of the estimate a network's measurement may exceed it; None where nobody has compared."""
+    def _check_quantiles(self) -> None:
+        if self.quantiles and self.networks < LEAST_RATIOS:
+            raise ValueError(f"quantiles are given of {self.networks} networks; at least {LEAST_RATIOS} are needed")
+        for confidence in self.quantiles:
+            if not (isinstance(confidence, float) and P50 <= confidence < 1):
+                raise ValueError(f"quantiles: confidence is {confidence!r}; must be a number, at least {P50:g} and below 1")
+        if self.quantiles and P50 not in self.quantiles:
+            raise ValueError(f"quantiles has no {P50:g}, the median; it has {', '.join(map(str, self.quantiles))}")
+        before = 0.0
+        for confidence, ratio in sorted(self.quantiles.items()):
+            if not (isfinite(ratio) and ratio >= before and ratio > 0):
+                raise ValueError(f"quantiles: {confidence:g} is {ratio}; must be finite, above 0, and not fall")
+            before = ratio
+
+    @property
+    def verdict(self) -> str | None:
+        """`passed`, `failed` (mean error above 10%) or `refused` (above 50%); None where nobody has compared."""
         if self.mape is None:
             return None
-        return network_excess(self.mape, self.networks, confidence)
+        return "passed" if self.mape <= ACCEPTED_MAPE else "failed" if self.mape <= REFUSED_MAPE else "refused"
+
+    @property
+    def rule(self) -> str | None:
+        """Origin of the upper bounds, in words; None where there is none."""
+        if self.mape is None:
+            return None
+        if self.quantiles:
+            return f"quantiles of measured over predicted, {self.networks} networks (split-conformal)"
+        few = f"{self.networks} networks are too few for quantiles" if self.networks < LEAST_RATIOS else "no quantiles given"
+        return f"errors taken as normal and centred on the estimate: {few}"
+
+    def marked(self, cure: str) -> ErrorReport:
+        """The same report, whose note says where it does not pass; `cure` is what to do then."""
+        if self.verdict in (None, "passed"):
+            return self
+        return replace(self, note=f"FAILS its own check (error above {ACCEPTED_MAPE:.0%}; {cure}): {self.note}")
+
+    def ratio(self, confidence: float) -> float:
+        """The bound that a new network's measurement stays below, as a multiple of its estimate.
+
+        Raises:
+            UserError: nobody has compared, or too few networks for so high a confidence.
+        """
+        if self.mape is None:
+            raise UserError(f"the error on whole networks is unknown, so there is no upper bound at {confidence:g}")
+        if not self.quantiles:
+            return 1 + normal_excess(self.mape, self.networks, confidence)
+        known = sorted(known for known in self.quantiles if known >= confidence)
+        if not known:
+            given = f"no upper bound at confidence {confidence:g}; the highest is at {max(self.quantiles):g}"
+            raise UserError(f"{self.networks} networks give {given}")
+        return self.quantiles[known[0]]
 
 
 def compare(predicted: Floats, measured: Floats, note: str) -> ErrorReport:
@@ -88,28 +149,39 @@ def compare(predicted: Floats, measured: Floats, note: str) -> ErrorReport:
         spearman=round(float(spearmanr(predicted, measured).statistic), 4) if ranked else None,
         within_5=round(float((errors <= 0.05).mean()), 4),
         within_10=round(float((errors <= 0.1).mean()), 4),
+        quantiles=conformal(measured / predicted),
     )
+
+
+def conformal(ratios: Floats) -> dict[float, float]:
+    """Bounds that a further ratio stays below, by confidence, from ratios drawn alike; empty where there are too few."""
+    if len(ratios) < LEAST_RATIOS:
+        return {}
+    ranked = np.sort(ratios)
+    ranks = {confidence: ceil(round((len(ratios) + 1) * confidence, 9)) for confidence in CONFIDENCES}
+    scale = 10**DIGITS
+    return {c: ceil(round(ranked[rank - 1] * scale, 3)) / scale for c, rank in ranks.items() if rank <= len(ratios)}
 
 
 def check_confidence(confidence: float) -> None:
     """Raise `UserError` unless a confidence is one of an upper bound."""
-    if not 0.5 <= confidence < 1:
-        raise UserError(f"confidence is {confidence:g}; must be at least 0.5 (the estimate itself) and below 1")
+    if not P50 <= confidence < 1:
+        raise UserError(f"confidence is {confidence:g}; must be at least 0.5 (the median) and below 1")
 
 
-def network_excess(mape: float, networks: int, confidence: float) -> float:
-    """By what share of its estimate a whole network's measurement may exceed it; see the rule above."""
+def normal_excess(mape: float, networks: int, confidence: float) -> float:
+    """Share of its estimate by which a network's measurement may exceed it, were errors normal and centred on 0."""
     from scipy.special import stdtrit
 
     return float(stdtrit(networks, confidence)) * sqrt(pi / 2) * mape
 
 
 def run_excess(median: float, p90: float, confidence: float) -> float:
-    """By what share of its median a measured block's run may exceed it."""
+    """Share of its median by which a run of a measured block may exceed it."""
     normal = NormalDist()
     return (p90 / median - 1) * normal.inv_cdf(confidence) / normal.inv_cdf(P90)
 
 
-def combined(network: float, run: float) -> float:
-    """Both excesses, which are independent."""
-    return hypot(network, run)
+def combined(middle: float, upper: float, run: float) -> float:
+    """The ratio that counts both whole networks (median and bound) and the runs of a block, which are independent."""
+    return middle + hypot(upper - middle, middle * run)

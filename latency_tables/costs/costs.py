@@ -1,18 +1,17 @@
-"""What the subnets of a space cost on a platform, for whole gene matrices at once. No torch here."""
+"""Costs of the subnets of a space on a platform, for whole gene matrices at once. No torch here."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from latency_tables.blocks import memory
-from latency_tables.cost_models.block_table import BlockTable
-from latency_tables.cost_models.op_model import EnergyModel, LatencyModel
-from latency_tables.cost_models.uncertainty import P90, ErrorReport, check_confidence, combined, run_excess
+from latency_tables.cost_models.uncertainty import P50, P90, check_confidence
+from latency_tables.costs.bounds import UpperBounds, has_bounds, refusals
 from latency_tables.costs.factors import Factors, ShapeGrid
+from latency_tables.costs.protocol import CostedPlatform
 from latency_tables.metrics import METRICS
 from ofa.errors import UserError
 from ofa.space import shapes
@@ -24,51 +23,9 @@ Floats = npt.NDArray[np.float64]
 REDUCE: dict[str, np.ufunc] = {"sum": np.add, "max": np.maximum}
 
 
-class CostedPlatform(Protocol):
-    """What costs ask of a platform; `latency_tables.platform.Platform` answers."""
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-
-    @property
-    def precision(self) -> str:
-        """Number format of weights and activations: how many bytes they take."""
-
-    @property
-    def latency(self) -> LatencyModel | None:
-        """Where latency is modelled or calibrated."""
-
-    @property
-    def table(self) -> BlockTable | None:
-        """Where blocks were measured."""
-
-    @property
-    def energy(self) -> EnergyModel | None:
-        """Where energy is known."""
-
-    @property
-    def error(self) -> ErrorReport:
-        """How far latencies are from whole networks measured."""
-
-    @property
-    def network_ms(self) -> float:
-        """What a network's latency has besides its blocks, in ms per batch."""
-
-    @property
-    def network_mj(self) -> float:
-        """What an inference's energy has besides its blocks, in mJ per image."""
-
-    def block_ms(self, shape: BlockShape, resolution: int | None = None) -> float:
-        """What a block adds to the latency of a network of this resolution, in ms per batch."""
-
-    def block_mj(self, shape: BlockShape, resolution: int | None = None) -> float:
-        """What a block adds to an inference's energy, in mJ per image."""
-
-
 def metrics_of(platform: CostedPlatform) -> tuple[str, ...]:
-    """What a platform knows, out of `METRICS`."""
-    return tuple(metric for metric in METRICS if metric != "energy_mj" or platform.energy is not None)
+    """The metrics that a platform knows, out of `METRICS`."""
+    return tuple(metric for metric in METRICS if metric != "energy_mj" or platform.why_no_energy is None)
 
 
 class Costs:
@@ -78,8 +35,8 @@ class Costs:
     a block, and on genes of a wrong shape or out of range.
 
     With a `confidence` (0.5 to below 1), latency and energy are upper bounds: that share of a new network's measurements is
-    expected below (`cost_models.uncertainty` has the rule); 0.5 is the estimate itself, and None too. The bound of a metric
-    whose error nobody knows is a `UserError`. What is computed from shapes is exact at any confidence.
+    expected below (`cost_models.uncertainty` has the rule); at 0.5 it is the median. None is the estimate itself. The bound
+    of a metric whose error nobody knows is a `UserError`. What is computed from shapes is exact at any confidence.
     """
 
     def __init__(
@@ -94,24 +51,24 @@ class Costs:
         self._grid = ShapeGrid.of(space) if grid is None else grid
         self._factors: dict[str, Factors] = {}
         self._missing: dict[str, UserError] = {}
-        """By metric of which some blocks of the space are unknown, what the first one lacks."""
-        self._network_excess: dict[str, float] = {}
+        """The first block that is unknown, by metric; absent where the platform has all blocks of the space."""
+        self._bounds = None if confidence is None else UpperBounds(platform, confidence)
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What this platform knows, out of `METRICS`."""
+        """The metrics that this platform knows, out of `METRICS`."""
         return metrics_of(self.platform)
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """What users of these costs must know: blocks of the space beyond what the platform was calibrated on."""
+        """Lines for users: blocks beyond what the platform was calibrated on, estimates that are too far off."""
         model = self.platform.latency
         beyond = {} if model is None else model.unseen(self._grid.distinct())
         prefix = f"platform {self.platform.name}, space {self.space.name}: outside the calibration: "
         found = [f"{prefix}{kind}: {text}" for kind, text in beyond.items()]
         if found and self.confidence is not None:
             found.append(f"{prefix}the bounds at confidence {self.confidence:g} are of networks like those compared")
-        return tuple(found)
+        return tuple(found + [f"platform {self.platform.name}: {text}" for text in refusals(self.platform)])
 
     @cached_property
     def resolutions(self) -> tuple[int, ...]:
@@ -183,22 +140,28 @@ class Costs:
             return self
         return Costs(self.platform, self.space, confidence, self._grid)
 
-    def spread(self, metric: str, genes: npt.ArrayLike) -> tuple[Floats, Floats] | None:
-        """The p50 and the p90 of a metric, float64[n] each; None where no error of it is known. Equal where it is exact."""
-        plain = self._plain.of(metric, genes)
+    def p50_p90(self, metric: str, genes: npt.ArrayLike) -> tuple[Floats, Floats] | None:
+        """The bounds that half and 9 of 10 measurements of a metric are expected to stay below, float64[n] each.
+
+        None where its error, or how much the runs of a block vary, is unknown. Equal where the metric is exact.
+        """
         if not METRICS[metric].estimated:
-            return plain, plain
-        report = self._error(metric)
-        if report is None or report.mape is None:
+            exact = self.of(metric, genes)
+            return exact, exact
+        if not self.has_bounds(metric):
             return None
-        return plain, self._p90.of(metric, genes)
+        return self._p50.of(metric, genes), self._p90.of(metric, genes)
+
+    def has_bounds(self, metric: str) -> bool:
+        """Whether upper bounds of a metric are known: where it is not exact, its error on whole networks must be."""
+        return has_bounds(self.platform, metric)
 
     def block(self, metric: str, shape: BlockShape, resolution: int | None = None) -> float:
-        """What one block contributes to a metric of a network of this resolution."""
+        """Part of one block in a metric of a network of this resolution."""
         estimate = self._estimate(metric, shape, resolution)
-        if self.confidence is None or not METRICS[metric].estimated:
+        if self._bounds is None or not METRICS[metric].estimated:
             return estimate
-        return estimate * (1 + self._excess(metric, self.confidence, shape, resolution))
+        return estimate * self._bounds.ratio(metric, shape, resolution)
 
     def _estimate(self, metric: str, shape: BlockShape, resolution: int | None) -> float:
         platform = self.platform
@@ -218,45 +181,19 @@ class Costs:
         raise AssertionError(f"{metric} has no computation")
 
     def constant(self, metric: str) -> float:
-        """What a network's metric has besides its blocks."""
+        """Part of a network's metric besides its blocks."""
         if not METRICS[metric].estimated:
             return 0.0
         constant = self.platform.network_ms if metric == "latency_ms" else self.platform.network_mj
-        return constant if self.confidence is None else constant * (1 + self._excess(metric, self.confidence))
-
-    # -- how sure ----------------------------------------------------------------------------------------------------------
-
-    def _error(self, metric: str) -> ErrorReport | None:
-        """What is known of a metric's error on whole networks."""
-        energy = self.platform.energy
-        return self.platform.error if metric == "latency_ms" else energy.error if energy is not None else None
-
-    def _excess(
-        self, metric: str, confidence: float, shape: BlockShape | None = None, resolution: int | None = None
-    ) -> float:
-        """By what share of the estimate a block's part (without one: the constant) may exceed it."""
-        if metric not in self._network_excess:
-            self._network_excess[metric] = self._known_excess(metric, confidence)
-        network = self._network_excess[metric]
-        timed = metric == "latency_ms" or (self.platform.energy is not None and self.platform.energy.power_w is not None)
-        if shape is None or self.platform.table is None or not timed:
-            return network
-        block = self.platform.table.find(shape, resolution)
-        return combined(network, run_excess(block.median_ms, block.p90_ms, confidence))
-
-    def _known_excess(self, metric: str, confidence: float) -> float:
-        report = self._error(metric)
-        excess = None if report is None else report.excess(confidence)
-        if excess is None:
-            raise UserError(
-                f"platform {self.platform.name}: the error of its {metric} on whole networks is unknown, so there is no "
-                f"upper bound at confidence {confidence:g}; leave that out, or measure (ofa profile, ofa calibrate)"
-            )
-        return excess
+        return constant if self._bounds is None else constant * self._bounds.ratio(metric)
 
     @cached_property
     def _plain(self) -> Costs:
         return self.at(None)
+
+    @cached_property
+    def _p50(self) -> Costs:
+        return self.at(P50)
 
     @cached_property
     def _p90(self) -> Costs:

@@ -17,7 +17,7 @@ from typing import Any
 
 from latency_tables.on_device.ort_runtime import OrtRuntime, machine, usable_processors
 from latency_tables.on_device.results import Results
-from latency_tables.on_device.timing import Item, Plan, Progress, run
+from latency_tables.on_device.timing import Item, Plan, ProgressLine, run
 
 MANIFEST, MODELS = "manifest.json", "models.zip"
 
@@ -56,7 +56,7 @@ def measure(folder: Path, threads: int, out: Path) -> None:
         facts = {**machine(), "runtime": runtime.name, "threads": str(threads), "device": "cpu", "kit": manifest["kit"]}
         results = Results(out, plan, facts)
         try:
-            run(plan, runtime, results, Progress())
+            run(plan, runtime, results, ProgressLine())
         finally:
             results.close()
 

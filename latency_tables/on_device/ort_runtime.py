@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from latency_tables.on_device.timing import Call, Item, Timed, clocked
+from latency_tables.on_device.timing import Call, Item, Timed, clocked, repeated
 
 
 class OrtRuntime:
@@ -60,7 +60,7 @@ class OrtRuntime:
             options.add_free_dimension_override_by_name(side, item.size)
         with _one_line():
             session = self._ort.InferenceSession(self._load(item.model), options, providers=["CPUExecutionProvider"])
-        return _Bound(session)
+        return _BoundSession(session)
 
     def feed(self, item: Item, batch: int) -> Any:
         """Random feature maps."""
@@ -68,12 +68,17 @@ class OrtRuntime:
         return self._ort.OrtValue.ortvalue_from_numpy(self._rng.standard_normal(shape, dtype=np.float32))
 
     def time(self, calls: Sequence[Call], x: Any, runs: int) -> Timed:
-        """As `Runtime.time`; a call returns when its work is done."""
+        """Time calls; see `Runtime.time`. A call returns when its work is done."""
         with _one_line():
             return clocked(calls, x, runs)
 
+    def repeat(self, call: Call, x: Any, seconds: float) -> None:
+        """Repeat a call; see `Runtime.repeat`."""
+        with _one_line():
+            repeated(call, x, seconds)
 
-class _Bound:
+
+class _BoundSession:
     """Runs a session on an `OrtValue`. Input and output are bound once: a call costs 3 us (`run_with_ort_values`: 50 us)."""
 
     def __init__(self, session: Any) -> None:
@@ -106,7 +111,7 @@ def _one_line() -> Iterator[None]:
 
 
 def machine() -> dict[str, str]:
-    """What is known of this machine."""
+    """Facts of this machine."""
     return {
         "processor": processor(),
         "processors visible": str(os.cpu_count()),
@@ -116,7 +121,7 @@ def machine() -> dict[str, str]:
 
 
 def usable_processors() -> int:
-    """How many this process may use."""
+    """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,7 +1,8 @@
 """Times as they are measured: a growing CSV file that survives a kill. A kit holds a copy (standard library, Python 3.9).
 
 The first line holds the settings as JSON; then a visit has a row for the reference computation and one per item, with the
-times of all runs. A visit is whole or it is measured again.
+times of all runs; before them one with the joules and the seconds of the visit, where an energy counter was read. A visit is
+whole or it is measured again.
 """
 
 from __future__ import annotations
@@ -11,14 +12,25 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from latency_tables.on_device.timing import MOST_VISITS, REFERENCE, Plan, Timed
 
 COLUMNS = "chain,visit,item,preempted,times_ms"
+ENERGY = "energy: "
+"""Begins the item of a row that holds, instead of times, joules and seconds of its visit; the counters' names follow."""
 
 Row = tuple[int, int, str, int, list[float]]
 """Chain, round, item, runs left out because they were interrupted, times of the others in ms."""
+
+
+class VisitEnergy(NamedTuple):
+    """Energy that was read since the visit before."""
+
+    joules: float
+    seconds: float
+    counters: str
+    """Their names."""
 
 
 class Results:
@@ -42,9 +54,12 @@ class Results:
         if not end:
             self._write(f"# {json.dumps({**settings, 'plan': plan.digest})}\n{COLUMNS}\n")
 
-    def append(self, chain: int, turn: int, names: Sequence[str], timed: Timed) -> None:
-        """Add a visit. The system has it when this returns: a killed process loses nothing."""
+    def append(self, chain: int, turn: int, names: Sequence[str], timed: Timed, energy: VisitEnergy | None = None) -> None:
+        """Add a visit, with its energy where that was read. The system has it when this returns: a kill loses nothing."""
         rows = ""
+        if energy is not None:
+            counters = energy.counters.replace(",", ";")
+            rows = f"{chain},{turn},{ENERGY}{counters},0,{energy.joules:.6g} {energy.seconds:.6g}\n"
         for name, times in zip((REFERENCE, *names), (timed.reference_ms, *timed.times_ms)):  # noqa: B905
             rows += f"{chain},{turn},{name},{timed.preempted},{' '.join(f'{value:.6g}' for value in times)}\n"
         self._write(rows)
@@ -100,14 +115,20 @@ def read(path: Path, plan: Plan) -> tuple[dict[str, Any], list[Row], int]:
         place += len(line.encode())
         if row[:2] in done:
             raise ValueError(f"{path}:{number}: visit {row[1]} of chain {row[0]} is given twice")
-        names = (REFERENCE, *plan.chains[row[0]])
-        if (visit and visit[0][:2] != row[:2]) or row[2] != names[len(visit)]:
+        if visit and visit[0][:2] != row[:2]:
             raise ValueError(f"{path}:{number}: item is {row[2]!r}, out of order; lines are missing before it")
-        visit.append(row)
-        if len(row[4]) != len(visit[0][4]):
-            runs = len(visit[0][4])
+        if row[2].startswith(ENERGY) and not visit:
+            visit = [row]
+            continue
+        timed = visit[1:] if visit and visit[0][2].startswith(ENERGY) else visit
+        names = (REFERENCE, *plan.chains[row[0]])
+        if row[2] != names[len(timed)]:
+            raise ValueError(f"{path}:{number}: item is {row[2]!r}, out of order; lines are missing before it")
+        if timed and len(row[4]) != len(timed[0][4]):
+            runs = len(timed[0][4])
             raise ValueError(f"{path}:{number}: times_ms of {row[2]} are {len(row[4])}; this visit has {runs} runs")
-        if len(visit) == len(names):
+        visit = [*visit, row]
+        if len(timed) + 1 == len(names):
             done.add(row[:2])
             rows += visit
             visit, end = [], place
@@ -125,6 +146,8 @@ def _row(line: str, place: str, plan: Plan) -> Row:
             raise ValueError(f"{place}: {name} is {text!r}; must be 0 to {count - 1}")
         numbers.append(int(text))
     item = parts[2]
+    if item.startswith(ENERGY):
+        return numbers[0], numbers[1], item, numbers[2], _energy(parts[4], place)
     if item not in plan.items and item != REFERENCE:
         raise ValueError(f"{place}: item is {item!r}, which the plan does not have")
     times_ms = [_time(text, f"{place}: times_ms of {item}") for text in parts[4].split()]
@@ -141,3 +164,14 @@ def _time(text: str, place: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{place}: {text} is not finite and above 0")
     return value
+
+
+def _energy(text: str, place: str) -> list[float]:
+    """Joules, at least 0 (a coarse counter does not move in every visit), and seconds."""
+    try:
+        joules, seconds = map(float, text.split())
+    except ValueError:
+        raise ValueError(f"{place}: energy is {text!r}; expected joules and seconds") from None
+    if not (math.isfinite(joules) and joules >= 0 and math.isfinite(seconds) and seconds > 0):
+        raise ValueError(f"{place}: energy is {text!r}; must be finite, joules at least 0 and seconds above 0")
+    return [joules, seconds]

@@ -1,4 +1,4 @@
-"""How blocks and whole networks are timed, whatever the runtime. A kit holds a copy: standard library and numpy, Python 3.9.
+"""Timing of blocks and whole networks, whatever the runtime. A kit holds a copy: standard library and numpy, Python 3.9.
 
 Blocks run in chains, each on the output of the one before as in a network, so that caches are as warm as there; a whole
 network is a chain of one. A visit builds a chain, runs it untimed, then times every block in every run; afterwards it is
@@ -39,6 +39,8 @@ MOST_RUNS = 100
 """... but no more than these."""
 MOST_TRIES = 4
 """Runs tried for each one wanted, where the system keeps taking the processor away."""
+REPEATS = 10
+"""Calls of `Runtime.repeat` between two looks at the clock."""
 REFERENCE = "reference"
 """The name under which the times of the fixed computation are kept."""
 EMPTY = "empty"
@@ -49,46 +51,46 @@ Call = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Item:
-    """What is timed: a block or a whole network, on images of one size."""
+    """A block or a whole network that is timed, on images of one size."""
 
     model: str
     """Items that differ in size alone share one."""
     channels: int
-    """Of the input."""
+    """Channels of the input."""
     size: int
     """Side of the input in pixels."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to time."""
+    """Items to time, in chains."""
 
     digest: str
-    """Of everything that the plan follows from; results of another plan are refused."""
+    """Digest of everything that the plan follows from; results of another plan are refused."""
     items: dict[str, Item]
-    """By name."""
+    """Every item by its name."""
     chains: tuple[tuple[str, ...], ...]
     """Names of items."""
     batch: int
     runs: int
-    """Of each chain in each visit, at least."""
+    """Runs of each chain in each visit, at least."""
     seed: int
-    """Of the order of visits."""
+    """Seed of the order of visits."""
 
 
 class Timed(NamedTuple):
-    """What a visit found."""
+    """Times of a visit."""
 
     times_ms: list[list[float]]
-    """By call, then by run."""
+    """Times by call, then by run."""
     reference_ms: list[float]
-    """Of the fixed computation, by run: the mean of before and after."""
+    """Times of the fixed computation, by run: the mean of before and after."""
     preempted: int
-    """Further runs, left out because another process had the processor in the middle of them."""
+    """Number of runs left out because another process had the processor in the middle of them."""
 
 
 class Runtime(Protocol):
-    """How an item becomes something to call, and how calls are timed."""
+    """A runtime: it makes an item into something to call, and times calls."""
 
     def open(self, item: Item) -> Call:
         """A function from feature maps to feature maps."""
@@ -100,6 +102,10 @@ class Runtime(Protocol):
 
     def time(self, calls: Sequence[Call], x: Any, runs: int) -> Timed:
         """Run the calls one after the other, several times."""
+        ...
+
+    def repeat(self, call: Call, x: Any, seconds: float) -> None:
+        """Run a call over and over for at least so long, and nothing else: what an energy counter sees is its work."""
         ...
 
 
@@ -138,12 +144,20 @@ def clocked(calls: Sequence[Call], x: Any, runs: int) -> Timed:
     return Timed([list(times) for times in by_call], list(by_reference), len(disturbed) if enough else 0)
 
 
+def repeated(call: Call, x: Any, seconds: float) -> None:
+    """`Runtime.repeat` where a call returns when its work is done."""
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        for _ in range(REPEATS):
+            call(x)
+
+
 _INPUT = np.linspace(-1, 1, 16384, dtype=np.float32)
 _OUTPUT = np.empty_like(_INPUT)
 
 
 def _reference() -> float:
-    """How long a fixed computation takes, in ms: on one thread, in the first-level cache (64 kB)."""
+    """Time a fixed computation, in ms: the exponentials of 64 kB of numbers, written to another 64 kB, on one thread."""
     start = time.perf_counter_ns()
     for _ in range(4):
         np.exp(_INPUT, out=_OUTPUT)
@@ -151,7 +165,7 @@ def _reference() -> float:
 
 
 def _preemptions() -> int:
-    """How often this process had to give up a processor."""
+    """Number of times that this process had to give up a processor."""
     return 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
@@ -165,7 +179,7 @@ def visit(plan: Plan, runtime: Runtime, chain: Sequence[str]) -> Timed:
     return runtime.time(calls, x, runs)
 
 
-def run(plan: Plan, runtime: Runtime, log: Log, progress: Progress) -> None:
+def run(plan: Plan, runtime: Runtime, log: Log, progress: ProgressLine) -> None:
     """Visit every chain `VISITS` times, then those with too few calm runs again; but for the visits that the log has."""
     rounds = [(turn, list(range(len(plan.chains)))) for turn in range(VISITS)]
     _visit_all(plan, runtime, log, progress, rounds)
@@ -190,7 +204,7 @@ def _restless(plan: Plan, log: Log) -> list[int]:
     return [chain for chain, count in calm.items() if count < VISITS * plan.runs]
 
 
-def _visit_all(plan: Plan, runtime: Runtime, log: Log, progress: Progress, rounds: list[tuple[int, list[int]]]) -> None:
+def _visit_all(plan: Plan, runtime: Runtime, log: Log, progress: ProgressLine, rounds: list[tuple[int, list[int]]]) -> None:
     todo = []
     for turn, chains in rounds:
         order = list(chains)
@@ -203,7 +217,7 @@ def _visit_all(plan: Plan, runtime: Runtime, log: Log, progress: Progress, round
 
 
 @dataclass
-class Progress:
+class ProgressLine:
     """A line on stderr: what is done, and how long the rest will take."""
 
     show: bool = True
@@ -215,7 +229,7 @@ class Progress:
     _shown_s: float = field(default=0.0, init=False)
 
     def begin(self, left: int, total: int) -> None:
-        """Of `total` visits, `left` are to be done now."""
+        """Begin a line: of `total` visits, `left` are to be done now."""
         self._left, self._total, self._steps = left, total, 0
         self._begun_s = self._shown_s = time.monotonic()
         if self.show and left < total:

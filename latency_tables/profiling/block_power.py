@@ -1,18 +1,19 @@
-"""Energy beside a profile: a counter read while each block is repeated, the user's power, or a modelled lower bound."""
+"""Energy beside a profile: a counter read while each block and network is repeated, the user's power, or a lower bound."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 from typing import Protocol
 
 from latency_tables.cost_models.op_model import EnergyModel, OpEnergy
-from latency_tables.on_device.timing import Progress, Runtime
+from latency_tables.on_device.results import ENERGY, Results, Row, VisitEnergy
+from latency_tables.on_device.timing import REFERENCE, WARM_UP, ProgressLine, Runtime, Timed
 from latency_tables.profiling.plan import SpacePlan
 from ofa.energy.meter import EnergyReading
 
 
 class Meter(Protocol):
-    """As `ofa.energy.meter.EnergyMeter`."""
+    """The part of `ofa.energy.meter.EnergyMeter` that a profile uses."""
 
     def start(self) -> None:
         """Begin."""
@@ -23,25 +24,76 @@ class Meter(Protocol):
         ...
 
 
-def block_watts(plan: SpacePlan, runtime: Runtime, meter: Meter, seconds: float, show: bool) -> dict[str, float]:
-    """Power while a block runs, in W by item: each is repeated for at least `seconds`; empty where the counter failed."""
-    watts = {}
-    progress = Progress(show)
-    progress.begin(len(plan.blocks), len(plan.blocks))
-    for name in plan.blocks:
-        item = plan.plan.items[name]
-        calls, x = [runtime.open(item)], runtime.feed(item, plan.settings.batch)
-        runtime.time(calls, x, 2)
+class MeteredLog:
+    """Results with the energy of each visit, so that a profile that went on after a kill knows its power all the same."""
+
+    def __init__(self, results: Results, meter: Meter) -> None:
+        """Begin to measure energy."""
+        self.done = results.done
+        self.source = ""
+        """The counters that are read now, or why none is; after `close`."""
+        self._results, self._meter = results, meter
         meter.start()
-        end_s = time.monotonic() + seconds
-        while time.monotonic() < end_s:
-            runtime.time(calls, x, 10)
+
+    def append(self, chain: int, turn: int, names: Sequence[str], timed: Timed) -> None:
+        """Add a visit with the energy since the one before."""
+        reading = self._meter.stop()
+        known = None if reading.joules is None else VisitEnergy(reading.joules, reading.seconds, reading.source)
+        self._results.append(chain, turn, names, timed, known)
+        self._meter.start()
+
+    def close(self) -> None:
+        """End the measurement and close the file."""
+        self.source = self._meter.stop().source
+        self._results.close()
+
+
+def mean_power(rows: Sequence[Row], source: str) -> tuple[float | None, str]:
+    """Mean power over all visits of a profile, in W, and where it is from; None, and why, where some of it is unknown.
+
+    Args:
+        rows: every visit, of all sessions.
+        source: which counters are read now, or why none is.
+    """
+    readings = [row for row in rows if row[2].startswith(ENERGY)]
+    visits = sum(row[2] == REFERENCE for row in rows)
+    if not readings:
+        return None, source
+    counters = sorted({row[2].removeprefix(ENERGY) for row in readings})
+    if len(counters) > 1:
+        return None, f"the profile went on with other energy counters: {', then '.join(counters)}"
+    if len(readings) < visits:
+        return None, f"{counters[0]} was read in {len(readings)} of the profile's {visits} visits only"
+    joules, seconds = (sum(row[4][i] for row in readings) for i in (0, 1))
+    if joules == 0:
+        return None, f"{counters[0]} did not move in the {seconds:.3g} s of the profile"
+    return joules / seconds, f"{counters[0]}, mean over the {seconds:.3g} s of the profile"
+
+
+def item_watts(plan: SpacePlan, runtime: Runtime, meter: Meter, seconds: float, show: bool) -> tuple[dict[str, float], str]:
+    """Power while a block or a network runs, in W by item, each repeated for at least `seconds`; and where it is from.
+
+    Empty, and why, where the counter failed, or did not move while something ran: then its power is unknown, not 0.
+    """
+    watts: dict[str, float] = {}
+    source = ""
+    progress = ProgressLine(show)
+    names = [*plan.blocks, *plan.networks]
+    progress.begin(len(names), len(names))
+    for name in names:
+        item = plan.plan.items[name]
+        call, x = runtime.open(item), runtime.feed(item, plan.settings.batch)
+        runtime.time([call], x, WARM_UP)
+        meter.start()
+        runtime.repeat(call, x, seconds)
         reading = meter.stop()
         if reading.joules is None:
-            return {}
-        watts[name] = reading.joules / reading.seconds
+            return {}, reading.source
+        if reading.joules == 0:
+            return {}, f"{reading.source} did not move in {seconds:g} s (--energy-s)"
+        watts[name], source = reading.joules / reading.seconds, reading.source
         progress.step()
-    return watts
+    return watts, f"{source}: each block and network repeated for {seconds:g} s, idle power included"
 
 
 def power_of(power_w: float, why: str) -> EnergyModel:
@@ -55,7 +107,7 @@ def modelled(why: str) -> EnergyModel:
     coefficients = OpEnergy(pj_per_mac=4.6, pj_per_weight_byte=244.0, pj_per_activation_byte=12.5)
     source = (
         "modelled, a lower bound: arithmetic and memory accesses of Horowitz, ISSCC 2014, 45 nm (fp32 multiply-add 4.6 pJ, "
-        "weights from DRAM 1950 pJ and feature maps from SRAM 100 pJ per 64 bits), without instructions, leakage and idle "
-        f"power; {why}. Measure again with --power-w WATTS for power x time"
+        "weights from DRAM 1950 pJ and feature maps from SRAM 100 pJ per 64 bits), without instructions, leakage, idle "
+        f"power and what a network does besides its operations; {why}. Measure again with --power-w WATTS for power x time"
     )
     return EnergyModel(source=source, ops={"default": coefficients})

@@ -12,10 +12,10 @@ from pathlib import Path
 from latency_tables.cost_models.op_model import EnergyModel
 from latency_tables.on_device.ort_runtime import OrtRuntime, machine, usable_processors
 from latency_tables.on_device.results import Results, read, settings_of
-from latency_tables.on_device.timing import Progress, run
+from latency_tables.on_device.timing import ProgressLine, run
 from latency_tables.platform import Platform
 from latency_tables.profiling.assemble import assemble, rounded
-from latency_tables.profiling.block_power import block_watts, modelled, power_of
+from latency_tables.profiling.block_power import MeteredLog, item_watts, mean_power, modelled, power_of
 from latency_tables.profiling.kit import Graphs, plan_of
 from latency_tables.profiling.plan import Settings, SpacePlan
 from latency_tables.profiling.torch_runtime import TorchRuntime
@@ -27,15 +27,15 @@ RUNTIMES = ("torch", "onnxruntime")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
-    """On what to measure."""
+class ProfileTarget:
+    """A runtime, a device, and how its energy is known."""
 
     runtime: str = "torch"
     """One of `RUNTIMES`."""
     device: str = "cpu"
-    """As torch names it."""
+    """Name of the device in torch."""
     threads: int | None = None
-    """Of the processor; as many as the runtime takes by itself if None."""
+    """Threads of the processor; as many as the runtime takes by itself if None."""
     channels_last: bool = False
     """Memory format of PyTorch's weights and feature maps."""
     power_w: float | None = None
@@ -57,7 +57,7 @@ class Target:
 
 
 def profile(
-    space: SearchSpace, name: str, settings: Settings, target: Target, partial: Path, show: bool = False
+    space: SearchSpace, name: str, settings: Settings, target: ProfileTarget, partial: Path, show: bool = False
 ) -> Platform:
     """Measure the blocks of a space, and whole subnets, on this machine.
 
@@ -78,26 +78,22 @@ def profile(
     threads_before = torch.get_num_threads()
     try:
         runtime, facts = _open(plan, target)
-        log = Results(partial, plan.plan, facts)
+        meter = EnergyMeter(facts["device"])
+        log = MeteredLog(Results(partial, plan.plan, facts), meter)
         try:
-            meter = EnergyMeter(facts["device"])
-            meter.start()
-            run(plan.plan, runtime, log, Progress(show))
-            reading = meter.stop()
+            run(plan.plan, runtime, log, ProgressLine(show))
         finally:
             log.close()
-        watts = block_watts(plan, runtime, meter, target.energy_s, show) if target.energy_s and meter.available else {}
         _, rows, _ = read(partial, plan.plan)
+        watts: dict[str, float] = {}
+        known = log.source
+        if target.energy_s and meter.available:
+            watts, known = item_watts(plan, runtime, meter, target.energy_s, show)
     except ValueError as error:
         raise UserError(str(error)) from None
     finally:
         torch.set_num_threads(threads_before)
-    energy = modelled(reading.source) if target.power_w is None else power_of(target.power_w, reading.source)
-    if reading.joules is not None:
-        power_w = rounded(reading.joules / reading.seconds)
-        energy = EnergyModel(source=f"power x time; power: {reading.source}, mean over the profile", power_w=power_w)
-    if watts:
-        energy = EnergyModel(source=f"{reading.source}: each block repeated for {target.energy_s:g} s, idle power included")
+    energy = EnergyModel(source=known) if watts else _energy(*mean_power(rows, known), target.power_w)
     return assemble(plan, name, rows, facts, energy, watts, str(partial))
 
 
@@ -120,14 +116,21 @@ def import_results(path: Path, space: SearchSpace, name: str, power_w: float | N
         if not isinstance(facts.get(key), str) or (key == "threads" and not facts[key].isdigit()):
             raise UserError(f"{path}:1: {key} is {facts.get(key)!r}; expected the text that run.py wrote")
     nothing = "no energy counter was read: a kit measures time"
-    energy = modelled(nothing) if power_w is None else power_of(power_w, nothing)
+    energy = _energy(None, nothing, power_w)
     return assemble(plan, name, rows, facts, energy, {}, str(path))
+
+
+def _energy(measured_w: float | None, known: str, given_w: float | None) -> EnergyModel:
+    """Power x time, with the power that was measured or else the user's; else a lower bound. `known` says what was read."""
+    if measured_w is not None:
+        return EnergyModel(source=f"power x time; power: {known}", power_w=rounded(measured_w))
+    return modelled(known) if given_w is None else power_of(given_w, known)
 
 
 # -- the runtime -----------------------------------------------------------------------------------------------------------
 
 
-def _open(plan: SpacePlan, target: Target) -> tuple[OrtRuntime | TorchRuntime, dict[str, str]]:
+def _open(plan: SpacePlan, target: ProfileTarget) -> tuple[OrtRuntime | TorchRuntime, dict[str, str]]:
     """A runtime, and what is known of it and of the machine."""
     runtime: OrtRuntime | TorchRuntime
     if target.runtime == "torch":

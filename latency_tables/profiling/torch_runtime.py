@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from latency_tables.on_device.timing import Call, Item, Timed, clocked
+from latency_tables.on_device.timing import REPEATS, Call, Item, Timed, clocked, repeated
 from ofa.errors import UserError
 from ofa.space.shapes import BlockShape
 
@@ -66,9 +67,33 @@ class TorchRuntime:
         return x.to(device=self.device, memory_format=self._layout)
 
     def time(self, calls: Sequence[Call], x: Any, runs: int) -> Timed:
-        """As `Runtime.time`."""
+        """Time calls; see `Runtime.time`."""
         with self._torch.inference_mode():
             return clocked(calls, x, runs) if self.device.type == "cpu" else self._by_events(calls, x, runs)
+
+    def repeat(self, call: Call, x: Any, seconds: float) -> None:
+        """Repeat a call; see `Runtime.repeat`."""
+        with self._torch.inference_mode():
+            if self.device.type == "cpu":
+                repeated(call, x, seconds)
+            else:
+                self._without_a_pause(call, x, seconds)
+
+    def _without_a_pause(self, call: Call, x: Any, seconds: float) -> None:
+        """Repeat a call on CUDA: the next ones are queued before the last ones are done, so that the device never waits."""
+        cuda = self._torch.cuda
+        with cuda.device(self.device):
+            end_s = time.monotonic() + seconds
+            before = None
+            while time.monotonic() < end_s:
+                for _ in range(REPEATS):
+                    call(x)
+                done = cuda.Event()
+                done.record()
+                if before is not None:
+                    before.synchronize()
+                before = done
+            cuda.synchronize()
 
     def _by_events(self, calls: Sequence[Call], x: Any, runs: int) -> Timed:
         cuda = self._torch.cuda

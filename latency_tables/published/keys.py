@@ -21,7 +21,7 @@ _KEY = re.compile(
 _EXAMPLE = "expanded_conv-input:56x56x32-output:56x56x32-expand:128-kernel:3-stride:1-idskip:1-se:0-hs:0"
 STEM, BLOCK, POOL = "Conv", "expanded_conv", "AvgPool2D"
 HEAD = ("Conv_1", POOL, "Conv_2", "Logits")
-"""In the order in which they run; a ProxylessNAS table has the first and the last, whose time includes the pool's."""
+"""Operations of the head as they run; a ProxylessNAS table has the first and the last, whose time includes the pool's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +59,18 @@ def parse(key: str, value: Any, v3: bool, place: str) -> Entry:
 
 def _time(value: Any, place: str) -> tuple[float, float, int]:
     """Mean (ms), standard deviation (ms) and count of an entry."""
-    spread = next((name for name in ("std", "var") if isinstance(value, dict) and name in value), "std")
-    known = ("mean", spread, "count")
+    deviation_name = next((name for name in ("std", "var") if isinstance(value, dict) and name in value), "std")
+    known = ("mean", deviation_name, "count")
     if not isinstance(value, dict) or set(value) != set(known):
         got = ", ".join(map(str, value)) if isinstance(value, dict) else repr(value)
         raise UserError(f"{place}: has {got}; expected mean (ms), std (ms) or var (ms squared), and count")
     numbers = {name: _number(value[name], name, place) for name in known}
     for name, number in numbers.items():
-        if number < 0 or (name != spread and number == 0):
-            raise UserError(f"{place}: {name} is {number:g}; must be {'at least' if name == spread else 'above'} 0")
+        if number < 0 or (name != deviation_name and number == 0):
+            raise UserError(f"{place}: {name} is {number:g}; must be {'at least' if name == deviation_name else 'above'} 0")
     if not numbers["count"].is_integer():
         raise UserError(f"{place}: count is {value['count']}; must be a whole number")
-    deviation = sqrt(numbers["var"]) if spread == "var" else numbers["std"]
+    deviation = sqrt(numbers["var"]) if deviation_name == "var" else numbers["std"]
     return numbers["mean"], deviation, int(numbers["count"])
 
 

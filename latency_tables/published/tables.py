@@ -3,7 +3,7 @@
 A published key, `expanded_conv-input:56x56x32-output:56x56x32-expand:128-kernel:3-stride:1-idskip:1-se:0-hs:0`, is parsed
 into the shape of a block; nothing is looked up by strings afterwards. `expand:` is the number of hidden channels where the
 key has `se:` and `hs:` (MobileNetV3), and their ratio to the input's channels where it has not (ProxylessNAS). Times are
-means, in ms; the spread is `std` (ms) or `var` (ms squared). No torch here.
+means, in ms; their deviation is `std` (ms) or `var` (ms squared). No torch here.
 
 Sources: https://github.com/han-cai/files (`proxylessnas/mobile_trim.yaml`, the tables of OFA's tutorial) and
 https://github.com/gatech-sysml/CompOFA (`NAS/checkpoints/latency_table@note10`).
@@ -32,7 +32,7 @@ from ofa.space.shapes import BlockShape, OpShape, head_shape, stem_shape
 SIGMAS_P90 = 1.2816
 """The 90th percentile of a normal distribution, in standard deviations."""
 PLAUSIBLE_GMAC_PER_S = (0.05, 500.0)
-"""Of a phone's processor in single precision. The published tables imply 4.8 to 14.1 (Note10) and 1.7 to 6.3 (Pixel 1); a
+"""Rates of phones in single precision. The published tables imply 4.8 to 14.1 (Note10) and 1.7 to 6.3 (Pixel 1); a
 table in microseconds or seconds, read as milliseconds, would imply a thousandth or a thousand times that."""
 
 PROXYLESS_MOBILE = SearchSpace(
@@ -103,7 +103,7 @@ def load_tables(source: str | Path, name: str | None = None) -> Platform:
         licence="that of the published table; see its source",
         details={
             "resolutions": ", ".join(map(str, resolutions)),
-            "spread": "10th and 90th percentile from the published deviation: mean x exp(+-1.2816 std / mean)",
+            "quantiles": "10th and 90th percentile from the published deviation: mean x exp(+-1.2816 std / mean)",
         },
         error=ErrorReport(note="the sum of its blocks was not compared with whole networks"),
         table=BlockTable(space=space.name, fingerprint=space.fingerprint, blocks=tuple(blocks)),
@@ -188,15 +188,15 @@ def _check_unit(path: Path, measured: dict[BlockShape, list[Entry]], places: dic
 
 
 def _measurement(shape: BlockShape, entries: list[Entry], resolution: int) -> Measurement:
-    mean_ms = sum(entry.mean_ms for entry in entries)
-    spread = exp(SIGMAS_P90 * sum(entry.std_ms**2 for entry in entries) ** 0.5 / mean_ms)
+    mean_ms, count = sum(entry.mean_ms for entry in entries), min(entry.count for entry in entries)
+    ratio = exp(SIGMAS_P90 * sum(entry.std_ms**2 for entry in entries) ** 0.5 / mean_ms)
     return Measurement(
         kind=shape.kind,
         main=tuple(tuple(op_to_list(op)) for op in shape.main),
         residual=shape.residual,
         median_ms=mean_ms,
-        p10_ms=mean_ms / spread,
-        p90_ms=mean_ms * spread,
-        count=min(entry.count for entry in entries),
+        p10_ms=mean_ms / ratio if count > 1 else None,  # a single run deviates by 0 from itself
+        p90_ms=mean_ms * ratio if count > 1 else None,
+        count=count,
         resolution=resolution,
     )

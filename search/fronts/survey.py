@@ -149,5 +149,5 @@ def survey(
 
 def _p90(costs: Costs, metric: str, genes: Genes) -> Floats | None:
     """What 9 of 10 measurements are expected to stay below, where costs know how sure they are."""
-    known = costs.spread(metric, genes)
+    known = costs.p50_p90(metric, genes)
     return None if known is None or np.array_equal(*known) else known[1]

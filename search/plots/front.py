@@ -67,7 +67,7 @@ def draw(surveys: Sequence[Survey], title: str, subtitle: str = "", overlay: Ove
     """Accuracy against a cost, one colour per platform: cloud, predicted front, measured points, the largest net.
 
     Predictions are thin and dashed with a band of one standard deviation, measurements thick and filled with bars: one
-    standard error of the accuracy and, where it is known, the cost from its median to its 90th percentile.
+    standard error of the accuracy and, where it is known, the cost from its estimate to its 90th percentile.
 
     Args:
         surveys: one per platform, of one metric.
@@ -121,7 +121,8 @@ def _draw_survey(axes: Axes, survey: Survey, colour: str, marker: str) -> None:
         best = survey.measured_front()
         axes.plot(survey.measured_cost[best], 100 * survey.measured_top1[best], color=colour, linewidth=1.6, zorder=4)
         p90 = survey.measured_p90
-        beyond = None if p90 is None else np.stack([np.zeros(len(p90)), p90 - survey.measured_cost])
+        # Of a platform whose estimates are mostly too high, the 90th percentile lies below the estimate.
+        beyond = None if p90 is None else np.stack([survey.measured_cost - p90, p90 - survey.measured_cost]).clip(min=0)
         axes.errorbar(
             survey.measured_cost,
             100 * survey.measured_top1,

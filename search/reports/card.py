@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from latency_tables import METRICS, Costs, Platform
+from latency_tables.cost_models.uncertainty import ErrorReport
 from ofa.errors import UserError
 from ofa.space import shapes
 from ofa.space.search_space import Genes, SearchSpace
@@ -64,18 +65,19 @@ def build_card(
     for platform, cost in zip(platforms, costs, strict=True):
         figures += _on_platform(platform, cost, genes, f" on {platform.name}" if several else "")
     described: dict[str, Any] = {}
-    for platform in platforms:
-        described |= _described(platform, f"_{platform.name}" if several else "")
+    for platform, cost in zip(platforms, costs, strict=True):
+        described |= _described(platform, cost, f"_{platform.name}" if several else "")
     return {"title": title, "figures": [*figures, *_everywhere(costs[0], genes)], **described, **facts}
 
 
-def _described(platform: Platform, suffix: str) -> dict[str, Any]:
+def _described(platform: Platform, costs: Costs, suffix: str) -> dict[str, Any]:
     what = f"{platform.name}: {platform.device}, {platform.runtime}, {platform.precision}, batch {platform.batch}"
     return {
         f"platform{suffix}": what,
         f"platform_kind{suffix}": platform.kind,
         f"platform_source{suffix}": platform.source,
         f"platform_error{suffix}": platform.error.note,
+        **({f"platform_warnings{suffix}": "; ".join(costs.warnings)} if costs.warnings else {}),
     }
 
 
@@ -90,8 +92,8 @@ def limits_plain(limits: Sequence[Limit], several: bool = False) -> dict[str, fl
 def _accuracies(accuracy: Accuracy) -> list[dict[str, Any]]:
     lines = []
     if accuracy.predicted is not None:
-        spread = accuracy.predicted_std
-        uncertainty = None if spread is None else f"\N{PLUS-MINUS SIGN}{100 * spread:.2f} points (1 std of the predictor)"
+        std = accuracy.predicted_std
+        uncertainty = None if std is None else f"\N{PLUS-MINUS SIGN}{100 * std:.2f} points (1 std of the predictor)"
         source = f"predicted from {accuracy.fitted_on} measured subnets of the same run"
         lines = [figure("Top-1, validation (predicted)", 100 * accuracy.predicted, "%", source, uncertainty)]
     if accuracy.measured is not None and accuracy.images is not None:
@@ -107,21 +109,19 @@ def _accuracies(accuracy: Accuracy) -> list[dict[str, Any]]:
 def _on_platform(platform: Platform, costs: Costs, genes: Genes, place: str) -> list[dict[str, Any]]:
     """What depends on the platform."""
     plain = costs.at(None)
-    error, energy = platform.error, platform.energy
+    energy = platform.energy
     per = f" per batch of {platform.batch}" if platform.batch > 1 else ""
-    deviation = None if error.mape is None else f"mean error {100 * error.mape:.1f}% on {error.networks} whole networks"
-    lines = [
-        _estimate(plain, "latency_ms", genes, f"Latency{per}{place}", f"{platform.kind}: {platform.runtime}", deviation)
-    ]
-    if energy is None:
-        lines.append(figure(f"Energy per inference{place}", None, "mJ", "the platform has no energy", None))
+    how = f"{platform.kind}: {platform.runtime}"
+    lines = [_estimate(plain, "latency_ms", genes, f"Latency{per}{place}", how, platform.error)]
+    if energy is None or platform.why_no_energy is not None:
+        lines.append(figure(f"Energy per inference{place}", None, "mJ", f"unknown: {platform.why_no_energy}", None))
     else:
         how = f"{energy.power_w:g} W times latency: " if energy.power_w is not None else ""
-        lines.append(_estimate(plain, "energy_mj", genes, f"Energy per inference{place}", how + energy.source, None))
+        lines.append(_estimate(plain, "energy_mj", genes, f"Energy per inference{place}", how + energy.source, energy.error))
     if costs.confidence is not None:
         names = {"latency_ms": f"Latency{per}{place}", "energy_mj": f"Energy per inference{place}"}
         for metric in costs.metrics:
-            if METRICS[metric].estimated and costs.spread(metric, genes) is not None:
+            if METRICS[metric].estimated and costs.has_bounds(metric):
                 lines.append(_bound(costs, metric, genes, names[metric]))
     rounds = "exact for an in-order runtime; a kernel's scratch buffers are not counted"
     memory, weights = f"Peak activation memory ({platform.precision}){place}", f"Weights ({platform.precision}){place}"
@@ -132,20 +132,22 @@ def _on_platform(platform: Platform, costs: Costs, genes: Genes, place: str) -> 
     ]
 
 
-def _estimate(costs: Costs, metric: str, genes: Genes, name: str, source: str, deviation: str | None) -> dict[str, Any]:
-    """A latency or energy, with what 9 of 10 measurements are expected to stay below, where that is known."""
-    spread = costs.spread(metric, genes)
+def _estimate(costs: Costs, metric: str, genes: Genes, name: str, source: str, error: ErrorReport | None) -> dict[str, Any]:
+    """A latency or energy, with its known error, and what 9 of 10 measurements are expected to stay below."""
+    deviation = None
+    if error is not None and error.mape is not None:
+        deviation = f"mean error {100 * error.mape:.1f}% on {error.networks} whole networks"
     line = figure(name, _value(costs, metric, genes), METRICS[metric].unit, source, deviation)
-    if spread is None:
+    bounds = costs.p50_p90(metric, genes)
+    if bounds is None:
         return line
-    high = float(spread[1][0])
-    known = f"p90 {high:.4g} {METRICS[metric].unit}"
-    return line | {"uncertainty": known if deviation is None else f"{known}; {deviation}", "p90": high}
+    high = float(bounds[1][0])
+    return line | {"uncertainty": f"p90 {high:.4g} {METRICS[metric].unit}; {deviation}", "p90": high}
 
 
 def _bound(costs: Costs, metric: str, genes: Genes, name: str) -> dict[str, Any]:
     assert costs.confidence is not None
-    how = "the estimate, enlarged by the platform's known error"
+    how = "the estimate, times what its known error makes of it"
     share = f"{100 * costs.confidence:g}%"
     value = _value(costs, metric, genes)
     return figure(f"{name}, upper at {share}", value, METRICS[metric].unit, how, f"{share} of measurements expected below")

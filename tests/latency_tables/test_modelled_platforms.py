@@ -70,7 +70,7 @@ def test_a_microcontroller_says_how_unsure_it_is(device: mlperf_tiny.Device) -> 
     space = load_space("fmnist")
     genes = space.sample(20, np.random.default_rng(0))
     for metric in ("latency_ms", "energy_mj"):
-        middle, upper = platform.costs(space).spread(metric, genes) or (None, None)
+        middle, upper = platform.costs(space).p50_p90(metric, genes) or (None, None)
         assert middle is not None
         assert upper is not None
         assert (upper > 1.15 * middle).all()

@@ -96,9 +96,9 @@ def test_a_table_gives_the_corrected_sum_of_its_blocks() -> None:
 
 def test_energy_measured_block_by_block() -> None:
     space = small_space()
-    platform = measured(space, EnergyModel(source="a meter"), energy_mj=0.25)
+    platform = measured(space, EnergyModel(source="a meter", network_mj=0.5), energy_mj=0.25)
     genes = np.stack([0 * space.levels, space.levels - 1])  # smallest and largest
-    np.testing.assert_allclose(platform.costs(space).energy_mj(genes), [0.25 * (2 + 1 + 1), 0.25 * (2 + 2 + 3)])
+    np.testing.assert_allclose(platform.costs(space).energy_mj(genes), [0.5 + 0.25 * (2 + 1 + 1), 0.5 + 0.25 * (2 + 2 + 3)])
 
 
 @pytest.mark.parametrize("name", ["small", "resnet50"])

@@ -78,6 +78,7 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
         "subnets": len(result.subnets),
         "measured": int(np.isfinite(report.measured).sum()),
         "exact": searched is None,
+        "warnings": [warning for costs in offers.costs.values() for warning in costs.warnings],
         "fitted_on": facts["samples"],
         "seconds": seconds,
     }
@@ -244,6 +245,6 @@ def _costs(offers: _Offers, result: FleetAnswer, kind: str | None) -> Floats:
         costs = offers.costs[group.platform].at(group.confidence if kind == "confidence" else None)
         used, inverse = np.unique(result.chosen[rows], return_inverse=True)
         for column, metric in enumerate(NAMES):
-            if metric in costs.metrics and (kind is None or costs.spread(metric, result.subnets[:1]) is not None):
+            if metric in costs.metrics and (kind is None or costs.has_bounds(metric)):
                 table[rows, column] = costs.of(metric, result.subnets[used])[inverse]
     return table

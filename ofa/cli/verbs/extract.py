@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _card(
     directory: RunDirectory, platforms: list[Any], measured: Measured, genes: Genes, top1: float
 ) -> dict[str, Any]:
+    from ofa.cli.shared.options import platform_costs
     from search.reports.card import Accuracy, build_card, facts_of_input, shape_figures
 
     space = directory.space
@@ -69,6 +70,6 @@ def _card(
     title = f"Subnet of {space.name}"
     if not platforms:
         return {"title": title, "figures": shape_figures(space, genes, accuracy), **facts}
-    costs = [platform.costs(space) for platform in platforms]
+    costs = [platform_costs(platform, space) for platform in platforms]
     names = " and ".join(platform.name for platform in platforms)
     return build_card(f"{title} for {names}", platforms, costs, genes, accuracy, facts)

@@ -12,6 +12,7 @@ from ofa.cli.shared.question import add_fix_argument, load_platforms, parse_fixe
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
+    from latency_tables import Platform
     from ofa.cli.shared.options import Measured
     from search.fronts.survey import Survey
 
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     say = printer(args)
     directory = RunFiles.open(args.run)
     predictor, _ = open_predictor(directory)
-    surveys = []
+    surveys, warnings = [], {}
     measured = None if args.no_verify else _measured(directory.path, args)
     for platform in platforms:
         costs = platform.costs(directory.space)
@@ -83,20 +84,32 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         inside = searched_part(directory.space, fixes, [costs])
         part = survey(directory.space, predictor, costs, args.x, platform.name, args.samples, rng, part=inside)
         warn(costs)
+        warnings[platform.name] = list(costs.warnings)
         if measured is not None:
             chosen = part.to_measure(args.points)
             part = part.with_measurements(chosen, costs.of(args.x, chosen), measured.top1(chosen), measured.images)
         surveys.append(part)
     title = f"{directory.space.name} on {', '.join(names)}"
-    subtitle = f"run {directory.path.name}, one supernet, no retraining"
+    doubts = [_doubt(platform, args.x) for platform in platforms]
+    subtitle = "; ".join([f"run {directory.path.name}, one supernet, no retraining", *filter(None, doubts)])
     save_figure(draw(surveys, title, subtitle, overlay), args.out)
     write_csv(csv, surveys)
-    summaries = [_summary(part) for part in surveys]
+    summaries = [_summary(part) | {"warnings": warnings[part.platform]} for part in surveys]
     for summary in summaries:
         for line in _lines(summary):
             say(line)
     say(f"drawn to {args.out}, numbers in {csv}")
     return {"out": str(args.out), "csv": str(csv), "x": args.x, "verified": not args.no_verify, "platforms": summaries}
+
+
+def _doubt(platform: Platform, metric: str) -> str | None:
+    """What a figure must say of a platform whose estimates `ofa calibrate` would refuse; None for others."""
+    from latency_tables.costs.bounds import error_of
+
+    report = error_of(platform, metric) if METRICS[metric].estimated else None
+    if report is None or report.verdict != "refused":
+        return None
+    return f"{platform.name} is off by {report.mape:.0%}: order of magnitude only"
 
 
 def _check_csv(csv: Path, args: argparse.Namespace) -> None:

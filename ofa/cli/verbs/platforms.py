@@ -71,20 +71,24 @@ def _import(args: argparse.Namespace) -> dict[str, Any]:
 
 def _facts(platform: Platform) -> dict[str, Any]:
     """Everything but the coefficients and the measured blocks."""
+    from latency_tables.costs.bounds import refusals
     from latency_tables.costs.costs import metrics_of
 
     energy = platform.energy
+    energy_error = None if energy is None or energy.error is None else _error_facts(energy.error)
     facts: dict[str, Any] = {
         name: getattr(platform, name)
         for name in ("name", "device", "kind", "runtime", "precision", "batch", "threads", "date")
     }
     facts |= {
         "metrics": list(metrics_of(platform)),
+        "warnings": refusals(platform),
         "error": _error_facts(platform.error),
         "description": platform.description,
         "source": platform.source,
         "energy_source": None if energy is None else energy.source,
-        "energy_error": None if energy is None or energy.error is None else _error_facts(energy.error),
+        "why_no_energy": platform.why_no_energy,
+        "energy_error": energy_error,
         "licence": platform.licence,
         "details": platform.details,
     }
@@ -95,20 +99,25 @@ def _facts(platform: Platform) -> dict[str, Any]:
 
 
 def _error_facts(error: ErrorReport) -> dict[str, Any]:
-    """An error report, and by what factor the p90 of a network exceeds its p50 for it."""
+    """An error report, whether it passes, and what the p50 and p90 of a network are as multiples of its estimate."""
     from dataclasses import asdict
 
-    from latency_tables.cost_models.uncertainty import P90
+    from latency_tables.cost_models.uncertainty import P50, P90
 
-    excess = error.excess(P90)
-    return asdict(error) | {"p90_over_p50": None if excess is None else 1 + excess}
+    known = error.mape is not None
+    ratios = {f"p{round(100 * sure)}_over_estimate": error.ratio(sure) if known else None for sure in (P50, P90)}
+    return asdict(error) | {"verdict": error.verdict} | ratios | {"bound_rule": error.rule}
 
 
-def _error_text(error: dict[str, Any]) -> str:
-    if error["mape"] is None:
-        return "not compared"
-    worst = "" if error["worst"] is None else f" max {error['worst']:.1%}"
-    return f"{error['mape']:.1%}{worst}"
+def _error_text(row: dict[str, Any]) -> str:
+    """The mean error of latency, and the largest; or the verdict, where latency or energy does not pass."""
+    error = row["error"]
+    mean = "not compared" if error["mape"] is None else f"{error['mape']:.1%}"
+    verdicts = {report["verdict"] for report in (error, row["energy_error"]) if report is not None}
+    for verdict, text in (("refused", "REFUSED"), ("failed", "failed")):
+        if verdict in verdicts:
+            return f"{mean} {text}"
+    return mean if error["worst"] is None else f"{mean} max {error['worst']:.1%}"
 
 
 def _error_lines(name: str, error: dict[str, Any]) -> dict[str, str]:
@@ -119,8 +128,11 @@ def _error_lines(name: str, error: dict[str, Any]) -> dict[str, str]:
     texts += [] if error["worst"] is None else [f"largest {error['worst']:.1%}"]
     texts += [] if error["spearman"] is None else [f"Spearman {error['spearman']:.3f}"]
     texts += [f"{error[f'within_{i}']:.0%} within {i}%" for i in (5, 10) if error[f"within_{i}"] is not None]
-    p90 = f"{error['p90_over_p50']:.3f} x the estimate"
-    return {name: f"{', '.join(texts)}, of {error['networks']} networks: {error['note']}", f"{name} p90": p90}
+    bounds = ", ".join(f"{p} {error[f'{p}_over_estimate']:.3f}" for p in ("p50", "p90"))
+    return {
+        name: f"{error['verdict']}: {', '.join(texts)}, of {error['networks']} networks: {error['note']}",
+        f"{name} bounds": f"{bounds} x the estimate: {error['bound_rule']}",
+    }
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
@@ -133,7 +145,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
             row["precision"],
             str(row["batch"]),
             "latency energy" if "energy_mj" in row["metrics"] else "latency",
-            _error_text(row["error"]),
+            _error_text(row),
         )
         for row in rows
     ]
@@ -141,9 +153,13 @@ def _table(rows: list[dict[str, Any]]) -> None:
     for line in lines:
         print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
     print(
-        "\nerror: of latency, on whole networks that were not fitted. memory_kb, weights_kb, macs_m, params_m\n"
-        "are computed for all. `ofa platforms NAME` shows one with its provenance."
+        "\nerror: of latency, on whole networks that were not fitted; failed where that of latency or energy is\n"
+        "above 10% on average, REFUSED above 50%. memory_kb, weights_kb, macs_m, params_m are computed for\n"
+        "all. `ofa platforms NAME` shows one with its provenance."
     )
+    for row in rows:
+        for warning in row["warnings"]:
+            print(textwrap.fill(f"{row['name']}: {warning}", 100))
 
 
 def _cut(text: str, width: int = 16) -> str:
@@ -155,8 +171,12 @@ def _show(facts: dict[str, Any]) -> None:
     for name, value in facts.items():
         if name in ("error", "energy_error") and value is not None:
             shown |= _error_lines(name, value)
+        elif name == "why_no_energy":
+            shown |= {} if value is None else {"energy unknown": value}
         elif name == "metrics":
             shown[name] = " ".join(value)
+        elif name == "warnings":
+            shown |= {"warning": "; ".join(value)} if value else {}
         elif name == "table":
             shown[name] = f"{value['blocks']} measured blocks of space {value['space']} ({value['fingerprint']})"
         elif name == "details":

@@ -77,14 +77,14 @@ def _measure(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
     import glob
     import sys
 
-    from latency_tables.profiling.profile import Target, profile
+    from latency_tables.profiling.profile import ProfileTarget, profile
     from ofa.files.atomic import remove_temporaries
     from ofa.files.lock import locked
 
     if args.resolutions:
         space = space.restrict(resolutions=args.resolutions)
     given = {name: getattr(args, name) for name in (*MEASURING, "power_w") if getattr(args, name) is not None}
-    target = Target(**given)
+    target = ProfileTarget(**given)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     partial = args.out.with_name(f"{args.out.name}.partial.csv")
     show = not args.json and sys.stderr.isatty()
@@ -139,7 +139,6 @@ def _save(args: argparse.Namespace, platform: Platform) -> dict[str, Any]:
     import sys
 
     from latency_tables.catalogue import save_platform
-    from latency_tables.profiling.assemble import ACCEPTED_MAPE
 
     save_platform(platform, args.out)
     error, table, energy = platform.error, platform.table, platform.energy
@@ -151,10 +150,12 @@ def _save(args: argparse.Namespace, platform: Platform) -> dict[str, Any]:
     summary |= {"intercept_ms": table.intercept_ms, "factor": table.factor, "held_out_networks": error.networks}
     summary |= {name: getattr(error, name) for name in ("mape", "worst", "within_5", "within_10", "spearman", "note")}
     summary |= {"timed_seconds": float(platform.details["timed seconds"]), "energy_source": energy.source}
+    summary |= {"energy_mape": None if energy.error is None else energy.error.mape}
     if not args.json:
         _show(summary)
-    if error.mape > ACCEPTED_MAPE:
-        print(f"ofa profile: warning: {error.note}", file=sys.stderr)
+    for metric, report in (("latency", error), ("energy", energy.error)):
+        if report is not None and report.verdict != "passed":
+            print(f"ofa profile: warning: {metric}: {report.note}", file=sys.stderr)
     return summary
 
 
@@ -164,5 +165,6 @@ def _show(summary: dict[str, Any]) -> None:
     rank = "" if summary["spearman"] is None else f", Spearman {summary['spearman']:.3f}"
     shares = f"{summary['within_5']:.0%} within 5%, {summary['within_10']:.0%} within 10%"
     print(f"{summary['held_out_networks']} held-out networks: error {summary['mape']:.1%} ({shares}){rank}")
-    print(f"energy: {summary['energy_source']}")
+    off = "" if summary["energy_mape"] is None else f"; error {summary['energy_mape']:.1%} on the held-out networks"
+    print(f"energy: {summary['energy_source']}{off}")
     print(f"written: {summary['out']} (ofa platforms {summary['out']})")

@@ -138,7 +138,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     card = _card(directory, platforms, costs, result, best, accuracy, problem, measured)
     _save(out, directory, measured, result.genes[best], card)
     _show(card, out, say)
-    return {"out": str(out), "card": card, "genes": result.genes[best].tolist(), "verified": not args.no_verify}
+    return {
+        "out": str(out),
+        "card": card,
+        "genes": result.genes[best].tolist(),
+        "verified": not args.no_verify,
+        "warnings": [warning for cost in costs for warning in cost.warnings],
+    }
 
 
 def _show(card: dict[str, Any], out: Path, say: Callable[[str], None]) -> None:
@@ -198,8 +204,8 @@ def query_name(args: argparse.Namespace, names: Sequence[str], limits: Sequence[
 def _predicted(result: SearchResult, row: int, std: Floats | None, facts: dict[str, Any]) -> Accuracy:
     from search.reports.card import Accuracy
 
-    spread = None if std is None else float(std[row])
-    return Accuracy(predicted=float(result.top1[row]), predicted_std=spread, fitted_on=facts["samples"])
+    own_std = None if std is None else float(std[row])
+    return Accuracy(predicted=float(result.top1[row]), predicted_std=own_std, fitted_on=facts["samples"])
 
 
 def _verify(

@@ -256,6 +256,22 @@ def test_ofa_calibrate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert message in capsys.readouterr().err
 
 
+def test_from_ten_networks_on_a_calibration_keeps_quantiles() -> None:
+    ten = calibrate(timings(10, a_device(), 0.05), SUBJECT).error
+    assert list(ten.quantiles) == [0.5, 0.6, 0.7, 0.8, 0.85, 0.9]
+    assert ten.ratio(0.9) > 1
+    nine = calibrate(timings(9, a_device(), 0.05), SUBJECT).error
+    assert nine.quantiles == {}
+
+
+def test_energies_that_do_not_follow_from_the_networks_are_refused() -> None:
+    given = timings(12, a_device())
+    powers = np.geomspace(1, 1000, len(given))
+    mixed = [replace(t, energy_mj=float(power)) for t, power in zip(given, powers, strict=True)]
+    with pytest.raises(UserError, match=r"^energies of networks left out are predicted with a mean error of .*: these"):
+        calibrate(mixed, SUBJECT)
+
+
 def test_energy_of_too_few_networks_is_refused(tmp_path: Path) -> None:
     given = timings(6, a_device())
     some = [replace(t, energy_mj=1.0) for t in given[:2]] + given[2:]

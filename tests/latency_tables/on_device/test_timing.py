@@ -13,8 +13,8 @@ import pytest
 
 from latency_tables.costs.factors import ShapeGrid
 from latency_tables.on_device import timing
-from latency_tables.on_device.results import COLUMNS, Results, read, settings_of
-from latency_tables.on_device.timing import REFERENCE, VISITS, Call, Item, Plan, Progress, Timed, run
+from latency_tables.on_device.results import COLUMNS, ENERGY, Results, VisitEnergy, read, settings_of
+from latency_tables.on_device.timing import REFERENCE, VISITS, Call, Item, Plan, ProgressLine, Timed, run
 from latency_tables.profiling.plan import EMPTY_ITEM, Settings, SpacePlan, cover
 from ofa.errors import UserError
 from ofa.space.shapes import walk_blocks
@@ -23,7 +23,7 @@ from tests.space_toys import toy_space
 ITEMS = {name: Item(name, 1, 8) for name in ("a", "b", "n")}
 PLAN = Plan("digest", ITEMS, (("a", "b"), ("n",)), batch=2, runs=3, seed=0)
 ALL_ROWS = {(c, turn, item) for c, items in enumerate(PLAN.chains) for turn in range(VISITS) for item in (REFERENCE, *items)}
-QUIET = Progress(show=False)
+QUIET = ProgressLine(show=False)
 
 
 class FakeRuntime:
@@ -204,7 +204,7 @@ def test_an_interrupted_run_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_progress_shows_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(every_s=0.0)
+    progress = ProgressLine(every_s=0.0)
     progress.begin(2, 4)
     progress.step()
     progress.step()
@@ -228,6 +228,32 @@ def measured(tmp_path: Path) -> Path:
     run(PLAN, FakeRuntime(), log, QUIET)
     log.close()
     return path
+
+
+class Metered(Results):
+    """With an energy in each visit."""
+
+    def append(self, chain: int, turn: int, names: Sequence[str], timed: Timed, energy: VisitEnergy | None = None) -> None:
+        super().append(chain, turn, names, timed, VisitEnergy(0.25 * chain, 0.5, "RAPL, package-0"))
+
+
+@pytest.mark.parametrize("cut", range(0, 190, 7))
+def test_energies_of_visits_survive_a_kill_with_them(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "r.csv"
+    log = Metered(path, PLAN, {})
+    run(PLAN, FakeRuntime(), log, QUIET)
+    log.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut] if cut else whole)
+    log = Metered(path, PLAN, {})
+    run(PLAN, FakeRuntime(), log, QUIET)
+    log.close()
+    _, rows, _ = read(path, PLAN)
+    energies = {row[:2]: row for row in rows if row[2].startswith(ENERGY)}
+    assert len(rows) == 7 * VISITS
+    assert {row[:3] for row in rows if not row[2].startswith(ENERGY)} == ALL_ROWS
+    assert set(energies) == {(chain, turn) for chain in range(2) for turn in range(VISITS)}
+    assert all(row[2:] == (f"{ENERGY}RAPL; package-0", 0, [0.25 * chain, 0.5]) for (chain, _), row in energies.items())
 
 
 @pytest.mark.parametrize("cut", range(0, 190, 7))
@@ -278,6 +304,10 @@ def test_other_settings_are_refused(measured: Path) -> None:
         ("9,1,a,0,1", r"chain is '9'; must be 0 to 1"),
         ("0,15,a,0,1", r"visit is '15'; must be 0 to 14"),
         ("0,1,a,x,1", r"preempted is 'x'; must be 0 to 999999"),
+        ("0,1,energy: x,0,1", r"energy is '1'; expected joules and seconds"),
+        ("0,1,energy: x,0,-1 2", r"energy is '-1 2'; must be finite, joules at least 0 and seconds above 0"),
+        ("0,1,energy: x,0,1 0", r"energy is '1 0'; must be finite, joules at least 0 and seconds above 0"),
+        ("0,1,energy: x,0,nan 1", r"energy is 'nan 1'; must be finite"),
         ("0,a,1", r"3 values; expected chain,visit,item,preempted,times_ms"),
     ],
 )

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +20,12 @@ from latency_tables.on_device import timing
 from latency_tables.on_device.ort_runtime import OrtRuntime
 from latency_tables.on_device.results import read
 from latency_tables.on_device.timing import VISITS, Item
-from latency_tables.profiling.block_power import block_watts, modelled, power_of
 from latency_tables.profiling.plan import Settings, SpacePlan
-from latency_tables.profiling.profile import Target, profile
+from latency_tables.profiling.profile import ProfileTarget, profile
 from latency_tables.profiling.torch_runtime import TorchRuntime
 from ofa.cli.main import main
 from ofa.energy.meter import EnergyMeter, EnergyReading
 from ofa.space.search_space import SearchSpace, load_space
-from ofa.space.shapes import walk_blocks
 from tests.space_toys import PROFILED
 
 FEW = Settings(runs=5, fit_networks=2, test_networks=2)
@@ -72,7 +69,7 @@ def test_ofa_profile_writes_a_platform_that_ofa_can_use(
     assert platform.runtime.startswith({"torch": "PyTorch", "onnxruntime": "ONNX Runtime"}[runtime])
     assert platform.table is not None
     assert {block.shape for block in platform.table.blocks} == set(ShapeGrid.of(space).distinct())
-    assert all(block.count + block.rejected >= 10 for block in platform.table.blocks)  # 7 runs, in 5 visits of 2
+    assert all(block.count + (block.rejected or 0) >= 10 for block in platform.table.blocks)  # 7 runs, in 5 visits of 2
     assert platform.table.fingerprint == space.fingerprint
     assert (platform.error.networks, platform.error.mape) == (3, summary["mape"])
     assert platform.error.within_10 == summary["within_10"]
@@ -147,7 +144,7 @@ def test_a_killed_profile_goes_on(space_file: Path, tmp_path: Path) -> None:
     assert not partial.exists()
     table = load_platform(out).table
     assert table is not None
-    times = {block.shape: block.count + block.rejected for block in table.blocks}
+    times = {block.shape: block.count + (block.rejected or 0) for block in table.blocks}
     for item, shape in plan.blocks.items():
         already = sum(len(row[4]) for row in before if row[2] == item)
         assert times[shape] >= max(already, 40)
@@ -159,7 +156,7 @@ def test_a_killed_profile_goes_on(space_file: Path, tmp_path: Path) -> None:
 def test_the_threads_of_torch_are_restored(space: SearchSpace, tmp_path: Path) -> None:
     before = torch.get_num_threads()
     for channels_last in (False, True):
-        target = Target(threads=1, channels_last=channels_last)
+        target = ProfileTarget(threads=1, channels_last=channels_last)
         platform = profile(space, "here", FEW, target, tmp_path / f"{channels_last}.csv")
         assert torch.get_num_threads() == before
         assert platform.threads == 1
@@ -200,35 +197,14 @@ def test_a_missing_onnx_runtime_is_named(
 def test_a_profile_that_fails_its_check_says_so(
     space_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("latency_tables.profiling.assemble.ACCEPTED_MAPE", -1.0)
+    monkeypatch.setattr("latency_tables.cost_models.uncertainty.ACCEPTED_MAPE", -1.0)
     out = tmp_path / "bad.yaml"
     assert main(["profile", "--space", str(space_file), "--out", str(out), "--runs", "5", "--networks", "2"]) == 0
-    assert "ofa profile: warning: FAILS its own check" in capsys.readouterr().err
+    assert "ofa profile: warning: latency: FAILS its own check" in capsys.readouterr().err
     assert load_platform(out).error.note.startswith("FAILS its own check")
 
 
 # -- energy ----------------------------------------------------------------------------------------------------------------
-
-
-class FakeMeter:
-    """A counter of a machine that always takes 5 W."""
-
-    def start(self) -> None:
-        self.begun_s = time.perf_counter()
-
-    def stop(self) -> EnergyReading:
-        seconds = time.perf_counter() - self.begun_s
-        return EnergyReading(5.0 * seconds, seconds, "a fake counter")
-
-
-def test_every_block_is_repeated_for_its_energy(space: SearchSpace) -> None:
-    plan = SpacePlan.of(space, FEW)
-    runtime = TorchRuntime(plan.models, "cpu", 1, channels_last=False, seed=0)
-    meter = FakeMeter()
-    begun_s = time.perf_counter()
-    watts = block_watts(plan, runtime, meter, 0.02, False)
-    assert time.perf_counter() - begun_s >= 0.02 * len(plan.blocks)
-    assert watts == pytest.approx(dict.fromkeys(plan.blocks, 5.0))
 
 
 def test_a_counter_makes_the_energy_of_a_profile(space: SearchSpace, tmp_path: Path) -> None:
@@ -242,39 +218,26 @@ def test_a_counter_makes_the_energy_of_a_profile(space: SearchSpace, tmp_path: P
             devices.append(device)
 
         def stop(self) -> EnergyReading:
-            return replace(super().stop(), joules=7.0, seconds=2.0, source="a fake counter")
+            return EnergyReading(7.0, 2.0, "a fake counter")
 
     for energy_s in (0.0, 0.001):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("latency_tables.profiling.profile.EnergyMeter", Counted)
-            target = Target(threads=1, energy_s=energy_s, device="auto")
+            target = ProfileTarget(threads=1, energy_s=energy_s, device="auto")
             platform = profile(space, "here", FEW, target, tmp_path / f"{energy_s}.csv")
         assert devices.pop() == platform.details["device"]  # the one that was chosen
         assert platform.energy is not None
         assert platform.table is not None
         if energy_s:
-            assert "each block repeated for 0.001 s" in platform.energy.source
+            assert "each block and network repeated for 0.001 s" in platform.energy.source
             assert all(block.energy_mj is not None for block in platform.table.blocks)
+            assert platform.energy.error is not None
+            assert platform.energy.error.mape == platform.error.mape  # the power is constant
         else:
             assert platform.energy.power_w == 3.5
         genes = space.sample(3, np.random.default_rng(0))
         costs = platform.costs(space)
-        expected = 3.5 * (costs.latency_ms(genes) - (platform.table.intercept_ms if energy_s else 0.0))
-        np.testing.assert_allclose(costs.energy_mj(genes), expected, rtol=1e-3)
-
-
-def test_energy_is_given_or_modelled_and_says_which(space: SearchSpace) -> None:
-    given = power_of(9.0, "no counter")
-    assert given.power_w == 9.0
-    assert "given by the user (--power-w); no counter" in given.source
-    model = modelled("no counter")
-    assert model.power_w is None
-    assert "modelled, a lower bound" in model.source
-    block = next(walk_blocks(space, space.largest()))
-    (op,) = block.main
-    activations = 4 * (1 * 12**2 + 8 * 6**2)
-    expected = 4.6 * op.macs + 244 * 4 * (9 * 8 + 8) + 12.5 * activations
-    assert model.ops_mj(block, "fp32", 1) == pytest.approx(expected * 1e-9)
+        np.testing.assert_allclose(costs.energy_mj(genes), 3.5 * costs.latency_ms(genes), rtol=1e-3)
 
 
 # -- CUDA ------------------------------------------------------------------------------------------------------------------
@@ -282,7 +245,7 @@ def test_energy_is_given_or_modelled_and_says_which(space: SearchSpace) -> None:
 
 @pytest.mark.gpu
 def test_a_cuda_device_is_timed_with_events(space: SearchSpace, tmp_path: Path) -> None:
-    platform = profile(space, "gpu", FEW, Target(device="cuda", energy_s=0.05), tmp_path / "gpu.csv")
+    platform = profile(space, "gpu", FEW, ProfileTarget(device="cuda", energy_s=0.05), tmp_path / "gpu.csv")
     assert platform.device == torch.cuda.get_device_name()
     assert platform.table is not None
     assert all(0 < block.median_ms < 50 for block in platform.table.blocks)

@@ -192,3 +192,14 @@ def test_ofa_platforms_import(table: Path, tmp_path: Path, capsys: pytest.Captur
     ):
         assert main(["platforms", *words]) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("count", "unknown"), [(2, 0), (1, 1)])
+def test_a_single_run_has_no_quantiles(tmp_path: Path, count: int, unknown: int) -> None:
+    """Its published deviation is 0 because there is nothing to deviate from."""
+    path = tmp_path / "once.yaml"
+    path.write_text(published_text().replace("count: 50", f"count: {count}", 1).replace("std: 1e-05", "std: 0", 1))
+    table = load_platform(path).table
+    assert table is not None
+    assert sum(block.p90_ms is None for block in table.blocks) == unknown
+    assert sum(block.p10_ms is None for block in table.blocks) == unknown

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.container import ErrorbarContainer
 
 from ofa.errors import UserError
 from search.arrays import Floats
@@ -107,6 +109,16 @@ def test_everything_is_inside_the_axes_and_wide_ranges_are_logarithmic(one: Surv
     assert low < (100 * one.measured_top1 - error).min()
     assert high > max((100 * one.measured_top1 + error).max(), 100 * (one.largest_measured or 0))
     assert axes.get_xscale() == ("log" if one.cloud_cost.max() > 4 * one.front_cost.min() else "linear")
+
+
+@pytest.mark.parametrize("ratio", [0.8, 1.2])
+def test_bars_reach_the_p90_on_whichever_side_of_the_estimate_it_is(one: Survey, ratio: float) -> None:
+    """Of a platform whose estimates are mostly too high, nine of ten measurements lie below the estimate itself."""
+    figure = draw([replace(one, front_p90=ratio * one.front_cost)], "A title")
+    (bars,) = (container for container in figure.axes[0].containers if isinstance(container, ErrorbarContainer))
+    ends = np.array([segment[:, 0] for segment in bars.lines[2][0].get_segments()])
+    expected = np.sort(np.stack([one.measured_cost, ratio * one.measured_cost], axis=1), axis=1)
+    np.testing.assert_allclose(ends, expected)
 
 
 def test_csv_has_every_point(tmp_path: Path, one: Survey) -> None:
