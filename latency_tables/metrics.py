@@ -1,6 +1,6 @@
 """The costs a subnet can be limited by, compared by and drawn against: one entry each, which every package reads.
 
-To add a metric, add an entry here and its computation to `latency_tables.costs.costs`. Imports nothing heavy, so that
+To add a metric, add an entry here and its computation to `latency_tables.costs.computations`. Imports nothing heavy, so that
 the command line can read it before a verb runs.
 """
 
@@ -27,12 +27,12 @@ class Metric:
     """Completes "; the ... X ms"."""
     reduce: Literal["sum", "max"] = "sum"
     """Rule by which the costs of blocks make that of a network."""
+    of_batch: bool = False
+    """True: of the whole batch. False: of one image."""
     estimated: bool = False
     """True: measured or modelled, with an uncertainty. False: computed from shapes, exactly."""
     on_platform: bool = True
     """True: depends on the platform (an exact one, on its precision alone). False: the same on all."""
-    computed: str = ""
-    """Source of an exact value, for cards."""
     exactness: str = "exact"
     """Uncertainty of an exact value, for cards."""
 
@@ -48,6 +48,7 @@ METRICS: dict[str, Metric] = {
         meaning="latency per inference, in ms",
         under="runs under",
         cheapest="fastest takes",
+        of_batch=True,
         estimated=True,
     ),
     "energy_mj": Metric(
@@ -65,7 +66,6 @@ METRICS: dict[str, Metric] = {
         under="fits in",
         cheapest="smallest needs",
         reduce="max",
-        computed="computed from the lifetimes of the feature maps",
         exactness="exact for an in-order runtime; a kernel's scratch buffers are not counted",
     ),
     "weights_kb": Metric(
@@ -74,7 +74,6 @@ METRICS: dict[str, Metric] = {
         meaning="stored weights and biases (flash), in kB",
         under="stores its weights in",
         cheapest="smallest needs",
-        computed="computed, batch norm folded",
     ),
     "macs_m": Metric(
         label="Multiply-accumulates",
@@ -84,7 +83,6 @@ METRICS: dict[str, Metric] = {
         under="takes under",
         cheapest="lightest takes",
         on_platform=False,
-        computed="computed from the shapes of the layers",
     ),
     "params_m": Metric(
         label="Parameters",
@@ -94,7 +92,6 @@ METRICS: dict[str, Metric] = {
         under="has under",
         cheapest="smallest has",
         on_platform=False,
-        computed="computed from the shapes of the layers",
     ),
 }
 """Every metric, by the name that options, CSV columns, files and methods use; the name ends in the unit."""

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from latency_tables.cost_models.block_table import describe
-from latency_tables.cost_models.uncertainty import P50, REFUSED_MAPE, ErrorReport, combined, run_excess
+from latency_tables.cost_models.uncertainty import P50, REFUSED_MAPE, combined, run_excess
+from latency_tables.costs.computations import COMPUTATIONS
 from latency_tables.costs.protocol import CostedPlatform
 from latency_tables.metrics import METRICS
 from ofa.errors import UserError
 from ofa.space.shapes import BlockShape
 
 
-def error_of(platform: CostedPlatform, metric: str) -> ErrorReport | None:
-    """The error of an estimated metric (latency or energy) on whole networks measured; None where nothing is known of it."""
-    return platform.error if metric == "latency_ms" else None if platform.energy is None else platform.energy.error
-
-
 def has_bounds(platform: CostedPlatform, metric: str) -> bool:
-    """Whether a metric has upper bounds: it is exact, or its error is known and how much the runs of its blocks vary."""
+    """Tell whether a metric has upper bounds: it is exact, or its error and the variation of its blocks' runs are known."""
     if not METRICS[metric].estimated:
         return True
-    report, table = error_of(platform, metric), platform.table
+    computation, table = COMPUTATIONS[metric], platform.table
+    report = computation.error(platform)
     if report is None or report.mape is None:
         return False
-    return table is None or not _is_time(platform, metric) or all(block.p90_ms is not None for block in table.blocks)
+    return table is None or not computation.varies(platform) or all(block.p90_ms is not None for block in table.blocks)
 
 
 def refusals(platform: CostedPlatform) -> list[str]:
     """A line for each metric that is too wrong for `ofa calibrate` to make a platform of it; hardly any platform has one."""
-    reports = {name: error_of(platform, name) for name, metric in METRICS.items() if metric.estimated}
+    reports = {name: computation.error(platform) for name, computation in COMPUTATIONS.items()}
     return [
         f"{metric} is off by {report.mape:.0%} on average on {report.networks} networks that were not fitted; ofa calibrate "
         f"refuses more than {REFUSED_MAPE:.0%}: take it for the order of magnitude"
@@ -37,7 +34,7 @@ def refusals(platform: CostedPlatform) -> list[str]:
 
 
 class UpperBounds:
-    """Upper bounds of a platform's latency and energy at a confidence, as multiples of their estimates."""
+    """Upper bounds of a platform's estimated metrics at a confidence, as multiples of their estimates."""
 
     def __init__(self, platform: CostedPlatform, confidence: float) -> None:
         self._platform, self._confidence = platform, confidence
@@ -53,7 +50,7 @@ class UpperBounds:
         if metric not in self._of_networks:
             self._of_networks[metric] = self._network(metric, P50), self._network(metric, self._confidence)
         middle, upper = self._of_networks[metric]
-        if shape is None or self._platform.table is None or not _is_time(self._platform, metric):
+        if shape is None or self._platform.table is None or not COMPUTATIONS[metric].varies(self._platform):
             return upper
         block = self._platform.table.find(shape, resolution)
         if block.p90_ms is None:
@@ -62,7 +59,7 @@ class UpperBounds:
 
     def _network(self, metric: str, confidence: float) -> float:
         """`ErrorReport.ratio` of a metric."""
-        report = error_of(self._platform, metric)
+        report = COMPUTATIONS[metric].error(self._platform)
         if report is None or report.mape is None:
             raise self._unknown(f"the error of its {metric} on whole networks is unknown", "ofa profile, ofa calibrate")
         try:
@@ -75,8 +72,3 @@ class UpperBounds:
             f"platform {self._platform.name}: {what}, so there is no upper bound at confidence {self._confidence:g}; leave "
             f"that out, or measure ({cure})"
         )
-
-
-def _is_time(platform: CostedPlatform, metric: str) -> bool:
-    """Whether a metric is a time, or power x time."""
-    return metric == "latency_ms" or (platform.energy is not None and platform.energy.power_w is not None)

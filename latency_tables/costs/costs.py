@@ -7,25 +7,19 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from latency_tables.blocks import memory
-from latency_tables.cost_models.uncertainty import P50, P90, check_confidence
+from latency_tables.cost_models.uncertainty import P50, P90, ErrorReport, check_confidence
 from latency_tables.costs.bounds import UpperBounds, has_bounds, refusals
+from latency_tables.costs.computations import COMPUTATIONS, metrics_of
 from latency_tables.costs.factors import Factors, ShapeGrid
 from latency_tables.costs.protocol import CostedPlatform
 from latency_tables.metrics import METRICS
 from ofa.errors import UserError
-from ofa.space import shapes
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape, walk_blocks
 
 Floats = npt.NDArray[np.float64]
 
 REDUCE: dict[str, np.ufunc] = {"sum": np.add, "max": np.maximum}
-
-
-def metrics_of(platform: CostedPlatform) -> tuple[str, ...]:
-    """The metrics that a platform knows, out of `METRICS`."""
-    return tuple(metric for metric in METRICS if metric != "energy_mj" or platform.why_no_energy is None)
 
 
 class Costs:
@@ -153,39 +147,34 @@ class Costs:
         return self._p50.of(metric, genes), self._p90.of(metric, genes)
 
     def has_bounds(self, metric: str) -> bool:
-        """Whether upper bounds of a metric are known: where it is not exact, its error on whole networks must be."""
+        """Tell whether upper bounds of a metric are known: where it is not exact, its error on whole networks must be."""
         return has_bounds(self.platform, metric)
+
+    def error(self, metric: str) -> ErrorReport | None:
+        """The error of a metric on whole networks measured; None where nothing is known of it, or it is exact."""
+        return COMPUTATIONS[metric].error(self.platform)
+
+    def source(self, metric: str) -> str:
+        """The origin of a metric's values, in words; of one that the platform knows."""
+        return COMPUTATIONS[metric].source(self.platform)
+
+    def why_unknown(self, metric: str) -> str | None:
+        """The lack that leaves a metric unknown on this platform; None where it is known."""
+        return COMPUTATIONS[metric].why_unknown(self.platform)
 
     def block(self, metric: str, shape: BlockShape, resolution: int | None = None) -> float:
         """Part of one block in a metric of a network of this resolution."""
-        estimate = self._estimate(metric, shape, resolution)
+        estimate = COMPUTATIONS[metric].block(self.platform, shape, resolution)
         if self._bounds is None or not METRICS[metric].estimated:
             return estimate
         return estimate * self._bounds.ratio(metric, shape, resolution)
 
-    def _estimate(self, metric: str, shape: BlockShape, resolution: int | None) -> float:
-        platform = self.platform
-        match metric:
-            case "latency_ms":
-                return platform.block_ms(shape, resolution)
-            case "energy_mj":
-                return platform.block_mj(shape, resolution)
-            case "memory_kb":
-                return memory.peak_kb(shape, platform.precision)
-            case "weights_kb":
-                return memory.weights_kb(shape, platform.precision)
-            case "macs_m":
-                return shapes.macs(shape.ops) / 1e6
-            case "params_m":
-                return shapes.params(shape.ops) / 1e6
-        raise AssertionError(f"{metric} has no computation")
-
     def constant(self, metric: str) -> float:
         """Part of a network's metric besides its blocks."""
-        if not METRICS[metric].estimated:
-            return 0.0
-        constant = self.platform.network_ms if metric == "latency_ms" else self.platform.network_mj
-        return constant if self._bounds is None else constant * self._bounds.ratio(metric)
+        constant = COMPUTATIONS[metric].network(self.platform)
+        if self._bounds is None or not METRICS[metric].estimated:
+            return constant
+        return constant * self._bounds.ratio(metric)
 
     @cached_property
     def _plain(self) -> Costs:

@@ -18,6 +18,14 @@ class CostedPlatform(Protocol):
         """For messages."""
 
     @property
+    def kind(self) -> str:
+        """Origin of its latency: `measured`, `calibrated` or `modelled`."""
+
+    @property
+    def runtime(self) -> str:
+        """The software that runs the network."""
+
+    @property
     def precision(self) -> str:
         """Number format of weights and activations: how many bytes they take."""
 

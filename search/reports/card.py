@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from latency_tables import METRICS, Costs, Platform
-from latency_tables.cost_models.uncertainty import ErrorReport
+from latency_tables import METRICS, Costs, Metric, Platform
+from latency_tables.costs.computations import COUNTED, counted
 from ofa.errors import UserError
-from ofa.space import shapes
 from ofa.space.search_space import Genes, SearchSpace
 from search.problem.limits import Limit
 
@@ -64,10 +63,11 @@ def build_card(
     figures = [*_accuracies(accuracy)]
     for platform, cost in zip(platforms, costs, strict=True):
         figures += _on_platform(platform, cost, genes, f" on {platform.name}" if several else "")
+    everywhere = [_exact(costs[0], name, genes, metric.label) for name, metric in METRICS.items() if not metric.on_platform]
     described: dict[str, Any] = {}
     for platform, cost in zip(platforms, costs, strict=True):
         described |= _described(platform, cost, f"_{platform.name}" if several else "")
-    return {"title": title, "figures": [*figures, *_everywhere(costs[0], genes)], **described, **facts}
+    return {"title": title, "figures": [*figures, *everywhere], **described, **facts}
 
 
 def _described(platform: Platform, costs: Costs, suffix: str) -> dict[str, Any]:
@@ -107,42 +107,36 @@ def _accuracies(accuracy: Accuracy) -> list[dict[str, Any]]:
 
 
 def _on_platform(platform: Platform, costs: Costs, genes: Genes, place: str) -> list[dict[str, Any]]:
-    """What depends on the platform."""
-    plain = costs.at(None)
-    energy = platform.energy
-    per = f" per batch of {platform.batch}" if platform.batch > 1 else ""
-    how = f"{platform.kind}: {platform.runtime}"
-    lines = [_estimate(plain, "latency_ms", genes, f"Latency{per}{place}", how, platform.error)]
-    if energy is None or platform.why_no_energy is not None:
-        lines.append(figure(f"Energy per inference{place}", None, "mJ", f"unknown: {platform.why_no_energy}", None))
-    else:
-        how = f"{energy.power_w:g} W times latency: " if energy.power_w is not None else ""
-        lines.append(_estimate(plain, "energy_mj", genes, f"Energy per inference{place}", how + energy.source, energy.error))
+    """The metrics that depend on the platform."""
+    names = {name: f"{_name(metric, platform)}{place}" for name, metric in METRICS.items() if metric.on_platform}
+    estimated = [name for name in names if METRICS[name].estimated]
+    lines = [_estimate(costs.at(None), name, genes, names[name]) for name in estimated]
     if costs.confidence is not None:
-        names = {"latency_ms": f"Latency{per}{place}", "energy_mj": f"Energy per inference{place}"}
-        for metric in costs.metrics:
-            if METRICS[metric].estimated and costs.has_bounds(metric):
-                lines.append(_bound(costs, metric, genes, names[metric]))
-    rounds = "exact for an in-order runtime; a kernel's scratch buffers are not counted"
-    memory, weights = f"Peak activation memory ({platform.precision}){place}", f"Weights ({platform.precision}){place}"
-    return [
-        *lines,
-        figure(memory, _value(plain, "memory_kb", genes), "kB", "computed from the lifetimes of the feature maps", rounds),
-        figure(weights, _value(plain, "weights_kb", genes), "kB", "computed, batch norm folded", "exact"),
-    ]
+        bounded = [name for name in estimated if name in costs.metrics and costs.has_bounds(name)]
+        lines += [_bound(costs, name, genes, names[name]) for name in bounded]
+    return lines + [_exact(costs, name, genes, names[name]) for name in names if name not in estimated]
 
 
-def _estimate(costs: Costs, metric: str, genes: Genes, name: str, source: str, error: ErrorReport | None) -> dict[str, Any]:
-    """A latency or energy, with its known error, and what 9 of 10 measurements are expected to stay below."""
-    deviation = None
+def _name(metric: Metric, platform: Platform) -> str:
+    if metric.of_batch and platform.batch > 1:
+        return f"{metric.label} per batch of {platform.batch}"
+    return metric.label if metric.estimated else f"{metric.label} ({platform.precision})"
+
+
+def _estimate(costs: Costs, metric: str, genes: Genes, name: str) -> dict[str, Any]:
+    """An estimated metric, with its known error, and what 9 of 10 measurements are expected to stay below."""
+    unit, why_unknown = METRICS[metric].unit, costs.why_unknown(metric)
+    if why_unknown is not None:
+        return figure(name, None, unit, f"unknown: {why_unknown}", None)
+    error, deviation = costs.error(metric), None
     if error is not None and error.mape is not None:
         deviation = f"mean error {100 * error.mape:.1f}% on {error.networks} whole networks"
-    line = figure(name, _value(costs, metric, genes), METRICS[metric].unit, source, deviation)
+    line = figure(name, _value(costs, metric, genes), unit, costs.source(metric), deviation)
     bounds = costs.p50_p90(metric, genes)
     if bounds is None:
         return line
     high = float(bounds[1][0])
-    return line | {"uncertainty": f"p90 {high:.4g} {METRICS[metric].unit}; {deviation}", "p90": high}
+    return line | {"uncertainty": f"p90 {high:.4g} {unit}; {deviation}", "p90": high}
 
 
 def _bound(costs: Costs, metric: str, genes: Genes, name: str) -> dict[str, Any]:
@@ -155,10 +149,12 @@ def _bound(costs: Costs, metric: str, genes: Genes, name: str) -> dict[str, Any]
 
 def shape_figures(space: SearchSpace, genes: Genes, accuracy: Accuracy) -> list[dict[str, Any]]:
     """What is known of a subnet without a platform: accuracy, MACs, parameters."""
-    ops = list(shapes.walk(space, space.decode(genes)[0]))
-    counts = {"macs_m": shapes.macs(ops) / 1e6, "params_m": shapes.params(ops) / 1e6}
-    exact = "computed from the shapes of the layers", "exact"
-    return [*_accuracies(accuracy), *(figure(METRICS[name].label, value, "M", *exact) for name, value in counts.items())]
+    counts = counted(space, space.decode(genes)[0])
+    figures = [
+        figure(METRICS[name].label, value, METRICS[name].unit, COUNTED, METRICS[name].exactness)
+        for name, value in counts.items()
+    ]
+    return [*_accuracies(accuracy), *figures]
 
 
 def facts_of_input(space: SearchSpace, genes: Genes, data: Described) -> dict[str, Any]:
@@ -172,10 +168,9 @@ def facts_of_input(space: SearchSpace, genes: Genes, data: Described) -> dict[st
     }
 
 
-def _everywhere(costs: Costs, genes: Genes) -> list[dict[str, Any]]:
-    """What does not depend on the platform."""
-    exact = "computed from the shapes of the layers", "exact"
-    return [figure(METRICS[name].label, _value(costs, name, genes), "M", *exact) for name in ("macs_m", "params_m")]
+def _exact(costs: Costs, metric: str, genes: Genes, name: str) -> dict[str, Any]:
+    """A metric that is computed."""
+    return figure(name, _value(costs, metric, genes), METRICS[metric].unit, costs.source(metric), METRICS[metric].exactness)
 
 
 def _value(costs: Costs, metric: str, genes: Genes) -> float:

@@ -104,9 +104,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _doubt(platform: Platform, metric: str) -> str | None:
     """What a figure must say of a platform whose estimates `ofa calibrate` would refuse; None for others."""
-    from latency_tables.costs.bounds import error_of
+    from latency_tables.costs.computations import COMPUTATIONS
 
-    report = error_of(platform, metric) if METRICS[metric].estimated else None
+    report = COMPUTATIONS[metric].error(platform)
     if report is None or report.verdict != "refused":
         return None
     return f"{platform.name} is off by {report.mape:.0%}: order of magnitude only"

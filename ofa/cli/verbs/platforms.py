@@ -6,6 +6,7 @@ import argparse
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from latency_tables.metrics import METRICS
 from ofa.cli.shared.options import platform_name
 from ofa.errors import UserError
 
@@ -72,7 +73,7 @@ def _import(args: argparse.Namespace) -> dict[str, Any]:
 def _facts(platform: Platform) -> dict[str, Any]:
     """Everything but the coefficients and the measured blocks."""
     from latency_tables.costs.bounds import refusals
-    from latency_tables.costs.costs import metrics_of
+    from latency_tables.costs.computations import metrics_of
 
     energy = platform.energy
     energy_error = None if energy is None or energy.error is None else _error_facts(energy.error)
@@ -144,7 +145,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
             _cut(row["runtime"].partition(",")[0]),
             row["precision"],
             str(row["batch"]),
-            "latency energy" if "energy_mj" in row["metrics"] else "latency",
+            " ".join(name.rpartition("_")[0] for name in row["metrics"] if METRICS[name].estimated),
             _error_text(row),
         )
         for row in rows
@@ -152,9 +153,10 @@ def _table(rows: list[dict[str, Any]]) -> None:
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:
         print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    exact = ", ".join(name for name, metric in METRICS.items() if not metric.estimated)
     print(
         "\nerror: of latency, on whole networks that were not fitted; failed where that of latency or energy is\n"
-        "above 10% on average, REFUSED above 50%. memory_kb, weights_kb, macs_m, params_m are computed for\n"
+        f"above 10% on average, REFUSED above 50%. {exact} are computed for\n"
         "all. `ofa platforms NAME` shows one with its provenance."
     )
     for row in rows:

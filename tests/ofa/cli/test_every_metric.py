@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ import pytest
 from latency_tables import METRICS, load_platform
 from ofa.runs.run_files import RunFiles
 from ofa.space.search_space import Genes
+from ofa.space.shapes import walk
 from tests.verbs import error, figures, ofa
 
+ROOT = Path(__file__).resolve().parents[3]
 PLATFORM = "edge-int8"
 every_metric = pytest.mark.parametrize("metric", METRICS)
 
@@ -89,3 +93,47 @@ def test_fleet(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], me
     assert tight["attainable"].startswith(f"{metric}=")
     subnets = json.loads((tmp_path / "answer-subnets.json").read_text())["subnets"]
     assert cost(run, metric, subnets[roomy["subnet"]]["genes"]) == pytest.approx(float(roomy[metric]))
+
+
+NEW_METRIC = """
+import json, sys
+from latency_tables import METRICS, Metric
+from latency_tables.costs.computations import COMPUTATIONS, Computation
+from ofa.cli.main import main
+
+METRICS["ops_n"] = Metric(
+    label="Operations",
+    unit="n",
+    meaning="operations, a number",
+    under="has under",
+    cheapest="smallest has",
+    on_platform=False,
+)
+COMPUTATIONS["ops_n"] = Computation(block=lambda platform, shape, _: float(len(shape.ops)), source=lambda _: "counted")
+sys.exit(max(main(words) for words in json.loads(sys.argv[1])))
+"""
+
+
+def test_a_new_metric_is_an_entry_and_its_computation(run: Path, tmp_path: Path) -> None:
+    """Added by the two dictionaries alone, in a process of its own, it is everything that the others are."""
+    space = RunFiles.open(run).space
+    fewest = sum(1 for _ in walk(space, space.smallest()))
+    devices = tmp_path / "devices.csv"
+    devices.write_text(f"platform,ops_n\n{PLATFORM},{fewest}\n{PLATFORM},{fewest - 1}\n")
+    base = [str(run), "--platform", PLATFORM, "--no-verify", "--out"]
+    words = [
+        ["query", *base, str(tmp_path / "limited"), "--ops-n", str(fewest)],
+        ["query", *base, str(tmp_path / "cheapest"), "--minimize", "ops_n"],
+        ["pareto", *base, str(tmp_path / "front.svg"), "--x", "ops_n", "--samples", "20"],
+        ["query", str(run), "--fleet", str(devices), "--no-verify", "--out", str(tmp_path / "answer.csv")],
+    ]
+    done = subprocess.run([sys.executable, "-c", NEW_METRIC, json.dumps(words)], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    for name in ("limited", "cheapest"):
+        line = figures(json.loads((tmp_path / name / "card.json").read_text()))["Operations"]
+        assert line == {"name": "Operations", "value": fewest, "unit": "n", "source": "counted", "uncertainty": "exact"}
+    assert "Operations (n)" in (tmp_path / "front.svg").read_text()
+    with open(tmp_path / "answer.csv", newline="") as file:
+        within, beyond = csv.DictReader(file)
+    assert float(within["ops_n"]) == fewest
+    assert beyond["attainable"] == f"ops_n={float(fewest)}"

@@ -1,0 +1,94 @@
+"""The computation of every metric of `latency_tables.METRICS`: parts of blocks and of the network, source, error.
+
+Everything that is particular to one metric is here, in its entry; costs, bounds and cards treat all metrics alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from latency_tables.blocks import memory
+from latency_tables.cost_models.uncertainty import ErrorReport
+from latency_tables.costs.protocol import CostedPlatform
+from latency_tables.metrics import METRICS
+from ofa.space import shapes
+from ofa.space.search_space import SearchSpace
+from ofa.space.shapes import BlockShape, walk_blocks
+from ofa.space.subnet import Subnet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Computation:
+    """One metric on any platform; exact ones need `block` and `source` alone."""
+
+    block: Callable[[CostedPlatform, BlockShape, int | None], float]
+    """Part of a block in a network of a resolution; raises `UserError` where it is unknown."""
+    network: Callable[[CostedPlatform], float] = lambda _: 0.0
+    """Part of a network besides its blocks."""
+    source: Callable[[CostedPlatform], str]
+    """Origin of the value, for cards."""
+    why_unknown: Callable[[CostedPlatform], str | None] = lambda _: None
+    """The lack that leaves the metric unknown; None where it is known."""
+    error: Callable[[CostedPlatform], ErrorReport | None] = lambda _: None
+    """Error on whole networks measured; None where nothing is known of it."""
+    varies: Callable[[CostedPlatform], bool] = lambda _: False
+    """True: it is a time, or power x time, so that it varies as the timed runs of a measured block do."""
+
+
+COUNTED = "computed from the shapes of the layers"
+COUNTS: dict[str, Callable[[BlockShape], float]] = {
+    "macs_m": lambda shape: shapes.macs(shape.ops) / 1e6,
+    "params_m": lambda shape: shapes.params(shape.ops) / 1e6,
+}
+"""Metrics that are the same on every platform: the part of a block, by the metric's name."""
+
+
+def _of_shape(count: Callable[[BlockShape], float]) -> Computation:
+    return Computation(block=lambda platform, shape, _: count(shape), source=lambda _: COUNTED)
+
+
+COMPUTATIONS: dict[str, Computation] = {
+    "latency_ms": Computation(
+        block=lambda platform, shape, resolution: platform.block_ms(shape, resolution),
+        network=lambda platform: platform.network_ms,
+        source=lambda platform: f"{platform.kind}: {platform.runtime}",
+        error=lambda platform: platform.error,
+        varies=lambda _: True,
+    ),
+    "energy_mj": Computation(
+        block=lambda platform, shape, resolution: platform.block_mj(shape, resolution),
+        network=lambda platform: platform.network_mj,
+        source=lambda platform: _energy_source(platform),
+        why_unknown=lambda platform: platform.why_no_energy,
+        error=lambda platform: None if platform.energy is None else platform.energy.error,
+        varies=lambda platform: platform.energy is not None and platform.energy.power_w is not None,
+    ),
+    "memory_kb": Computation(
+        block=lambda platform, shape, _: memory.peak_kb(shape, platform.precision),
+        source=lambda _: "computed from the lifetimes of the feature maps",
+    ),
+    "weights_kb": Computation(
+        block=lambda platform, shape, _: memory.weights_kb(shape, platform.precision),
+        source=lambda _: "computed, batch norm folded",
+    ),
+    **{name: _of_shape(count) for name, count in COUNTS.items()},
+}
+"""The computation of each metric, by its name."""
+
+
+def counted(space: SearchSpace, subnet: Subnet) -> dict[str, float]:
+    """The metrics of a subnet that are the same on every platform."""
+    blocks = list(walk_blocks(space, subnet))
+    return {name: sum(map(count, blocks)) for name, count in COUNTS.items()}
+
+
+def metrics_of(platform: CostedPlatform) -> tuple[str, ...]:
+    """The metrics that a platform knows, out of `METRICS`."""
+    return tuple(metric for metric in METRICS if COMPUTATIONS[metric].why_unknown(platform) is None)
+
+
+def _energy_source(platform: CostedPlatform) -> str:
+    assert platform.energy is not None
+    power_w = platform.energy.power_w
+    return platform.energy.source if power_w is None else f"{power_w:g} W times latency: {platform.energy.source}"
