@@ -30,6 +30,7 @@ from ofa.training.optimiser import make_optimiser, momenta, set_momenta
 from ofa.training.progress import EpochSums, LateReading, MetricsLog, Progress, spent_by_rows
 from ofa.training.schedule import learning_rate, resolution_of_step, subnets_of_step
 from ofa.training.step import GradientStep, descend, load_teacher
+from ofa.training.stop_signal import StopSignal
 from ofa.training.synchronised_norm import synchronise_norms
 from ofa.training.transfer import start_from
 from ofa.training.weight_average import WeightAverage
@@ -55,6 +56,7 @@ class Trainer:
         self.device = torch.device(device)
         check_precision(self.recipe.precision, self.device)
         self.quiet = quiet or not world.first
+        self.stop = StopSignal()
         self.data = run.data(world, write_record=True)
         self.opened = opened_spaces(run.recipe, run.space)
         self.steps_per_epoch = self.data.steps("train", self.recipe.batch_size, drop_last=True)
@@ -96,7 +98,7 @@ class Trainer:
         Raises:
             UserError: another process writes to the run directory; the checkpoint is damaged; or training diverges.
         """
-        with locked_run(self.run.path, self.world):
+        with locked_run(self.run.path, self.world), self.stop.watched():
             self._train()
 
     def _train(self) -> None:
@@ -107,6 +109,8 @@ class Trainer:
         try:
             for index in range(self.position.phase, len(self.recipe.phases)):
                 self._train_phase(index)
+                if self.stop.came:
+                    return
             if self.world.first:
                 save_weights(self.run.weights_path, self.result.state_dict())
         finally:
@@ -131,6 +135,8 @@ class Trainer:
         gradients = GradientStep.of_phase(self.supernet, self.recipe, index, self.opened[index], teacher, self.world)
         for epoch in range(self._epoch(), phase.total_epochs):
             self._train_epoch(index, epoch, gradients)
+            if self.stop.came:
+                return
         if index == 0 and self.world.first:
             save_weights(teacher_path, extract(self.result, self.space.largest()).state_dict())
         self.position, self.optimiser = Position(index + 1, 0), None
@@ -183,9 +189,11 @@ class Trainer:
             self.position = Position(index, step + 1)
             shown = self.shown.exchange(loss) if step % LOSS_EVERY_STEPS == 0 and not self.quiet else None
             self.progress.step(phase.name, epoch, phase.total_epochs, shown)
-            if time.perf_counter() - clock > self.recipe.checkpoint_seconds:
+            if self.stop.came or time.perf_counter() - clock > self.recipe.checkpoint_seconds:
                 self._end_training(CHECKPOINT)
                 self._save()
+                if self.stop.came:
+                    return
                 self.ledger.begin(TRAINING)
                 clock = time.perf_counter()
         self._end_training(EVALUATION)

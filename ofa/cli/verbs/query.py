@@ -138,13 +138,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     card = _card(directory, platforms, costs, result, best, accuracy, problem, measured)
     _save(out, directory, measured, result.genes[best], card)
     _show(card, out, say)
-    return {
-        "out": str(out),
-        "card": card,
-        "genes": result.genes[best].tolist(),
-        "verified": not args.no_verify,
-        "warnings": [warning for cost in costs for warning in cost.warnings],
-    }
+    answer = {"out": str(out), "card": card, "genes": result.genes[best].tolist(), "verified": not args.no_verify}
+    return answer | {"warnings": [warning for cost in costs for warning in cost.warnings]}
 
 
 def _show(card: dict[str, Any], out: Path, say: Callable[[str], None]) -> None:

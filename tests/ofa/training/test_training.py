@@ -121,6 +121,27 @@ def test_kill_9_and_the_same_command(finished: RunDirectory, tmp_path: Path) -> 
     assert_same_weights(finished, RunDirectory.open(tmp_path / "run"))
 
 
+def test_sigterm_leaves_a_checkpoint_and_the_same_command_goes_on(finished: RunDirectory, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)  # whose checkpoints come only after epochs
+    command = [sys.executable, "-m", "ofa.cli.main", "train", str(recipe), "--run", str(tmp_path / "run"), "--quiet"]
+    command += ["--device", "cpu"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not metrics.exists():
+        assert process.poll() is None, "training ended before it could be terminated"
+        assert time.monotonic() < deadline
+    os.kill(process.pid, signal.SIGTERM)
+    _, text = process.communicate()
+    assert process.returncode == 143
+    assert text.splitlines()[-1] == "ofa train: terminated; the same command goes on where it can"
+    assert "Traceback" not in text
+    assert (tmp_path / "run" / "checkpoint" / "latest.json").exists()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert_same_weights(finished, RunDirectory.open(tmp_path / "run"))
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start(tmp_path, "run", checkpoint_seconds=0)
 
