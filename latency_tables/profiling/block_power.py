@@ -91,6 +91,8 @@ def item_watts(plan: SpacePlan, runtime: Runtime, meter: Meter, seconds: float, 
             return {}, reading.source
         if reading.joules == 0:
             return {}, f"{reading.source} did not move in {seconds:g} s (--energy-s)"
+        if source not in ("", reading.source):
+            return {}, f"energy counters changed while blocks were repeated: {source}, then {reading.source}"
         watts[name], source = reading.joules / reading.seconds, reading.source
         progress.step()
     return watts, f"{source}: each block and network repeated for {seconds:g} s, idle power included"

@@ -81,8 +81,8 @@ class EnergyMeter:
         places = range(len(self._tallies))
         self._mirrors = {(i, j) for j in places for i in range(j)}
         self._tallies = [_Tally(tally.counter) for tally in self._tallies]
-        self._started = time.perf_counter()
         self._sample()
+        self._started = time.perf_counter()  # next to the readings, here and at the end: joules and seconds of one window
         self._done.clear()
         if any(tally.counter.range_j is not None for tally in self._tallies):
             self._thread = threading.Thread(target=self._watch, name="energy-meter", daemon=True)
@@ -92,9 +92,9 @@ class EnergyMeter:
         """End the measurement; raises `RuntimeError` when none was started (a mistake of the program)."""
         if self._started is None:
             raise RuntimeError("EnergyMeter.stop() without start()")
-        seconds = time.perf_counter() - self._started
         self._end_thread()
         self._sample()
+        seconds = time.perf_counter() - self._started
         self._started = None
         missing = self._missing + tuple(text for tally in self._tallies for text in tally.missing())
         read = [tally.counter for tally in self._tallies if tally.joules is not None]

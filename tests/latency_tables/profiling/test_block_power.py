@@ -107,6 +107,16 @@ def test_a_counter_that_does_not_move_while_a_block_runs_is_no_power_of_0(
     assert (watts, why) == ({}, "a machine's counter did not move in 0.02 s (--energy-s)")
 
 
+def test_blocks_read_with_other_counters_are_not_compared(space: SearchSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a counter can no longer be read, and what is left is a lower bound."""
+    plan, machine = SpacePlan.of(space, FEW), Machine(monkeypatch)
+    sources = iter(["a + b"] * 3 + ["a; a lower bound, missing: b"] * 99)
+    monkeypatch.setattr(Machine, "stop", lambda self: EnergyReading(1.0, 0.02, next(sources)))
+    watts, why = item_watts(plan, runtime_of("torch", plan, machine), machine, 0.02, False)
+    assert watts == {}
+    assert why == "energy counters changed while blocks were repeated: a + b, then a; a lower bound, missing: b"
+
+
 def test_a_block_is_repeated_for_as_long_as_asked(space: SearchSpace) -> None:
     plan = SpacePlan.of(space, FEW)
     runtime = TorchRuntime(plan.models, "cpu", 1, channels_last=False, seed=0)

@@ -289,3 +289,23 @@ def test_a_wraparound_that_nobody_looked_for_is_named(tmp_path: Path, monkeypatc
     reading = meter.stop()
     assert reading.joules == pytest.approx(5.0)
     assert reading.missing == ("RAPL package-0: not read for 400 s, in which it may have wrapped around",)
+
+
+def test_joules_and_seconds_are_of_one_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that takes 10 W, also while the meter waits for its thread: short measurements count that time or not."""
+    domain(tmp_path, "intel-rapl:0", "package-0", 0)
+    now_s = 100.0
+
+    def end_thread(self: EnergyMeter) -> None:
+        nonlocal now_s
+        now_s += 0.05
+
+    monkeypatch.setattr("ofa.energy.meter.time", SimpleNamespace(perf_counter=lambda: now_s))
+    monkeypatch.setattr("ofa.energy.counters.rapl.RaplCounter.read", lambda self: 10.0 * now_s)
+    meter = EnergyMeter(powercap=tmp_path)
+    monkeypatch.setattr(EnergyMeter, "_end_thread", end_thread)
+    monkeypatch.setattr("ofa.energy.meter.threading.Thread", lambda **_: SimpleNamespace(start=lambda: None))
+    meter.start()
+    now_s += 0.02
+    reading = meter.stop()
+    assert reading.joules == pytest.approx(10.0 * reading.seconds)
