@@ -54,7 +54,7 @@ def read_architecture(path: str | Path, space: SearchSpace, resolution: int | No
     else:
         raise UserError(f"{file}: has the keys {', '.join(map(str, list(data)[:8])) or 'none'}; {ADVICE}")
     try:
-        space.check(subnet)
+        space.encode(subnet)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     return subnet

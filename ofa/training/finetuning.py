@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ofa.distributed.devices import check_precision
 from ofa.measure.evaluator import SubnetEvaluator
 from ofa.measure.recalibration import recalibrate_batch_norm
-from ofa.nets.activation_checkpointing import recomputed
+from ofa.nets.activation_checkpointing import checkpointed
 from ofa.nets.plain import Net
 from ofa.nets.supernet import branch_scale
 from ofa.runs.recipe import Phase, Recipe
@@ -51,7 +51,7 @@ class PlainSubnet(nn.Module):
         for done, block in enumerate(blocks):
             rate = drop_connect * done / max(1, len(blocks) - 1) if self.training and block.residual else 0.0
             scale_B111 = branch_scale(x, rate, generator) if rate else None
-            x = recomputed(block, x, scale_B111) if recompute and self.training else block(x, scale_B111)
+            x = checkpointed(block, x, scale_B111) if recompute and self.training else block(x, scale_B111)
         logits: Tensor = self.net.head(x, generator)
         return logits
 
