@@ -21,7 +21,7 @@ from ofa.data.config import DataConfig
 from ofa.data.held_out import held_out
 from ofa.data.record import DataRecord, record_of
 from ofa.data.sources.read_source import data_root, read_source
-from ofa.data.splits import COLOUR, ERASE, ORDER, TURN, FileSplit, Plan, Split, generator, make_splits
+from ofa.data.splits import COLOUR, ERASE, ORDER, TURN, BatchPlan, FileSplit, Split, generator, make_splits
 from ofa.distributed.world import ALONE, WHOLE, Share, World, processes_here
 from ofa.errors import UserError
 
@@ -96,7 +96,7 @@ class Data:
             limit: use only so many images, the first of the order. Unshuffled they have every class in its proportion;
                 shuffled they are random ones, others in each epoch.
             drop_last: leave out a last batch that is not full.
-            share: yield only this part of each batch, as it would be in the whole; with drop_last.
+            share: yield only this process's share of each batch, its images as they would be in the whole; needs drop_last.
 
         Yields:
             float32[batch, channels, resolution, resolution] normalised and channels-last, and int64[batch] labels.
@@ -116,7 +116,7 @@ class Data:
             order = torch.randperm(len(source.labels), generator=generator(seed, epoch, ORDER)).numpy()[:count]
         steps = range(start, self.steps(split, batch_size, limit, drop_last))
         items = {i: order[i * batch_size : (i + 1) * batch_size][share.of(batch_size)] for i in steps}
-        plans = [Plan(items[i], _resolution(resolution, i), (seed, epoch, i), share) for i in steps]
+        plans = [BatchPlan(items[i], _resolution(resolution, i), (seed, epoch, i), share) for i in steps]
         varied = self.config.augment if augment else None
         mean = torch.tensor(self.mean, device=device).view(1, -1, 1, 1) * 255
         std = torch.tensor(self.std, device=device).view(1, -1, 1, 1) * 255
@@ -182,7 +182,7 @@ def _resolution(resolution: Resolution, index: int) -> int:
     return resolution(index) if callable(resolution) else resolution[index]
 
 
-def _finish(images: Tensor, plan: Plan, varied: AugmentConfig | None, mean: Tensor, std: Tensor) -> Tensor:
+def _finish(images: Tensor, plan: BatchPlan, varied: AugmentConfig | None, mean: Tensor, std: Tensor) -> Tensor:
     """Squares in 0..255 to float32 at the plan's resolution, normalised, channels-last."""
     images = augmentation.resize(images.float(), plan.resolution)
     if varied is not None:

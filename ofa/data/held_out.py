@@ -1,4 +1,4 @@
-"""Which images are held out of training, and an order in which every beginning of a part is a fair sample of it.
+"""Choice of the images held out of training, and an order in which every beginning of a part is a fair sample of it.
 
 An image file is held out by a hash of its name, so that images that are added later move none from training to validation.
 Arrays have no names: there a seeded permutation decides.
@@ -86,7 +86,7 @@ def mixed_order(labels: npt.NDArray[np.int64], seed: int, hashes: Hashes | None 
 
 
 def _chosen(train: Part, wanted: int | float, hashes: Hashes | None) -> npt.NDArray[np.bool_]:
-    """Which training images are held out, bool[n], of a part in mixed order."""
+    """Choose the training images to hold out, bool[n], of a part in mixed order."""
     size = len(train.labels)
     chosen = np.zeros(size, dtype=bool)
     if hashes is None:

@@ -34,7 +34,7 @@ class DataRecord:
     digests: dict[str, str]
     """SHA-256 of each part of the source: of names, sizes and a sample of the content of files; of all pixels of arrays."""
     census: str | None = None
-    """What an image folder was found to hold, and what was left out."""
+    """Counts of what an image folder holds, and of what was left out."""
 
     def sentence(self) -> str:
         """One line for people who begin a training: where, how many images of how many classes, what is left out."""
@@ -43,7 +43,7 @@ class DataRecord:
         return held if self.census is None else f"{held}; in its folders {self.census}"
 
     def difference(self, now: DataRecord) -> str | None:
-        """What is no longer so, in one clause; None where the data are the same. Further parts do not matter."""
+        """Tell what is no longer so, in one clause; None where the data are the same. Further parts do not matter."""
         if now.classes != self.classes:
             return f"its classes were {_names(self.classes)}; now they are {_names(now.classes)}"
         for split, classes in self.images.items():

@@ -30,7 +30,7 @@ ORDER, GEOMETRY, COLOUR, ERASE, TURN = range(5)  # what a generator is for: each
 SIZE_SAMPLE = 64  # files whose size is looked at before all are decoded
 STATISTICS_SAMPLE = 2048  # files that mean and deviation are computed from
 STATISTICS_SIDE = 64
-CHUNK = 512  # images handled at once while loading
+IMAGES_AT_ONCE = 512  # while loading
 LUMA = np.array([19595, 38470, 7471], dtype=np.uint32)  # ITU-R BT.601 in 1/65536, as Pillow rounds
 
 
@@ -41,16 +41,16 @@ def generator(*seed: int) -> torch.Generator:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
-    """One batch, or a process's part of it: what, how large, and the seed of its augmentation."""
+class BatchPlan:
+    """One batch, or a process's share of it: its images, their size, and the seed of their augmentation."""
 
     items: npt.NDArray[np.int64]
-    """Places in the split."""
+    """Indices in the split."""
     resolution: int
     seed: tuple[int, int, int]
     """Seed, epoch and index of the batch."""
     share: Share = WHOLE
-    """Which part of the batch the items are."""
+    """The process's share of the batch, which the items are."""
 
     def generator(self, use: int) -> torch.Generator:
         """A fresh generator for one use within this batch."""
@@ -66,7 +66,7 @@ class Split(ABC):
 
     @abstractmethod
     def squares(
-        self, plans: Sequence[Plan], config: DataConfig, varied: AugmentConfig | None, device: torch.device
+        self, plans: Sequence[BatchPlan], config: DataConfig, varied: AugmentConfig | None, device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Per plan: images [batch, channels, side, side] in 0..255, uint8 or float32, any side; and labels int64[batch]."""
 
@@ -85,9 +85,9 @@ class MemorySplit(Split):
         self._on_device: dict[torch.device, tuple[Tensor, Tensor]] = {torch.device("cpu"): tensors}
 
     def squares(
-        self, plans: Sequence[Plan], config: DataConfig, varied: AugmentConfig | None, device: torch.device
+        self, plans: Sequence[BatchPlan], config: DataConfig, varied: AugmentConfig | None, device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """See `Split.squares`."""
+        """Implement `Split.squares`."""
         if device not in self._on_device:
             images, labels = self._on_device[torch.device("cpu")]
             self._on_device[device] = images.to(device), labels.to(device)
@@ -96,7 +96,9 @@ class MemorySplit(Split):
             items = torch.from_numpy(plan.items).to(device, non_blocking=True)
             yield self._square(images, items, plan, config, varied), labels[items]
 
-    def _square(self, images: Tensor, items: Tensor, plan: Plan, config: DataConfig, varied: AugmentConfig | None) -> Tensor:
+    def _square(
+        self, images: Tensor, items: Tensor, plan: BatchPlan, config: DataConfig, varied: AugmentConfig | None
+    ) -> Tensor:
         side = min(images.shape[1:3])
         chosen = images.index_select(0, items)
         if varied is None:
@@ -109,9 +111,9 @@ class MemorySplit(Split):
         return augmentation.random_resized_crop(batch, plan.resolution, area, varied.horizontal_flip, random)
 
     def statistics(self) -> Statistics:
-        """See `Split.statistics`; exact."""
+        """Implement `Split.statistics`, exactly."""
         images = self._on_device[torch.device("cpu")][0].numpy()
-        return _statistics(images[start : start + CHUNK] for start in range(0, len(images), CHUNK))
+        return _statistics(images[start : start + IMAGES_AT_ONCE] for start in range(0, len(images), IMAGES_AT_ONCE))
 
 
 class FileSplit(Split):
@@ -123,9 +125,9 @@ class FileSplit(Split):
         self._paths, self._reading, self._workers = files.paths, reading, workers
 
     def squares(
-        self, plans: Sequence[Plan], config: DataConfig, varied: AugmentConfig | None, device: torch.device
+        self, plans: Sequence[BatchPlan], config: DataConfig, varied: AugmentConfig | None, device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """See `Split.squares`; already of the plan's resolution."""
+        """Implement `Split.squares`; the images have the plan's resolution already."""
         area = varied.random_resized_crop if varied is not None else None
         keep = config.evaluation_crop if varied is None else 1.0
         jobs = [
@@ -146,20 +148,19 @@ class FileSplit(Split):
             yield batch, torch.from_numpy(self.labels[plan.items]).to(device, non_blocking=True)
 
     def statistics(self) -> Statistics:
-        """See `Split.statistics`; of the central squares of the first files, which are a fair sample."""
+        """Implement `Split.statistics` on the central squares of the first files, which are a fair sample."""
         sample = self._paths[:STATISTICS_SAMPLE]
-        jobs = [Job(sample[start : start + CHUNK], STATISTICS_SIDE) for start in range(0, len(sample), CHUNK)]
+        starts = range(0, len(sample), IMAGES_AT_ONCE)
+        jobs = [Job(sample[start : start + IMAGES_AT_ONCE], STATISTICS_SIDE) for start in starts]
         return _statistics(images.numpy() for images in decode(jobs, self._reading, self._workers, look_at_all=True))
 
 
-def _mirrored(plan: Plan) -> npt.NDArray[np.bool_]:
+def _mirrored(plan: BatchPlan) -> npt.NDArray[np.bool_]:
     mirrored: npt.NDArray[np.bool_] = (draws.uniform(len(plan.items), plan.generator(GEOMETRY)) < 0.5).numpy()
     return mirrored
 
 
-def make_splits(
-    parts: Mapping[str, Part], channels: int | None, workers: int, config: DataConfig
-) -> dict[str, Split]:
+def make_splits(parts: Mapping[str, Part], channels: int | None, workers: int, config: DataConfig) -> dict[str, Split]:
     """A split of each part; files are decoded into memory where all are of one size and below the memory limit.
 
     `channels` (1 or 3) are what images are converted to; None keeps arrays as they are and decodes files to 3.
@@ -188,7 +189,7 @@ def take(part: Part, items: npt.NDArray[np.int64]) -> Part:
 
 
 def _fits(parts: Sequence[Files], reading: Reading, memory_limit: int) -> bool:
-    """Whether a sample of the files has one size, and all together are below the limit."""
+    """Tell whether a sample of the files has one size, and all together are below the limit."""
     sizes = set()
     for path in (path for part in parts for path in part.paths[:SIZE_SAMPLE]):
         with suppress(UserError):  # decoding tells of all that are damaged
@@ -200,7 +201,7 @@ def _fits(parts: Sequence[Files], reading: Reading, memory_limit: int) -> bool:
 
 
 def _decoded(part: Files, reading: Reading, workers: int) -> MemorySplit:
-    jobs = [Job(part.paths[start : start + CHUNK], None) for start in range(0, len(part.paths), CHUNK)]
+    jobs = [Job(part.paths[start : start + IMAGES_AT_ONCE], None) for start in range(0, len(part.paths), IMAGES_AT_ONCE)]
     chunks: list[npt.NDArray[np.uint8]] = []
     for chunk in decode(jobs, reading, workers, look_at_all=True):
         if chunks and chunk.shape[1:] != chunks[0].shape[1:]:
@@ -215,8 +216,8 @@ def _with_channels(images: npt.NDArray[np.uint8], channels: int | None) -> npt.N
     if channels == 3:
         return np.repeat(images, 3, axis=3)
     grey = np.empty((*images.shape[:3], 1), dtype=np.uint8)
-    for start in range(0, len(images), CHUNK):
-        grey[start : start + CHUNK, ..., 0] = (images[start : start + CHUNK] @ LUMA + 0x8000) >> 16
+    for start in range(0, len(images), IMAGES_AT_ONCE):
+        grey[start : start + IMAGES_AT_ONCE, ..., 0] = (images[start : start + IMAGES_AT_ONCE] @ LUMA + 0x8000) >> 16
     return grey
 
 
@@ -229,7 +230,7 @@ def _statistics(chunks: Iterator[npt.NDArray[np.uint8]]) -> Statistics:
         counts = found if counts is None else counts + found
     assert counts is not None, "a split is never empty"
     values = np.arange(256) / 255
-    share = counts / counts.sum(axis=1, keepdims=True)
-    mean = share @ values
-    std = np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1))
+    frequency = counts / counts.sum(axis=1, keepdims=True)
+    mean = frequency @ values
+    std = np.sqrt((frequency * (values - mean[:, None]) ** 2).sum(axis=1))
     return tuple(mean.tolist()), tuple(std.tolist())

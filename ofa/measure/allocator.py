@@ -1,4 +1,4 @@
-"""How the C library keeps memory that was freed."""
+"""Setting of the C library's allocator: freed memory stays with the process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Let freed memory stay with this process, to be used again; whether the C library does so (glibc does).
+    """Let freed memory stay with this process, to be used again; True where the C library does so (glibc does).
 
     By itself glibc gives every freed block of more than 32 MB back to the kernel, and the next tensor of that size then
     costs a page fault and a cleared page for each 4 kB, which takes longer than many a layer (docs/training.md has

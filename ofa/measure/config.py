@@ -9,7 +9,7 @@ from ofa.files.bounds import Bounded, Count, WholeNumber
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig(Bounded):
-    """What is measured while training and at the end, always on extracted, recalibrated subnets."""
+    """Measurements while training and at the end, always on extracted, recalibrated subnets."""
 
     every_epochs: Count = 1
     """Epochs from one measurement to the next; the last of a phase is measured always."""

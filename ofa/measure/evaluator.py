@@ -17,7 +17,7 @@ from ofa.measure.allocator import keep_freed_memory
 from ofa.measure.config import EvaluationConfig
 from ofa.measure.fast_inference import speed_up
 from ofa.measure.recalibration import recalibrate_batch_norm
-from ofa.measure.shared_starts import Seen, SharedStarts
+from ofa.measure.shared_starts import ImagesSeen, SharedStarts
 from ofa.nets.extraction import extract
 from ofa.nets.plain import Net
 from ofa.nets.supernet import Supernet
@@ -85,22 +85,22 @@ class SubnetEvaluator:
 
         What subnets have in common at their start is kept from call to call, up to STARTS_BYTES.
         """
-        seen = Seen(self.recalibration_images(subnet.resolution), self._images(split, subnet.resolution))
+        seen = ImagesSeen(self.recalibration_images(subnet.resolution), self._images(split, subnet.resolution))
         ends = []
         if isinstance(seen.recalibration, list) and isinstance(seen.images, list):  # else too many to keep
             count = sum(map(len, (*seen.recalibration, *seen.images)))
             ends = self._starts.ends(self.supernet.space, subnet, count)
-        guesses = self._starts.guesses(self._extracted(subnet), seen, f"{split} {subnet.resolution}", ends)
-        return self._right(guesses, split)
+        predictions = self._starts.predictions(self._extracted(subnet), seen, f"{split} {subnet.resolution}", ends)
+        return self._is_label(predictions, split)
 
     @torch.inference_mode()
     def correct_of(self, module: nn.Module, resolution: int, split: str = "validation") -> npt.NDArray[np.bool_]:
         """`correct` for a plain network, which is changed in place and can then be used for nothing else."""
         speed_up(module)
-        return self._right(torch.cat([module(images).argmax(1) for images in self._images(split, resolution)]), split)
+        return self._is_label(torch.cat([module(images).argmax(1) for images in self._images(split, resolution)]), split)
 
-    def _right(self, guesses: Tensor, split: str) -> npt.NDArray[np.bool_]:
-        return np.asarray(guesses.cpu().numpy() == self.data.labels(split)[: len(guesses)])
+    def _is_label(self, predictions: Tensor, split: str) -> npt.NDArray[np.bool_]:
+        return np.asarray(predictions.cpu().numpy() == self.data.labels(split)[: len(predictions)])
 
     def _extracted(self, subnet: Subnet) -> Net:
         module: Net = extract(self.supernet, subnet).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

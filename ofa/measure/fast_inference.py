@@ -1,4 +1,4 @@
-"""What makes measuring a plain network on a CPU faster: the same function, up to rounding.
+"""Faster evaluation of a plain network on a CPU: the same function, up to rounding.
 
 PyTorch's own modules are slow at three things that a measurement does much of: convolutions of the smallest maps, which are
 faster as matrix products; activations, which read and write again what the convolution before them has just written; and the
@@ -12,13 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from ofa.nets.plain import ConvNorm, Head, SqueezeExcite, fold_batch_norm
+from ofa.nets.plain import ConvNorm, PlainHead, SqueezeExcite, fold_batch_norm
 from ofa.space.activations import ACTIVATIONS
 
-FUSED: dict[type[nn.Module], str] = {getattr(nn, each.module): each.onednn for each in ACTIVATIONS.values() if each.onednn}
-"""oneDNN's names of activations that a convolution can apply to what it writes."""
-SMALL_MAP = 16  # pixels: up to here a matrix product is faster than oneDNN's convolution
-LARGE_MAP = 64  # pixels: from here statistics cost less by way of the input
+ONEDNN_NAMES: dict[type[nn.Module], str] = {
+    getattr(nn, activation.module): activation.onednn for activation in ACTIVATIONS.values() if activation.onednn
+}
+"""Activations that oneDNN's convolution can apply to what it writes, by the name that it has for them."""
+SMALL_MAP_PIXELS = 16  # up to here a matrix product is faster than oneDNN's convolution
+LARGE_MAP_PIXELS = 64  # from here statistics cost less by way of the input
 
 
 class ProductConv(nn.Module):
@@ -44,7 +46,7 @@ class FusedConv(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """B x in x H x W to B x out x H/stride x W/stride."""
         conv = self.conv
-        if self.pointwise and x_BCHW[0, 0].numel() <= SMALL_MAP:
+        if self.pointwise and x_BCHW[0, 0].numel() <= SMALL_MAP_PIXELS:
             y: Tensor = self.activation(_product(x_BCHW, conv.weight, conv.bias))
             return y
         return _convolve(x_BCHW, conv, conv.weight, conv.bias, self.activation)
@@ -65,24 +67,24 @@ def products_behind_pools(net: nn.Module) -> None:
     for child in net.modules():
         if isinstance(child, SqueezeExcite):
             child.reduce, child.expand = ProductConv(child.reduce), ProductConv(child.expand)  # type: ignore[assignment]
-        elif isinstance(child, Head) and isinstance(child.features, nn.Sequential):
+        elif isinstance(child, PlainHead) and isinstance(child.features, nn.Sequential):
             child.features[0] = ProductConv(child.features[0])  # type: ignore[arg-type]
 
 
 def can_fuse(block: ConvNorm) -> bool:
-    """Whether this build of PyTorch has oneDNN's operation, for such weights and this activation."""
+    """Tell whether this build of PyTorch has oneDNN's operation, for such weights and this activation."""
     weight = block.conv.weight
     here = weight.device.type == "cpu" and weight.dtype == torch.float32
-    return here and type(block.activation) in FUSED and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    return here and type(block.activation) in ONEDNN_NAMES and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 
 
 def is_pointwise(conv: nn.Conv2d) -> bool:
-    """Whether each pixel of the output is a product of the weight and one pixel of the input."""
+    """Tell whether each pixel of the output is a product of the weight and one pixel of the input."""
     return conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1
 
 
 def widens(block: nn.Module) -> bool:
-    """Whether `normalised` can take the place of a block's forward pass, and is faster on large maps."""
+    """Tell whether `normalised` can take the place of a block's forward pass, and is faster on large maps."""
     if not isinstance(block, ConvNorm) or not can_fuse(block) or not isinstance(block.norm, nn.BatchNorm2d):
         return False
     conv = block.conv
@@ -118,5 +120,6 @@ def _product(x_BCHW: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def _convolve(x_BCHW: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, activation: nn.Module) -> Tensor:
     geometry = list(map(int, conv.padding)), list(conv.stride), list(conv.dilation), conv.groups
-    y: Tensor = torch.ops.mkldnn._convolution_pointwise(x_BCHW, weight, bias, *geometry, FUSED[type(activation)], [], "")
+    fused = ONEDNN_NAMES[type(activation)]
+    y: Tensor = torch.ops.mkldnn._convolution_pointwise(x_BCHW, weight, bias, *geometry, fused, [], "")
     return y

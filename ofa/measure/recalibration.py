@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ofa.errors import UserError
-from ofa.measure.fast_inference import LARGE_MAP, normalised, statistics_behind, widens
+from ofa.measure.fast_inference import LARGE_MAP_PIXELS, normalised, statistics_behind, widens
 from ofa.nets.plain import ConvNorm
 
-PART_PIXELS = 8192
-"""Of a channel, whose statistics are computed at once."""
+PIXELS_AT_ONCE = 8192
+"""Pixels of a channel whose statistics are computed in one sum, on a CPU."""
 
 
 @torch.no_grad()
@@ -85,7 +85,7 @@ class _Averages:
         self._add(norm, values, len(inputs[0]))
 
     def _widen(self, block: ConvNorm, x_BCHW: Tensor) -> Tensor:
-        if x_BCHW[0, 0].numel() < LARGE_MAP:
+        if x_BCHW[0, 0].numel() < LARGE_MAP_PIXELS:
             return ConvNorm.forward(block, x_BCHW)
         values = statistics_behind(block.conv, x_BCHW)
         self._add(block.norm, values, len(x_BCHW))
@@ -103,7 +103,7 @@ def batch_statistics(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
     112 x 112 pixels its variance is off by 4e-4. So it is asked for a few images at a time, and what it says is put together
     (1e-6). On a GPU it is Welford's algorithm in many short rows, and hundreds of parts would be hundreds of kernels.
     """
-    pixels = PART_PIXELS if x_BCHW.device.type == "cpu" else x_BCHW[:, 0].numel()
+    pixels = PIXELS_AT_ONCE if x_BCHW.device.type == "cpu" else x_BCHW[:, 0].numel()
     parts = torch.split(x_BCHW, max(1, pixels // x_BCHW[0, 0].numel()))
     found = [torch.batch_norm_update_stats(part, None, None, 0.0) for part in parts]
     if len(found) == 1:

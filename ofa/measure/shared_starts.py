@@ -21,12 +21,12 @@ from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import walk_blocks
 from ofa.space.subnet import Subnet
 
-PIECES = 4  # at the start of a net whose outputs are kept; later ones are too rarely met again
+PIECES_SHARED = 4  # at the start of a net whose outputs are kept; later ones are too rarely met again
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What comes to a piece of a net, in batches: of the images for batch-norm statistics, and of those to be classified."""
+class ImagesSeen:
+    """Inputs of a piece of a net, in batches: of the images for batch-norm statistics, and of those to be classified."""
 
     recalibration: Iterable[Tensor]
     images: Iterable[Tensor]
@@ -44,17 +44,17 @@ class SharedStarts:
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
-        self._kept: OrderedDict[bytes, Seen] = OrderedDict()
+        self._kept: OrderedDict[bytes, ImagesSeen] = OrderedDict()
 
     def clear(self) -> None:
         """Let go of everything."""
         self._kept.clear()
 
     def bytes_kept(self) -> int:
-        """What is kept."""
+        """Bytes of all outputs kept."""
         return sum(map(_size, self._kept.values()))
 
-    def guesses(self, net: Net, seen: Seen, source: str, ends: Sequence[int]) -> Tensor:
+    def predictions(self, net: Net, seen: ImagesSeen, source: str, ends: Sequence[int]) -> Tensor:
         """Recalibrate and classify, int64[images]; the net can be used for nothing else afterwards.
 
         Args:
@@ -74,20 +74,20 @@ class SharedStarts:
             seen = self._kept[keys[known]]
         for start, key in zip(starts[known:], keys[known + 1 :], strict=True):
             recalibration = _prepare(start, seen)
-            seen = Seen(recalibration, [start(batch) for batch in seen.images])
+            seen = ImagesSeen(recalibration, [start(batch) for batch in seen.images])
             self._keep(key, seen)
         rest = nn.Sequential(*whole[ends[-1] if ends else 0 :])
         _prepare(rest, seen)
         return torch.cat([rest(batch).argmax(1) for batch in seen.images])
 
-    def _keep(self, key: bytes, seen: Seen) -> None:
+    def _keep(self, key: bytes, seen: ImagesSeen) -> None:
         self._kept[key] = seen
         while self.bytes_kept() > self.limit_bytes:
             self._kept.popitem(last=False)
 
     def ends(self, space: SearchSpace, subnet: Subnet, images: int) -> list[int]:
         """After which pieces of a subnet outputs are worth keeping and small enough, of so many images in all."""
-        outputs = [shape.main[-1] for shape in walk_blocks(space, subnet)][:PIECES]
+        outputs = [shape.main[-1] for shape in walk_blocks(space, subnet)][:PIECES_SHARED]
         sizes = [4 * images * output.out_channels * output.out_size**2 for output in outputs]
         return [i for i, size in enumerate(sizes, start=1) if size <= self.limit_bytes // 4]
 
@@ -97,7 +97,7 @@ def pieces(net: Net) -> list[nn.Module]:
     return [net.stem, *(block for stage in net.stages for block in stage.children()), net.head]
 
 
-def _prepare(piece: nn.Module, seen: Seen) -> list[Tensor]:
+def _prepare(piece: nn.Module, seen: ImagesSeen) -> list[Tensor]:
     """Recalibrate a piece and make it fast, for reading only; what it made of the images for recalibration."""
     products_behind_pools(piece)
     outputs = recalibrate_batch_norm(piece, seen.recalibration)
@@ -113,5 +113,5 @@ def _digest(before: bytes, module: nn.Module) -> bytes:
     return digest.digest()
 
 
-def _size(seen: Seen) -> int:
+def _size(seen: ImagesSeen) -> int:
     return sum(batch.numel() * batch.element_size() for batch in (*seen.recalibration, *seen.images))

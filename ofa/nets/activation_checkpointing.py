@@ -1,4 +1,4 @@
-"""Activation checkpointing (Chen et al., arXiv:1604.06174): time for memory, without any other difference."""
+"""Activation checkpointing (Chen et al., arXiv:1604.06174): less memory for more time, and the same numbers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
-def recomputed(block: nn.Module, *inputs: Any) -> Tensor:
-    """What `block` makes of `inputs`; until the backward pass, which computes it again, only the inputs are kept.
+def checkpointed(block: nn.Module, *inputs: Any) -> Tensor:
+    """Output of `block` for `inputs`; until the backward pass, which computes it again, only the inputs are kept.
 
     The block must draw nothing at random. Its batch norms see the batch twice and count it once.
     """

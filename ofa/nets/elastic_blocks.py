@@ -16,8 +16,7 @@ from ofa.nets.plain import activation, downsample
 from ofa.space.ops import make_divisible
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import hidden_channels, in_widths, is_residual
-from ofa.space.subnet import Block, Stage
-from ofa.space.subnet import Stem as StemChoice
+from ofa.space.subnet import Block, Stage, Stem
 
 
 class ElasticStem(nn.Module):
@@ -36,7 +35,7 @@ class ElasticStem(nn.Module):
         self.middle = ElasticConvNorm(inner, inner, stem.activation, kernel) if optional else None
         self.last = ElasticConvNorm(inner, width, stem.activation, kernel) if deep else None
 
-    def forward(self, images: Tensor, choice: StemChoice) -> Tensor:
+    def forward(self, images: Tensor, choice: Stem) -> Tensor:
         """Images to B x width x H/stride x W/stride."""
         inner = choice.width if choice.hidden is None else make_divisible(choice.hidden)
         x: Tensor = self.first(images, inner)
@@ -102,7 +101,7 @@ class ElasticMBConv(ElasticBlock):
         self.project = ElasticConvNorm(hidden, out_width, "none")
 
     def forward(self, x_BCHW: Tensor, block: Block, stage: Stage, scale_B111: Tensor | None = None) -> Tensor:
-        """See `ElasticBlock.forward`."""
+        """Implement `ElasticBlock.forward`."""
         x = x_BCHW
         if self.expand is not None:
             x = self.expand(x, self.hidden_for(block.expand, x.shape[1], stage.width))
@@ -115,7 +114,7 @@ class ElasticMBConv(ElasticBlock):
         return y
 
     def sort_hidden_channels(self, bounds: Sequence[int]) -> None:
-        """See `ElasticBlock.sort_hidden_channels`."""
+        """Implement `ElasticBlock.sort_hidden_channels`."""
         if self.expand is None:
             return  # its hidden channels are the block's input
         order = sort_between(self.project.conv, [self.depthwise, self.expand], bounds)
@@ -123,7 +122,7 @@ class ElasticMBConv(ElasticBlock):
             sort_squeeze_excite(self.se, order, bounds)
 
     def pass_input_through(self) -> None:
-        """See `ElasticBlock.pass_input_through`."""
+        """Implement `ElasticBlock.pass_input_through`."""
         if self.residual:
             nn.init.zeros_(self.project.norm.weight)
 
@@ -145,7 +144,7 @@ class ElasticBottleneck(ElasticBlock):
         self.activation = activation(act)
 
     def forward(self, x_BCHW: Tensor, block: Block, stage: Stage, scale_B111: Tensor | None = None) -> Tensor:
-        """See `ElasticBlock.forward`."""
+        """Implement `ElasticBlock.forward`."""
         hidden = self.hidden_for(block.expand, x_BCHW.shape[1], stage.width)
         x = self.middle(self.reduce(x_BCHW, hidden), hidden, block.kernel)
         x = self.project(x, stage.width)
@@ -157,12 +156,12 @@ class ElasticBottleneck(ElasticBlock):
         return y
 
     def sort_hidden_channels(self, bounds: Sequence[int]) -> None:
-        """See `ElasticBlock.sort_hidden_channels`; both inner widths."""
+        """Implement `ElasticBlock.sort_hidden_channels` for both inner widths."""
         sort_between(self.project.conv, [self.middle], bounds)
         sort_between(self.middle.conv, [self.reduce], bounds)
 
     def pass_input_through(self) -> None:
-        """See `ElasticBlock.pass_input_through`; a projected shortcut passes it through too."""
+        """Implement `ElasticBlock.pass_input_through`; a projected shortcut passes it through too."""
         nn.init.zeros_(self.project.norm.weight)
 
 

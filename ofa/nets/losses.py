@@ -42,7 +42,7 @@ def subnet_loss(
 
 
 def cross_entropy(logits: Tensor, teacher: Tensor) -> Tensor:
-    """Of the teacher's probabilities (Hinton et al., 2015): the Kullback-Leibler divergence plus a constant; a scalar."""
+    """Cross entropy with the teacher's probabilities (Hinton et al., 2015), a scalar: a KL divergence plus a constant."""
     return F.cross_entropy(logits, teacher)
 
 

@@ -108,7 +108,7 @@ class Bottleneck(nn.Module):
         return y
 
 
-class Stem(nn.Module):
+class PlainStem(nn.Module):
     """One convolution, or two or three of which the middle one of three is residual; optionally a max pool."""
 
     def __init__(self, shape: BlockShape) -> None:
@@ -129,7 +129,7 @@ class Stem(nn.Module):
         return F.max_pool2d(x, 3, 2, 1) if self.pool else x
 
 
-class Head(nn.Module):
+class PlainHead(nn.Module):
     """Convolution, average pool, features, classifier; the first and third are optional."""
 
     def __init__(self, shape: BlockShape, dropout: float = 0.0) -> None:
@@ -154,7 +154,7 @@ class Head(nn.Module):
         return logits
 
 
-PLAIN_BLOCKS: dict[str, type[nn.Module]] = {"stem": Stem, "mbconv": MBConv, "bottleneck": Bottleneck, "head": Head}
+PLAIN_BLOCKS: dict[str, type[nn.Module]] = {"stem": PlainStem, "mbconv": MBConv, "bottleneck": Bottleneck, "head": PlainHead}
 """The module of each kind of `BlockShape`."""
 
 
@@ -169,11 +169,11 @@ class Net(nn.Module):
     def __init__(self, space: SearchSpace, subnet: Subnet) -> None:
         super().__init__()
         shapes = walk_blocks(space, subnet)
-        self.stem = Stem(next(shapes))
+        self.stem = PlainStem(next(shapes))
         self.stages = nn.ModuleList(
             nn.Sequential(*(plain_block(shape) for shape in islice(shapes, len(stage.blocks)))) for stage in subnet.stages
         )
-        self.head = Head(next(shapes), space.head.dropout)
+        self.head = PlainHead(next(shapes), space.head.dropout)
         set_norm_eps(self, space.norm_eps)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ofa.distributed import draws
 from ofa.errors import UserError
-from ofa.nets.activation_checkpointing import recomputed
+from ofa.nets.activation_checkpointing import checkpointed
 from ofa.nets.elastic_blocks import ELASTIC_BLOCKS, ElasticBlock, ElasticHead, ElasticStem
 from ofa.nets.plain import initialise, set_norm_eps
 from ofa.space.search_space import SearchSpace
@@ -20,7 +20,7 @@ from ofa.space.subspace import is_part
 
 
 def branch_scale(x_BCHW: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-    """0 for each image with probability `rate`, else what keeps the mean: B x 1 x 1 x 1, to scale a residual branch by."""
+    """Factor of a residual branch, B x 1 x 1 x 1: 0 for each image with probability `rate`, else what keeps the mean."""
     keep_B111 = draws.keep(x_BCHW[:, :1, :1, :1], 1 - rate, generator)
     return keep_B111 / (1 - rate)
 
@@ -51,7 +51,7 @@ class Supernet(nn.Module):
         subnet: Subnet,
         generator: torch.Generator | None = None,
         drop_connect: float = 0.0,
-        recompute: bool = False,
+        activation_checkpointing: bool = False,
     ) -> Tensor:
         """Logits of one subnet.
 
@@ -61,7 +61,7 @@ class Supernet(nn.Module):
             generator: for dropout and drop-connect in training.
             drop_connect: in training, the probability that an image skips the last residual block; it falls linearly to 0
                 towards the first one (Huang et al., arXiv:1603.09382).
-            recompute: in training, keep of each block only what goes in, and compute the rest again in the backward pass.
+            activation_checkpointing: in training, keep only the input of each block; the backward pass computes the rest.
 
         Returns:
             float32[batch, classes].
@@ -81,7 +81,7 @@ class Supernet(nn.Module):
                 assert isinstance(block, ElasticBlock)
                 rate = drop_connect * done / last if self.training and block.residual else 0.0
                 scale_B111 = branch_scale(x, rate, generator) if rate else None
-                compute = partial(recomputed, block) if recompute and self.training else block
+                compute = partial(checkpointed, block) if activation_checkpointing and self.training else block
                 x = compute(x, choice, stage, scale_B111)
                 done += 1
         logits: Tensor = self.head(x, generator)

@@ -38,7 +38,7 @@ Range = Annotated[tuple[float, ...], _Range()]
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig(Bounded):
-    """How training images are varied; everything is off unless the recipe asks for it."""
+    """Variation of training images; everything is off unless the recipe asks for it."""
 
     horizontal_flip: bool = False
     """Mirror an image with probability one half."""
@@ -68,7 +68,7 @@ class AugmentConfig(Bounded):
 
 
 def shift_and_flip(images: Tensor, side: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """Of each image a window around the centre, shifted by up to `crop_padding` pixels, mirrored or not.
+    """Cut from each image a window around the centre, shifted by up to `crop_padding` pixels, mirrored or not.
 
     Args:
         images: uint8[batch, height, width, channels].

@@ -16,20 +16,20 @@ class MixConfig(Bounded):
     """Off unless the recipe asks for it; with both, each batch is mixed by one of them, at random."""
 
     mixup: NotNegative = 0.0
-    """Both parameters of the beta distribution of an image's share (Zhang et al., arXiv:1710.09412); 0 is off."""
+    """Both parameters of the beta distribution of an image's weight (Zhang et al., arXiv:1710.09412); 0 is off."""
     cutmix: NotNegative = 0.0
     """The same for the area of a rectangle that comes from the other image (Yun et al., arXiv:1905.04899)."""
 
     @property
     def used(self) -> bool:
-        """Whether anything is mixed."""
+        """True where anything is mixed."""
         return self.mixup > 0 or self.cutmix > 0
 
 
 def mix(images: Tensor, labels: Tensor, classes: int, config: MixConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Each image with its neighbour, all in the same proportion; the last of an odd number stays as it is.
+    """Mix each image with its neighbour, all in the same proportion; the last of an odd number stays as it is.
 
-    Neighbours, so that a process which holds an even part of the batch needs no image of another's.
+    Neighbours, so that a process whose share of the batch is even needs no image of another process.
 
     Args:
         images: float32[batch, channels, height, width], in random order.
@@ -43,19 +43,19 @@ def mix(images: Tensor, labels: Tensor, classes: int, config: MixConfig, rng: np
     """
     cut = config.cutmix > 0 and (config.mixup == 0 or rng.random() < 0.5)
     parameter = config.cutmix if cut else config.mixup
-    share = float(rng.beta(parameter, parameter))
+    weight = float(rng.beta(parameter, parameter))  # of the image itself: lambda in the papers
     neighbours = _neighbours(len(images), images.device)
     other = images[neighbours]
     if cut:
-        rows, columns = (_interval(side, (1 - share) ** 0.5, rng) for side in images.shape[2:])
+        rows, columns = (_interval(side, (1 - weight) ** 0.5, rng) for side in images.shape[2:])
         images = images.clone()
         images[:, :, rows, columns] = other[:, :, rows, columns]
         height, width = images.shape[2:]
-        share = 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
+        weight = 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
     else:
-        images = images.lerp(other, 1 - share)
+        images = images.lerp(other, 1 - weight)
     targets = images.new_zeros(len(labels), classes).scatter_(1, labels.unsqueeze(1), 1.0)
-    return images, targets.lerp(targets[neighbours], 1 - share)
+    return images, targets.lerp(targets[neighbours], 1 - weight)
 
 
 def _neighbours(count: int, device: torch.device) -> Tensor:

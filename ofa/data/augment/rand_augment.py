@@ -24,7 +24,7 @@ LARGEST = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class RandAugmentConfig(Bounded):
-    """How many operations, and how strong."""
+    """Number and strength of the operations."""
 
     operations: Count = 2
     """On each image, one after the other."""

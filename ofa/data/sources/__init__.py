@@ -1,1 +1,1 @@
-"""Where images come from."""
+"""Sources of labelled images: files, arrays, data sets known by name."""

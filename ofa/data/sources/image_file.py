@@ -35,7 +35,7 @@ Choose = Callable[[int, int], Box]
 
 @dataclass(frozen=True)
 class Reading:
-    """How files are read, for all files of a data set alike."""
+    """Settings by which all files of a data set are read."""
 
     channels: int
     """1 (grey) or 3 (RGB); files are converted."""
@@ -74,7 +74,7 @@ def open_image(path: str) -> Image:
 
 
 def is_image(path: str) -> bool:
-    """Whether the header of a file is that of an image that can be read."""
+    """Tell from the header of a file whether it is an image that can be read."""
     try:
         with open_image(path):
             return True

