@@ -21,9 +21,11 @@ from scipy.sparse import coo_array
 
 from latency_tables import load_platform
 from ofa.space.search_space import load_space
-from search import Exact, Limit, Problem, exact_front, fit_ridge, load_predictor
+from search import Limit, Problem, exact_front, load_predictor
 from search.exact.stage_tables import StageTables
 from search.pareto.front import nondominated
+from search.predictors.ridge import fit_ridge
+from search.searchers.exact import Exact
 
 KNOWN = (160, 176, 192, 208, 224)
 ENERGY = "edge-int8"

@@ -28,10 +28,12 @@ import numpy as np
 from latency_tables import Costs, load_platform
 from ofa.runs.run_files import RunFiles
 from ofa.space.search_space import SearchSpace, load_space
-from search import Exact, Infeasible, Limit, Predictor, Problem, fit_ridge, load_predictor
+from search import Infeasible, Limit, Predictor, Problem, load_predictor
 from search.arrays import Floats
-from search.fleet.answer import NAMES, FleetAnswer, answer
+from search.fleet.answer import COST_COLUMNS, FleetAnswer, answer
 from search.fleet.files import read_fleet
+from search.predictors.ridge import fit_ridge
+from search.searchers.exact import Exact
 
 PLATFORMS = (
     "edge-int8",
@@ -113,18 +115,18 @@ def write_rows(path: Path, space: SearchSpace, costs: dict[str, Costs], count: i
     ends = space.encode([space.smallest(), space.largest()])
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("device", "platform", *NAMES))
+        writer.writerow(("device", "platform", *COST_COLUMNS))
         span = {
             (name, metric): cost.of(metric, ends)
             for name, cost in costs.items()
-            for metric in NAMES
+            for metric in COST_COLUMNS
             if metric in cost.metrics
         }
         for i in range(count):
             name = PLATFORMS[i % len(PLATFORMS)]
             asked = ASKED[rng.integers(3 if "energy_mj" in costs[name].metrics else 2)]
             row: list[object] = [f"device {i}", name]
-            for metric in NAMES:
+            for metric in COST_COLUMNS:
                 low, high = span.get((name, metric), (0.0, 0.0))
                 row.append(f"{low * 0.98 + rng.random() * (high - low * 0.98):.6g}" if metric in asked else "")
             writer.writerow(row)
@@ -148,7 +150,8 @@ def compare(result: FleetAnswer, problem: object, rows: Floats) -> dict[str, flo
     for i in rows:
         fleet = result.fleet
         name = fleet.platforms[fleet.platform[i]]
-        limits = [Limit(NAMES[k], float(fleet.bounds[i, k]), name) for k in np.flatnonzero(np.isfinite(fleet.bounds[i]))]
+        asked = np.flatnonzero(np.isfinite(fleet.bounds[i]))
+        limits = [Limit(COST_COLUMNS[k], float(fleet.bounds[i, k]), name) for k in asked]
         try:
             best = Exact().search(problem(name, None, tuple(limits)), np.random.default_rng(0), 20_000).top1[0]
         except Infeasible:

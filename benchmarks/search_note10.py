@@ -30,7 +30,8 @@ from latency_tables.costs.costs import Costs
 from ofa.errors import UserError
 from ofa.official import to_arch
 from ofa.space.search_space import SearchSpace, load_space
-from search import Evolution, Limit, Problem, load_predictor
+from search import Limit, Problem, load_predictor
+from search.searchers.evolution.evolution import Evolution
 
 RESOLUTIONS = (160, 176, 192, 208, 224)
 BUDGET = 64_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -165,6 +166,15 @@ def test_no_folder_is_a_drawer() -> None:
         counts[path.parent] = counts.get(path.parent, 0) + (path.stem not in FACES)
     verbs = ROOT / "ofa" / "cli" / "verbs"
     assert not {str(folder): count for folder, count in counts.items() if count > 12 and folder != verbs}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_face_has_what_it_says(package: str) -> None:
+    face = importlib.import_module(package)
+    assert set(face.__all__) == set(face._HOMES)
+    assert all(hasattr(face, name) for name in face.__all__)
+    with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nothing'"):
+        face.nothing  # noqa: B018
 
 
 def test_what_plans_and_searches_does_not_import_torch() -> None:

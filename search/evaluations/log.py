@@ -1,4 +1,4 @@
-"""What a search leaves behind while it runs: a JSONL that can be plotted, and that a killed search resumes from.
+"""The log of a search: a JSONL that can be plotted, and that a killed search resumes from.
 
 The first line says which search it is; then comes a line per batch of evaluations. A searcher draws from a seeded generator,
 so the same search run again asks for the same subnets: those in the log are answered from it, the rest is evaluated and
@@ -21,11 +21,11 @@ from ofa.space.search_space import Genes
 from search.arrays import Floats
 from search.problem.problem import Problem
 
-FORMAT = 1
+LOG_FORMAT = 1
 
 
 def question(problem: Problem) -> dict[str, Any]:
-    """What is asked, as plain data: two problems with equal questions have equal answers.
+    """The question of a problem as plain data: two problems with equal questions have equal answers.
 
     Costs are told by what the smallest and the largest subnet cost, so that a table that has changed is noticed.
     """
@@ -45,7 +45,7 @@ def question(problem: Problem) -> dict[str, Any]:
 
 
 def difference(known: dict[str, Any], asked: dict[str, Any]) -> str | None:
-    """How a stored question differs from the one asked; None when it is the same."""
+    """Say how a stored question differs from the one asked; None when it is the same."""
     for key, value in asked.items():
         if known.get(key) != value:
             return f"its {key} is {known.get(key)!r}, not {value!r}"
@@ -69,7 +69,7 @@ class SearchLog:
             UserError: the file is the log of another search (the message says what differs), or is damaged.
         """
         log = cls(Path(path))
-        header = {"format": FORMAT, "algorithm": algorithm, "seed": seed, "budget": budget, **question(problem)}
+        header = {"format": LOG_FORMAT, "algorithm": algorithm, "seed": seed, "budget": budget, **question(problem)}
         if not log.path.exists():
             atomic_write(log.path, vouched_line(header) + "\n")
             return log
@@ -82,7 +82,7 @@ class SearchLog:
         return log
 
     def top1(self, problem: Problem, genes: Genes) -> Floats:
-        """As `problem.top1`; only rows that are not in the log are evaluated."""
+        """Predict top-1 as `problem.top1`; only rows that are not in the log are evaluated."""
         found = [self.known.get(row.tobytes()) for row in genes]
         missing = np.array([value is None for value in found], dtype=np.bool_)
         top1 = np.array([np.nan if value is None else value for value in found])
@@ -113,17 +113,17 @@ class LoggedSearch:
     """A log as arrays, for plots."""
 
     header: dict[str, Any]
-    """Which search: algorithm, seed, budget, objectives, limits, ..."""
+    """The search: algorithm, seed, budget, objectives, limits, ..."""
     evaluations: npt.NDArray[np.int64]
     """After each batch, int64[batches]."""
     best: Floats
     """Best value of the first objective so far, float64[batches]; NaN while there is none."""
     hypervolume: Floats
-    """Of the front so far, float64[batches]; NaN where there is none."""
+    """Hypervolume of the front so far, float64[batches]; NaN where there is none."""
     genes: Genes
     """Everything evaluated, in order, int8[evaluations, genes]."""
     top1: Floats
-    """Of each."""
+    """Predicted top-1 of each."""
 
 
 def read_log(path: str | Path) -> LoggedSearch:
@@ -148,8 +148,8 @@ def read_log(path: str | Path) -> LoggedSearch:
                 entries[-1]["genes"] = np.array(entries[-1]["genes"], dtype=np.int8).reshape(len(entries[-1]["top1"]), -1)
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise UserError(f"{path}:{i}: not a batch of a search ({error}); remove the file to start again") from None
-    if not entries or not isinstance(entries[0], dict) or entries[0].get("format") != FORMAT:
-        raise UserError(f"{path}: not a search's log of format {FORMAT}")
+    if not entries or not isinstance(entries[0], dict) or entries[0].get("format") != LOG_FORMAT:
+        raise UserError(f"{path}: not a search's log of format {LOG_FORMAT}")
     header, *batches = entries
     return LoggedSearch(
         header=header,

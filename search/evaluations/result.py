@@ -10,7 +10,7 @@ from search.arrays import Floats
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """What a search found: distinct, canonical subnets within the limits, the best first.
+    """Subnets that a search found: distinct, canonical, within the limits, the best first.
 
     With several objectives: all found that no other found subnet beats, the best in the first objective first.
     """
@@ -20,7 +20,7 @@ class SearchResult:
     top1: Floats
     """Predicted, float64[found]; descending where accuracy is the first objective."""
     values: Floats
-    """Of the problem's objectives, each in its own unit, float64[found, objectives]."""
+    """Values of the problem's objectives, each in its own unit, float64[found, objectives]."""
     algorithm: str
     evaluations: int
     """Feasible subnets whose accuracy was predicted; each counts once."""
@@ -28,6 +28,6 @@ class SearchResult:
     history: tuple[tuple[int, float], ...] = ()
     """One per batch: evaluations, and the best value so far of the objective; of several, the hypervolume so far."""
     reference: Floats | None = None
-    """Where that hypervolume ends: the worst values of the first batch, float64[objectives]; None with one objective."""
+    """Reference point of that hypervolume: the first batch's worst values, float64[objectives]; None with one objective."""
     optimal: bool = False
-    """Whether no feasible subnet is predicted better (beats one of these); false where that is not proven."""
+    """True where it is proven that no feasible subnet is predicted better (or dominates one of these)."""

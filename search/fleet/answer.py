@@ -13,7 +13,7 @@ from search.arrays import Floats, Indices
 from search.fleet.surface import Surface, find_surface
 from search.problem.problem import Problem
 
-NAMES = tuple(METRICS)
+COST_COLUMNS = tuple(METRICS)
 """The columns of every matrix of bounds and costs here."""
 
 
@@ -26,13 +26,13 @@ class Fleet:
     platforms: tuple[str, ...]
     """The distinct platforms."""
     platform: Indices
-    """Of each device: an index into `platforms`, int64[n]."""
+    """The platform of each device, an index into `platforms`, int64[n]."""
     bounds: Floats
-    """Upper limits, float64[n, NAMES]; infinite where there is none."""
+    """Upper limits, float64[n, COST_COLUMNS]; infinite where there is none."""
     confidence: Floats
-    """That latency and energy are to be within the limits with, float64[n]; NaN where the estimate counts."""
+    """The confidence with which latency and energy keep to the limits, float64[n]; NaN where the estimate counts."""
     lines: Indices
-    """Where each is from: the line of its file, int64[n]."""
+    """The line of the file that each is from, int64[n]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Group:
     confidence: float | None
     surface: Surface
     rows: Indices
-    """Which devices of the fleet."""
+    """The devices, as rows of the fleet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +55,11 @@ class FleetAnswer:
     subnets: Genes
     """The distinct subnets chosen, int8[subnets, genes]."""
     top1: Floats
-    """Predicted, of each."""
+    """Predicted top-1 of each."""
     chosen: Indices
-    """Of each device: an index into `subnets`, int64[n]; -1 where its limits are out of reach."""
+    """The subnet of each device, an index into `subnets`, int64[n]; -1 where its limits are out of reach."""
     attainable: Floats
-    """float64[n, NAMES]: what limits of a device without a subnet would have to be, NaN elsewhere: `Surface.attainable`."""
+    """`Surface.attainable` of each device without a subnet, float64[n, COST_COLUMNS]; NaN elsewhere."""
 
 
 def answer(
@@ -80,10 +80,10 @@ def answer(
     """
     groups = tuple(_groups(fleet, problem, rng, budget, exact))
     picked = np.full(len(fleet.devices), -1, dtype=np.int64)  # rows of all surfaces, one after another
-    attainable = np.full((len(fleet.devices), len(NAMES)), np.nan)
+    attainable = np.full((len(fleet.devices), len(COST_COLUMNS)), np.nan)
     offset = 0
     for group in groups:
-        columns = np.array([NAMES.index(metric) for metric, _ in group.surface.pairs])
+        columns = np.array([COST_COLUMNS.index(metric) for metric, _ in group.surface.pairs])
         cells = group.rows[:, None], columns
         bounds, inverse = np.unique(fleet.bounds[cells], axis=0, return_inverse=True)
         found = group.surface.lookup(bounds)
@@ -121,7 +121,7 @@ def _groups(
         if asked is None or before != (platform, sure):
             asked, before, complete = problem(platform, sure), (platform, sure), []
         name = next(iter(asked.costs))
-        pairs = tuple((metric, name) for metric, used in zip(NAMES, distinct[i, 2:], strict=True) if used)
+        pairs = tuple((metric, name) for metric, used in zip(COST_COLUMNS, distinct[i, 2:], strict=True) if used)
         surface = next((known for known in complete if set(pairs) <= set(known.pairs)), None)
         if surface is None:
             surface = find_surface(asked, pairs, rng, budget, exact)

@@ -20,12 +20,12 @@ from ofa.files.atomic import atomic_write
 from ofa.files.csv_table import read_table, safe_cell
 from ofa.space.search_space import SearchSpace
 from search.arrays import Floats
-from search.fleet.answer import NAMES, Fleet, FleetAnswer
+from search.fleet.answer import COST_COLUMNS, Fleet, FleetAnswer
 
-REQUIRED = ("platform",)
-OPTIONAL = ("device", *NAMES, "confidence")
-FORMATS = (".csv", ".json")
-UPPER = tuple(name for name, metric in METRICS.items() if metric.estimated)
+REQUIRED_COLUMNS = ("platform",)
+OPTIONAL_COLUMNS = ("device", *COST_COLUMNS, "confidence")
+ANSWER_SUFFIXES = (".csv", ".json")
+BOUNDED_METRICS = tuple(name for name, metric in METRICS.items() if metric.estimated)
 """Metrics that have an upper bound at a confidence; the others are exact."""
 
 
@@ -37,14 +37,14 @@ def read_fleet(path: str | Path) -> Fleet:
     Raises:
         UserError: no such file, no rows, an unknown column, or a value that is none; the message has the line.
     """
-    table = read_table(path, REQUIRED, OPTIONAL)
+    table = read_table(path, REQUIRED_COLUMNS, OPTIONAL_COLUMNS)
     count = len(table.lines)
     names = table.columns["platform"]
     if "" in names:
         raise UserError(f"{table.place(names.index(''), 'platform')} is empty; each device needs one")
     platforms = {name: i for i, name in enumerate(dict.fromkeys(names))}
     devices = table.columns.get("device", [""] * count)
-    bounds = [table.numbers(name, empty=inf) if name in table.columns else [inf] * count for name in NAMES]
+    bounds = [table.numbers(name, empty=inf) if name in table.columns else [inf] * count for name in COST_COLUMNS]
     confidence = table.numbers("confidence", empty=nan) if "confidence" in table.columns else [nan] * count
     for i, value in enumerate(confidence):
         if not (0.5 <= value < 1 or value != value):
@@ -61,16 +61,16 @@ def read_fleet(path: str | Path) -> Fleet:
 
 @dataclass(frozen=True, kw_only=True)
 class FleetReport:
-    """What is written: the answer, and what is known of its subnets."""
+    """The answer as it is written, with what is known of its subnets."""
 
     space: SearchSpace
     answer: FleetAnswer
     costs: Floats
-    """What each device gets would cost on its platform, estimated: float64[n, NAMES]; NaN where unknown."""
+    """Estimated costs of each device's subnet on its platform, float64[n, COST_COLUMNS]; NaN where unknown."""
     upper: Floats
     """Upper bounds of the same at the device's confidence; NaN without one."""
     std: Floats | None
-    """Of the predicted accuracy of each subnet."""
+    """Standard deviation of the predicted accuracy of each subnet."""
     measured: Floats
     """Measured top-1 of each subnet; NaN where it is not measured."""
     images: int | None
@@ -84,12 +84,12 @@ class FleetReport:
 
 def check_fleet_format(path: Path) -> None:
     """Raise `UserError` for a file name that no answer can be written to."""
-    if path.suffix.lower() not in FORMATS:
-        raise UserError(f"--out is {path}; with --fleet it is a file, ending in {' or '.join(FORMATS)}")
+    if path.suffix.lower() not in ANSWER_SUFFIXES:
+        raise UserError(f"--out is {path}; with --fleet it is a file, ending in {' or '.join(ANSWER_SUFFIXES)}")
 
 
 def subnets_file(path: Path) -> Path:
-    """Where the distinct subnets of a CSV answer are."""
+    """The file of the distinct subnets of a CSV answer."""
     return path.with_name(f"{path.stem}-subnets.json")
 
 
@@ -125,7 +125,7 @@ def _devices(report: FleetReport) -> Iterator[dict[str, Any]]:
     answer, fleet = report.answer, report.answer.fleet
     limits = [_plain(column) for column in fleet.bounds.T]
     costs = [_plain(column) for column in report.costs.T]
-    upper = [_plain(report.upper[:, NAMES.index(name)]) for name in UPPER]
+    upper = [_plain(report.upper[:, COST_COLUMNS.index(name)]) for name in BOUNDED_METRICS]
     attainable = [_plain(column) for column in answer.attainable.T]
     confidence = _plain(fleet.confidence)
     accuracies = [np.append(values, nan)[answer.chosen] for values in (answer.top1, _std(report), report.measured)]
@@ -137,20 +137,22 @@ def _devices(report: FleetReport) -> Iterator[dict[str, Any]]:
             "device": fleet.devices[i],
             "platform": fleet.platforms[fleet.platform[i]],
             "confidence": confidence[i],
-            **{f"max_{name}": column[i] for name, column in zip(NAMES, limits, strict=True)},
+            **{f"max_{name}": column[i] for name, column in zip(COST_COLUMNS, limits, strict=True)},
             "feasible": chosen >= 0,
             "subnet": ids[chosen],
             "predicted_top1": predicted[i],
             "predicted_std": std[i],
             "measured_top1": measured[i],
-            **{name: column[i] for name, column in zip(NAMES, costs, strict=True)},
-            **{f"upper_{name}": column[i] for name, column in zip(UPPER, upper, strict=True)},
-            "attainable": {name: column[i] for name, column in zip(NAMES, attainable, strict=True) if column[i] is not None},
+            **{name: column[i] for name, column in zip(COST_COLUMNS, costs, strict=True)},
+            **{f"upper_{name}": column[i] for name, column in zip(BOUNDED_METRICS, upper, strict=True)},
+            "attainable": {
+                name: column[i] for name, column in zip(COST_COLUMNS, attainable, strict=True) if column[i] is not None
+            },
         }
 
 
 def _subnets(report: FleetReport) -> Iterator[dict[str, Any]]:
-    """What each distinct subnet is."""
+    """One row per distinct subnet."""
     answer = report.answer
     devices = np.bincount(answer.chosen[answer.chosen >= 0], minlength=len(answer.subnets)).tolist()
     predicted, std, measured = (_plain(values) for values in (answer.top1, _std(report), report.measured))
@@ -167,7 +169,7 @@ def _subnets(report: FleetReport) -> Iterator[dict[str, Any]]:
 
 
 def _surfaces(report: FleetReport) -> list[dict[str, Any]]:
-    """How the answers were found."""
+    """One row per surface: how answers were found."""
     return [
         {
             "platform": group.platform,

@@ -1,4 +1,4 @@
-"""Everything about one platform's front that is drawn and written: computed here, in one place, without files or figures."""
+"""A survey: all numbers of one platform's front that are drawn and written, computed without files or figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from latency_tables import Costs
 from ofa.space.search_space import Genes, SearchSpace
 from search.arrays import Floats, Indices
 from search.fronts.find import FRONT_BUDGET, predicted_front
-from search.pareto.front import front_order, hypervolume, spread
+from search.pareto.front import front_order, hypervolume, thin
 from search.predictors.protocols import Predictor
 from search.problem.problem import Problem
 
@@ -37,7 +37,7 @@ class Survey:
     front_std: Floats | None
     """Uncertainty of the prediction; None where the predictor gives none."""
     front_p90: Floats | None = None
-    """What 9 of 10 measurements of the cost are expected to stay below; None where that is not known, or exact."""
+    """Cost that 9 of 10 measurements are expected to stay below; None where that is not known, or exact."""
     largest: Genes
     """The largest net, int8[1, genes]."""
     largest_cost: float
@@ -46,20 +46,20 @@ class Survey:
     largest_measured: float | None = None
     """Measured top-1."""
     measured: Genes
-    """What has been measured of the front, int8[measured, genes], cost ascending; none before `with_measurements`."""
+    """Measured rows of the front, int8[measured, genes], cost ascending; none before `with_measurements`."""
     measured_cost: Floats
     measured_top1: Floats
     images: int | None = None
     """Validation images of each measurement."""
 
     def standard_error(self, top1: Floats) -> Floats:
-        """Of a measured accuracy: binomial, from the number of images; it does not count the noise of training."""
+        """The standard error of a measured accuracy: binomial, from the number of images; training noise is not in it."""
         assert self.images is not None
         return np.asarray(np.sqrt(top1 * (1 - top1) / self.images))
 
     def to_measure(self, points: int = DEFAULT_POINTS) -> Genes:
         """Rows to measure: `points` spread over the front, and the largest net, last."""
-        chosen = spread(self.front_cost, self.front_top1, points)
+        chosen = thin(self.front_cost, self.front_top1, points)
         return np.concatenate([self.front[chosen], self.largest])
 
     def with_measurements(self, genes: Genes, cost: Floats, top1: Floats, images: int) -> Survey:
@@ -94,15 +94,15 @@ class Survey:
         return float(self.cloud_cost.max()), float(self.cloud_top1.min())
 
     def predicted_hypervolume(self) -> float:
-        """Of the predicted front, in the unit of the cost (times a share)."""
+        """The hypervolume of the predicted front, in the unit of the cost (times a top-1)."""
         return hypervolume(self.front_cost, self.front_top1, *self.reference)
 
     def measured_hypervolume(self) -> float | None:
-        """Of the measured points; None where there are none."""
+        """The hypervolume of the measured points; None where there are none."""
         return hypervolume(self.measured_cost, self.measured_top1, *self.reference) if len(self.measured) else None
 
     def measured_front(self) -> Indices:
-        """Which of the measured rows no other measured row beats, cost ascending."""
+        """Indices of the nondominated among the measured rows, cost ascending."""
         return front_order(self.measured_cost, self.measured_top1)
 
 
@@ -148,6 +148,6 @@ def survey(
 
 
 def _p90(costs: Costs, metric: str, genes: Genes) -> Floats | None:
-    """What 9 of 10 measurements are expected to stay below, where costs know how sure they are."""
+    """The cost that 9 of 10 measurements are expected to stay below, where costs know how sure they are."""
     known = costs.p50_p90(metric, genes)
     return None if known is None or np.array_equal(*known) else known[1]

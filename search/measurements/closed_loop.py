@@ -18,13 +18,13 @@ from ofa.errors import UserError
 from ofa.space.search_space import Genes, SearchSpace
 from search.arrays import Floats
 from search.fronts.find import predicted_front
-from search.pareto.front import front_order, hypervolume, spread
+from search.pareto.front import front_order, hypervolume, thin
 from search.predictors.selection import Selection
 from search.problem.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class FrontTarget:
     """A front that is wanted: accuracy against one cost."""
 
     metric: str
@@ -33,17 +33,23 @@ class Target:
 
     @property
     def name(self) -> str:
-        """As in reports: `energy_mj on edge-int8`, or `macs_m`, which is the same on all."""
+        """The name in reports: `energy_mj on edge-int8`, or `macs_m`, which is the same on all."""
         return f"{self.metric} on {self.platform}" if METRICS[self.metric].on_platform else self.metric
 
     def cost(self, genes: Genes) -> Floats:
         """float64[n]."""
-        return np.asarray(self.costs.of(self.metric, genes), dtype=np.float64)
+        return self.costs.of(self.metric, genes)
+
+    def front(self, genes: Genes, top1: Floats) -> tuple[Genes, Floats, Floats]:
+        """The nondominated ones among measured subnets: genes, cost and top-1, cost ascending."""
+        cost = self.cost(genes)
+        order = front_order(cost, top1)
+        return genes[order], cost[order], top1[order]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """What one round measured and found; round 0 is the random sample."""
+    """One round, and all that is measured and found by then; round 0 is the random sample."""
 
     number: int
     genes: Genes
@@ -53,11 +59,11 @@ class Round:
     new: int
     """Subnets of this round, the last ones."""
     predicted: Floats | None
-    """Of the new ones, before they were measured; None in round 0."""
+    """Predicted top-1 of the new ones, before they were measured; None in round 0."""
     selection: Selection
     """The predictor fitted to everything so far."""
     hypervolumes: Mapping[str, float]
-    """Of the measured front of each target, by its name, in the cost's unit x top-1; the reference is the sample's worst."""
+    """Hypervolume of each target's measured front, in the cost's unit x top-1; the reference point is the sample's worst."""
 
     @property
     def optimism(self) -> float | None:
@@ -94,7 +100,7 @@ class Round:
 
 def closed_loop(
     space: SearchSpace,
-    targets: Sequence[Target],
+    targets: Sequence[FrontTarget],
     sample: Genes,
     measure: Callable[[Genes], Floats],
     fit: Callable[[Genes, Floats], Selection],
@@ -141,15 +147,13 @@ def closed_loop(
         )
 
 
-def measured_front(target: Target, genes: Genes, top1: Floats) -> tuple[Genes, Floats, Floats]:
-    """Of the measured subnets those that no other beats: genes, cost and top-1, cost ascending."""
-    cost = target.cost(genes)
-    order = front_order(cost, top1)
-    return genes[order], cost[order], top1[order]
-
-
 def _choose(
-    space: SearchSpace, targets: Sequence[Target], selection: Selection, known: Genes, points: int, seed: tuple[int, int]
+    space: SearchSpace,
+    targets: Sequence[FrontTarget],
+    selection: Selection,
+    known: Genes,
+    points: int,
+    seed: tuple[int, int],
 ) -> Genes:
     """Rows to measure, distinct and new: spread over what is not measured yet of each target's predicted front."""
     taken = {row.tobytes() for row in known}
@@ -159,13 +163,13 @@ def _choose(
         front = predicted_front(problem, target.metric, target.platform, np.random.default_rng([*seed, index]))
         fresh = np.flatnonzero([row.tobytes() not in taken for row in front.genes])
         if len(fresh):
-            rows = front.genes[fresh[spread(front.cost[fresh], front.top1[fresh], points)]]
+            rows = front.genes[fresh[thin(front.cost[fresh], front.top1[fresh], points)]]
             taken.update(row.tobytes() for row in rows)
             chosen.append(rows)
     return np.concatenate(chosen) if chosen else known[:0]
 
 
-def check_targets(targets: Sequence[Target]) -> None:
+def check_targets(targets: Sequence[FrontTarget]) -> None:
     """Raise `UserError` for two targets of the same name."""
     names = [target.name for target in targets]
     if len(set(names)) < len(names):

@@ -22,10 +22,10 @@ from ofa.space.search_space import Genes, SearchSpace
 from search.arrays import Floats
 from search.problem.domain import Domain
 
-Measure = Callable[[Genes], npt.NDArray[np.bool_]]
-Spread = Callable[[Measure, Genes], Iterable[npt.NDArray[np.bool_]]]
-PARTS = 10
-"""Parts of the validation images that correct answers are counted in."""
+Evaluate = Callable[[Genes], npt.NDArray[np.bool_]]
+MapRows = Callable[[Evaluate, Genes], Iterable[npt.NDArray[np.bool_]]]
+IMAGE_GROUPS = 10
+"""Groups of the validation images in which correct answers are counted."""
 
 
 @dataclass
@@ -41,7 +41,7 @@ class MeasurementLog:
     known: dict[bytes, float] = field(default_factory=dict)
     """Top-1 by the bytes of the genes."""
     correct: dict[bytes, list[int]] = field(default_factory=dict)
-    """Correct answers in each part of the images; lines written before version 0.2 have none."""
+    """Correct answers in each group of the images; lines written before version 0.2 have none."""
 
     @classmethod
     def open(cls, path: str | Path, space: SearchSpace, weights: str, images: int) -> MeasurementLog:
@@ -60,9 +60,9 @@ class MeasurementLog:
     def top1(
         self,
         genes: Genes,
-        measure: Measure,
+        measure: Evaluate,
         progress: Callable[[Genes], Iterable[Genes]] | None = None,
-        spread: Spread = map,
+        map_rows: MapRows = map,
     ) -> Floats:
         """Measured top-1 of canonical rows, float64[n]; what is not known yet is measured and appended, one at a time.
 
@@ -70,29 +70,29 @@ class MeasurementLog:
             genes: int8[n, genes].
             measure: which images one row of genes classifies right, bool[images].
             progress: wraps the rows that have to be measured (a progress bar).
-            spread: applies `measure` to all rows, in order: by itself, or with other processes.
+            map_rows: applies `measure` to all rows, in order: by itself, or with other processes.
         """
         new = {row.tobytes(): row for row in genes if row.tobytes() not in self.known}  # a row may be asked for twice
         rows = np.array(list(new.values()), dtype=np.int8).reshape(-1, genes.shape[1])
         rows = np.unique(rows, axis=0)  # in order: subnets that start alike follow each other, and share that work
         shown = progress(rows) if progress and len(rows) else rows
-        for right, row in zip(spread(measure, rows), shown, strict=True):
+        for right, row in zip(map_rows(measure, rows), shown, strict=True):
             self._append(row, right)
         return np.array([self.known[row.tobytes()] for row in genes], dtype=np.float64)
 
     def has(self, genes: Genes) -> list[bool]:
-        """Which rows have been measured."""
+        """Tell of each row whether it has been measured."""
         return [row.tobytes() in self.known for row in genes]
 
-    def parts(self, genes: Genes) -> npt.NDArray[np.float64] | None:
-        """Top-1 of measured rows on each part of the images, float64[n, parts]; None where a row's were not recorded."""
+    def top1_by_group(self, genes: Genes) -> npt.NDArray[np.float64] | None:
+        """Top-1 of measured rows on each group of the images, float64[n, groups]; None where a row's were not recorded."""
         counts = [self.correct.get(row.tobytes()) for row in genes]
-        sizes = np.array([len(part) for part in _parts(np.zeros(self.images))])
+        sizes = np.array([len(group) for group in _groups(np.zeros(self.images))])
         return None if None in counts else np.array(counts, dtype=np.float64).reshape(len(genes), len(sizes)) / sizes
 
     def _append(self, row: Genes, right: npt.NDArray[np.bool_]) -> None:
         assert right.shape == (self.images,)
-        top1, counts = float(right.mean()), [int(part.sum()) for part in _parts(right)]
+        top1, counts = float(right.mean()), [int(group.sum()) for group in _groups(right)]
         entry = {
             "genes": row.tolist(),
             "top1": top1,
@@ -132,15 +132,15 @@ class MeasurementLog:
                 self.correct[key] = self._counts(place, entry["correct"], top1)
 
     def _counts(self, place: str, counts: object, top1: float) -> list[int]:
-        parts = len(_parts(np.zeros(self.images)))
+        groups = len(_groups(np.zeros(self.images)))
         right = round(top1 * self.images)
-        if not isinstance(counts, list) or len(counts) != parts or sum(map(int, counts)) != right:
-            raise UserError(f"{place}: correct is {counts}; must be {parts} counts that add up to {right}")
+        if not isinstance(counts, list) or len(counts) != groups or sum(map(int, counts)) != right:
+            raise UserError(f"{place}: correct is {counts}; must be {groups} counts that add up to {right}")
         return counts
 
 
-def _parts(images: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    return np.array_split(images, min(PARTS, len(images)))
+def _groups(images: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    return np.array_split(images, min(IMAGE_GROUPS, len(images)))
 
 
 def sample_plan(space: SearchSpace, samples: int, rng: np.random.Generator) -> Genes:

@@ -1,9 +1,9 @@
-"""How exact measured accuracies are, and how well the best possible predictor could rank them.
+"""The noise of measured accuracies, and how well the best possible predictor could rank them.
 
 All subnets are measured on the same images, so what is hard for all of them cancels in every comparison, and the binomial
 standard error is far too wide for one. What counts is by how much subnets disagree about which images are hard. A two-way
-analysis of variance over subnets and parts of the images gives it: the variance that is neither the subnet's nor the part's.
-The share of the variance between subnets that is not noise is their reliability (Cronbach's alpha, Psychometrika 16, 1951).
+analysis of variance over subnets and groups of the images gives it: what is neither the subnet's nor the group's. The
+fraction of the variance between subnets that is not noise is their reliability (Cronbach's alpha, Psychometrika 16, 1951).
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from ofa.errors import UserError
 from search.arrays import Floats
 from search.predictors.validation import kendall_tau
 
-DRAWS = 50
+SIMULATIONS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """Of top-1 measured on shared images, seen as a sample of all such images."""
+    """The noise of top-1 measured on shared images, which are seen as a sample of all such images."""
 
     std: float
-    """Of one subnet's top-1, without what all subnets have in common; a difference of two has sqrt(2) times it."""
+    """Standard deviation of one subnet's top-1, without what all share; sqrt(2) times it for a difference of two."""
     reliability: float
     """Variance of the subnets' true top-1 over the variance of the measured one, in [0, 1]."""
     tau_ceiling: float
@@ -41,42 +41,42 @@ class Noise:
         ]
 
 
-def measurement_noise(parts: Floats, rng: np.random.Generator) -> Noise:
-    """From the top-1 of subnets on parts of the images.
+def measurement_noise(groups: Floats, rng: np.random.Generator) -> Noise:
+    """Estimate the noise from the top-1 of subnets on groups of the images.
 
     The ceiling is simulated: noise of the estimated size is added to accuracies spread like the measured ones, but with
     their true variance. It bounds how well a predictor ranks accuracies on *other* images. Cross-validation on the same
     images may exceed it: what this sample of images likes in a kernel or a depth is learnt with it.
 
     Args:
-        parts: top-1, float64[subnets, parts]; parts of equal size, to within an image.
+        groups: top-1, float64[subnets, groups]; groups of equal size, to within an image.
         rng: of the simulation.
 
     Raises:
-        UserError: fewer than 2 parts or 3 subnets.
+        UserError: fewer than 2 groups or 3 subnets.
     """
-    subnets, count = parts.shape
+    subnets, count = groups.shape
     if subnets < 3 or count < 2:
-        raise UserError(f"{subnets} subnets on {count} parts of the images; at least 3 and 2 are needed to tell the noise")
-    top1 = parts.mean(axis=1)
-    residual = parts - top1[:, None] - parts.mean(axis=0) + parts.mean()
+        raise UserError(f"{subnets} subnets on {count} groups of the images; at least 3 and 2 are needed to tell the noise")
+    top1 = groups.mean(axis=1)
+    residual = groups - top1[:, None] - groups.mean(axis=0) + groups.mean()
     variance = float((residual**2).sum() / ((subnets - 1) * (count - 1)) / count)
     total = float(top1.var(ddof=1))
     reliability = max(0.0, 1 - variance / total) if total > 0 else 0.0
     true = top1.mean() + np.sqrt(reliability) * (top1 - top1.mean())
-    noise = rng.normal(0, np.sqrt(variance), (DRAWS, subnets))
+    noise = rng.normal(0, np.sqrt(variance), (SIMULATIONS, subnets))
     return Noise(
         std=float(np.sqrt(variance)),
         reliability=reliability,
         tau_ceiling=float(np.mean([kendall_tau(true, true + row) for row in noise])),
-        tau_halves=_halves(parts, rng),
+        tau_halves=_halves(groups, rng),
     )
 
 
-def _halves(parts: Floats, rng: np.random.Generator, splits: int = 20) -> float:
-    half = parts.shape[1] // 2
+def _halves(groups: Floats, rng: np.random.Generator, splits: int = 20) -> float:
+    half = groups.shape[1] // 2
     taus = []
     for _ in range(splits):
-        order = rng.permutation(parts.shape[1])
-        taus.append(kendall_tau(parts[:, order[:half]].mean(axis=1), parts[:, order[half : 2 * half]].mean(axis=1)))
+        order = rng.permutation(groups.shape[1])
+        taus.append(kendall_tau(groups[:, order[:half]].mean(axis=1), groups[:, order[half : 2 * half]].mean(axis=1)))
     return float(np.mean(taus))

@@ -41,8 +41,8 @@ def hypervolume(cost: Floats, top1: Floats, worst_cost: float, worst_top1: float
     return domination.hypervolume(np.stack([cost, -top1], axis=1), np.array([worst_cost, -worst_top1]))
 
 
-def spread(cost: Floats, top1: Floats, k: int) -> Indices:
-    """At most `k` points of a front, evenly along the curve of (log cost, top-1), both ends included; indices ascending."""
+def thin(cost: Floats, top1: Floats, k: int) -> Indices:
+    """Ascending indices of at most `k` points of a front, evenly along the curve of (log cost, top-1), with both ends."""
     if len(cost) <= k:
         return np.arange(len(cost))
     steps = [np.diff(values) / max(np.ptp(values), 1e-12) for values in (np.log(np.maximum(cost, 1e-12)), top1)]

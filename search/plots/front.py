@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = (".png", ".svg", ".pdf")
+FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Okabe and Ito's palette, told apart by colour-blind readers; yellow is left out on white."""
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-WIDE = 4.0
+LOG_AXIS_FROM = 4.0
 """Costs that span more than this factor are drawn on a logarithmic axis."""
-OVERLAY: dict[str, Any] = {
+OVERLAY_STYLE: dict[str, Any] = {
     "linestyle": "none",
     "marker": "X",
     "markersize": 7.5,
@@ -35,9 +35,8 @@ OVERLAY: dict[str, Any] = {
     "markeredgecolor": "#222222",
     "markeredgewidth": 1.2,
 }
-MARK = 9
-"""Half the side of a mark, in pixels."""
-SIDES = (
+HALF_MARK_PX = 9
+LABEL_PLACES = (
     (8, 0, "left", "center"),
     (-8, 0, "right", "center"),
     (0, 8, "center", "bottom"),
@@ -47,9 +46,9 @@ SIDES = (
     (7, -7, "left", "top"),
     (-7, -7, "right", "top"),
 )
-"""Where a name may stand: offset in points, alignment."""
-CLOUD_SHARE = 1.15
-"""How far below the front's span of accuracy the cloud may stretch the axis, in units of that span."""
+"""Places of a name beside its point: offset in points, alignment."""
+CLOUD_STRETCH = 1.15
+"""Length of the axis that the cloud may add below the front's span of accuracy, in units of that span."""
 
 
 def plain(text: str) -> str:
@@ -59,8 +58,8 @@ def plain(text: str) -> str:
 
 def check_format(path: Path) -> None:
     """Raise `UserError` for a file name that cannot be drawn to."""
-    if path.suffix.lower() not in FORMATS:
-        raise UserError(f"--out is {path}; allowed are names ending in {', '.join(FORMATS)}")
+    if path.suffix.lower() not in FIGURE_SUFFIXES:
+        raise UserError(f"--out is {path}; allowed are names ending in {', '.join(FIGURE_SUFFIXES)}")
 
 
 def draw(surveys: Sequence[Survey], title: str, subtitle: str = "", overlay: Overlay | None = None) -> Figure:
@@ -146,14 +145,14 @@ def _draw_overlay(figure: Figure, axes: Axes, overlay: Overlay, surveys: Sequenc
     """Hollow points with their names, which stand where they cover no other name or mark and do not leave the axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    axes.plot(overlay.cost, 100 * overlay.top1, **OVERLAY, zorder=7)
+    axes.plot(overlay.cost, 100 * overlay.top1, **OVERLAY_STYLE, zorder=7)
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()  # the layout, and with it where things are, is known only now
     room = axes.get_window_extent(canvas.get_renderer())
     marks = [(overlay.cost, overlay.top1), *((survey.measured_cost, survey.measured_top1) for survey in surveys)]
     taken = [box for cost, top1 in marks for box in _boxes(axes, cost, top1)]
     for name, x, y in zip(overlay.names, overlay.cost, 100 * overlay.top1, strict=True):
-        for across, up, horizontal, vertical in SIDES:
+        for across, up, horizontal, vertical in LABEL_PLACES:
             label = axes.annotate(
                 plain(name),
                 (x, y),
@@ -175,11 +174,11 @@ def _draw_overlay(figure: Figure, axes: Axes, overlay: Overlay, surveys: Sequenc
 
 
 def _boxes(axes: Axes, cost: Floats, top1: Floats) -> list[Any]:
-    """What marks cover, in pixels."""
+    """The boxes that marks cover, in pixels."""
     from matplotlib.transforms import Bbox
 
     points = axes.transData.transform(np.column_stack([cost, 100 * top1]))
-    return [Bbox.from_extents(x - MARK, y - MARK, x + MARK, y + MARK) for x, y in points]
+    return [Bbox.from_extents(x - HALF_MARK_PX, y - HALF_MARK_PX, x + HALF_MARK_PX, y + HALF_MARK_PX) for x, y in points]
 
 
 def _star(colour: str, measured: bool) -> dict[str, Any]:
@@ -214,7 +213,7 @@ def _legend(surveys: Sequence[Survey], overlay: Overlay | None) -> list[Artist]:
         cost = "; cost to its p90" if any(survey.front_p90 is not None for survey in surveys) else ""
         handles.append(Line2D([], [], linestyle="none", label=f"bars: \N{PLUS-MINUS SIGN} standard error{cost}"))
     if overlay is not None:
-        handles.append(Line2D([], [], label="other networks, as given", **OVERLAY))
+        handles.append(Line2D([], [], label="other networks, as given", **OVERLAY_STYLE))
     if not measured:
         handles.append(Line2D([], [], linestyle="none", label="nothing of the run is measured"))
     return handles
@@ -227,7 +226,7 @@ def _set_axes(axes: Axes, surveys: Sequence[Survey], overlay: Overlay | None) ->
     costs = np.concatenate([np.append(survey.cloud_cost, survey.front_cost) for survey in surveys])
     if overlay is not None:
         costs = np.append(costs, overlay.cost)
-    if costs.max() > WIDE * costs.min():
+    if costs.max() > LOG_AXIS_FROM * costs.min():
         axes.set_xscale("log")
         decades = np.log10(costs.max() / costs.min())
         steps = (1, 1.5, 2, 3, 5, 7) if decades < 1 else (1, 2, 5) if decades < 3 else (1,)
@@ -251,7 +250,7 @@ def bare_axes(axes: Axes) -> None:
 
 
 def _accuracy_range(surveys: Sequence[Survey], overlay: Overlay | None) -> tuple[float, float]:
-    """All of the fronts with their error bars, and as much of the cloud as leaves them readable; in percent."""
+    """Ends of the accuracy axis, in percent: the fronts with their error bars, and as much cloud as leaves them readable."""
     parts = [survey.front_top1 for survey in surveys] + ([] if overlay is None else [overlay.top1])
     for survey in surveys:
         if survey.front_std is not None:
@@ -263,5 +262,5 @@ def _accuracy_range(surveys: Sequence[Survey], overlay: Overlay | None) -> tuple
     front = 100 * np.concatenate(parts)
     cloud = 100 * np.concatenate([survey.cloud_top1 for survey in surveys])
     span = max(float(np.ptp(front)), 0.5)
-    lowest = max(min(float(np.quantile(cloud, 0.01)), float(front.min())), float(front.min()) - CLOUD_SHARE * span)
+    lowest = max(min(float(np.quantile(cloud, 0.01)), float(front.min())), float(front.min()) - CLOUD_STRETCH * span)
     return lowest - 0.06 * span, float(front.max()) + 0.06 * span

@@ -12,7 +12,7 @@ from ofa.errors import UserError
 from ofa.files.csv_table import read_table
 from search.arrays import Floats
 
-REQUIRED = ("name", "top1")
+REQUIRED_COLUMNS = ("name", "top1")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def read_overlay(path: str | Path, metric: str) -> Overlay:
         UserError: as `ofa.files.csv_table.read_table`; a cost that is no positive number, or an accuracy that is no share.
     """
     others = [name for name in METRICS if name != metric]
-    table = read_table(path, (*REQUIRED, metric), others)
+    table = read_table(path, (*REQUIRED_COLUMNS, metric), others)
     cost, top1 = table.numbers(metric), table.numbers("top1")
     for i, value in enumerate(top1):
         if value > 1:

@@ -19,11 +19,11 @@ class Kind:
     """A kind of predictor."""
 
     predictor: type[RidgePredictor] | type[StageAdditivePredictor] | type[MLPPredictor]
-    """What is stored and restored."""
+    """The class that is stored and restored."""
     fit: Callable[[SearchSpace, Genes, Floats], FittedPredictor]
-    """From a space, measured genes int8[n, genes] and their top-1 float64[n]."""
+    """Takes a space, measured genes int8[n, genes] and their top-1 float64[n]."""
 
 
 _ALL = Kind(RidgePredictor, fit_ridge), Kind(StageAdditivePredictor, fit_stage_additive), Kind(MLPPredictor, fit_mlp)
 KINDS = {kind.predictor.kind: kind for kind in _ALL}
-"""By the name that options and files use; each wins somewhere (`docs/search.md`)."""
+"""Every kind by the name that options and files use; each wins somewhere (`docs/search.md`)."""

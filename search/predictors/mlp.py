@@ -26,11 +26,11 @@ from search.predictors.ridge import RidgePredictor, fit_ridge
 Weights = npt.NDArray[np.float32]
 
 MEMBERS = 6
-HIDDEN = 32
-STEPS = 200
-BATCH = 512
-"""Samples per step; all when there are fewer."""
-PEAK_RATE = 0.01
+HIDDEN_UNITS = 32
+TRAINING_STEPS = 200
+SAMPLES_PER_STEP = 512
+"""All when there are fewer."""
+PEAK_LEARNING_RATE = 0.01
 WEIGHT_DECAY = 1.0
 """Decoupled weight decay per unit of learning rate (AdamW, arXiv 1711.05101); biases have none."""
 SEEN_FRACTION = 0.8
@@ -79,7 +79,7 @@ class MLPPredictor:
         return top1_std(score, self.noise + corrections.var(axis=0, ddof=1))
 
     def _corrections(self, genes: Genes) -> Floats:
-        """What each member adds to the ridge's score, float64[members, n]."""
+        """Correction of each member to the ridge's score, float64[members, n]."""
         parts = []
         for i in range(0, max(len(genes), 1), ROWS_AT_ONCE):
             x = ((self._features(genes[i : i + ROWS_AT_ONCE]) - self.offset) / self.scale).astype(np.float32)
@@ -91,13 +91,13 @@ class MLPPredictor:
         return FeatureMap(self.space, self.FEATURES)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What is stored as arrays."""
+        """The arrays that are stored."""
         layers = {f"layer{i}": layer for i, layer in enumerate(self.layers)}
         base = {f"ridge_{name}": array for name, array in self.base.arrays().items()}
         return {"offset": self.offset, "scale": self.scale, **layers, **base}
 
     def facts(self) -> dict[str, Any]:
-        """What is stored as JSON."""
+        """The numbers that are stored as JSON."""
         return {**self.base.facts(), "unit": self.unit, "noise": self.noise}
 
     @classmethod
@@ -115,7 +115,7 @@ class MLPPredictor:
         )
 
     def describe(self) -> str:
-        """What the model is made of."""
+        """The make of the model, for people."""
         return f"{len(self.layers[0])} networks of {self.layers[0].shape[2]} hidden units that correct a ridge"
 
 
@@ -172,10 +172,12 @@ def _train(x: Weights, targets: Weights, seen: npt.NDArray[np.bool_], rng: np.ra
     layers = [torch.from_numpy(layer).requires_grad_() for layer in _initial(x.shape[1], len(seen), rng)]
     weights, biases = layers[::2], layers[1::2]
     groups = [{"params": weights, "weight_decay": WEIGHT_DECAY}, {"params": biases, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=PEAK_RATE)
-    cosine = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5 * (1 + np.cos(np.pi * (step + 1) / STEPS)))
-    for _ in range(STEPS):
-        rows = slice(None) if len(x) <= BATCH else rng.choice(len(x), BATCH, replace=False)
+    optimiser = torch.optim.AdamW(groups, lr=PEAK_LEARNING_RATE)
+    cosine = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: 0.5 * (1 + np.cos(np.pi * (step + 1) / TRAINING_STEPS))
+    )
+    for _ in range(TRAINING_STEPS):
+        rows = slice(None) if len(x) <= SAMPLES_PER_STEP else rng.choice(len(x), SAMPLES_PER_STEP, replace=False)
         inside = torch.from_numpy(seen[:, rows].astype(np.float32))  # [members, rows]
         outputs = torch.from_numpy(x[rows])
         for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
@@ -193,7 +195,7 @@ def _train(x: Weights, targets: Weights, seen: npt.NDArray[np.bool_], rng: np.ra
 def _initial(inputs: int, members: int, rng: np.random.Generator) -> list[Weights]:
     """Random weights and zero biases, in the order of `MLPPredictor.layers`; the outputs start close to the ridge."""
     layers: list[Weights] = []
-    for before, after in pairwise((inputs, HIDDEN, HIDDEN, 1)):
+    for before, after in pairwise((inputs, HIDDEN_UNITS, HIDDEN_UNITS, 1)):
         layers.append((rng.normal(size=(members, before, after)) * np.sqrt(2 / before)).astype(np.float32))
         layers.append(np.zeros((members, 1, after), dtype=np.float32))
     layers[-2] *= np.float32(0.1)

@@ -1,4 +1,4 @@
-"""What searches ask of an accuracy predictor; `search.predictors.kinds` has those there are."""
+"""Protocols of an accuracy predictor: those that a search asks for. `search.predictors.kinds` has the predictors."""
 
 from __future__ import annotations
 

@@ -23,9 +23,9 @@ from ofa.space.search_space import Genes, SearchSpace, load_space
 from search.arrays import Floats
 
 Layers = tuple[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]], ...]
-HIDDEN = 400
-CHUNK = 192
-"""Rows at a time: two layers of them fit the processor's second-level cache, a third faster than all rows at once."""
+HIDDEN_UNITS = 400
+ROWS_AT_ONCE = 192
+"""Rows predicted at once: two layers of them fit the second-level cache, which is a third faster than all rows."""
 RESOLUTIONS = {
     "mbv3-w1.2": tuple(range(112, 225, 16)),
     "resnet50": (128, 144, 160, 176, 192, 224, 240, 256),
@@ -62,15 +62,15 @@ class PublishedPredictor:
         """Predicted top-1, float64[n]; raises `UserError` for a resolution it was not fitted to."""
         features = self.features(genes)
         top1 = np.empty(len(features))
-        rooms = np.empty((2, min(CHUNK, len(features)), HIDDEN), dtype=np.float32)
-        for start in range(0, len(features), CHUNK):
-            x = features[start : start + CHUNK]
+        rooms = np.empty((2, min(ROWS_AT_ONCE, len(features)), HIDDEN_UNITS), dtype=np.float32)
+        for start in range(0, len(features), ROWS_AT_ONCE):
+            x = features[start : start + ROWS_AT_ONCE]
             for i, (weight, bias) in enumerate(self.layers[:-1]):
                 x = np.matmul(x, weight, out=rooms[i % 2, : len(x)])
                 x += bias
                 np.maximum(x, 0, out=x)
             weight, bias = self.layers[-1]
-            top1[start : start + CHUNK] = (x @ weight + bias)[:, 0]
+            top1[start : start + ROWS_AT_ONCE] = (x @ weight + bias)[:, 0]
         return top1
 
     def std(self, genes: Genes) -> None:
@@ -119,7 +119,7 @@ def load_published(path: str | Path, space: SearchSpace) -> PublishedPredictor:
 
 
 def _fits(state: dict[str, npt.NDArray[np.float32]], name: str) -> bool:
-    sizes = (INPUTS[name], HIDDEN, HIDDEN, HIDDEN, 1)
+    sizes = (INPUTS[name], HIDDEN_UNITS, HIDDEN_UNITS, HIDDEN_UNITS, 1)
     return all(
         state[weight].shape == (sizes[i + 1], sizes[i]) and state[bias].shape == (sizes[i + 1],)
         for i, (weight, bias) in enumerate(SPELLINGS[name])

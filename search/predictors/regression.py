@@ -1,4 +1,4 @@
-"""What the closed-form accuracy models share: regression on the logit of top-1 in its dual form.
+"""Regression on the logit of top-1 in its dual form, which the closed-form accuracy models share.
 
 With a Gaussian prior on a function the posterior mean is `gram @ dual`, and everything about it, leave-one-out errors
 included, is closed-form in the eigenbasis of the Gram matrix (Rasmussen and Williams, Gaussian Processes for Machine
@@ -18,12 +18,12 @@ from ofa.space.search_space import Genes
 from search.arrays import Floats
 
 PENALTIES = tuple(float(value) for value in np.logspace(-2, 3, 21))
-FEWEST = 8
-CHUNK = 4096
-"""Rows at once, so that their features stay in the cache."""
-INTERCEPT = 30.0
+FEWEST_SAMPLES = 8
+ROWS_AT_ONCE = 4096
+"""Rows predicted at once, so that their features stay in the cache."""
+INTERCEPT_STD = 30.0
 """Prior standard deviation of the intercept, in units of the other weights': it is practically free."""
-EDGE = 1e-4
+LOGIT_MARGIN = 1e-4
 """Measured accuracies are moved this far from 0 and 1, where the logit is infinite."""
 
 
@@ -38,9 +38,9 @@ class Solution:
     dual: Floats
     """(gram + penalty)^-1 targets, float64[n]."""
     variance: float
-    """Of the prior, such that the leave-one-out errors are as large as it says."""
-    spread: Floats
-    """A root of (gram + penalty)^-1, float64[n, n]: what the samples explain of a prior variance."""
+    """Prior variance, scaled so that the predicted leave-one-out variances match the observed errors."""
+    inverse_root: Floats
+    """The root R of (gram + penalty)^-1 = R R^T, float64[n, n]."""
 
 
 def solve(gram: Floats, targets: Floats) -> Solution:
@@ -62,13 +62,13 @@ def solve(gram: Floats, targets: Floats) -> Solution:
         penalty=penalty,
         dual=dual,
         variance=max(float(np.mean(dual**2 / inverse_diagonal)), 1e-12),
-        spread=vectors / np.sqrt(values + penalty),
+        inverse_root=vectors / np.sqrt(values + penalty),
     )
 
 
 def with_intercept(features: Floats) -> Floats:
     """A column for the intercept after the features."""
-    return np.concatenate([features, np.full((len(features), 1), INTERCEPT)], axis=1)
+    return np.concatenate([features, np.full((len(features), 1), INTERCEPT_STD)], axis=1)
 
 
 def linear_score(
@@ -76,8 +76,8 @@ def linear_score(
 ) -> Floats:
     """`with_intercept((features(genes) - offset) / scale) @ weights`, float64[n], without the large arrays between."""
     inner = weights[:-1] / scale
-    constant = INTERCEPT * weights[-1] - offset @ inner
-    parts = [features(genes[i : i + CHUNK]) @ inner + constant for i in range(0, len(genes), CHUNK)]
+    constant = INTERCEPT_STD * weights[-1] - offset @ inner
+    parts = [features(genes[i : i + ROWS_AT_ONCE]) @ inner + constant for i in range(0, len(genes), ROWS_AT_ONCE)]
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
@@ -86,8 +86,8 @@ def check_samples(genes: Genes, top1: npt.ArrayLike) -> Floats:
     top1 = np.asarray(top1, dtype=np.float64)
     if top1.shape != (len(genes),):
         raise UserError(f"top1 has shape {top1.shape} for {len(genes)} subnets; expected ({len(genes)},)")
-    if len(genes) < FEWEST:
-        raise UserError(f"{len(genes)} measured subnets; at least {FEWEST} are needed to fit a predictor")
+    if len(genes) < FEWEST_SAMPLES:
+        raise UserError(f"{len(genes)} measured subnets; at least {FEWEST_SAMPLES} are needed to fit a predictor")
     wrong = np.flatnonzero(~((top1 >= 0) & (top1 <= 1)))
     if len(wrong):
         raise UserError(f"top1[{wrong[0]}] is {top1[wrong[0]]}; accuracies must be between 0 and 1")
@@ -96,7 +96,7 @@ def check_samples(genes: Genes, top1: npt.ArrayLike) -> Floats:
 
 def logit(top1: Floats) -> Floats:
     """Log odds; accuracies of 0 and 1 are moved to where it is finite."""
-    inside = np.clip(top1, EDGE, 1 - EDGE)
+    inside = np.clip(top1, LOGIT_MARGIN, 1 - LOGIT_MARGIN)
     return np.asarray(np.log(inside / (1 - inside)))
 
 

@@ -25,7 +25,13 @@ class RidgePredictor:
     """Top-1 of the subnets of a space; make one with `fit_ridge`."""
 
     kind: ClassVar[str] = "ridge"
-    ARRAYS: ClassVar[tuple[str, ...]] = ("offset", "scale", "weights", "spread")
+    ARRAYS: ClassVar[dict[str, str]] = {
+        "offset": "offset",
+        "scale": "scale",
+        "weights": "weights",
+        "variance_factor": "spread",
+    }
+    """Fields that are arrays, and their names in a file."""
 
     space: SearchSpace
     features: str
@@ -38,9 +44,9 @@ class RidgePredictor:
     scale: Floats
     """Standard deviation of each feature, float64[features]."""
     weights: Floats
-    """Of the standardised features, then the intercept, float64[features + 1]."""
-    spread: Floats
-    """Matrix that takes from the prior variance what the samples explain, float64[features + 1, rank]."""
+    """Weights of the standardised features, then of the intercept, float64[features + 1]."""
+    variance_factor: Floats
+    """Factor S: posterior variance = prior variance - ||x S||^2, float64[features + 1, rank]."""
     variance: float
     """Prior variance of a weight, calibrated on the leave-one-out errors."""
 
@@ -73,7 +79,7 @@ class RidgePredictor:
         return top1_std(self.score(genes), self.variance * (self.penalty + self._left(genes)))
 
     def leverage(self, genes: Genes) -> Floats:
-        """How much the measurement of each fitted subnet decides its own prediction, float64[n] in [0, 1).
+        """The leverage of each fitted subnet: the weight of its measurement in its own prediction, float64[n] in [0, 1).
 
         A leave-one-out residual is the residual over one minus it.
         """
@@ -82,14 +88,14 @@ class RidgePredictor:
     def _left(self, genes: Genes) -> Floats:
         """Prior variance that the samples have not explained, float64[n]."""
         x = self._design(genes)
-        return np.asarray(np.maximum((x**2).sum(axis=1) - ((x @ self.spread) ** 2).sum(axis=1), 0))
+        return np.asarray(np.maximum((x**2).sum(axis=1) - ((x @ self.variance_factor) ** 2).sum(axis=1), 0))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What is stored as arrays."""
-        return {name: getattr(self, name) for name in self.ARRAYS}
+        """The arrays that are stored."""
+        return {stored: getattr(self, name) for name, stored in self.ARRAYS.items()}
 
     def facts(self) -> dict[str, Any]:
-        """What is stored as JSON."""
+        """The numbers that are stored as JSON."""
         return {name: getattr(self, name) for name in ("features", "samples", "penalty", "variance")}
 
     @classmethod
@@ -101,11 +107,11 @@ class RidgePredictor:
             samples=int(facts["samples"]),
             penalty=float(facts["penalty"]),
             variance=float(facts["variance"]),
-            **{name: arrays[name].astype(np.float64) for name in cls.ARRAYS},
+            **{name: arrays[stored].astype(np.float64) for name, stored in cls.ARRAYS.items()},
         )
 
     def describe(self) -> str:
-        """What was chosen inside the fit."""
+        """The choices of the fit, for people."""
         return f"features {self.features}, penalty {self.penalty:g}, both by leave-one-out"
 
     def _design(self, genes: Genes) -> Floats:
@@ -141,7 +147,7 @@ def _fit(space: SearchSpace, kind: str, genes: Genes, top1: Floats) -> tuple[flo
         offset=offset,
         scale=scale,
         weights=x.T @ solution.dual,
-        spread=x.T @ solution.spread,
+        variance_factor=x.T @ solution.inverse_root,
         variance=solution.variance,
     )
     return solution.error, predictor

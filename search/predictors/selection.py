@@ -16,7 +16,7 @@ from search.predictors.protocols import StageAdditive
 from search.predictors.validation import Report, cross_validate
 
 AUTO = "auto"
-EXACTNESS = 0.01
+LEAD_WITHOUT_EXACTNESS = 0.01
 """Kendall tau that a kind must be ahead by if searching it is not exact (`search.exact.solve`)."""
 FOLDS = 5
 
@@ -73,7 +73,7 @@ def select(
     }
     fitted = {kind: KINDS[kind].fit(space, genes, top1) for kind in kinds}
     tau = {kind: report.kendall_tau for kind, report in reports.items()}
-    handicap = {kind: 0.0 if isinstance(model, StageAdditive) else EXACTNESS for kind, model in fitted.items()}
+    handicap = {kind: 0.0 if isinstance(model, StageAdditive) else LEAD_WITHOUT_EXACTNESS for kind, model in fitted.items()}
     best = max(kinds, key=lambda kind: tau[kind] - handicap[kind])
     highest = max(kinds, key=lambda kind: tau[kind])
     if len(kinds) == 1:
@@ -81,5 +81,6 @@ def select(
     elif best == highest:
         why = f"the highest Kendall tau in cross-validation, {tau[best]:.3f}"
     else:
-        why = f"Kendall tau {tau[best]:.3f} in cross-validation; {highest} is ahead by less than {EXACTNESS:g} and not exact"
+        lead = f"{highest} is ahead by less than {LEAD_WITHOUT_EXACTNESS:g} and not exact"
+        why = f"Kendall tau {tau[best]:.3f} in cross-validation; {lead}"
     return Selection(predictor=fitted[best], reports=reports, why=why)

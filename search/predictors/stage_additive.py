@@ -21,7 +21,7 @@ from ofa.space.search_space import Genes, SearchSpace
 from search.arrays import Floats
 from search.predictors.features import FeatureMap, standard
 from search.predictors.regression import (
-    CHUNK,
+    ROWS_AT_ONCE,
     Solution,
     check_samples,
     expit,
@@ -35,12 +35,12 @@ from search.rows import keys
 
 Indicators = npt.NDArray[np.float32]
 
-LENGTHS = (0.5, 1.0, 2.0, 4.0)
+LENGTH_SCALES = (0.5, 1.0, 2.0, 4.0)
 """Distances at which likeness falls to 1/e, in units of the samples' mean distance."""
-SHARES = (0.1, 0.3, 1.0, 3.0)
+STAGE_VARIANCES = (0.1, 0.3, 1.0, 3.0)
 """Prior variance of the stages' functions over that of the linear part."""
-TUNED_ON = 400
-"""Length and share are chosen on the first so many samples."""
+SAMPLES_TUNED_ON = 400
+"""Length and variance are chosen on the first so many samples."""
 
 
 class StageKernel:
@@ -123,7 +123,7 @@ class StageAdditivePredictor:
     variance: float
     """Unit of all variances, calibrated on the leave-one-out errors."""
     mean: float
-    """Of the samples' logits."""
+    """Mean of the samples' logits."""
 
     @property
     def samples(self) -> int:
@@ -140,7 +140,10 @@ class StageAdditivePredictor:
         total = self.mean + kernel.linear_score(genes, self.dual)
         for index in range(kernel.stages):
             rows, which = kernel.distinct(index, genes)
-            parts = [kernel.stage(index, rows[i : i + CHUNK], self.length) @ self.dual for i in range(0, len(rows), CHUNK)]
+            parts = [
+                kernel.stage(index, rows[i : i + ROWS_AT_ONCE], self.length) @ self.dual
+                for i in range(0, len(rows), ROWS_AT_ONCE)
+            ]
             if parts:
                 total += (self.weight / kernel.stages * np.concatenate(parts))[which]
         return np.asarray(total)
@@ -157,14 +160,14 @@ class StageAdditivePredictor:
 
     def std(self, genes: Genes) -> Floats:
         """Standard deviation of what a measurement would give, float64[n]: model error and noise of the measurements."""
-        parts = [self._score_variance(genes[i : i + CHUNK]) for i in range(0, len(genes), CHUNK)]
+        parts = [self._score_variance(genes[i : i + ROWS_AT_ONCE]) for i in range(0, len(genes), ROWS_AT_ONCE)]
         return top1_std(self.score(genes), np.concatenate(parts) if parts else np.zeros(0))
 
     def _score_variance(self, genes: Genes) -> Floats:
         kernel = self._kernel
         covariance = kernel.covariance(genes, self.length, self.weight)
         prior = (kernel.linear(genes) ** 2).sum(axis=1) + self.weight
-        explained = ((covariance @ self._spread) ** 2).sum(axis=1)
+        explained = ((covariance @ self._inverse_root) ** 2).sum(axis=1)
         return np.asarray(self.variance * (self.penalty + np.maximum(prior - explained, 0)))
 
     @cached_property
@@ -172,18 +175,18 @@ class StageAdditivePredictor:
         return StageKernel(self.space, self.genes)
 
     @cached_property
-    def _spread(self) -> Floats:
-        """A root of (gram + penalty)^-1, float64[samples, samples]."""
+    def _inverse_root(self) -> Floats:
+        """The root R of (gram + penalty)^-1 = R R^T, float64[samples, samples]."""
         gram = self._kernel.covariance(self.genes, self.length, self.weight)
         values, vectors = np.linalg.eigh(gram)
         return np.asarray(vectors / np.sqrt(np.maximum(values, 0) + self.penalty))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What is stored as arrays."""
+        """The arrays that are stored."""
         return {"genes": self.genes, "dual": self.dual}
 
     def facts(self) -> dict[str, Any]:
-        """What is stored as JSON."""
+        """The numbers that are stored as JSON."""
         return {name: getattr(self, name) for name in self.NUMBERS}
 
     @classmethod
@@ -201,16 +204,16 @@ class StageAdditivePredictor:
         return cls(space=space, genes=genes, dual=dual, **{name: float(facts[name]) for name in cls.NUMBERS})
 
     def describe(self) -> str:
-        """What was chosen inside the fit."""
+        """The choices of the fit, for people."""
         return f"length {self.length:g}, stages' functions {self.weight:.3g}, penalty {self.penalty:.3g}, by leave-one-out"
 
 
 def fit_stage_additive(space: SearchSpace, genes: Genes, top1: npt.ArrayLike) -> StageAdditivePredictor:
-    """Fit to measured subnets; length, share and penalty by leave-one-out. Arguments and errors as `fit_ridge`."""
+    """Fit to measured subnets; length, variance and penalty by leave-one-out. Arguments and errors as `fit_ridge`."""
     accuracies = check_samples(genes, top1)
     targets = logit(accuracies)
     mean = float(targets.mean())
-    tuned = slice(0, TUNED_ON)
+    tuned = slice(0, SAMPLES_TUNED_ON)
     _, length, weight = _tune(StageKernel(space, genes[tuned]), targets[tuned] - mean)
     solution = _solve(StageKernel(space, genes), targets - mean, length, weight)
     return StageAdditivePredictor(
@@ -233,7 +236,7 @@ def _tune(kernel: StageKernel, targets: Floats) -> tuple[float, float, float]:
     """Leave-one-out error, length and weight of the best combination."""
     scale = max(kernel.linear_variance, 1.0)
     found = []
-    for length in LENGTHS:
-        for share in SHARES:
-            found.append((_solve(kernel, targets, length, share * scale).error, length, share * scale))
+    for length in LENGTH_SCALES:
+        for variance in STAGE_VARIANCES:
+            found.append((_solve(kernel, targets, length, variance * scale).error, length, variance * scale))
     return min(found)

@@ -23,7 +23,7 @@ from search.predictors.kinds import KINDS, FittedPredictor
 from search.predictors.protocols import Predictor
 from search.predictors.published import load_published
 
-FORMAT = 2
+PREDICTOR_FORMAT = 2
 
 
 def save_predictor(folder: str | Path, predictor: FittedPredictor, facts: Mapping[str, Any]) -> None:
@@ -40,7 +40,7 @@ def save_predictor(folder: str | Path, predictor: FittedPredictor, facts: Mappin
     arrays = f"predictor-{hashlib.sha256(buffer.getvalue()).hexdigest()[:8]}.npz"
     atomic_write(folder / arrays, buffer.getvalue())
     document = {
-        "format": FORMAT,
+        "format": PREDICTOR_FORMAT,
         "kind": predictor.kind,
         "space": predictor.space.name,
         "fingerprint": predictor.space.fingerprint,
@@ -72,8 +72,8 @@ def load_predictor(path: str | Path, space: SearchSpace) -> Predictor:
         return load_published(path, space)
     file = predictor_file(path)
     document = read_vouched_json(file, "fit the predictor again")
-    if document.get("format") not in (1, FORMAT):
-        raise UserError(f"{file}: not a predictor of format 1 or {FORMAT}")
+    if document.get("format") not in (1, PREDICTOR_FORMAT):
+        raise UserError(f"{file}: not a predictor of format 1 or {PREDICTOR_FORMAT}")
     if document.get("fingerprint") != space.fingerprint:
         raise UserError(
             f"{file}: the predictor is for space {document.get('space')} with fingerprint {document.get('fingerprint')}; "

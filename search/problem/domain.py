@@ -67,7 +67,7 @@ class Domain:
         return self.space.canonical(ends)
 
     def contains(self, genes: Genes) -> Mask:
-        """Whether each canonical row is one of this domain's subnets, bool[n]."""
+        """Tell of each canonical row whether it is one of this domain's subnets, bool[n]."""
         inside = (genes[:, :, None] == self.table[None]) & (np.arange(self.table.shape[1]) < self.counts[:, None])
         return np.asarray((inside.any(axis=2) | ~self.space.rows(genes).present()).all(axis=1))
 

@@ -15,7 +15,7 @@ from search.problem.limits import Limit
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """What is known of a subnet's top-1 on validation data."""
+    """The top-1 of a subnet on validation data, as far as it is known."""
 
     predicted: float | None = None
     predicted_std: float | None = None
@@ -107,7 +107,7 @@ def _accuracies(accuracy: Accuracy) -> list[dict[str, Any]]:
 
 
 def _on_platform(platform: Platform, costs: Costs, genes: Genes, place: str) -> list[dict[str, Any]]:
-    """The metrics that depend on the platform."""
+    """The figures that depend on the platform."""
     names = {name: f"{_name(metric, platform)}{place}" for name, metric in METRICS.items() if metric.on_platform}
     estimated = [name for name in names if METRICS[name].estimated]
     lines = [_estimate(costs.at(None), name, genes, names[name]) for name in estimated]
@@ -148,7 +148,7 @@ def _bound(costs: Costs, metric: str, genes: Genes, name: str) -> dict[str, Any]
 
 
 def shape_figures(space: SearchSpace, genes: Genes, accuracy: Accuracy) -> list[dict[str, Any]]:
-    """What is known of a subnet without a platform: accuracy, MACs, parameters."""
+    """The figures of a subnet that need no platform: accuracy, MACs, parameters."""
     counts = counted(space, space.decode(genes)[0])
     figures = [
         figure(METRICS[name].label, value, METRICS[name].unit, COUNTED, METRICS[name].exactness)
@@ -158,7 +158,7 @@ def shape_figures(space: SearchSpace, genes: Genes, accuracy: Accuracy) -> list[
 
 
 def facts_of_input(space: SearchSpace, genes: Genes, data: Described) -> dict[str, Any]:
-    """What a subnet takes, as the card says it: channels, resolution in pixels, normalisation, classes in order."""
+    """The input of a subnet, as the card says it: channels, resolution in pixels, normalisation, classes in order."""
     return {
         "channels": space.in_channels,
         "resolution": space.decode(genes)[0].resolution,

@@ -14,7 +14,7 @@ from ofa.space.search_space import Genes
 from search.arrays import Floats
 from search.fronts.survey import Survey
 
-COLUMNS = (
+POINT_COLUMNS = (
     "predicted_top1",
     "predicted_std",
     "measured_top1",
@@ -35,7 +35,7 @@ def write_csv(path: str | Path, surveys: Sequence[Survey]) -> None:
     """
     buffer = io.StringIO()
     metric = surveys[0].metric
-    columns = ("platform", "kind", metric, *COLUMNS, f"{metric}_p90", "hypervolume")
+    columns = ("platform", "kind", metric, *POINT_COLUMNS, f"{metric}_p90", "hypervolume")
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
     writer.writeheader()
     for survey in surveys:

@@ -23,7 +23,7 @@ class Searcher(Protocol):
 
     @property
     def name(self) -> str:
-        """As in `ofa query --algorithm`."""
+        """The name for `ofa query --algorithm`."""
 
     def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:
         """The best subnets found with at most `budget` evaluations of the predictor.

@@ -23,7 +23,7 @@ class RandomSearch:
 
     @property
     def name(self) -> str:
-        """As in `ofa query --algorithm`."""
+        """The name for `ofa query --algorithm`."""
         return "random"
 
     def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:

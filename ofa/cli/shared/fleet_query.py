@@ -154,13 +154,13 @@ class _Offers:
         """Raise `UserError`, with the line, for a platform that is none or that does not know what is limited on it."""
         import numpy as np
 
-        from search.fleet.answer import NAMES
+        from search.fleet.answer import COST_COLUMNS
 
         fleet = self.with_confidence(confidence)
         for i, name in enumerate(fleet.platforms):
             costs = self.costs[name]
             for sure in np.unique(fleet.confidence[fleet.platform == i]):
-                for column, metric in enumerate(NAMES):
+                for column, metric in enumerate(COST_COLUMNS):
                     same = (fleet.confidence == sure) | (np.isnan(fleet.confidence) & np.isnan(sure))
                     rows = (fleet.platform == i) & same & np.isfinite(fleet.bounds[:, column])
                     if rows.any():
@@ -175,7 +175,7 @@ class _Offers:
 
 def _summary(result: FleetAnswer, seconds: float) -> list[str]:
     from latency_tables.metrics import limit_number
-    from search.fleet.answer import NAMES
+    from search.fleet.answer import COST_COLUMNS
 
     fleet, missing = result.fleet, (result.chosen < 0).nonzero()[0]
     kinds: dict[str, int] = {}
@@ -190,7 +190,7 @@ def _summary(result: FleetAnswer, seconds: float) -> list[str]:
     for i in missing[:SHOWN]:
         attainable = ", ".join(
             f"{name} {limit_number(value)} instead of {fleet.bounds[i, column]:g}"
-            for column, (name, value) in enumerate(zip(NAMES, result.attainable[i], strict=True))
+            for column, (name, value) in enumerate(zip(COST_COLUMNS, result.attainable[i], strict=True))
             if value == value
         )
         lines.append(f"  out of reach: {fleet.devices[i]} (line {fleet.lines[i]}); attainable: {attainable}")
@@ -235,16 +235,16 @@ def _costs(offers: _Offers, result: FleetAnswer, kind: str | None) -> Floats:
     """What each device's subnet costs on its platform: estimated, or its upper bound at the device's confidence."""
     import numpy as np
 
-    from search.fleet.answer import NAMES
+    from search.fleet.answer import COST_COLUMNS
 
-    table = np.full((len(result.chosen), len(NAMES)), np.nan)
+    table = np.full((len(result.chosen), len(COST_COLUMNS)), np.nan)
     for group in result.groups:
         rows = group.rows[result.chosen[group.rows] >= 0]
         if not len(rows) or (kind == "confidence" and group.confidence is None):
             continue
         costs = offers.costs[group.platform].at(group.confidence if kind == "confidence" else None)
         used, inverse = np.unique(result.chosen[rows], return_inverse=True)
-        for column, metric in enumerate(NAMES):
+        for column, metric in enumerate(COST_COLUMNS):
             if metric in costs.metrics and (kind is None or costs.has_bounds(metric)):
                 table[rows, column] = costs.of(metric, result.subnets[used])[inverse]
     return table

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ofa.runs.run_directory import RunDirectory
     from ofa.space.search_space import Genes, SearchSpace
     from search.arrays import Floats
-    from search.measurements.closed_loop import Round, Target
+    from search.measurements.closed_loop import FrontTarget, Round
     from search.measurements.noise import Noise
 
 EXAMPLE = "ofa predictor runs/demo --rounds 3 --platform edge-int8"
@@ -83,7 +83,7 @@ def _fit(args: argparse.Namespace, kinds: Sequence[str], directory: RunDirectory
 
     import numpy as np
 
-    from search.measurements.closed_loop import closed_loop, measured_front
+    from search.measurements.closed_loop import closed_loop
     from search.measurements.log import sample_plan
     from search.predictors.selection import select
 
@@ -119,25 +119,25 @@ def _fit(args: argparse.Namespace, kinds: Sequence[str], directory: RunDirectory
         **facts,
     }
     if args.rounds:
-        fronts = {target.name: measured_front(target, last.genes, last.top1) for target in targets}
+        fronts = {target.name: target.front(last.genes, last.top1) for target in targets}
         result["fronts"] = {name: _points(*front) for name, front in fronts.items()}
     return result
 
 
-def _targets(platforms: list[str], space: SearchSpace) -> list[Target]:
+def _targets(platforms: list[str], space: SearchSpace) -> list[FrontTarget]:
     from latency_tables import load_platform
     from ofa.cli.shared.options import platform_costs
-    from search.measurements.closed_loop import Target, check_targets
+    from search.measurements.closed_loop import FrontTarget, check_targets
 
     targets = []
     for name in platforms:
         platform = load_platform(name)
         costs = platform_costs(platform, space)
         known = [metric for metric in costs.metrics if METRICS[metric].estimated]
-        targets += [Target(metric=metric, platform=platform.name, costs=costs) for metric in known]
+        targets += [FrontTarget(metric=metric, platform=platform.name, costs=costs) for metric in known]
     if not platforms:
         costs = load_platform(COUNTER).costs(space)
-        targets = [Target(metric="macs_m", platform=COUNTER, costs=costs)]
+        targets = [FrontTarget(metric="macs_m", platform=COUNTER, costs=costs)]
     check_targets(targets)
     return targets
 
@@ -148,7 +148,7 @@ def _noise(measured: Measured, genes: Genes, seed: int) -> Noise | None:
 
     from search.measurements.noise import measurement_noise
 
-    parts = measured.log.parts(genes)
+    parts = measured.log.top1_by_group(genes)
     return None if parts is None or parts.shape[1] < 2 else measurement_noise(parts, np.random.default_rng(seed))
 
 

@@ -2,7 +2,7 @@
 
 Genes are categorical, so variation is uniform crossover and random reset (regularised evolution and the published finder
 mutate one gene list at a time in Python; here a generation is a handful of array operations). Of the many children of each
-mother one is evaluated: the best by an additive guess fitted to what was evaluated last (`searchers.evolution.surrogate`).
+mother one is evaluated: the best by an additive surrogate, fitted to what was evaluated last (`evolution.surrogate`).
 
 The landscape is rugged: a population settles on one of many optima, and which one is chance. So populations are small and
 many, a few side by side. The resolution decides what every block costs, and the best subnets of different resolutions have
@@ -26,14 +26,14 @@ from search.evaluations.result import SearchResult
 from search.problem.feasibility import feasible_seeds
 from search.problem.problem import Problem
 from search.searchers.evolution.populations import Population, generation
-from search.searchers.evolution.surrogate import Guess
+from search.searchers.evolution.surrogate import Surrogate
 
-SAMPLES = 18
+DRAWN_PER_MEMBER = 18
 """Drawn to start a population, per member; of the feasible ones those nearest to the limits are evaluated."""
-START = 3
+EVALUATED_PER_MEMBER = 3
 """Evaluated to start a population, per member."""
-EXCHANGES = 200
-"""Two-gene neighbours evaluated per step of local search: the best by the guess."""
+EXCHANGES_PER_STEP = 200
+"""Two-gene neighbours evaluated per step of local search: the best by the surrogate."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Evolution:
     """Evolve populations of subnets, then climb from the leaders through one-gene and two-gene neighbours."""
 
     population: int = 96
-    """At most; a 200th of the budget where that is less."""
+    """Most members; a 200th of the budget where that is less."""
     side_by_side: int = 4
     """Populations at a time; at first one per island, if that is more."""
     brood: int = 16
@@ -51,9 +51,9 @@ class Evolution:
     remembered: int = 12
     """Members of a population that ended, the best, that may be crossed with those of another."""
     elite: int = 20
-    """How many of the best found so far may be shaken."""
-    shaken: float = 0.4
-    """Share of their genes that is reset."""
+    """Number of the best found so far that may be perturbed."""
+    perturbed: float = 0.4
+    """Fraction of their genes that is reset."""
     islands: int = 8
     """Groups of resolutions that evolve apart, at most."""
     trial: int = 8
@@ -62,13 +62,13 @@ class Evolution:
     patience: int = 6
     """Generations without a better leader before a population is given up."""
     leaders: int = 3
-    """Where local search starts."""
-    climbing_share: float = 0.05
-    """Part of the budget that is kept for local search."""
+    """Subnets that local search starts from."""
+    climbing_fraction: float = 0.05
+    """Fraction of the budget that is kept for local search."""
 
     @property
     def name(self) -> str:
-        """As in `ofa query --algorithm`."""
+        """The name for `ofa query --algorithm`."""
         return "evolution"
 
     def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:
@@ -77,7 +77,7 @@ class Evolution:
         seeds = feasible_seeds(problem, rng)
         size = int(np.clip(budget // 200, 8, self.population))
         archive.add(archive.new(_near_the_limits(problem, seeds, max(1, min(size, budget // 8)), rng)))
-        run = _Run(self, archive, rng, size, int(budget * self.climbing_share))
+        run = _Run(self, archive, rng, size, int(budget * self.climbing_fraction))
         populations = [population for island in list(run.best) if (population := run.first(island))]
         while archive.left > run.reserve:
             while len(populations) < self.side_by_side and (another := run.another()):
@@ -90,7 +90,7 @@ class Evolution:
         return archive.result(self.name)
 
     def _climb(self, archive: Archive) -> None:
-        """From each leader to its best neighbour while that is better; ends with the budget or at local optima."""
+        """Go from each leader to its best neighbour while that is better; end with the budget or at local optima."""
         domain = archive.problem.domain
         climbed: set[bytes] = set()
         while archive.left > 0:
@@ -104,8 +104,8 @@ class Evolution:
             archive.add(archive.new(near))
             if archive.top1[0] <= best:  # an exchange: one gene cheaper pays for another that is dearer
                 further = archive.new(domain.neighbours(near))
-                guess = Guess.fit(domain, archive.genes, archive.top1)
-                archive.add(further[np.argsort(-guess(further), kind="stable")[:EXCHANGES]])
+                surrogate = Surrogate.fit(domain, archive.genes, archive.top1)
+                archive.add(further[np.argsort(-surrogate(further), kind="stable")[:EXCHANGES_PER_STEP]])
 
 
 @dataclass
@@ -116,7 +116,7 @@ class _Run:
     archive: Archive
     rng: np.random.Generator
     size: int
-    """Of a population."""
+    """Most members of a population."""
     reserve: int
     """Evaluations kept for local search."""
     founded: int = 0
@@ -148,14 +148,14 @@ class _Run:
     def another(self) -> Population | None:
         """One more, on the best island, now and then on the second best; None where nothing new is found.
 
-        Of four, one is fresh, one shaken, and two are crosses: on the published predictor either alone finds less.
+        Of four, one is fresh, one perturbed, and two are crosses: on the published predictor either alone finds less.
         """
         island = self._island()
         turn = self.founded % 4
         if turn % 2 and len(self.ended.get(island, [])) > 1:
             genes = self._crossed(island)
         else:
-            genes = self._shaken(island) if turn == 2 else self._fresh(island)
+            genes = self._perturbed(island) if turn == 2 else self._fresh(island)
         self.founded += 1
         if not len(genes):
             return None
@@ -171,7 +171,7 @@ class _Run:
         return order[0]
 
     def going_on(self, populations: list[Population]) -> list[Population]:
-        """Those that still improve, on the islands that are still in the search."""
+        """The populations that still improve, on the islands that are still in the search."""
         self.generations += 1
         patience = self.settings.patience
         for population in populations:
@@ -188,14 +188,14 @@ class _Run:
     def _fresh(self, island: int) -> Genes:
         """New subnets of an island, near the limits."""
         domain = self.archive.problem.domain
-        few = SAMPLES * self.size // 3
+        few = DRAWN_PER_MEMBER * self.size // 3
         drawn = np.concatenate([domain.sample(few, self.rng), domain.sample_sizes(2 * few, self.rng)])
         return self._new(drawn, island)
 
     def _crossed(self, island: int) -> Genes:
         """New subnets of an island between two populations that ended there, near the limits."""
         domain, ended = self.archive.problem.domain, self.ended[island]
-        rows = SAMPLES * self.size
+        rows = DRAWN_PER_MEMBER * self.size
         first = self.rng.integers(0, len(ended), size=rows)
         second = (first + self.rng.integers(1, len(ended), size=rows)) % len(ended)
         remembered = min(self.settings.remembered, *(len(population.genes) for population in ended))
@@ -203,24 +203,24 @@ class _Run:
         one, other = (place * remembered + self.rng.integers(0, remembered, size=rows) for place in (first, second))
         return self._new(domain.vary(best[one], best[other], rows, self.settings.changes, self.rng), island)
 
-    def _shaken(self, island: int) -> Genes:
+    def _perturbed(self, island: int) -> Genes:
         """New subnets of an island, in part like the best known ones, near the limits."""
         domain, archive = self.archive.problem.domain, self.archive
         elite = archive.genes[self.island_of[archive.genes[:, 0]] == island][: self.settings.elite]
         if not len(elite):
             return self._fresh(island)
-        drawn = elite[self.rng.integers(0, len(elite), size=SAMPLES * self.size)]
-        resets = self.settings.shaken * float((domain.counts > 1).sum())
+        drawn = elite[self.rng.integers(0, len(elite), size=DRAWN_PER_MEMBER * self.size)]
+        resets = self.settings.perturbed * float((domain.counts > 1).sum())
         return self._new(domain.mutate(drawn, resets, self.rng), island)
 
     def _new(self, genes: Genes, island: int) -> Genes:
         genes[:, 0] = self.rng.choice(self.islands[island], size=len(genes))
-        room = max(0, min(START * self.size, self.archive.left - self.reserve))
+        room = max(0, min(EVALUATED_PER_MEMBER * self.size, self.archive.left - self.reserve))
         return _near_the_limits(self.archive.problem, self.archive.new(genes), room, self.rng)
 
 
 def _near_the_limits(problem: Problem, genes: Genes, n: int, rng: np.random.Generator) -> Genes:
-    """At most `n` rows: mostly those that use most of a limit, a quarter at random. The best subnets lie near the budget."""
+    """Choose at most `n` rows: mostly those that use most of a limit, a quarter at random. The best lie near the limits."""
     if len(genes) <= n:
         return genes
     use = problem.use(genes)

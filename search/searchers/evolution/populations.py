@@ -12,51 +12,50 @@ from search.arrays import Floats
 from search.evaluations.archive import Archive
 from search.problem.domain import Domain
 from search.problem.feasibility import violation
-from search.searchers.evolution.surrogate import Guess
+from search.searchers.evolution.surrogate import Surrogate
 
 Indices = npt.NDArray[np.int64]
-MEMORY = 10
-"""Subnets evaluated last that the guess is fitted to, per member."""
-REFIT = 2
-"""Generations between fits of the guess."""
-CHOICES = 3
-"""Children of each mother, the best by the guess, that may be evaluated: the second where the first is known already."""
+RECENT_PER_MEMBER = 10
+"""Subnets evaluated last that the surrogate is fitted to, per member."""
+GENERATIONS_BETWEEN_FITS = 2
+CANDIDATES_PER_MOTHER = 3
+"""Children of each mother, the best by the surrogate, that may be evaluated: the second where the first is known already."""
 
 
 @dataclass
 class Population:
-    """Subnets of one island, the best first, and the ones evaluated last, from which accuracy is guessed."""
+    """Subnets of one island, the best first, and the ones evaluated last, to which the surrogate is fitted."""
 
     domain: Domain
     island: int
     """Its place in the list of islands."""
     size: int
-    """At most."""
+    """Most members."""
     genes: Genes
     top1: Floats
     recent: Genes = field(init=False)
     recent_top1: Floats = field(init=False)
-    guess: Guess = field(init=False)
-    """Fitted to `recent`, anew every `REFIT` generations."""
+    surrogate: Surrogate = field(init=False)
+    """Fitted to `recent`, anew every `GENERATIONS_BETWEEN_FITS` generations."""
     generations: int = 0
     stale: int = 0
     """Generations without a better leader."""
 
     def __post_init__(self) -> None:
         self.recent, self.recent_top1 = self.genes, self.top1
-        self.guess = Guess.fit(self.domain, self.recent, self.recent_top1)
+        self.surrogate = Surrogate.fit(self.domain, self.recent, self.recent_top1)
         self._select()
 
     def join(self, genes: Genes, top1: Floats) -> None:
         """The best of the population and its children go on."""
-        best, memory = self.top1[0], MEMORY * self.size
+        best, memory = self.top1[0], RECENT_PER_MEMBER * self.size
         self.recent = np.concatenate([self.recent, genes])[-memory:]
         self.recent_top1 = np.concatenate([self.recent_top1, top1])[-memory:]
         self.genes, self.top1 = np.concatenate([self.genes, genes]), np.concatenate([self.top1, top1])
         self._select()
         self.generations += 1
-        if self.generations % REFIT == 0:
-            self.guess = Guess.fit(self.domain, self.recent, self.recent_top1)
+        if self.generations % GENERATIONS_BETWEEN_FITS == 0:
+            self.surrogate = Surrogate.fit(self.domain, self.recent, self.recent_top1)
         self.stale = 0 if self.top1[0] > best else self.stale + 1
 
     def _select(self) -> None:
@@ -76,7 +75,7 @@ def generation(
     """One generation of every population, all in the same array operations.
 
     A mother has `brood` children, four of five by crossover inside her population and reset of `changes` genes, one by
-    reset alone; none leaves the island (`island_of` a resolution). About one per mother, the best by the guess, is
+    reset alone; none leaves the island (`island_of` a resolution). About one per mother, the best by the surrogate, is
     evaluated, while more than `reserve` evaluations are left.
     """
     problem = archive.problem
@@ -104,20 +103,20 @@ def generation(
 
 
 def _promise(populations: list[Population], home: Indices, children: Genes, mother: Indices, father: Indices) -> Floats:
-    """What to expect of children; what the guess does not explain, they have from their parents."""
-    beyond = np.concatenate([population.top1 - population.guess(population.genes) for population in populations])
+    """Expected top-1 of children: the surrogate, and what their parents have beyond it."""
+    beyond = np.concatenate([population.top1 - population.surrogate(population.genes) for population in populations])
     promise = (beyond[mother] + beyond[father]) / 2
     for i, population in enumerate(populations):
         own = np.flatnonzero(home[mother] == i)
-        promise[own] += population.guess(children[own])
+        promise[own] += population.surrogate(children[own])
     return np.asarray(promise)
 
 
 def _best_of_each(promise: Floats) -> Indices:
-    """The `CHOICES` most promising children of each mother: the best of every mother first, then the second best.
+    """The `CANDIDATES_PER_MOTHER` most promising children of each: the best of every mother first, then the second best.
 
     `promise` is float64[brood, mothers], -inf for a child beyond the limits; returned are places in it, row after row.
     """
-    order = np.argsort(-promise, axis=0, kind="stable")[:CHOICES]
+    order = np.argsort(-promise, axis=0, kind="stable")[:CANDIDATES_PER_MOTHER]
     places = (order * promise.shape[1] + np.arange(promise.shape[1])).ravel()
     return np.asarray(places[np.isfinite(promise.ravel()[places])])

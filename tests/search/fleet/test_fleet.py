@@ -11,14 +11,14 @@ import pytest
 
 from ofa.errors import UserError
 from ofa.space.search_space import SearchSpace
-from search import Exact
 from search.arrays import Floats
-from search.fleet.answer import NAMES, Fleet, answer
+from search.fleet.answer import COST_COLUMNS, Fleet, answer
 from search.fleet.files import FleetReport, read_fleet, subnets_file, write_fleet
 from search.fleet.surface import Surface, exact_surface, find_surface
 from search.pareto.nondominated import unbeaten
 from search.problem.limits import Infeasible, Limit
 from search.problem.problem import Problem
+from search.searchers.exact import Exact
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_problem, make_space
 
 PLATFORM = "toy-phone"
@@ -134,8 +134,8 @@ def random_bounds(count: int, seed: int = 0) -> Floats:
     rng = np.random.default_rng(seed)
     rows = every_subnet(make_space())
     costs = ToyCosts(make_space(), seed=1)
-    low, high = (np.quantile([costs.of(name, rows) for name in NAMES], q, axis=1) for q in (0.0, 0.9))
-    bounds = low * 0.9 + (high - low * 0.9) * rng.random((count, len(NAMES)))
+    low, high = (np.quantile([costs.of(name, rows) for name in COST_COLUMNS], q, axis=1) for q in (0.0, 0.9))
+    bounds = low * 0.9 + (high - low * 0.9) * rng.random((count, len(COST_COLUMNS)))
     return np.where(rng.random(bounds.shape) < 0.4, bounds, np.inf)
 
 
@@ -145,7 +145,7 @@ def test_every_row_is_what_an_exact_search_of_it_finds() -> None:
     assert all(group.surface.exact for group in result.groups)
     assert (result.chosen < 0).any()
     for i, chosen in enumerate(result.chosen):
-        limits = {name: bound for name, bound in zip(NAMES, fleet.bounds[i], strict=True) if np.isfinite(bound)}
+        limits = {name: bound for name, bound in zip(COST_COLUMNS, fleet.bounds[i], strict=True) if np.isfinite(bound)}
         problem = problem_on(fleet.platforms[fleet.platform[i]], **limits)
         if chosen >= 0:
             found = Exact().search(problem, np.random.default_rng(0), 100)
@@ -156,8 +156,8 @@ def test_every_row_is_what_an_exact_search_of_it_finds() -> None:
             with pytest.raises(Infeasible) as caught:
                 Exact().search(problem, np.random.default_rng(0), 100)
             known = {limit.metric: value for limit, value in caught.value.attainable.items()}
-            attainable = dict(zip(NAMES, result.attainable[i], strict=True))
-            assert {name for name in NAMES if np.isfinite(attainable[name])} == set(known)
+            attainable = dict(zip(COST_COLUMNS, result.attainable[i], strict=True))
+            assert {name for name in COST_COLUMNS if np.isfinite(attainable[name])} == set(known)
             if not np.isnan(list(known.values())).any() and "together" not in str(caught.value):
                 assert all(attainable[name] == pytest.approx(value) for name, value in known.items())
 

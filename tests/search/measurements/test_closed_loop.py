@@ -19,7 +19,7 @@ from ofa.data.batches import Data
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, load_space
 from search.arrays import Floats
-from search.measurements.closed_loop import Round, Target, check_targets, closed_loop, measured_front
+from search.measurements.closed_loop import FrontTarget, Round, check_targets, closed_loop
 from search.measurements.log import sample_plan
 from search.pareto.front import hypervolume, nondominated
 from search.predictors.selection import select
@@ -43,12 +43,12 @@ class Bench:
         return self.truth.top1(genes) + self.noise * np.array([rng.normal() for rng in rngs])
 
 
-def target(metric: str = "latency_ms", platform: str = "phone", seed: int = 1) -> Target:
-    return Target(metric=metric, platform=platform, costs=ToyCosts(SPACE, seed=seed))
+def target(metric: str = "latency_ms", platform: str = "phone", seed: int = 1) -> FrontTarget:
+    return FrontTarget(metric=metric, platform=platform, costs=ToyCosts(SPACE, seed=seed))
 
 
 def loop(
-    measure: Callable[[Genes], Floats], targets: list[Target], rounds: int = 2, points: int = 6, samples: int = 40
+    measure: Callable[[Genes], Floats], targets: list[FrontTarget], rounds: int = 2, points: int = 6, samples: int = 40
 ) -> list[Round]:
     fit = partial(select, SPACE, kinds=("ridge",), seed=0, scored=samples)
     sample = sample_plan(SPACE, samples, np.random.default_rng(0))
@@ -95,7 +95,7 @@ def test_the_measured_front_grows_and_beats_as_many_random_subnets() -> None:
     assert volumes[0] == pytest.approx(hypervolume(aim.cost(sample), last.top1[:40], *worst))
     longer = sample_plan(SPACE, len(last.genes), np.random.default_rng(0))
     assert volumes[-1] > 1.02 * hypervolume(aim.cost(longer), bench(longer), *worst)
-    genes, cost, top1 = measured_front(aim, last.genes, last.top1)
+    genes, cost, top1 = aim.front(last.genes, last.top1)
     assert (np.diff(cost) > 0).all()
     assert (np.diff(top1) > 0).all()
     assert {row.tobytes() for row in genes} <= set(bench.asked)
@@ -122,7 +122,7 @@ def test_goes_the_same_way_again() -> None:
 def test_ends_when_a_front_has_nothing_left_to_measure() -> None:
     space = make_space(stages=1)
     truth = ToyAccuracy(space, seed=3)
-    aim = Target(metric="latency_ms", platform="phone", costs=ToyCosts(space, seed=1))
+    aim = FrontTarget(metric="latency_ms", platform="phone", costs=ToyCosts(space, seed=1))
     sample = sample_plan(space, space.count() - 1, np.random.default_rng(0))
     fit = partial(select, space, kinds=("ridge",), seed=0, scored=len(sample))
     rounds = list(closed_loop(space, [aim], sample, truth.top1, fit, 9, 6, seed=0))

@@ -8,7 +8,7 @@ from search.arrays import Floats
 from search.measurements.noise import measurement_noise
 from search.predictors.validation import kendall_tau
 
-PARTS = 10
+GROUPS = 10
 
 
 def measured(
@@ -19,7 +19,7 @@ def measured(
     true = 0.8 + spread * rng.normal(size=subnets)
     shared = hard * rng.normal(size=images)
     right = true[:, None] + shared + own * rng.normal(size=(subnets, images))
-    return true, right.reshape(subnets, PARTS, -1).mean(axis=2)
+    return true, right.reshape(subnets, GROUPS, -1).mean(axis=2)
 
 
 def test_what_all_subnets_share_is_no_noise() -> None:
@@ -55,7 +55,7 @@ def test_nothing_but_noise() -> None:
 
 def test_too_little_to_tell() -> None:
     for shape in ((2, 10), (30, 1)):
-        message = f"{shape[0]} subnets on {shape[1]} parts of the images; at least 3 and 2 are needed"
+        message = f"{shape[0]} subnets on {shape[1]} groups of the images; at least 3 and 2 are needed"
         with pytest.raises(UserError, match=message):
             measurement_noise(np.zeros(shape), np.random.default_rng(0))
 

@@ -6,7 +6,7 @@ import pytest
 from ofa.space.search_space import load_space
 from search.arrays import Floats
 from search.fronts.find import evolved_front
-from search.pareto.front import front_order, hypervolume, nondominated, spread
+from search.pareto.front import front_order, hypervolume, nondominated, thin
 from search.problem.limits import Infeasible
 from tests.search_toys import every_subnet, make_problem, make_space, one_subnet_space
 
@@ -54,12 +54,12 @@ def test_hypervolume_ignores_points_beyond_the_reference() -> None:
 def test_spread_covers_both_ends_evenly() -> None:
     cost = np.geomspace(1, 100, 500)
     top1 = 0.5 + 0.1 * np.log10(cost)
-    chosen = spread(cost, top1, 9)
+    chosen = thin(cost, top1, 9)
     assert chosen[0] == 0
     assert chosen[-1] == 499
     assert len(chosen) == 9
     assert np.ptp(np.diff(np.log(cost[chosen]))) < 0.05
-    assert spread(cost[:4], top1[:4], 9).tolist() == [0, 1, 2, 3]
+    assert thin(cost[:4], top1[:4], 9).tolist() == [0, 1, 2, 3]
 
 
 def test_search_finds_the_whole_front_of_a_tiny_space() -> None:

@@ -11,10 +11,10 @@ import pytest
 from ofa.errors import UserError
 from ofa.files.vouched import read_vouched_json, write_vouched_json
 from ofa.space.search_space import Genes, load_space
-from search import load_predictor, save_predictor
 from search.arrays import Floats
 from search.predictors.features import FEATURE_SETS, FeatureMap
 from search.predictors.ridge import RidgePredictor, fit_ridge
+from search.predictors.storage import load_predictor, save_predictor
 from search.predictors.validation import Report, cross_validate, kendall_tau
 from tests.search_toys import ToyAccuracy, every_subnet, make_space
 

@@ -16,13 +16,13 @@ from ofa.errors import UserError
 from ofa.files.atomic import sha256
 from ofa.files.vouched import read_vouched_json, write_vouched_json
 from ofa.space.search_space import Genes, SearchSpace, load_space
-from search import load_predictor, save_predictor
 from search.arrays import Floats
 from search.exact.solve import exact_front
 from search.pareto.front import front_order
 from search.predictors.kinds import KINDS
 from search.predictors.protocols import StageAdditive
 from search.predictors.selection import kinds_of, select
+from search.predictors.storage import load_predictor, save_predictor
 from search.predictors.validation import kendall_tau
 from search.problem.problem import Problem
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_space

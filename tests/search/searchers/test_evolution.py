@@ -8,7 +8,7 @@ from search.evaluations.archive import Archive
 from search.problem.domain import Domain
 from search.searchers.evolution.evolution import Evolution, _Run
 from search.searchers.evolution.populations import Population, generation
-from search.searchers.evolution.surrogate import Guess
+from search.searchers.evolution.surrogate import Surrogate
 from search.searchers.random_search import RandomSearch
 from tests.search_toys import ToyAccuracy, best_by_force, make_problem, make_space, one_subnet_space
 
@@ -48,20 +48,20 @@ def test_uses_most_of_the_budget_it_is_limited_by() -> None:
     assert problem.use(found.genes[:1])[0, 0] > 0.98
 
 
-def test_the_guess_learns_what_is_additive() -> None:
+def test_the_surrogate_learns_what_is_additive() -> None:
     """Depth too: a gene of an absent block counts for nothing."""
     space = make_space(stages=4, depths=(1, 2, 3))
     domain, accuracy = Domain(space), ToyAccuracy(space, seed=4)
     rows = domain.sample(800, np.random.default_rng(0))
-    guess = Guess.fit(domain, rows[:400], accuracy.sums(rows[:400]))
-    found, true = guess(rows[400:]), accuracy.sums(rows[400:])
+    surrogate = Surrogate.fit(domain, rows[:400], accuracy.sums(rows[:400]))
+    found, true = surrogate(rows[400:]), accuracy.sums(rows[400:])
     assert np.abs((found - found.mean()) - (true - true.mean())).max() < 0.05 * true.std()
 
 
-def test_the_guess_of_a_space_with_one_subnet() -> None:
+def test_the_surrogate_of_a_space_with_one_subnet() -> None:
     domain = Domain(one_subnet_space())
     row = domain.sample(1, np.random.default_rng(0))
-    assert Guess.fit(domain, row, np.array([0.7]))(row) == pytest.approx(0)
+    assert Surrogate.fit(domain, row, np.array([0.7]))(row) == pytest.approx(0)
 
 
 def test_a_population_starts_from_crosses_of_those_that_ended() -> None:
