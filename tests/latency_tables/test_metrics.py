@@ -7,7 +7,7 @@ import pytest
 
 from latency_tables import METRICS, load_platform
 from latency_tables.blocks.memory import peak_elements
-from latency_tables.costs.computations import COMPUTATIONS
+from latency_tables.costs.computations import COMPUTATIONS, COUNTS
 from latency_tables.metrics import limit_number, number
 from ofa.errors import UserError
 from ofa.space import shapes
@@ -17,6 +17,7 @@ from ofa.space.shapes import walk, walk_blocks
 
 def test_every_metric_has_a_computation_and_a_unit_in_its_name() -> None:
     assert list(COMPUTATIONS) == list(METRICS)
+    assert set(COUNTS) == {name for name, metric in METRICS.items() if not metric.on_platform}
     for name, metric in METRICS.items():
         assert name.rpartition("_")[2] == metric.unit.lower()
         assert metric.estimated <= metric.on_platform  # an estimate is of a platform
