@@ -121,7 +121,7 @@ def fitted(folder: Path, runtime: str, threads: int) -> Platform:
         block_ms += [one.table.factor * block.median_ms for block in one.table.blocks]
         plan = plan_of(names[-1])
         csv = path.with_suffix(".csv")
-        whole_ms = network_times(plan, read(csv, plan.plan)[1], str(csv))
+        whole_ms = network_times(plan, read(csv, plan.timing)[1], str(csv))
         timings = [
             Timing(space=plan.space, subnet=subnet, latency_ms=float(ms))
             for subnet, ms in zip(plan.networks.values(), whole_ms, strict=True)

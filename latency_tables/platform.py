@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from latency_tables.blocks.memory import BYTES
-from latency_tables.cost_models.block_table import BlockTable, Measurement
+from latency_tables.cost_models.block_table import BlockTable, MeasuredBlock
 from latency_tables.cost_models.op_model import EnergyModel, LatencyModel, check_not_negative
 from latency_tables.cost_models.uncertainty import ErrorReport
 from latency_tables.costs.costs import Costs
@@ -130,7 +130,7 @@ class Platform:
         """Costs of the subnets of a space; with a confidence, latency and energy are the upper bounds at it. See `Costs`."""
         return Costs(self, space, confidence)
 
-    def _measured(self, shape: BlockShape, resolution: int | None) -> Measurement:
+    def _measured(self, shape: BlockShape, resolution: int | None) -> MeasuredBlock:
         assert self.table is not None
         try:
             return self.table.find(shape, resolution)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from latency_tables.arrays import Floats as Floats
+from latency_tables.arrays import Mask as Mask
+
 Indices = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from latency_tables import Platform
-from latency_tables.cost_models.block_table import BlockTable, Measurement, op_to_list
+from latency_tables.cost_models.block_table import BlockTable, MeasuredBlock, op_to_list
 from latency_tables.cost_models.op_model import EnergyModel
 from latency_tables.cost_models.uncertainty import ErrorReport
 from latency_tables.costs.factors import ShapeGrid
@@ -50,7 +50,7 @@ def measured(space: SearchSpace, energy: EnergyModel | None = None, **changes: o
         ms = 0.1 + i * 0.013
         facts: dict[str, object] = {"kind": shape.kind, "residual": shape.residual, "p10_ms": 0.9 * ms, "p90_ms": 1.2 * ms}
         facts |= {"main": main, "shortcut": shortcut, "median_ms": ms, "count": 50, **changes}
-        blocks.append(Measurement(**facts))  # type: ignore[arg-type]
+        blocks.append(MeasuredBlock(**facts))  # type: ignore[arg-type]
     table = BlockTable(space=space.name, fingerprint=space.fingerprint, blocks=tuple(blocks), intercept_ms=-0.2, factor=1.5)
     return Platform(
         name="made-up",

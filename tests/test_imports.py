@@ -93,7 +93,7 @@ FLOORS = {
         *("subnet_directory", "training", "cli"),
     ),
     "latency_tables": (
-        *("on_device", "blocks", "cost_models", "metrics", "costs", "platform", "published", "catalogue"),
+        *("arrays", "on_device", "blocks", "cost_models", "metrics", "costs", "platform", "published", "catalogue"),
         *("calibration", "profiling"),
     ),
     "search": (

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from latency_tables.arrays import Floats
 from latency_tables.blocks.fused_ops import OP_KINDS, fuse
 from latency_tables.blocks.memory import BYTES
 from latency_tables.calibration.prior import PRIOR
@@ -27,8 +27,6 @@ from latency_tables.cost_models.uncertainty import ErrorReport, compare
 from latency_tables.platform import Platform
 from ofa.errors import UserError
 from ofa.space.shapes import BlockShape, macs, walk_blocks
-
-Floats = npt.NDArray[np.float64]
 
 NOISE = 0.01
 """Relative error expected of a timing."""

@@ -21,7 +21,7 @@ _REQUIRED = sum(1 for item in _OP_FIELDS if item.default is MISSING)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement:
+class MeasuredBlock:
     """One measured block: its shape (as in `BlockShape`), the distribution of its times, optionally its energy."""
 
     kind: str
@@ -73,7 +73,7 @@ class BlockTable:
     """Name of the space whose blocks were measured."""
     fingerprint: str
     """The space's. A table also serves another space as far as it has the same blocks, for the key is the shape."""
-    blocks: tuple[Measurement, ...]
+    blocks: tuple[MeasuredBlock, ...]
     intercept_ms: float = 0.0
     """May be negative: blocks measured alone pay costs that a network pays once."""
     factor: float = 1.0
@@ -88,16 +88,16 @@ class BlockTable:
         _ = self.by_shape
 
     @cached_property
-    def by_shape(self) -> dict[BlockShape, dict[int | None, Measurement]]:
+    def by_shape(self) -> dict[BlockShape, dict[int | None, MeasuredBlock]]:
         """The measurements by what was measured, then by the resolution of the network (None: of any)."""
-        by_shape: dict[BlockShape, dict[int | None, Measurement]] = {}
+        by_shape: dict[BlockShape, dict[int | None, MeasuredBlock]] = {}
         for block in self.blocks:
             if by_shape.setdefault(block.shape, {}).setdefault(block.resolution, block) is not block:
                 where = "" if block.resolution is None else f" at resolution {block.resolution}"
                 raise ValueError(f"a block is given twice{where}: {describe(block.shape)}")
         return by_shape
 
-    def find(self, shape: BlockShape, resolution: int | None = None) -> Measurement:
+    def find(self, shape: BlockShape, resolution: int | None = None) -> MeasuredBlock:
         """The measurement of a block in a network of this resolution.
 
         Where the block was measured in networks of other resolutions only: in the nearest of them (the largest, if no

@@ -25,11 +25,9 @@ from math import ceil, hypot, isfinite, pi, sqrt
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
+from latency_tables.arrays import Floats
 from ofa.errors import UserError
-
-Floats = npt.NDArray[np.float64]
 
 P50, P90 = 0.5, 0.9
 """The confidences that cards show; a table knows the second of the runs of its blocks."""

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from latency_tables.arrays import Floats
 from latency_tables.cost_models.uncertainty import P50, P90, ErrorReport, check_confidence
 from latency_tables.costs.bounds import UpperBounds, has_bounds, refusals
 from latency_tables.costs.computations import COMPUTATIONS, metrics_of
@@ -16,8 +17,6 @@ from latency_tables.metrics import METRICS
 from ofa.errors import UserError
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape, walk_blocks
-
-Floats = npt.NDArray[np.float64]
 
 REDUCE: dict[str, np.ufunc] = {"sum": np.add, "max": np.maximum}
 

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from latency_tables.arrays import Floats
 from latency_tables.costs.lookup import Lookup, Term
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape, head_shape, in_widths, stage_block_shape, stem_shape
 from ofa.space.subnet import Block, Stage, Stem
 
-Floats = npt.NDArray[np.float64]
 Shapes = npt.NDArray[Any]
 
 

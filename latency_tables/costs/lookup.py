@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from latency_tables.arrays import Floats
 from ofa.errors import UserError
-
-Floats = npt.NDArray[np.float64]
 
 MOST_ENTRIES = 16_384
 """Largest merged table: all tables of a space then fit the processor's second-level cache (measured on mbv3-w1.2: 16 million

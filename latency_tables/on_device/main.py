@@ -17,12 +17,12 @@ from typing import Any
 
 from latency_tables.on_device.ort_runtime import OrtRuntime, machine, usable_processors
 from latency_tables.on_device.results import Results
-from latency_tables.on_device.timing import Item, Plan, ProgressLine, run
+from latency_tables.on_device.timing import Item, ProgressLine, TimingPlan, run
 
 MANIFEST, MODELS = "manifest.json", "models.zip"
 
 
-def to_manifest(plan: Plan, kit: dict[str, Any], models: bytes) -> dict[str, Any]:
+def to_manifest(plan: TimingPlan, kit: dict[str, Any], models: bytes) -> dict[str, Any]:
     """A plan as JSON; `kit` says what it was made from, `models` is the zip file of graphs."""
     items = {name: [item.model, item.channels, item.size] for name, item in plan.items.items()}
     return {
@@ -37,11 +37,11 @@ def to_manifest(plan: Plan, kit: dict[str, Any], models: bytes) -> dict[str, Any
     }
 
 
-def from_manifest(manifest: dict[str, Any]) -> Plan:
+def from_manifest(manifest: dict[str, Any]) -> TimingPlan:
     """The inverse of `to_manifest`."""
     items = {name: Item(*values) for name, values in manifest["items"].items()}
     chains = tuple(map(tuple, manifest["chains"]))
-    return Plan(manifest["plan"], items, chains, manifest["batch"], manifest["runs"], manifest["seed"])
+    return TimingPlan(manifest["plan"], items, chains, manifest["batch"], manifest["runs"], manifest["seed"])
 
 
 def measure(folder: Path, threads: int, out: Path) -> None:

@@ -14,14 +14,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from latency_tables.on_device.timing import MOST_VISITS, REFERENCE, Plan, Timed
+from latency_tables.on_device.timing import MOST_VISITS, REFERENCE, Timed, TimingPlan
 
 COLUMNS = "chain,visit,item,preempted,times_ms"
 ENERGY = "energy: "
 """Begins the item of a row that holds, instead of times, joules and seconds of its visit; the counters' names follow."""
 
-Row = tuple[int, int, str, int, list[float]]
-"""Chain, round, item, runs left out because they were interrupted, times of the others in ms."""
+
+class Row(NamedTuple):
+    """A line of the file."""
+
+    chain: int
+    visit: int
+    item: str
+    preempted: int
+    """Runs left out because they were interrupted."""
+    times_ms: list[float]
+    """Times of the other runs; of a row of energy, joules and seconds."""
+
+    @property
+    def of_visit(self) -> tuple[int, int]:
+        """Chain and number of the visit."""
+        return self.chain, self.visit
 
 
 class VisitEnergy(NamedTuple):
@@ -36,7 +50,7 @@ class VisitEnergy(NamedTuple):
 class Results:
     """A file of results to which visits are added."""
 
-    def __init__(self, path: Path, plan: Plan, settings: dict[str, Any]) -> None:
+    def __init__(self, path: Path, plan: TimingPlan, settings: dict[str, Any]) -> None:
         """Begin a file, or go on with it; `ValueError` where it was begun with other settings or is damaged."""
         self.done: dict[tuple[int, int], list[float]] = {}
         end = 0
@@ -48,7 +62,7 @@ class Results:
                         f"{path}:1: {key} is {given.get(key)!r}, now {settings.get(key)!r}: begun with other settings; "
                         "go on with those, or delete the file"
                     )
-            self.done = {row[:2]: row[4] for row in rows if row[2] == REFERENCE}
+            self.done = {row.of_visit: row.times_ms for row in rows if row.item == REFERENCE}
             os.truncate(path, end)  # what a kill left of the last visit
         self._file = open(path, "a", encoding="utf-8", newline="\n")  # noqa: SIM115  (open as long as it measures)
         if not end:
@@ -91,7 +105,7 @@ def settings_of(path: Path) -> dict[str, Any]:
     return settings
 
 
-def read(path: Path, plan: Plan) -> tuple[dict[str, Any], list[Row], int]:
+def read(path: Path, plan: TimingPlan) -> tuple[dict[str, Any], list[Row], int]:
     """Settings, rows of whole visits, and how many bytes of the file these take.
 
     Raises:
@@ -113,29 +127,29 @@ def read(path: Path, plan: Plan) -> tuple[dict[str, Any], list[Row], int]:
     for number, line in enumerate(lines[2:], 3):
         row = _row(line, f"{path}:{number}", plan)
         place += len(line.encode())
-        if row[:2] in done:
-            raise ValueError(f"{path}:{number}: visit {row[1]} of chain {row[0]} is given twice")
-        if visit and visit[0][:2] != row[:2]:
-            raise ValueError(f"{path}:{number}: item is {row[2]!r}, out of order; lines are missing before it")
-        if row[2].startswith(ENERGY) and not visit:
+        if row.of_visit in done:
+            raise ValueError(f"{path}:{number}: visit {row.visit} of chain {row.chain} is given twice")
+        if visit and visit[0].of_visit != row.of_visit:
+            raise ValueError(f"{path}:{number}: item is {row.item!r}, out of order; lines are missing before it")
+        if row.item.startswith(ENERGY) and not visit:
             visit = [row]
             continue
-        timed = visit[1:] if visit and visit[0][2].startswith(ENERGY) else visit
-        names = (REFERENCE, *plan.chains[row[0]])
-        if row[2] != names[len(timed)]:
-            raise ValueError(f"{path}:{number}: item is {row[2]!r}, out of order; lines are missing before it")
-        if timed and len(row[4]) != len(timed[0][4]):
-            runs = len(timed[0][4])
-            raise ValueError(f"{path}:{number}: times_ms of {row[2]} are {len(row[4])}; this visit has {runs} runs")
+        timed = visit[1:] if visit and visit[0].item.startswith(ENERGY) else visit
+        names = (REFERENCE, *plan.chains[row.chain])
+        if row.item != names[len(timed)]:
+            raise ValueError(f"{path}:{number}: item is {row.item!r}, out of order; lines are missing before it")
+        runs = len(timed[0].times_ms) if timed else len(row.times_ms)
+        if len(row.times_ms) != runs:
+            raise ValueError(f"{path}:{number}: times_ms of {row.item} are {len(row.times_ms)}; this visit has {runs} runs")
         visit = [*visit, row]
         if len(timed) + 1 == len(names):
-            done.add(row[:2])
+            done.add(row.of_visit)
             rows += visit
             visit, end = [], place
     return settings, rows, end
 
 
-def _row(line: str, place: str, plan: Plan) -> Row:
+def _row(line: str, place: str, plan: TimingPlan) -> Row:
     parts = line.strip().split(",")
     if len(parts) != 5:
         raise ValueError(f"{place}: {len(parts)} values; expected {COLUMNS}")
@@ -147,13 +161,13 @@ def _row(line: str, place: str, plan: Plan) -> Row:
         numbers.append(int(text))
     item = parts[2]
     if item.startswith(ENERGY):
-        return numbers[0], numbers[1], item, numbers[2], _energy(parts[4], place)
+        return Row(numbers[0], numbers[1], item, numbers[2], _energy(parts[4], place))
     if item not in plan.items and item != REFERENCE:
         raise ValueError(f"{place}: item is {item!r}, which the plan does not have")
     times_ms = [_time(text, f"{place}: times_ms of {item}") for text in parts[4].split()]
     if not times_ms:
         raise ValueError(f"{place}: times_ms of {item} is empty")
-    return numbers[0], numbers[1], item, numbers[2], times_ms
+    return Row(numbers[0], numbers[1], item, numbers[2], times_ms)
 
 
 def _time(text: str, place: str) -> float:

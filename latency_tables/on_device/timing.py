@@ -62,7 +62,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TimingPlan:
     """Items to time, in chains."""
 
     digest: str
@@ -169,7 +169,7 @@ def _preemptions() -> int:
     return 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
-def visit(plan: Plan, runtime: Runtime, chain: Sequence[str]) -> Timed:
+def visit(plan: TimingPlan, runtime: Runtime, chain: Sequence[str]) -> Timed:
     """Times of the items of a chain."""
     items = [plan.items[name] for name in chain]
     calls = [runtime.open(item) for item in items]
@@ -179,7 +179,7 @@ def visit(plan: Plan, runtime: Runtime, chain: Sequence[str]) -> Timed:
     return runtime.time(calls, x, runs)
 
 
-def run(plan: Plan, runtime: Runtime, log: Log, progress: ProgressLine) -> None:
+def run(plan: TimingPlan, runtime: Runtime, log: Log, progress: ProgressLine) -> None:
     """Visit every chain `VISITS` times, then those with too few calm runs again; but for the visits that the log has."""
     rounds = [(turn, list(range(len(plan.chains)))) for turn in range(VISITS)]
     _visit_all(plan, runtime, log, progress, rounds)
@@ -195,7 +195,7 @@ def calm_limit(references_ms: Sequence[float]) -> float:
     return CALM * float(np.quantile(references_ms, 0.1))
 
 
-def _restless(plan: Plan, log: Log) -> list[int]:
+def _restless(plan: TimingPlan, log: Log) -> list[int]:
     """Chains with fewer calm runs than were asked for."""
     limit_ms = calm_limit([ms for references in log.done.values() for ms in references])
     calm = dict.fromkeys(range(len(plan.chains)), 0)
@@ -204,7 +204,9 @@ def _restless(plan: Plan, log: Log) -> list[int]:
     return [chain for chain, count in calm.items() if count < VISITS * plan.runs]
 
 
-def _visit_all(plan: Plan, runtime: Runtime, log: Log, progress: ProgressLine, rounds: list[tuple[int, list[int]]]) -> None:
+def _visit_all(
+    plan: TimingPlan, runtime: Runtime, log: Log, progress: ProgressLine, rounds: list[tuple[int, list[int]]]
+) -> None:
     todo = []
     for turn, chains in rounds:
         order = list(chains)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from latency_tables.cost_models.block_table import BlockTable, Measurement, describe, op_to_list
+from latency_tables.arrays import Floats, Mask
+from latency_tables.cost_models.block_table import BlockTable, MeasuredBlock, describe, op_to_list
 from latency_tables.cost_models.op_model import EnergyModel
 from latency_tables.cost_models.uncertainty import ErrorReport, compare
 from latency_tables.on_device.results import ENERGY, Row
@@ -18,9 +18,6 @@ from latency_tables.platform import Platform
 from latency_tables.profiling.plan import EMPTY_ITEM, SpacePlan
 from ofa.errors import UserError
 from ofa.space.shapes import BlockShape, walk_blocks
-
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 
 LEAST_RUNS = 5
 """Calm runs without which all runs of an item count."""
@@ -165,7 +162,7 @@ def report(predicted: Floats, whole: Floats) -> ErrorReport:
     return compare(predicted, whole, note).marked("measure again on a quieter machine")
 
 
-def _of_visits(visits: Sequence[tuple[Floats, Flags]], preempted: int) -> Times:
+def _of_visits(visits: Sequence[tuple[Floats, Mask]], preempted: int) -> Times:
     """The calm runs of visits (times in ms, which are calm); all of them where hardly any is."""
     calm = [times_ms[which] for times_ms, which in visits if which.any()]
     if sum(map(len, calm)) < LEAST_RUNS:
@@ -175,9 +172,9 @@ def _of_visits(visits: Sequence[tuple[Floats, Flags]], preempted: int) -> Times:
 
 def _by_item(plan: SpacePlan, rows: Sequence[Row], place: str) -> dict[str, Times]:
     """The calm runs of every item, scaled to one speed of the processor by their references."""
-    visits: dict[str, list[tuple[Floats, Flags]]] = {item: [] for item in plan.plan.items}
+    visits: dict[str, list[tuple[Floats, Mask]]] = {item: [] for item in plan.timing.items}
     preempted = dict.fromkeys(visits, 0)
-    all_ms = np.array([ms for row in rows if row[2] == REFERENCE for ms in row[4]] or [1.0])
+    all_ms = np.array([ms for row in rows if row.item == REFERENCE for ms in row.times_ms] or [1.0])
     limit_ms = calm_limit(list(all_ms))
     usual_ms = float(np.median(all_ms[all_ms <= limit_ms]))
     reference_ms = np.ones(1)
@@ -208,10 +205,10 @@ def _beside(median_ms: float, empty_ms: float, shape: BlockShape, place: str) ->
     return median_ms - empty_ms
 
 
-def _measurement(shape: BlockShape, times: Times, alone_ms: float, energy_mj: float | None) -> Measurement:
+def _measurement(shape: BlockShape, times: Times, alone_ms: float, energy_mj: float | None) -> MeasuredBlock:
     scale = alone_ms / times.median_ms
     p10, median, p90 = (rounded(scale * float(value)) for value in np.quantile(times.kept_ms, [0.1, 0.5, 0.9]))
-    return Measurement(
+    return MeasuredBlock(
         kind=shape.kind,
         main=tuple(tuple(op_to_list(op)) for op in shape.main),
         shortcut=tuple(tuple(op_to_list(op)) for op in shape.shortcut),

@@ -55,16 +55,16 @@ def mean_power(rows: Sequence[Row], source: str) -> tuple[float | None, str]:
         rows: every visit, of all sessions.
         source: which counters are read now, or why none is.
     """
-    readings = [row for row in rows if row[2].startswith(ENERGY)]
-    visits = sum(row[2] == REFERENCE for row in rows)
+    readings = [row for row in rows if row.item.startswith(ENERGY)]
+    visits = sum(row.item == REFERENCE for row in rows)
     if not readings:
         return None, source
-    counters = sorted({row[2].removeprefix(ENERGY) for row in readings})
+    counters = sorted({row.item.removeprefix(ENERGY) for row in readings})
     if len(counters) > 1:
         return None, f"the profile went on with other energy counters: {', then '.join(counters)}"
     if len(readings) < visits:
         return None, f"{counters[0]} was read in {len(readings)} of the profile's {visits} visits only"
-    joules, seconds = (sum(row[4][i] for row in readings) for i in (0, 1))
+    joules, seconds = (sum(row.times_ms[i] for row in readings) for i in (0, 1))
     if joules == 0:
         return None, f"{counters[0]} did not move in the {seconds:.3g} s of the profile"
     return joules / seconds, f"{counters[0]}, mean over the {seconds:.3g} s of the profile"
@@ -81,7 +81,7 @@ def item_watts(plan: SpacePlan, runtime: Runtime, meter: Meter, seconds: float, 
     names = [*plan.blocks, *plan.networks]
     progress.begin(len(names), len(names))
     for name in names:
-        item = plan.plan.items[name]
+        item = plan.timing.items[name]
         call, x = runtime.open(item), runtime.feed(item, plan.settings.batch)
         runtime.time([call], x, WARM_UP)
         meter.start()

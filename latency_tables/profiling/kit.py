@@ -89,8 +89,8 @@ def export_kit(path: Path, space: SearchSpace, resolutions: list[int] | None, se
         "resolutions": resolutions,
         "settings": schema.to_plain(settings),
     }
-    manifest = to_manifest(plan.plan, kit, models.getvalue())
-    readme = README_MD.format(space=space.name, chains=len(plan.plan.chains), visits=VISITS)
+    manifest = to_manifest(plan.timing, kit, models.getvalue())
+    readme = README_MD.format(space=space.name, chains=len(plan.timing.chains), visits=VISITS)
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, "README.md", readme)

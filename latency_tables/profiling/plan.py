@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 
 from latency_tables.costs.factors import ShapeGrid
-from latency_tables.on_device.timing import EMPTY, VISITS, Item, Plan
+from latency_tables.on_device.timing import EMPTY, VISITS, Item, TimingPlan
 from ofa.errors import UserError
 from ofa.files import schema
 from ofa.space.search_space import SearchSpace
@@ -57,7 +57,7 @@ class SpacePlan:
     """Whole subnets by their item: those for the fit first, then the held-out ones."""
     models: dict[str, tuple[BlockShape, ...]]
     """Blocks that a model runs, by its name; sizes are those of one item. The empty model runs nothing."""
-    plan: Plan
+    timing: TimingPlan
 
     @classmethod
     def of(cls, space: SearchSpace, settings: Settings) -> SpacePlan:
@@ -91,8 +91,8 @@ class SpacePlan:
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
         runs = -(-settings.runs // VISITS)
-        plan = Plan(digest, items, tuple(chains), settings.batch, runs, settings.seed)
-        return cls(space=space, settings=settings, blocks=blocks, networks=networks, models=models, plan=plan)
+        timing = TimingPlan(digest, items, tuple(chains), settings.batch, runs, settings.seed)
+        return cls(space=space, settings=settings, blocks=blocks, networks=networks, models=models, timing=timing)
 
 
 def cover(grid: ShapeGrid) -> Iterator[list[BlockShape]]:

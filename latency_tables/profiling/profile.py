@@ -79,12 +79,12 @@ def profile(
     try:
         runtime, facts = _open(plan, target)
         meter = EnergyMeter(facts["device"])
-        log = MeteredLog(Results(partial, plan.plan, facts), meter)
+        log = MeteredLog(Results(partial, plan.timing, facts), meter)
         try:
-            run(plan.plan, runtime, log, ProgressLine(show))
+            run(plan.timing, runtime, log, ProgressLine(show))
         finally:
             log.close()
-        _, rows, _ = read(partial, plan.plan)
+        _, rows, _ = read(partial, plan.timing)
         watts: dict[str, float] = {}
         known = log.source
         if target.energy_s and meter.available:
@@ -106,7 +106,7 @@ def import_results(path: Path, space: SearchSpace, name: str, power_w: float | N
     try:
         facts = settings_of(path)
         plan = plan_of(facts.pop("kit", None), space, f"{path}:1")
-        _, rows, _ = read(path, plan.plan)
+        _, rows, _ = read(path, plan.timing)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except ValueError as error:

@@ -17,7 +17,7 @@ from math import exp
 from pathlib import Path
 from typing import Any
 
-from latency_tables.cost_models.block_table import BlockTable, Measurement, op_to_list
+from latency_tables.cost_models.block_table import BlockTable, MeasuredBlock, op_to_list
 from latency_tables.cost_models.uncertainty import ErrorReport
 from latency_tables.costs.factors import ShapeGrid
 from latency_tables.platform import Platform
@@ -76,7 +76,7 @@ def load_tables(source: str | Path, name: str | None = None) -> Platform:
     paths = sorted(source.glob("*.yaml")) if source.is_dir() else [source]
     if not paths:
         raise UserError(f"{source}: no *.yaml here; expected published tables, one per resolution")
-    blocks: list[Measurement] = []
+    blocks: list[MeasuredBlock] = []
     spaces: dict[int, SearchSpace] = {}
     files: dict[int, Path] = {}
     known = [PROXYLESS_MOBILE, *map(load_space, shipped.names("spaces"))]
@@ -110,7 +110,7 @@ def load_tables(source: str | Path, name: str | None = None) -> Platform:
     )
 
 
-def _load_file(path: Path, known: list[SearchSpace]) -> tuple[int, SearchSpace, list[Measurement]]:
+def _load_file(path: Path, known: list[SearchSpace]) -> tuple[int, SearchSpace, list[MeasuredBlock]]:
     """The resolution, the space (one of `known`) and the blocks of one file."""
     data = schema.load_yaml(path)
     v3 = any("-se:" in str(key) for key in data)
@@ -187,10 +187,10 @@ def _check_unit(path: Path, measured: dict[BlockShape, list[Entry]], places: dic
             )
 
 
-def _measurement(shape: BlockShape, entries: list[Entry], resolution: int) -> Measurement:
+def _measurement(shape: BlockShape, entries: list[Entry], resolution: int) -> MeasuredBlock:
     mean_ms, count = sum(entry.mean_ms for entry in entries), min(entry.count for entry in entries)
     ratio = exp(SIGMAS_P90 * sum(entry.std_ms**2 for entry in entries) ** 0.5 / mean_ms)
-    return Measurement(
+    return MeasuredBlock(
         kind=shape.kind,
         main=tuple(tuple(op_to_list(op)) for op in shape.main),
         residual=shape.residual,

@@ -108,7 +108,12 @@ def _export(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
     if args.export.suffix != ".zip":
         raise UserError(f"--export is {args.export}; it must end in .zip")
     plan = export_kit(args.export, space, args.resolutions, _settings(args))
-    summary = {"kit": str(args.export), "blocks": len(plan.blocks), "networks": len(plan.networks), "plan": plan.plan.digest}
+    summary = {
+        "kit": str(args.export),
+        "blocks": len(plan.blocks),
+        "networks": len(plan.networks),
+        "plan": plan.timing.digest,
+    }
     if not args.json:
         print(f"{summary['blocks']} blocks and {summary['networks']} whole networks: {args.export}")
         print("on the device: unpack it, pip install onnxruntime, python run.py")

@@ -100,7 +100,7 @@ def test_a_kit_holds_what_it_needs(folder: Path, kit: Path) -> None:
     plan = SpacePlan.of(load_space(folder / "tiny.yaml"), Settings(runs=10, fit_networks=2, test_networks=4))
     with zipfile.ZipFile(kit / "models.zip") as archive:
         assert set(archive.namelist()) == {f"{model}.onnx" for model in plan.models}
-    assert json.loads((kit / "manifest.json").read_text())["plan"] == plan.plan.digest
+    assert json.loads((kit / "manifest.json").read_text())["plan"] == plan.timing.digest
     assert "python run.py" in (kit / "README.md").read_text()
 
 
@@ -252,10 +252,10 @@ def test_a_kit_of_some_resolutions(space_file: Path, tmp_path: Path) -> None:
     plan = export_kit(tmp_path / "k.zip", space, [12], Settings(fit_networks=1, test_networks=2))
     with zipfile.ZipFile(tmp_path / "k.zip") as archive:
         manifest = json.loads(archive.read("manifest.json"))
-    facts = {"processor": "p", "runtime": "r", "threads": "1", "kit": manifest["kit"], "plan": plan.plan.digest}
+    facts = {"processor": "p", "runtime": "r", "threads": "1", "kit": manifest["kit"], "plan": plan.timing.digest}
     rows = [
         f"{chain},{turn},{item},0,{0.5 if item.startswith('b') else 0.1}\n"
-        for chain, items in enumerate(plan.plan.chains)
+        for chain, items in enumerate(plan.timing.chains)
         for turn in range(VISITS)
         for item in (REFERENCE, *items)
     ]
@@ -265,7 +265,7 @@ def test_a_kit_of_some_resolutions(space_file: Path, tmp_path: Path) -> None:
     table = load_platform(tmp_path / "d.yaml").table
     assert table is not None
     assert table.fingerprint == space.restrict(resolutions=[12]).fingerprint
-    assert len(read(path, plan.plan)[1]) == len(rows)
+    assert len(read(path, plan.timing)[1]) == len(rows)
 
 
 @pytest.mark.slow

@@ -14,14 +14,14 @@ import pytest
 from latency_tables.costs.factors import ShapeGrid
 from latency_tables.on_device import timing
 from latency_tables.on_device.results import COLUMNS, ENERGY, Results, VisitEnergy, read, settings_of
-from latency_tables.on_device.timing import REFERENCE, VISITS, Call, Item, Plan, ProgressLine, Timed, run
+from latency_tables.on_device.timing import REFERENCE, VISITS, Call, Item, ProgressLine, Timed, TimingPlan, run
 from latency_tables.profiling.plan import EMPTY_ITEM, Settings, SpacePlan, cover
 from ofa.errors import UserError
 from ofa.space.shapes import walk_blocks
 from tests.space_toys import toy_space
 
 ITEMS = {name: Item(name, 1, 8) for name in ("a", "b", "n")}
-PLAN = Plan("digest", ITEMS, (("a", "b"), ("n",)), batch=2, runs=3, seed=0)
+PLAN = TimingPlan("digest", ITEMS, (("a", "b"), ("n",)), batch=2, runs=3, seed=0)
 ALL_ROWS = {(c, turn, item) for c, items in enumerate(PLAN.chains) for turn in range(VISITS) for item in (REFERENCE, *items)}
 QUIET = ProgressLine(show=False)
 
@@ -69,32 +69,32 @@ def test_chains_cover_every_block_once_or_more_and_fit_together(name: str) -> No
 def test_a_plan_names_every_block_and_network() -> None:
     space = toy_space("wide")
     plan = SpacePlan.of(space, Settings(fit_networks=2, test_networks=3, batch=4, runs=12))
-    assert set(plan.plan.items) == {EMPTY_ITEM, *plan.blocks, *plan.networks}
-    assert {name for chain in plan.plan.chains for name in chain} == set(plan.plan.items)
+    assert set(plan.timing.items) == {EMPTY_ITEM, *plan.blocks, *plan.networks}
+    assert {name for chain in plan.timing.chains for name in chain} == set(plan.timing.items)
     assert set(plan.blocks.values()) == set(ShapeGrid.of(space).distinct())
     assert len(plan.networks) == 5
-    assert (plan.plan.batch, plan.plan.runs) == (4, 3)  # 12 runs in 5 visits
+    assert (plan.timing.batch, plan.timing.runs) == (4, 3)  # 12 runs in 5 visits
     for name, shape in plan.blocks.items():
-        item = plan.plan.items[name]
+        item = plan.timing.items[name]
         (model,) = plan.models[item.model]
         assert (item.channels, item.size) == (shape.main[0].in_channels, shape.main[0].in_size)
         assert [op.kernel for op in model.main] == [op.kernel for op in shape.main]
     for name, subnet in plan.networks.items():
-        item = plan.plan.items[name]
+        item = plan.timing.items[name]
         assert plan.models[item.model] == tuple(walk_blocks(space, subnet))
         assert item.size == subnet.resolution
 
 
 def test_a_plan_follows_from_space_and_settings_alone() -> None:
     space = toy_space("wide")
-    assert SpacePlan.of(space, Settings()).plan == SpacePlan.of(space, Settings()).plan
+    assert SpacePlan.of(space, Settings()).timing == SpacePlan.of(space, Settings()).timing
     others = [
         SpacePlan.of(space, Settings(seed=1)),
         SpacePlan.of(space, Settings(runs=51)),
         SpacePlan.of(replace(space, classes=6), Settings()),
         SpacePlan.of(space.restrict(resolutions=[12]), Settings()),
     ]
-    digests = {plan.plan.digest for plan in (SpacePlan.of(space, Settings()), *others)}
+    digests = {plan.timing.digest for plan in (SpacePlan.of(space, Settings()), *others)}
     assert len(digests) == 5
 
 
@@ -133,7 +133,7 @@ def test_every_chain_is_visited_in_every_round(tmp_path: Path) -> None:
 
 def test_the_order_of_visits_changes_from_round_to_round(tmp_path: Path) -> None:
     items = {str(i): Item(str(i), 1, 8) for i in range(6)}
-    plan = Plan("digest", items, tuple((name,) for name in items), 1, 1, seed=3)
+    plan = TimingPlan("digest", items, tuple((name,) for name in items), 1, 1, seed=3)
     runtime = FakeRuntime()
     log = Results(tmp_path / "r.csv", plan, {})
     run(plan, runtime, log, QUIET)

@@ -25,10 +25,10 @@ MACHINE = {"processor": "a processor", "runtime": "a runtime", "threads": "1"}
 def rows_of(plan: SpacePlan, block_ms: dict[BlockShape, float], empty_ms: float, intercept: float, factor: float) -> Rows:
     """Times of a device whose networks take intercept + factor x the sum of their blocks, and which is slow now and then."""
     rows = []
-    for chain, items in enumerate(plan.plan.chains):
+    for chain, items in enumerate(plan.timing.chains):
         for turn in range(VISITS):
             slowness = 1.0 + 0.5 * ((chain + turn) % 3 == 0)
-            rows.append((chain, turn, REFERENCE, 0, [0.2 * slowness] * 4))
+            rows.append(Row(chain, turn, REFERENCE, 0, [0.2 * slowness] * 4))
             for item in items:
                 if item in plan.blocks:
                     ms = empty_ms + block_ms[plan.blocks[item]]
@@ -36,7 +36,7 @@ def rows_of(plan: SpacePlan, block_ms: dict[BlockShape, float], empty_ms: float,
                     ms = intercept + factor * sum(block_ms[b] for b in walk_blocks(plan.space, plan.networks[item]))
                 else:
                     ms = empty_ms
-                rows.append((chain, turn, item, 0, [slowness * ms * noise for noise in NOISE[item == EMPTY_ITEM]]))
+                rows.append(Row(chain, turn, item, 0, [slowness * ms * noise for noise in NOISE[item == EMPTY_ITEM]]))
     return rows
 
 
@@ -72,16 +72,19 @@ def test_slow_moments_do_not_count_but_where_there_is_nothing_else(plan: SpacePl
     """Slow runs that scaling does not mend: the reference took half as long again, the blocks three times as long."""
     block_ms = {shape: 0.1 + 0.07 * i for i, shape in enumerate(plan.blocks.values())}
     rows = rows_of(plan, block_ms, 0.01, 0.03, 1.2)
-    slow = {row[:2] for row in rows if row[2] == REFERENCE and row[4][0] > 0.25}
-    worse = [(*row[:4], [2 * ms for ms in row[4]] if row[:2] in slow and row[2] != REFERENCE else row[4]) for row in rows]
+    slow = {row.of_visit for row in rows if row.item == REFERENCE and row.times_ms[0] > 0.25}
+    worse = [
+        row._replace(times_ms=[2 * ms for ms in row.times_ms]) if row.of_visit in slow and row.item != REFERENCE else row
+        for row in rows
+    ]
     platform = made(plan, rows=worse)
     assert platform.table is not None
     assert [block.median_ms for block in platform.table.blocks] == pytest.approx(list(block_ms.values()), rel=1e-4)
     assert platform.details["without calm runs"].startswith("0 blocks or networks")
-    chain = next(i for i, chain in enumerate(plan.plan.chains) if len(chain) > 1)
-    never = [(*row[:4], [0.3] * 4 if row[2] == REFERENCE and row[0] == chain else row[4]) for row in rows]
+    chain = next(i for i, chain in enumerate(plan.timing.chains) if len(chain) > 1)
+    never = [row._replace(times_ms=[0.3] * 4) if row.item == REFERENCE and row.chain == chain else row for row in rows]
     platform = made(plan, rows=never)
-    assert platform.details["without calm runs"].startswith(f"{len(plan.plan.chains[chain])} blocks or networks")
+    assert platform.details["without calm runs"].startswith(f"{len(plan.timing.chains[chain])} blocks or networks")
 
 
 def test_a_missing_visit_is_named(plan: SpacePlan) -> None:
@@ -94,7 +97,7 @@ def test_a_missing_visit_is_named(plan: SpacePlan) -> None:
 
 def test_a_block_no_slower_than_an_empty_call_is_refused(plan: SpacePlan) -> None:
     rows = rows_of(plan, dict.fromkeys(plan.blocks.values(), 1e-9), 0.01, 0.1, 1.0)
-    rows = [(*row[:4], [0.02] * 4 if row[2] == EMPTY_ITEM else row[4]) for row in rows]
+    rows = [row._replace(times_ms=[0.02] * 4) if row.item == EMPTY_ITEM else row for row in rows]
     with pytest.raises(UserError, match=r"^r.csv: stem 2->8 channels.* takes 0.01 ms, no longer than an empty call"):
         made(plan, rows=rows)
 

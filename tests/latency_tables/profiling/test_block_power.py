@@ -93,7 +93,7 @@ def test_the_power_of_a_block_or_network_is_that_of_its_work_alone(
     assert source == "a machine's counter: each block and network repeated for 0.02 s, idle power included"
     items = [*plan.blocks, *plan.networks]
     assert machine.seconds >= 0.02 * len(items)
-    assert watts == pytest.approx({item: watts_of(plan.plan.items[item].model) for item in items})
+    assert watts == pytest.approx({item: watts_of(plan.timing.items[item].model) for item in items})
     assert len(set(watts.values())) > 3
 
 
@@ -110,7 +110,7 @@ def test_a_counter_that_does_not_move_while_a_block_runs_is_no_power_of_0(
 def test_a_block_is_repeated_for_as_long_as_asked(space: SearchSpace) -> None:
     plan = SpacePlan.of(space, FEW)
     runtime = TorchRuntime(plan.models, "cpu", 1, channels_last=False, seed=0)
-    item = plan.plan.items[next(iter(plan.blocks))]
+    item = plan.timing.items[next(iter(plan.blocks))]
     call, calls = runtime.open(item), []
 
     def counted(x: Any) -> Any:
@@ -160,7 +160,7 @@ def session(space: SearchSpace, partial: Path, watts: float | None, last: int = 
 
 def test_the_power_of_a_profile_that_went_on_is_that_of_all_sessions(space: SearchSpace, tmp_path: Path) -> None:
     partial = tmp_path / "p.csv"
-    visits = timing.VISITS * len(SpacePlan.of(space, FEW).plan.chains)
+    visits = timing.VISITS * len(SpacePlan.of(space, FEW).timing.chains)
     assert session(space, partial, watts=9.0, last=visits - 3) is None
     energy = session(space, partial, watts=2.0)
     assert energy.power_w == pytest.approx((9.0 * (visits - 3) + 2.0 * 3) / visits, rel=1e-4)
@@ -172,7 +172,7 @@ def test_the_power_of_a_profile_that_went_on_is_that_of_all_sessions(space: Sear
 
 def test_the_power_of_a_profile_is_unknown_where_some_of_it_is(space: SearchSpace, tmp_path: Path) -> None:
     partial = tmp_path / "p.csv"
-    visits = timing.VISITS * len(SpacePlan.of(space, FEW).plan.chains)
+    visits = timing.VISITS * len(SpacePlan.of(space, FEW).timing.chains)
     assert session(space, partial, watts=None, last=4) is None
     energy = session(space, partial, watts=2.0)
     assert energy.power_w is None

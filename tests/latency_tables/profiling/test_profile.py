@@ -134,8 +134,8 @@ def test_a_killed_profile_goes_on(space_file: Path, tmp_path: Path) -> None:
     process.communicate()
     assert not out.exists()
     plan = SpacePlan.of(load_space(space_file), Settings(runs=40, fit_networks=2, test_networks=2))
-    _, before, _ = read(partial, plan.plan)
-    assert 0 < len(before) < VISITS * len(plan.plan.items)
+    _, before, _ = read(partial, plan.timing)
+    assert 0 < len(before) < VISITS * len(plan.timing.items)
     torn = partial.read_bytes()
     assert main([*command[3:], "--runtime", "torch"]) == 2  # other settings: refused, and the file stays
     assert partial.read_bytes() == torn
@@ -168,7 +168,7 @@ def test_blocks_are_the_blocks_of_the_network(space: SearchSpace) -> None:
     runtime = TorchRuntime(plan.models, "cpu", 1, channels_last=False, seed=0)
     with torch.inference_mode():
         for name, shape in plan.blocks.items():
-            item, last = plan.plan.items[name], shape.main[-1]
+            item, last = plan.timing.items[name], shape.main[-1]
             size = (2, last.out_channels) if shape.kind == "head" else (2, last.out_channels, last.out_size, last.out_size)
             assert runtime.open(item)(runtime.feed(item, 2)).shape == size
 
