@@ -43,7 +43,7 @@ class PlainSubnet(nn.Module):
         subnet: Subnet,
         generator: torch.Generator | None = None,
         drop_connect: float = 0.0,
-        recompute: bool = False,
+        activation_checkpointing: bool = False,
     ) -> Tensor:
         """`Supernet.forward` for the one subnet that the net is; same arguments."""
         x = self.net.stem(images)
@@ -51,7 +51,8 @@ class PlainSubnet(nn.Module):
         for done, block in enumerate(blocks):
             rate = drop_connect * done / max(1, len(blocks) - 1) if self.training and block.residual else 0.0
             scale_B111 = branch_scale(x, rate, generator) if rate else None
-            x = checkpointed(block, x, scale_B111) if recompute and self.training else block(x, scale_B111)
+            keep_inputs = activation_checkpointing and self.training
+            x = checkpointed(block, x, scale_B111) if keep_inputs else block(x, scale_B111)
         logits: Tensor = self.net.head(x, generator)
         return logits
 
