@@ -17,6 +17,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,7 @@ from search.measurements.log import MeasurementLog, sample_plan
 from search.measurements.noise import measurement_noise
 from search.predictors.kinds import KINDS
 from search.predictors.published import RESOLUTIONS
-from search.predictors.storage import as_plain
-from search.predictors.validation import kendall_tau
+from search.statistics import kendall_tau
 
 PUBLISHED = {"mbv3-w1.2": "ofa_mbv3_w1.2_acc_predictor.pth", "resnet50": "ofa_resnet50_acc_predictor.pth"}
 
@@ -70,7 +70,7 @@ def of_run(path: Path, samples: int, repeats: int) -> dict[str, Any]:
         "subnets": len(genes),
         "images": images,
         "top1_std": float(top1.std()),
-        "noise": as_plain(measurement_noise(parts, np.random.default_rng(0))),
+        "noise": asdict(measurement_noise(parts, np.random.default_rng(0))),
         "kinds": kinds(run.space, genes, top1, sizes, 100, repeats),
         "other_images": other_images(run.space, genes, parts, sizes[-1], repeats),
     }

@@ -108,8 +108,7 @@ class Program:
             for part, scores in enumerate(chain.scores):
                 gain, cost = scores[0, 0], chain.costs[0][part][0, 0]
                 kept = nondominated(cost, gain)
-                offset = tables.base_score(resolution) if part == 0 else 0.0
-                gains.append(gain[kept] + offset)
+                gains.append(gain[kept])
                 costs.append(cost[kept])
                 rows.append(np.full(int(kept.sum()), r * parts + part))
         self.gains, self.costs = np.concatenate(gains), np.concatenate(costs)

@@ -108,3 +108,10 @@ def limit_number(value: float) -> str:
     from decimal import ROUND_CEILING, Context, Decimal
 
     return number(value if float(number(value)) >= value else float(Decimal(value).normalize(Context(4, ROUND_CEILING))))
+
+
+def least_number(value: float) -> str:
+    """Format as `number` does, but never above the value: who takes it from a message as a lower limit can meet it."""
+    from decimal import ROUND_FLOOR, Context, Decimal
+
+    return number(value if float(number(value)) <= value else float(Decimal(value).normalize(Context(4, ROUND_FLOOR))))

@@ -10,13 +10,15 @@ import numpy.typing as npt
 
 from latency_tables import METRICS
 from latency_tables.costs.factors import Factors
+from latency_tables.costs.fixed_point import to_fixed_point
 from ofa.space.search_space import Genes, HeadSpace, SearchSpace, StageSpace, StemSpace
 from search.problem.limits import Limit
 from search.problem.problem import Problem
 
 Floats = npt.NDArray[np.float64]
-SCALES = {name: 1.0 for name in METRICS} | {"macs_m": 2.0, "params_m": 0.5, "energy_mj": 0.15}
-"""How much of a metric a unit of a gene's entry is."""
+SCALES = {name: 1.0 for name in METRICS} | {"macs_m": 2.0, "params_m": 0.5, "energy_mj": 5 / 32}
+"""How much of a metric a unit of a gene's entry is; binary fractions, as all entries are, so that sums are exact."""
+STEP = 2.0**-30
 
 
 def make_space(stages: int = 2, depths: tuple[int, ...] = (1, 2), resolutions: tuple[int, ...] = (16, 24)) -> SearchSpace:
@@ -55,7 +57,8 @@ class Additive:
 
     def __post_init__(self) -> None:
         rng = np.random.default_rng(self.seed)
-        self.table = rng.uniform(0.2, 1.0, size=(len(self.space.genes), int(self.space.levels.max()))).cumsum(axis=1)
+        entries = rng.uniform(0.2, 1.0, size=(len(self.space.genes), int(self.space.levels.max())))
+        self.table = to_fixed_point(entries.cumsum(axis=1), STEP)
 
     def sums(self, genes: Genes) -> Floats:
         values = self.table[np.arange(genes.shape[1]), genes] * self.space.rows(genes).present()

@@ -97,7 +97,7 @@ FLOORS = {
         *("calibration", "profiling"),
     ),
     "search": (
-        *("arrays", "rows", "pareto", "predictors", "problem", "evaluations", "exact", "searchers"),
+        *("arrays", "statistics", "rows", "pareto", "predictors", "problem", "evaluations", "exact", "searchers"),
         *("fronts", "measurements", "fleet", "plots", "reports"),
     ),
 }

@@ -10,7 +10,7 @@ No torch here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latency_tables.arrays import Floats
+from latency_tables.costs.fixed_point import largest_sum, step_for, to_fixed_point
 from latency_tables.costs.lookup import Lookup, Term
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape, head_shape, in_widths, stage_block_shape, stem_shape
@@ -86,7 +87,8 @@ class Factors:
 
     cost(subnet) = constant + stem[r, w, h, d] + sum over stages and their present blocks of first or later + head[r, w];
     with `reduce` = `np.maximum`, the maximum of the terms instead (and no constant). An entry is NaN where a table has no
-    such block; `Costs` turns it into an error that names the block.
+    such block; `Costs` turns it into an error that names the block. Terms of a sum are rounded to fixed point, so that their
+    sum is the same in whatever order they are added.
     """
 
     space: SearchSpace
@@ -96,6 +98,21 @@ class Factors:
     head: Floats
     reduce: np.ufunc = np.add
     constant: float = 0.0
+    step: float = field(init=False)
+    """Every term of a sum is a multiple of this power of two (`latency_tables.costs.fixed_point`)."""
+
+    def __post_init__(self) -> None:
+        stages = zip(self.space.stages, self.later, strict=True)
+        later = [(stage.depths[-1] - 1) * terms for stage, terms in stages if terms is not None]
+        step = step_for(largest_sum([np.array(self.constant), self.stem, *self.first, *later, self.head]))
+        object.__setattr__(self, "step", step)
+        if self.reduce is np.add:
+            object.__setattr__(self, "stem", to_fixed_point(self.stem, step))
+            object.__setattr__(self, "first", tuple(to_fixed_point(terms, step) for terms in self.first))
+            rounded = tuple(None if terms is None else to_fixed_point(terms, step) for terms in self.later)
+            object.__setattr__(self, "later", rounded)
+            object.__setattr__(self, "head", to_fixed_point(self.head, step))
+            object.__setattr__(self, "constant", float(to_fixed_point(np.array(self.constant), step)))
 
     def terms(self) -> Iterator[Term]:
         """Its terms over gene columns, in network order. An absent block contributes 0, the neutral element of both."""

@@ -97,7 +97,7 @@ class Archive:
 
         While none is accurate enough, the most accurate.
         """
-        accurate = top1 >= (self.problem.min_top1 or 0.0)
+        accurate = top1 >= self.problem.least_top1
         if not accurate.any():
             return np.argsort(-top1, kind="stable")[:BEST_KEPT]
         enough = np.flatnonzero(accurate)
@@ -108,7 +108,7 @@ class Archive:
 
     def _progress(self) -> tuple[float | None, float | None]:
         """Best value of the first objective, and the hypervolume of two or three; None while nothing is accurate enough."""
-        if self.top1.max() < (self.problem.min_top1 or 0.0):
+        if self.top1.max() < self.problem.least_top1:
             return None, None
         best = float(self.losses[:, 0].min() * self.problem.signs[0])
         few = self.reference is not None and len(self.reference) <= 3
@@ -120,7 +120,7 @@ class Archive:
         Raises:
             Infeasible: nothing reaches `Problem.min_top1`.
         """
-        enough = self.top1 >= (self.problem.min_top1 or 0.0)
+        enough = self.top1 >= self.problem.least_top1
         if not enough.any():
             raise not_accurate_enough(self.problem, float(self.top1.max()))
         return SearchResult(

@@ -11,8 +11,6 @@ from search.arrays import Floats
 from search.exact.stage_tables import Chain
 
 Indices = npt.NDArray[np.int64]
-SLACK = 1e-9
-"""Relative, in comparisons with a known subnet: sums in another order differ by less."""
 FEW = 500
 """Below, sorting at once is as fast."""
 BINS = (1 << 16) - 1
@@ -92,7 +90,7 @@ def _within(score: Floats, costs: Floats, bounds: Floats, ahead: list[Floats], i
         else:
             room = np.searchsorted(front[0], bound - cost, side="right")
             fits &= room > 0
-            fits &= score + front[1][np.maximum(room - 1, 0)] >= incumbent - SLACK * abs(incumbent)
+            fits &= score + front[1][np.maximum(room - 1, 0)] >= incumbent
     return np.flatnonzero(fits)
 
 
@@ -178,7 +176,7 @@ def ahead_of(chain: Chain, count: int) -> list[list[list[Floats]]]:
     return result
 
 
-def good_score(chain: Chain, bounds: Floats, offset: float) -> float:
+def good_score(chain: Chain, bounds: Floats) -> float:
     """The score of a good subnet within all bounds: from fronts of mixtures of the costs; -inf where none is found."""
     best = -np.inf
     for share in np.linspace(0, 1, WEIGHTS):
@@ -196,7 +194,7 @@ def good_score(chain: Chain, bounds: Floats, offset: float) -> float:
         for costs, bound in zip(chain.costs, bounds, strict=True):
             within &= _along(chain, costs, paths.picks) <= bound
         if within.any():
-            best = max(best, float(paths.score[within].max()) + offset)
+            best = max(best, float(paths.score[within].max()))
     return best
 
 

@@ -24,9 +24,6 @@ from search.problem.feasibility import feasible_seeds
 from search.problem.limits import Limit
 from search.problem.problem import Problem
 
-ROUNDING = 1e-9
-"""Relative: sums in another order differ by less; a subnet counts as feasible only by the problem's own sums."""
-
 
 def most_accurate(problem: Problem, rng: np.random.Generator) -> Genes:
     """Subnets within the limits, the most accurate first: int8[n, genes], n >= 1.
@@ -40,7 +37,6 @@ def most_accurate(problem: Problem, rng: np.random.Generator) -> Genes:
     bounds = np.array([limit.bound for limit in problem.limits if (limit.metric, limit.platform) in metrics])
     tables = StageTables(problem, metrics or [("macs_m", next(iter(problem.costs)))])  # among equals, the lightest
     genes = _solve(tables, bounds if len(bounds) else np.array([np.inf]), _maxima(problem))
-    genes = genes[(problem.use(genes) <= 1).all(axis=1)]
     if not len(genes):
         feasible_seeds(problem, rng)  # raises, with what is attainable
         raise AssertionError("a feasible subnet exists that the exact search has not found")
@@ -58,7 +54,6 @@ def exact_front(problem: Problem, metric: str, platform: str) -> Front:
     tables = StageTables(problem, [(metric, platform)])
     bounds = [limit.bound for limit in problem.limits if (limit.metric, limit.platform) == (metric, platform)]
     genes = _solve(tables, np.array([min(bounds, default=np.inf)]), _maxima(problem))
-    genes = genes[(problem.use(genes) <= 1).all(axis=1)]
     if not len(genes):
         feasible_seeds(problem, np.random.default_rng(0))
     cost, top1 = problem.cost(metric, platform, genes), problem.top1(genes)
@@ -105,23 +100,22 @@ def _maxima(problem: Problem) -> list[tuple[Factors, float]]:
 
 
 def _solve(tables: StageTables, bounds: Floats, maxima: list[tuple[Factors, float]]) -> Genes:
-    """With one cost, its front within the bound; with several, the optimum (and what could not be told from it)."""
-    bounds = bounds * (1 + ROUNDING)
+    """With one cost, its front within the bound; with several, the best subnets within all, of which one is the optimum."""
+    floored = tables.floored(bounds)
     found: list[tuple[int, Paths]] = []
     incumbent = -np.inf
     work = []
     for resolution in tables.resolutions:
-        chain, offset = tables.chain(resolution, maxima), tables.base_score(resolution)
+        chain = tables.chain(resolution, maxima)
         ahead = ahead_of(chain, len(bounds))
-        work.append((most(ahead, bounds) + offset, resolution, chain, ahead, offset))
-    for upper, resolution, chain, ahead, offset in sorted(work, key=lambda entry: -entry[0]):
+        work.append((most(ahead, floored), resolution, chain, ahead))
+    for upper, resolution, chain, ahead in sorted(work, key=lambda entry: -entry[0]):
         if len(bounds) > 1:
-            if upper < incumbent - ROUNDING * abs(incumbent):
+            if upper < incumbent or upper == -np.inf:
                 break  # nor can any that follows
-            incumbent = max(incumbent, good_score(chain, bounds, offset))
-        paths = merge(chain, bounds, ahead, incumbent - offset)
+            incumbent = max(incumbent, good_score(chain, bounds))
+        paths = merge(chain, floored, ahead, incumbent)
         if len(paths.score):
-            paths = Paths(paths.score + offset, paths.costs, paths.picks)
             incumbent = max(incumbent, float(paths.score.max()))
             found.append((resolution, paths))
     if not found:
@@ -129,9 +123,5 @@ def _solve(tables: StageTables, bounds: Floats, maxima: list[tuple[Factors, floa
     genes = np.concatenate([tables.genes(resolution, paths.picks) for resolution, paths in found])
     score = np.concatenate([paths.score for _, paths in found])
     costs = np.concatenate([paths.costs for _, paths in found], axis=1)
-    kept = (
-        front_order(costs[0], score)
-        if len(bounds) == 1
-        else np.flatnonzero(score >= score.max() - ROUNDING * abs(score.max()))
-    )
+    kept = front_order(costs[0], score) if len(bounds) == 1 else np.flatnonzero(score == score.max())
     return np.asarray(genes[kept])

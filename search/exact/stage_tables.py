@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latency_tables.costs.factors import Factors
+from latency_tables.costs.fixed_point import floor_to_fixed_point, largest_sum, step_for, to_fixed_point
 from ofa.space.search_space import Genes
 from search.arrays import Floats
 from search.predictors.protocols import StageAdditive
@@ -30,7 +31,7 @@ class Chain:
     """The tables of one resolution: a list over the stem and the stages."""
 
     scores: tuple[Floats, ...]
-    """Of each: [widths before, widths, options]; one width before the stem."""
+    """Of each: [widths before, widths, options]; one width before the stem. They add up to the predictor's score."""
     costs: tuple[tuple[Floats, ...], ...]
     """Per cost, of each: [widths before, widths, options]."""
     allowed: tuple[np.ndarray, ...]
@@ -126,7 +127,10 @@ class StageTables:
 
     @cached_property
     def _scores(self) -> list[Floats]:
-        """Of the stem and each stage: [resolutions of the space, widths, options]."""
+        """Of the stem and each stage: [resolutions of the space, widths, options]; the stem's with the smallest subnet's.
+
+        In fixed point, as costs are: equal scores stay equal in whatever order their terms are added.
+        """
         predictor = self.problem.predictor
         assert isinstance(predictor, StageAdditive)
         tables = []
@@ -137,20 +141,16 @@ class StageTables:
                 given[:, self.column(part)] = width
                 widths.append(predictor.stage_scores(given, self.base))
             tables.append(np.stack(widths, axis=1))
-        return tables
+        smallest = np.repeat(self.base, len(self.space.resolutions), axis=0)
+        self.space.rows(smallest).resolution[:] = np.arange(len(smallest))
+        tables[0] = tables[0] + predictor.score(smallest)[:, None, None]
+        step = step_for(largest_sum(tables))
+        return [to_fixed_point(table, step) for table in tables]
 
-    @cached_property
-    def _base_scores(self) -> Floats:
-        """The score of the smallest subnet at every resolution of the space."""
-        predictor = self.problem.predictor
-        assert isinstance(predictor, StageAdditive)
-        rows = np.repeat(self.base, len(self.space.resolutions), axis=0)
-        self.space.rows(rows).resolution[:] = np.arange(len(rows))
-        return predictor.score(rows)
-
-    def base_score(self, resolution: int) -> float:
-        """The score of the smallest subnet at a resolution (its gene)."""
-        return float(self._base_scores[resolution])
+    def floored(self, bounds: Floats) -> Floats:
+        """The largest costs within the bounds, float64[metrics]: in fixed point, so that differences are exact too."""
+        steps = np.array([factors.step for factors in self.factors])
+        return floor_to_fixed_point(bounds, steps)
 
     @cached_property
     def _blocks(self) -> list[npt.NDArray[np.int64]]:

@@ -116,7 +116,7 @@ def exact_surface(problem: Problem, pairs: tuple[tuple[str, str], ...]) -> Surfa
             most, size = MOST_POINTS.get(len(pairs), MOST_OF_MANY), problem.space.resolutions[resolution]
             return f"the surface over {len(pairs)} costs has more than {most:,} subnets at {size} px"
         genes = tables.genes(resolution, paths.picks)
-        found.append((genes, paths.score + tables.base_score(resolution), paths.costs))
+        found.append((genes, paths.score, paths.costs))
     genes = np.concatenate([part[0] for part in found])
     kept = unbeaten(np.concatenate([part[1] for part in found]), np.concatenate([part[2] for part in found], axis=1))
     return surface_of(problem, pairs, genes[kept], True, "exact: the complete front, computed stage by stage")

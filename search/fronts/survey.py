@@ -13,6 +13,7 @@ from search.fronts.find import FRONT_BUDGET, predicted_front
 from search.pareto.front import front_order, hypervolume, thin
 from search.predictors.protocols import Predictor
 from search.problem.problem import Problem
+from search.statistics import standard_error
 
 DEFAULT_POINTS = 11
 
@@ -53,9 +54,9 @@ class Survey:
     """Validation images of each measurement."""
 
     def standard_error(self, top1: Floats) -> Floats:
-        """The standard error of a measured accuracy: binomial, from the number of images; training noise is not in it."""
+        """Standard error of measured accuracies, from the number of images; NaN where all or none are right."""
         assert self.images is not None
-        return np.asarray(np.sqrt(top1 * (1 - top1) / self.images))
+        return standard_error(top1, self.images)
 
     def to_measure(self, points: int = DEFAULT_POINTS) -> Genes:
         """Rows to measure: `points` spread over the front, and the largest net, last."""

@@ -21,6 +21,7 @@ from search.fronts.find import predicted_front
 from search.pareto.front import front_order, hypervolume, thin
 from search.predictors.selection import Selection
 from search.problem.problem import Problem
+from search.statistics import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,7 @@ class Round:
         parts = [f"round {self.number}: {self.new} measured"]
         if self.optimism is not None and self.error is not None:
             parts.append(f"predicted {100 * self.error:.3f} points off, {100 * self.optimism:+.3f} on average")
-        parts.append(f"tau {selection.report.kendall_tau:.3f} ({selection.predictor.kind})")
+        parts.append(f"tau {shown(selection.report.kendall_tau, '.3f')} ({selection.predictor.kind})")
         parts += [f"hypervolume {value:.5g} ({name})" for name, value in self.hypervolumes.items()]
         return "; ".join(parts)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ofa.errors import UserError
 from search.arrays import Floats
-from search.predictors.validation import kendall_tau
+from search.statistics import kendall_tau, mean_tau, shown
 
 SIMULATIONS = 50
 
@@ -25,19 +25,20 @@ class Noise:
 
     std: float
     """Standard deviation of one subnet's top-1, without what all share; sqrt(2) times it for a difference of two."""
-    reliability: float
-    """Variance of the subnets' true top-1 over the variance of the measured one, in [0, 1]."""
-    tau_ceiling: float
-    """Kendall tau that true top-1 would have with measured top-1, on average."""
-    tau_halves: float
-    """Kendall tau of top-1 on one half of the images with top-1 on the other, averaged over splits; measured."""
+    reliability: float | None
+    """Variance of the subnets' true top-1 over the variance of the measured one, in [0, 1]; None where all are equal."""
+    tau_ceiling: float | None
+    """Kendall tau that true top-1 would have with measured top-1, on average; None where all measured ones are equal."""
+    tau_halves: float | None
+    """Kendall tau of top-1 on one half of the images with top-1 on the other, averaged over splits; measured. None where
+    all are equal on a half."""
 
     def lines(self) -> list[str]:
         """The noise for people."""
         return [
             f"measuring noise    {100 * self.std:.3f} points (differences: {100 * 2**0.5 * self.std:.3f});"
-            f" two halves of the images rank the subnets with tau {self.tau_halves:.3f}",
-            f"noise ceiling      tau {self.tau_ceiling:.3f}, of the true accuracies with the measured ones",
+            f" two halves of the images rank the subnets with tau {shown(self.tau_halves, '.3f')}",
+            f"noise ceiling      tau {shown(self.tau_ceiling, '.3f')}, of the true accuracies with the measured ones",
         ]
 
 
@@ -62,21 +63,26 @@ def measurement_noise(groups: Floats, rng: np.random.Generator) -> Noise:
     residual = groups - top1[:, None] - groups.mean(axis=0) + groups.mean()
     variance = float((residual**2).sum() / ((subnets - 1) * (count - 1)) / count)
     total = float(top1.var(ddof=1))
-    reliability = max(0.0, 1 - variance / total) if total > 0 else 0.0
-    true = top1.mean() + np.sqrt(reliability) * (top1 - top1.mean())
-    noise = rng.normal(0, np.sqrt(variance), (SIMULATIONS, subnets))
+    reliability = max(0.0, 1 - variance / total) if total > 0 else None
     return Noise(
         std=float(np.sqrt(variance)),
         reliability=reliability,
-        tau_ceiling=float(np.mean([kendall_tau(true, true + row) for row in noise])),
+        tau_ceiling=None if reliability is None else _ceiling(top1, reliability, variance, rng),
         tau_halves=_halves(groups, rng),
     )
 
 
-def _halves(groups: Floats, rng: np.random.Generator, splits: int = 20) -> float:
+def _ceiling(top1: Floats, reliability: float, variance: float, rng: np.random.Generator) -> float:
+    """Kendall tau of simulated true accuracies with noisy ones; 0 where all that is measured is noise."""
+    true = top1.mean() + np.sqrt(reliability) * (top1 - top1.mean())
+    noise = rng.normal(0, np.sqrt(variance), (SIMULATIONS, len(top1)))
+    return mean_tau([kendall_tau(true, true + row) for row in noise]) or 0.0
+
+
+def _halves(groups: Floats, rng: np.random.Generator, splits: int = 20) -> float | None:
     half = groups.shape[1] // 2
     taus = []
     for _ in range(splits):
         order = rng.permutation(groups.shape[1])
         taus.append(kendall_tau(groups[:, order[:half]].mean(axis=1), groups[:, order[half : 2 * half]].mean(axis=1)))
-    return float(np.mean(taus))
+    return mean_tau(taus)

@@ -257,7 +257,7 @@ def _accuracy_range(surveys: Sequence[Survey], overlay: Overlay | None) -> tuple
             parts += [survey.front_top1 + survey.front_std]
         parts.append(np.array([survey.largest_top1 if survey.largest_measured is None else survey.largest_measured]))
         if len(survey.measured_top1):
-            error = survey.standard_error(survey.measured_top1)
+            error = np.nan_to_num(survey.standard_error(survey.measured_top1))  # an unknown one has no bar
             parts += [survey.measured_top1 - error, survey.measured_top1 + error]
     front = 100 * np.concatenate(parts)
     cloud = 100 * np.concatenate([survey.cloud_top1 for survey in surveys])

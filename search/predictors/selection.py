@@ -14,6 +14,7 @@ from search.arrays import Floats
 from search.predictors.kinds import KINDS, FittedPredictor
 from search.predictors.protocols import StageAdditive
 from search.predictors.validation import Report, cross_validate
+from search.statistics import shown
 
 AUTO = "auto"
 LEAD_WITHOUT_EXACTNESS = 0.01
@@ -38,8 +39,8 @@ class Selection:
     def lines(self) -> list[str]:
         """A table of the kinds, for people."""
         return [
-            f"{kind:18} tau {report.kendall_tau:.3f}, error {100 * report.mean_absolute_error:.3f} points,"
-            f" {100 * report.within_1_std:.0f}% within 1 std, {100 * report.within_2_std:.0f}% within 2"
+            f"{kind:18} tau {shown(report.kendall_tau, '.3f')}, error {100 * report.mean_absolute_error:.3f} points,"
+            f" {shown(report.within_1_std, '.0%')} within 1 std, {shown(report.within_2_std, '.0%')} within 2"
             for kind, report in self.reports.items()
         ]
 
@@ -72,15 +73,16 @@ def select(
         for kind in kinds
     }
     fitted = {kind: KINDS[kind].fit(space, genes, top1) for kind in kinds}
-    tau = {kind: report.kendall_tau for kind, report in reports.items()}
+    known = {kind: report.kendall_tau for kind, report in reports.items()}
+    tau = {kind: -1.0 if value is None else value for kind, value in known.items()}  # what orders nothing comes last
     handicap = {kind: 0.0 if isinstance(model, StageAdditive) else LEAD_WITHOUT_EXACTNESS for kind, model in fitted.items()}
     best = max(kinds, key=lambda kind: tau[kind] - handicap[kind])
     highest = max(kinds, key=lambda kind: tau[kind])
     if len(kinds) == 1:
         why = "as asked"
     elif best == highest:
-        why = f"the highest Kendall tau in cross-validation, {tau[best]:.3f}"
+        why = f"the highest Kendall tau in cross-validation, {shown(known[best], '.3f')}"
     else:
-        lead = f"{highest} is ahead by less than {LEAD_WITHOUT_EXACTNESS:g} and not exact"
-        why = f"Kendall tau {tau[best]:.3f} in cross-validation; {lead}"
+        ahead = f"{highest} is ahead by less than {LEAD_WITHOUT_EXACTNESS:g} and not exact"
+        why = f"Kendall tau {shown(known[best], '.3f')} in cross-validation; {ahead}"
     return Selection(predictor=fitted[best], reports=reports, why=why)

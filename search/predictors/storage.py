@@ -6,7 +6,6 @@ fingerprint, the cross-validation report, and what was measured.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 from collections.abc import Mapping
@@ -109,9 +108,3 @@ def _read(file: Path, document: dict[str, Any], space: SearchSpace) -> Predictor
     except (TypeError, ValueError) as error:
         raise UserError(f"{file}: does not fit the space {space.name}: {error}") from None
     return predictor
-
-
-def as_plain(report: Any) -> dict[str, Any]:
-    """A report dataclass as JSON holds it: NaN (an uncertainty nobody gave) becomes None."""
-    plain = dataclasses.asdict(report)
-    return {key: None if isinstance(value, float) and value != value else value for key, value in plain.items()}

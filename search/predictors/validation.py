@@ -11,6 +11,7 @@ from ofa.errors import UserError
 from ofa.space.search_space import Genes
 from search.arrays import Floats
 from search.predictors.protocols import Predictor
+from search.statistics import kendall_tau, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,18 +20,18 @@ class Report:
 
     samples: int
     folds: int
-    kendall_tau: float
-    """Rank correlation (tau-b) of predicted and measured top-1 over all pairs of subnets."""
+    kendall_tau: float | None
+    """Rank correlation (tau-b) of predicted and measured top-1 over all pairs of subnets; None where either is constant."""
     mean_absolute_error: float
     """In top-1: 0.01 is one point."""
-    r2: float
-    """1 - squared error over the variance of the measurements."""
-    within_1_std: float
-    """Share of the measurements inside the predicted mean +- 1 std; 0.68 when the uncertainty is right."""
-    within_2_std: float
+    r2: float | None
+    """1 - squared error over the variance of the measurements; None where they do not vary."""
+    within_1_std: float | None
+    """Share of the measurements inside the predicted mean +- 1 std, 0.68 when that is right; None: no predicted std."""
+    within_2_std: float | None
     """The same for 2 std; 0.95 when right."""
-    z_std: float
-    """Root mean square of errors over predicted std: 1 when right, above when the model is too sure; NaN without std."""
+    z_std: float | None
+    """Root mean square of errors over predicted std: 1 when right, above when the model is too sure; None without std."""
     top1_std: float
     """Standard deviation of the measured top-1: what there is to explain."""
 
@@ -38,13 +39,21 @@ class Report:
         """The report for people."""
         return [
             f"cross-validation   {self.folds} folds over {self.samples} measured subnets",
-            f"Kendall tau        {self.kendall_tau:.3f}",
+            f"Kendall tau        {shown(self.kendall_tau, '.3f')}",
             f"mean abs. error    {100 * self.mean_absolute_error:.3f} points"
             f" (subnets differ by {100 * self.top1_std:.2f} points, one standard deviation)",
-            f"R2                 {self.r2:.3f}",
-            f"coverage           {100 * self.within_1_std:.0f}% within 1 std, {100 * self.within_2_std:.0f}% within 2 std"
-            f" (68% and 95% when right); errors are {self.z_std:.2f} times the predicted std",
+            f"R2                 {shown(self.r2, '.3f')}",
+            f"coverage           {self.coverage()}",
         ]
+
+    def coverage(self) -> str:
+        """How often measurements lie within the predicted uncertainty, for people."""
+        if self.within_1_std is None:
+            return "unknown: the predictor gives no std"
+        return (
+            f"{self.within_1_std:.0%} within 1 std, {shown(self.within_2_std, '.0%')} within 2 std (68% and 95% when right);"
+            f" errors are {shown(self.z_std, '.2f')} times the predicted std"
+        )
 
 
 def cross_validate(
@@ -72,31 +81,27 @@ def cross_validate(
     if len(genes) < 2 * folds:
         raise UserError(f"{len(genes)} measured subnets; cross-validation over {folds} folds needs at least {2 * folds}")
     fold = rng.permutation(len(genes)) % folds
-    predicted, std = np.zeros(len(genes)), np.full(len(genes), np.nan)
+    predicted, std = np.zeros(len(genes)), np.zeros(len(genes))
+    has_std = True
     for k in range(folds):
         model = fit(genes[fold != k], top1[fold != k])
         predicted[fold == k] = model.top1(genes[fold == k])
         uncertainty = model.std(genes[fold == k])
-        if uncertainty is not None:
+        if uncertainty is None:
+            has_std = False
+        else:
             std[fold == k] = uncertainty
     predicted, std, top1 = predicted[:scored], std[:scored], top1[:scored]
     error = np.abs(predicted - top1)
+    variation = ((top1 - top1.mean()) ** 2).sum()
     return Report(
         samples=len(top1),
         folds=folds,
         kendall_tau=kendall_tau(predicted, top1),
         mean_absolute_error=float(error.mean()),
-        r2=float(1 - (error**2).sum() / max(((top1 - top1.mean()) ** 2).sum(), 1e-300)),
-        within_1_std=float((error <= std).mean()),
-        within_2_std=float((error <= 2 * std).mean()),
-        z_std=float(np.sqrt(np.mean((error / std) ** 2))),
+        r2=float(1 - (error**2).sum() / variation) if np.ptp(top1) > 0 else None,
+        within_1_std=float((error <= std).mean()) if has_std else None,
+        within_2_std=float((error <= 2 * std).mean()) if has_std else None,
+        z_std=float(np.sqrt(np.mean((error / std) ** 2))) if has_std else None,
         top1_std=float(top1.std()),
     )
-
-
-def kendall_tau(a: Floats, b: Floats) -> float:
-    """Kendall's tau-b, in [-1, 1]; 0 where one side is constant. In scipy too, but its import takes a second."""
-    upper = np.triu_indices(len(a), 1)
-    order_a, order_b = np.sign(a[:, None] - a)[upper], np.sign(b[:, None] - b)[upper]
-    pairs = np.sqrt(np.count_nonzero(order_a) * np.count_nonzero(order_b))
-    return float((order_a * order_b).sum() / pairs) if pairs else 0.0

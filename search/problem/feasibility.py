@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from latency_tables.metrics import METRICS, limit_number, number
+from latency_tables.metrics import METRICS, least_number, limit_number, number
 from ofa.space.search_space import Genes
 from search.arrays import Floats
 from search.problem.limits import Infeasible, Limit
@@ -89,16 +89,21 @@ def infeasible(problem: Problem, scouts: Genes, closest: Genes) -> Infeasible:
 def not_accurate_enough(problem: Problem, best: float) -> Infeasible:
     """The exception for an accuracy that nothing reaches; `best` is the highest found within the limits."""
     within = " within " + " and ".join(str(limit) for limit in problem.limits) if problem.limits else ""
-    wanted = f"no subnet of {problem.space.name}{within} is found with a predicted accuracy of {problem.min_top1:.4g}"
-    return Infeasible(f"{wanted}; the most accurate has {best:.4g}", {})
+    assert problem.min_top1 is not None
+    wanted = f"no subnet of {problem.space.name}{within} is found with a predicted accuracy of {_asked(problem.min_top1)}"
+    return Infeasible(f"{wanted}; the most accurate has {least_number(best)}", {})
 
 
 def _sentence(problem: Problem, limit: Limit, value: float) -> str:
     metric = METRICS[limit.metric]
     place = f" on {limit.platform}" if metric.on_platform else ""
-    asked = number(limit.bound) if float(number(limit.bound)) == limit.bound else str(limit.bound)
-    wanted = f"no subnet of {problem.space.name} {metric.under} {metric.amount(asked)}{place}{_sure(problem)}"
+    wanted = f"no subnet of {problem.space.name} {metric.under} {metric.amount(_asked(limit.bound))}{place}{_sure(problem)}"
     return f"{wanted}; the {metric.cheapest} {metric.amount(limit_number(value))}"
+
+
+def _asked(value: float) -> str:
+    """A limit as short as it can be told without rounding it."""
+    return number(value) if float(number(value)) == value else str(value)
 
 
 def _sure(problem: Problem) -> str:

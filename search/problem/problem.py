@@ -16,6 +16,9 @@ from search.problem.domain import Domain
 from search.problem.limits import Limit
 from search.problem.objectives import ACCURACY, Objective
 
+TOP1_ROUNDING = 1e-9
+"""By how much less a prediction may differ when it is computed again, among other rows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
@@ -32,7 +35,7 @@ class Problem:
     objectives: Sequence[Objective] = (Objective(),)
     """With one, its best subnets are searched; with several, the subnets that no other beats in all of them."""
     min_top1: float | None = None
-    """Only subnets predicted to have at least this accuracy, in [0, 1]."""
+    """Only subnets predicted to have at least this accuracy, in [0, 1], but for `TOP1_ROUNDING`."""
     confidence: float | None = None
     """The confidence that `costs` are given at (`platform.costs(space, confidence=0.9)`), for messages."""
     source: str = ""
@@ -55,6 +58,11 @@ class Problem:
     def top1(self, genes: Genes) -> Floats:
         """Predicted top-1 accuracy, float64[n]."""
         return self.predictor.top1(genes)
+
+    @property
+    def least_top1(self) -> float:
+        """The lowest prediction that counts as accurate enough; a subnet reaches its own accuracy, asked for again."""
+        return 0.0 if self.min_top1 is None else self.min_top1 - TOP1_ROUNDING
 
     def cost(self, metric: str, platform: str, genes: Genes) -> Floats:
         """One cost, float64[n]; raises `UserError` for a metric the platform does not know."""

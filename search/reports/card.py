@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from latency_tables import METRICS, Costs, Metric, Platform
 from latency_tables.costs.computations import COUNTED, counted
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, SearchSpace
 from search.problem.limits import Limit
+from search.statistics import standard_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,13 +100,19 @@ def _accuracies(accuracy: Accuracy) -> list[dict[str, Any]]:
         source = f"predicted from {accuracy.fitted_on} measured subnets of the same run"
         lines = [figure("Top-1, validation (predicted)", 100 * accuracy.predicted, "%", source, uncertainty)]
     if accuracy.measured is not None and accuracy.images is not None:
-        error = (accuracy.measured * (1 - accuracy.measured) / accuracy.images) ** 0.5
-        uncertainty = f"\N{PLUS-MINUS SIGN}{100 * error:.2f} points (1 standard error, binomial)"
+        notes = [note for note in (binomial(accuracy.measured, accuracy.images),) if note]
         if accuracy.candidates > 1:
-            uncertainty += f"; the best of {accuracy.candidates} measured on these images, so slightly optimistic"
+            notes.append(f"the best of {accuracy.candidates} measured on these images, so slightly optimistic")
         source = f"measured on {accuracy.images} held-out validation images, batch norm recalibrated"
+        uncertainty = "; ".join(notes) or None
         lines.insert(0, figure("Top-1, validation (measured)", 100 * accuracy.measured, "%", source, uncertainty))
     return lines
+
+
+def binomial(top1: float, images: int) -> str | None:
+    """The uncertainty of a measured accuracy, for people; None where all or none of the images are right."""
+    error = float(standard_error(np.array(top1), images))
+    return None if np.isnan(error) else f"\N{PLUS-MINUS SIGN}{100 * error:.2f} points (1 standard error, binomial)"
 
 
 def _on_platform(platform: Platform, costs: Costs, genes: Genes, place: str) -> list[dict[str, Any]]:

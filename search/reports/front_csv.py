@@ -79,7 +79,8 @@ def _largest(survey: Survey) -> Row:
 
 def _measured(survey: Survey, top1: float) -> Row:
     error = survey.standard_error(np.array([top1]))[0]
-    return {"measured_top1": f"{top1:.6f}", "measured_standard_error": f"{error:.6f}", "images": survey.images}
+    known = "" if np.isnan(error) else f"{error:.6f}"
+    return {"measured_top1": f"{top1:.6f}", "measured_standard_error": known, "images": survey.images}
 
 
 def _rows(survey: Survey, kind: str, genes: Genes, cost: Floats, top1: Floats) -> Iterator[Row]:

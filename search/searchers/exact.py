@@ -65,7 +65,7 @@ def _from_front(problem: Problem, budget: int) -> Genes:
     front = exact_front(replace(problem, objectives=[Objective()]), objective.metric, objective.platform)
     order = np.arange(len(front.genes))
     if len(problem.objectives) == 1:
-        enough = front.top1 >= (problem.min_top1 or 0.0)
+        enough = front.top1 >= problem.least_top1
         order = np.concatenate([order[enough], order[~enough][::-1]])
     elif len(order) > budget:
         order = np.unique(np.linspace(0, len(order) - 1, budget).round().astype(np.int64))

@@ -84,7 +84,7 @@ class Nsga2:
 
     def _known(self, problem: Problem, genes: Genes, top1: Floats) -> tuple[Genes, Floats, Floats]:
         """Rows with their losses and by how much each misses the accuracy asked for."""
-        return genes[: len(top1)], problem.values(genes[: len(top1)], top1) * problem.signs, (problem.min_top1 or 0.0) - top1
+        return genes[: len(top1)], problem.values(genes[: len(top1)], top1) * problem.signs, problem.least_top1 - top1
 
 
 def _survivors(losses: Floats, lacking: Floats, size: int) -> Indices:

@@ -237,7 +237,7 @@ class _Trials:
             return self.study.tell(trial, state=TrialState.PRUNED)
         trial.set_user_attr(ACCURACY, top1)
         if self.problem.min_top1 is not None:
-            trial.set_constraint("top-1 of at least", self.problem.min_top1 - top1)
+            trial.set_constraint("top-1 of at least", self.problem.least_top1 - top1)
         values: Floats = self.problem.values(row, np.array([top1]))
         return self.study.tell(trial, values[0].tolist())
 

@@ -102,16 +102,15 @@ def _phase(args: argparse.Namespace, directory: RunDirectory) -> Phase:
 
 def _card(card: dict[str, Any], before: float, after: float, images: int, phase: Phase) -> dict[str, Any]:
     """The subnet's card with its new accuracy; a prediction for the run's own weights says nothing any more."""
-    from search.reports.card import figure
+    from search.reports.card import binomial, figure
 
-    error = (after * (1 - after) / images) ** 0.5
     taught = f", the largest net as teacher (weight {phase.distill:g})" if phase.distill else ""
     line = figure(
         MEASURED,
         100 * after,
         "%",
         f"measured on {images} held-out validation images after {phase.epochs} epochs of fine-tuning{taught}",
-        f"\N{PLUS-MINUS SIGN}{100 * error:.2f} points (1 standard error, binomial)",
+        binomial(after, images),
     )
     others = [entry for entry in card["figures"] if not entry["name"].startswith("Top-1")]
     facts = {"fine-tuned": {"epochs": phase.epochs, "peak_lr": phase.peak_lr, "top1_before": before}}

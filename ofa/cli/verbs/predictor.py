@@ -153,14 +153,14 @@ def _noise(measured: Measured, genes: Genes, seed: int) -> Noise | None:
 
 
 def _facts(last: Round, noise: Noise | None, measured: Measured) -> dict[str, Any]:
-    from search.predictors.storage import as_plain
+    from dataclasses import asdict
 
     selection = last.selection
     return {
-        "report": as_plain(selection.report),
-        "reports": {kind: as_plain(report) for kind, report in selection.reports.items()},
+        "report": asdict(selection.report),
+        "reports": {kind: asdict(report) for kind, report in selection.reports.items()},
         "why": selection.why,
-        "noise": None if noise is None else as_plain(noise),
+        "noise": None if noise is None else asdict(noise),
         "split": "validation",
         "images": measured.images,
         "weights": measured.log.weights,

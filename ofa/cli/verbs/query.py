@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latency_tables.metrics import METRICS
+from latency_tables.metrics import METRICS, least_number
 from ofa.cli.shared.options import add_measuring_arguments, check_at_least, check_subnet_out, printer
 from ofa.cli.shared.question import (
     add_fix_argument,
@@ -235,7 +235,7 @@ def _verify(
     if tried[best] < least:
         raise UserError(
             f"none of {len(tried)} subnets predicted to have a top-1 of {least:g} is measured to have it; the best has "
-            f"{max(tried):.4g}: measure more (--verify), or ask for less (--min-top1)"
+            f"{least_number(max(tried))}: measure more (--verify), or ask for less (--min-top1)"
         )
     accuracy = _predicted(result, best, std, facts)
     return best, replace(accuracy, measured=tried[best], images=measured.images, candidates=len(tried))

@@ -44,6 +44,23 @@ def walked(costs: Costs, metric: str, genes: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", [*SPACES, "wide"])
+def test_a_cost_is_the_same_in_whatever_order_its_terms_are_added(name: str) -> None:
+    space = wide_space() if name == "wide" else load_space(name)
+    costs = load_platform("edge-int8").costs(space)
+    rng = np.random.default_rng(0)
+    genes = space.sample(50, rng)
+    for metric in costs.metrics:
+        factors = costs.factors(metric)
+        terms = [term.values[tuple(genes[:, term.columns].T)] for term in factors.terms()]
+        assert (np.ptp(terms, axis=1) > 0).any()
+        for _ in range(4):
+            total = np.full(len(genes), factors.constant)
+            for i in rng.permutation(len(terms)):
+                total = factors.reduce(total, terms[i])
+            np.testing.assert_array_equal(total, costs.of(metric, genes))
+
+
+@pytest.mark.parametrize("name", [*SPACES, "wide"])
 @pytest.mark.parametrize("platform", ["edge-int8", "eyeriss-like"])
 def test_factors_equal_the_walk_on_genes_that_need_not_be_canonical(name: str, platform: str) -> None:
     space = wide_space() if name == "wide" else load_space(name)

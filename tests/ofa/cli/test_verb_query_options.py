@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from latency_tables import load_platform, save_platform
-from latency_tables.metrics import limit_number
+from latency_tables.metrics import least_number, limit_number
 from ofa.cli.main import main
 from ofa.cli.shared.options import Measured
 from ofa.runs.run_files import RunFiles
@@ -153,8 +153,8 @@ def test_the_cheapest_is_measured_to_be_accurate_enough(
     asked.clear()
     text = error(capsys, *words, "--min-top1", least, "--verify", 2, "--json")
     assert f"none of 2 subnets predicted to have a top-1 of {least:g} is measured to have it" in text
-    assert f"the best has {values[0]:.4g}" in text
-    assert "with a predicted accuracy of 1; the most accurate has" in error(capsys, *words, "--min-top1", 1)
+    assert f"the best has {least_number(values[0])}" in text
+    assert "with a predicted accuracy of 1.0; the most accurate has" in error(capsys, *words, "--min-top1", 1)
 
 
 def test_the_default_folder_says_what_is_least(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from ofa.errors import UserError
 from search.arrays import Floats
 from search.measurements.noise import measurement_noise
-from search.predictors.validation import kendall_tau
+from search.statistics import kendall_tau
 
 GROUPS = 10
 
@@ -46,11 +46,17 @@ def test_ceiling_is_how_well_the_truth_itself_ranks_the_measurements() -> None:
 def test_nothing_but_noise() -> None:
     _, parts = measured(300, spread=0.0, hard=0.4, own=0.5)
     noise = measurement_noise(parts, np.random.default_rng(0))
+    assert noise.reliability is not None
+    assert noise.tau_ceiling is not None
     assert noise.reliability < 0.15
     assert noise.tau_ceiling < 0.25
+    alike = measurement_noise(np.tile([[0.4, 0.6], [0.6, 0.4]], (3, 1)), np.random.default_rng(0))
+    assert (alike.reliability, alike.tau_ceiling) == (None, None)
+    assert alike.std > 0
     constant = measurement_noise(np.full((5, 4), 0.7), np.random.default_rng(0))
-    assert (constant.reliability, constant.tau_ceiling, constant.tau_halves) == (0, 0, 0)
+    assert (constant.reliability, constant.tau_ceiling, constant.tau_halves) == (None, None, None)
     assert constant.std == pytest.approx(0, abs=1e-12)
+    assert "noise ceiling      tau unknown" in "\n".join(constant.lines())
 
 
 def test_too_little_to_tell() -> None:

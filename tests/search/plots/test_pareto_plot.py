@@ -15,6 +15,7 @@ from search.arrays import Floats
 from search.fronts.survey import Survey, survey
 from search.plots.front import COLOURS, draw, save_figure
 from search.predictors.ridge import fit_ridge
+from search.reports.card import binomial
 from search.reports.front_csv import write_csv
 from tests.search_toys import ToyAccuracy, ToyCosts, make_space
 
@@ -58,6 +59,22 @@ def test_measured_points_lie_on_the_front_and_end_with_the_largest(one: Survey) 
 def test_standard_error_is_binomial(one: Survey) -> None:
     error: Floats = one.standard_error(np.array([0.5, 0.9]))
     assert error == pytest.approx([0.5 / IMAGES**0.5, 0.3 / IMAGES**0.5])
+
+
+def test_a_standard_error_that_the_binomial_cannot_tell_is_unknown(tmp_path: Path, one: Survey) -> None:
+    """Where all images are right: no figure, no bar, no cell; a standard error of 0 would say that they are enough."""
+    assert np.isnan(one.standard_error(np.array([0.0, 1.0]))).all()
+    perfect = replace(one, measured_top1=np.append(one.measured_top1[:-1], 1.0))
+    low, high = draw([perfect], "A title").axes[0].get_ylim()
+    assert low < 100 * perfect.measured_top1.min()
+    assert high > 100
+    write_csv(tmp_path / "front.csv", [perfect])
+    with open(tmp_path / "front.csv", newline="") as file:
+        errors = {row["measured_top1"]: row["measured_standard_error"] for row in csv.DictReader(file) if row["images"]}
+    assert errors.pop("1.000000") == ""
+    assert all(float(error) > 0 for error in errors.values())
+    assert binomial(1.0, IMAGES) is None
+    assert binomial(0.5, IMAGES) == "\N{PLUS-MINUS SIGN}2.50 points (1 standard error, binomial)"
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from search.arrays import Floats
 from search.predictors.features import FEATURE_SETS, FeatureMap
 from search.predictors.ridge import RidgePredictor, fit_ridge
 from search.predictors.storage import load_predictor, save_predictor
-from search.predictors.validation import Report, cross_validate, kendall_tau
+from search.predictors.validation import cross_validate
+from search.statistics import kendall_tau
 from tests.search_toys import ToyAccuracy, every_subnet, make_space
 
 SPACE = load_space("fmnist")
@@ -138,9 +139,21 @@ def test_cross_validation_predicts_only_what_the_fit_has_not_seen() -> None:
 
     report = cross_validate(Memory, genes, top1, np.random.default_rng(0))
     assert report.mean_absolute_error == pytest.approx(np.abs(top1 - 0.5).mean())
-    assert report.kendall_tau == 0.0
-    assert report.within_1_std == 0.0
     assert report.folds == 5
+    assert report.kendall_tau is None  # all predictions are equal
+    assert (report.within_1_std, report.within_2_std, report.z_std) == (None, None, None)
+    text = "\n".join(report.lines())
+    assert "coverage           unknown: the predictor gives no std" in text
+    assert "Kendall tau        unknown" in text
+    assert json.loads(json.dumps(asdict(report), allow_nan=False))["within_1_std"] is None
+
+
+def test_what_does_not_vary_cannot_be_explained() -> None:
+    genes, _ = sample(40)
+    report = cross_validate(partial(fit_ridge, SPACE), genes, np.full(40, 0.75), np.random.default_rng(0))
+    assert (report.kendall_tau, report.r2, report.top1_std) == (None, None, 0.0)
+    assert report.within_1_std == 1.0
+    assert "R2                 unknown" in "\n".join(report.lines())
 
 
 def test_report_of_a_good_fit() -> None:
@@ -164,7 +177,7 @@ def test_kendall_tau_by_hand_and_against_scipy() -> None:
     from scipy.stats import kendalltau
 
     assert kendall_tau(np.array([1.0, 2, 3]), np.array([1.0, 3, 2])) == pytest.approx(1 / 3)
-    assert kendall_tau(np.array([1.0, 1, 1]), np.array([1.0, 3, 2])) == 0.0
+    assert kendall_tau(np.array([1.0, 1, 1]), np.array([1.0, 3, 2])) is None
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 12, size=(2, 80)).astype(np.float64)  # ties
     assert kendall_tau(a, b) == pytest.approx(kendalltau(a, b).statistic, abs=1e-12)
@@ -242,8 +255,3 @@ def test_one_written_before_is_read_and_a_changed_number_is_noticed(stored: tupl
     (path / "predictor.json").write_text(text.replace(number, '"penalty": 0.5'))
     with pytest.raises(UserError, match=r"predictor.json: damaged: its content is not what was written"):
         load_predictor(path, SPACE)
-
-
-def test_report_is_a_plain_dataclass() -> None:
-    fields = Report.__dataclass_fields__
-    assert {"kendall_tau", "mean_absolute_error", "r2", "within_1_std"} <= set(fields)

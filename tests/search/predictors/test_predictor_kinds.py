@@ -23,8 +23,8 @@ from search.predictors.kinds import KINDS
 from search.predictors.protocols import StageAdditive
 from search.predictors.selection import kinds_of, select
 from search.predictors.storage import load_predictor, save_predictor
-from search.predictors.validation import kendall_tau
 from search.problem.problem import Problem
+from search.statistics import kendall_tau
 from tests.search_toys import ToyAccuracy, ToyCosts, every_subnet, make_space
 
 SPACE = load_space("fmnist")
@@ -220,6 +220,22 @@ def test_a_small_lead_does_not_cost_the_exact_search(monkeypatch: pytest.MonkeyP
     assert select(SPACE, genes, top1, ("ridge",), seed=0).why == "as asked"
     taus["ridge"] = 0.725
     assert select(SPACE, genes, top1, tuple(KINDS), seed=0).predictor.kind == "ridge"
+
+
+def test_a_kind_whose_predictions_order_nothing_comes_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    genes, top1 = sample(60, noise=0.004)
+    known = select(SPACE, genes, top1, ("ridge",), seed=0).report
+    unknown = replace(known, kendall_tau=None, within_1_std=None, within_2_std=None, z_std=None)
+    worse = replace(known, kendall_tau=-0.2)
+
+    def report(fit: object, *_: object) -> object:
+        return unknown if fit.func is KINDS["ridge"].fit else worse  # type: ignore[attr-defined]
+
+    monkeypatch.setattr("search.predictors.selection.cross_validate", report)
+    selection = select(SPACE, genes, top1, ("ridge", "stage-additive"), seed=0)
+    assert selection.predictor.kind == "stage-additive"
+    assert "ridge              tau unknown, error" in selection.lines()[0]
+    assert "unknown within 1 std, unknown within 2" in selection.lines()[0]
 
 
 def test_report_may_be_on_the_random_sample_only() -> None:
