@@ -16,7 +16,7 @@ from ofa.nets.plain import initialise, set_norm_eps
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import hidden_channels, in_widths
 from ofa.space.subnet import Subnet
-from ofa.space.subspace import is_part
+from ofa.space.subspace import is_subspace
 
 
 def branch_scale(x_BCHW: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
@@ -117,7 +117,7 @@ class Supernet(nn.Module):
 
 def _check_opened(space: SearchSpace, opened: SearchSpace | Sequence[float]) -> None:
     if isinstance(opened, SearchSpace):
-        if not is_part(opened, space):
+        if not is_subspace(opened, space):
             raise UserError(f"{opened.name} is no part of {space.name}; give a restriction of the supernet's own space")
         return
     known = sorted({expand for stage in space.stages for expand in stage.expands})

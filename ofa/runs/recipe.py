@@ -16,7 +16,7 @@ from ofa.measure.config import EvaluationConfig
 from ofa.nets.losses import DIVERGENCES
 from ofa.space.parts import LISTS, WholeChoices
 from ofa.space.search_space import SearchSpace, load_space
-from ofa.space.subspace import is_part, largest_only
+from ofa.space.subspace import is_subspace, largest_only
 
 INCLUDED = ("largest", "smallest")
 TEACHERS = ("first", "largest")
@@ -202,7 +202,7 @@ def opened_spaces(recipe: Recipe, space: SearchSpace, places: Sequence[str] | No
             part = _open(space, limits)
         except ValueError as error:  # what the space or a part of it refuses
             raise UserError(f"{place} ({phase.name}): {error}") from None
-        if opened and not is_part(opened[-1], part):
+        if opened and not is_subspace(opened[-1], part):
             raise UserError(f"{place} ({phase.name}): closes a choice that an earlier phase opened; phases only open more")
         opened.append(part)
     return opened

@@ -1,4 +1,4 @@
-"""What is elastic: the search space, its subnets and their shapes. No torch here."""
+"""The search space, its subnets and their shapes. No torch here."""
 
 from ofa.space.search_space import SearchSpace, load_space
 from ofa.space.subnet import Block, Stage, Stem, Subnet

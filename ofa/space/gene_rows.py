@@ -49,7 +49,7 @@ def gene_list(resolutions: tuple[int, ...], stem: StemSpace, stages: Sequence[St
 
 
 class GeneLayout:
-    """Where the genes of a space's stages are, and what follows from it: computed once a space.
+    """Positions of the genes of a space's stages, and tables that follow from them: computed once a space.
 
     Args:
         stages: the space's.
@@ -62,7 +62,7 @@ class GeneLayout:
 
     @cached_property
     def present(self) -> list[npt.NDArray[np.bool_]]:
-        """Of each stage: which genes of its blocks mean something at which depth, bool[depths, blocks * block genes]."""
+        """For each stage, the genes of its blocks that mean something at each depth, bool[depths, blocks * block genes]."""
         tables = []
         for stage in self.stages:
             blocks = np.arange(stage.depths[-1]) < np.asarray(stage.depths)[:, None]
@@ -71,7 +71,7 @@ class GeneLayout:
 
     @cached_property
     def blocks(self) -> list[npt.NDArray[np.object_]]:
-        """Of each stage: every choice of a block, as `Block`, with an axis for each block gene."""
+        """For each stage, every choice of a block, as `Block`, with an axis for each block gene."""
         tables = []
         for stage in self.stages:
             choices = [stage.choices(name) for name in stage.block_genes]
@@ -137,7 +137,7 @@ class GeneRows:
         return self.blocks(stage)[..., self._stages[stage].block_genes.index(name)]
 
     def present(self) -> npt.NDArray[np.bool_]:
-        """Which genes mean something, bool[..., genes]: false for those of blocks beyond a stage's depth."""
+        """Mask of the genes that mean something, bool[..., genes]: false for those of blocks beyond a stage's depth."""
         mask = np.ones(self.genes.shape, dtype=np.bool_)
         of_mask = GeneRows(self._layout, mask)
         for s, (stage, table) in enumerate(zip(self._stages, self._layout.present, strict=True)):
@@ -146,7 +146,7 @@ class GeneRows:
         return mask
 
     def chosen(self, stage: int) -> list[Stage]:
-        """What each of the rows, [n, genes], has chosen of a stage."""
+        """Decode a stage of each of the rows, [n, genes]."""
         choices, table, genes = self._stages[stage], self._layout.blocks[stage], self.blocks(stage)
         blocks = table[tuple(genes[..., i] for i in range(table.ndim))].tolist()
         depths = [choices.depths[gene] for gene in self.depth(stage).tolist()]

@@ -30,7 +30,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class BlockKind:
-    """What a space must know of a kind of block."""
+    """Rules of a kind of block: its operations, and what its expand ratio is of."""
 
     build: Callable[[Slot, int, Block, Stage], BlockShape]
     """Slot, hidden channels, what is chosen of the block and of its stage, to operations."""

@@ -11,14 +11,14 @@ from ofa.files.bounds import FINITE, Bounded, Count, Fraction, OneOf
 from ofa.space.activations import ACTIVATIONS
 
 MOST_CHOICES = 127  # a gene is an int8
-FIELDS = {"width": "widths", "depth": "depths", "se": "se", "kernel": "kernels", "expand": "expands"}
+FIELD_OF_GENE = {"width": "widths", "depth": "depths", "se": "se", "kernel": "kernels", "expand": "expands"}
 """The field of a stage that holds the choices of a gene."""
 LISTS = ("kernels", "depths", "expands", "se")
 """Choices of a stage that are named by their values; widths, which differ from stage to stage, are counted instead."""
 
 
 class Choices(TypedDict, total=False):
-    """What stays open in a subspace; a dimension that is missing or None stays as it is."""
+    """Choices that stay open in a subspace; a dimension that is missing or None stays as it is."""
 
     kernels: Sequence[int] | None
     """Sizes in pixels."""
@@ -27,7 +27,7 @@ class Choices(TypedDict, total=False):
     expands: Sequence[float] | None
     se: Sequence[bool] | None
     widths: int | None
-    """How many of each stage's (and the stem's) widths, counted from the widest."""
+    """Number of each stage's (and the stem's) widths, counted from the widest."""
     resolutions: Sequence[int] | None
     """Input sides in pixels."""
 
@@ -156,12 +156,12 @@ class StageSpace(Bounded):
 
     @property
     def stage_genes(self) -> tuple[str, ...]:
-        """What is chosen once for the stage: width, depth, then what its blocks share; the fields of `subnet.Stage`."""
+        """Names of what is chosen once for the stage: width, depth, what its blocks share; properties of `subnet.Stage`."""
         return ("width", "depth", "se") if isinstance(self.se, tuple) else ("width", "depth")
 
     @property
     def block_genes(self) -> tuple[str, ...]:
-        """What is chosen for each block: the fields of `subnet.Block`, in their order."""
+        """Names of what is chosen for each block: the fields of `subnet.Block`, in their order."""
         return ("kernel", "expand")
 
     @property
@@ -171,7 +171,7 @@ class StageSpace(Bounded):
 
     def choices(self, gene: str) -> tuple[Any, ...]:
         """The choices of a stage gene or block gene, ascending."""
-        return self._list(FIELDS[gene])
+        return self._list(FIELD_OF_GENE[gene])
 
     @property
     def lists(self) -> dict[str, tuple[Any, ...]]:
@@ -184,7 +184,7 @@ class StageSpace(Bounded):
 
     @property
     def expands_channels(self) -> bool:
-        """Whether its mbconv blocks start with an expansion convolution."""
+        """True where its mbconv blocks start with an expansion convolution."""
         return self.expands != (1.0,)
 
     def restrict(self, listed: Mapping[str, Sequence[Any]], widths: int | None) -> StageSpace:
@@ -208,7 +208,7 @@ class StageSpace(Bounded):
 
 @dataclass(frozen=True, kw_only=True)
 class HeadSpace(Bounded):
-    """What comes after the stages."""
+    """The layers after the stages; nothing here is elastic."""
 
     width: Count | None = None
     """Channels of a 1x1 convolution with batch norm before the average pool; none if absent."""
@@ -221,6 +221,6 @@ class HeadSpace(Bounded):
 
 
 def lists_in(choices: Choices) -> dict[str, Sequence[Any]]:
-    """Those of `LISTS` that are given, by name."""
+    """The lists of `LISTS` that are given, by name."""
     given: dict[str, Any] = {name: choices.get(name) for name in LISTS}
     return {name: values for name, values in given.items() if values is not None}

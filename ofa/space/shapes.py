@@ -120,7 +120,7 @@ def in_widths(space: SearchSpace, stage: int, index: int) -> tuple[int, ...]:
 
 
 def is_residual(space: SearchSpace, stage: int, index: int) -> bool:
-    """Whether a block's shortcut is the identity. A property of the space, the same for all of its subnets."""
+    """Tell whether a block's shortcut is the identity: a property of the space, the same for all of its subnets."""
     if index > 0:
         return True
     inputs = in_widths(space, stage, index)

@@ -23,7 +23,7 @@ class Stage:
     width: int
     blocks: tuple[Block, ...]
     se: bool | None = None
-    """Whether its blocks have squeeze-and-excitation; None where the space leaves no choice."""
+    """True where its blocks have squeeze-and-excitation; None where the space leaves no choice."""
 
     @property
     def depth(self) -> int:
@@ -33,7 +33,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Stem:
-    """What comes before the stages: output channels; convolutions; nominal channels of the inner ones, if any."""
+    """The layers before the stages: output channels; convolutions; nominal channels of the inner ones, if any."""
 
     width: int
     depth: int = 1

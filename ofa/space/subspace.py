@@ -1,4 +1,4 @@
-"""Parts of a search space: what a phase of progressive shrinking has opened, or what a user has fixed."""
+"""Subspaces of a search space: what a phase of progressive shrinking has opened, or what a user has fixed."""
 
 from __future__ import annotations
 
@@ -54,18 +54,18 @@ def largest_only(space: SearchSpace) -> SearchSpace:
     return replace(space, stages=stages, stem=space.stem.restrict(widths=1, every_depth=False))
 
 
-def is_part(part: SearchSpace, whole: SearchSpace) -> bool:
-    """Whether every subnet of `part` is one of `whole`."""
-    if len(part.stages) != len(whole.stages) or part.compound != whole.compound:
+def is_subspace(inner: SearchSpace, outer: SearchSpace) -> bool:
+    """Tell whether every subnet of `inner` is one of `outer`."""
+    if len(inner.stages) != len(outer.stages) or inner.compound != outer.compound:
         return False
     pairs: list[tuple[Sequence[Any], Sequence[Any]]] = [
-        (part.resolutions, whole.resolutions),
-        (part.stem.widths, whole.stem.widths),
-        (part.stem.hidden_widths, whole.stem.hidden_widths),
-        (part.stem.depths, whole.stem.depths),
+        (inner.resolutions, outer.resolutions),
+        (inner.stem.widths, outer.stem.widths),
+        (inner.stem.hidden_widths, outer.stem.hidden_widths),
+        (inner.stem.depths, outer.stem.depths),
     ]
-    for small, large in zip(part.stages, whole.stages, strict=True):
-        if whole.compound:
+    for small, large in zip(inner.stages, outer.stages, strict=True):
+        if outer.compound:
             ties = [list(zip(stage.depths, stage.expands, strict=True)) for stage in (small, large)]
             pairs.append((ties[0], ties[1]))
         if small.stage_genes != large.stage_genes:

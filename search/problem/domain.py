@@ -12,7 +12,7 @@ import numpy as np
 
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, SearchSpace
-from ofa.space.subspace import is_part
+from ofa.space.subspace import is_subspace
 from search.arrays import Floats, Indices, Mask
 from search.rows import distinct, keys
 
@@ -29,7 +29,7 @@ class Domain:
     """
 
     def __init__(self, space: SearchSpace, part: SearchSpace | None = None) -> None:
-        if part is not None and (len(part.stages) != len(space.stages) or not is_part(part, space)):
+        if part is not None and (len(part.stages) != len(space.stages) or not is_subspace(part, space)):
             raise UserError(f"{space.name}: the subspace {part.name} has choices that the space does not have")
         self.space = space
         self.count = (part or space).count()

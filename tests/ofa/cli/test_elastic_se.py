@@ -20,7 +20,7 @@ from ofa.runs.recipe import Opens, load_recipe, opened_spaces
 from ofa.runs.run_directory import RunDirectory
 from ofa.space import shapes
 from ofa.space.search_space import Genes, SearchSpace, load_space
-from ofa.space.subspace import is_part, largest_only, only
+from ofa.space.subspace import is_subspace, largest_only, only
 from ofa.training.trainer import Trainer
 from search.arrays import Floats
 from search.predictors.features import FeatureMap
@@ -131,13 +131,13 @@ def test_subspaces_keep_the_gene() -> None:
     assert [stage.se for stage in largest_only(space).stages] == [(True,), (True,), True]
     without = only(space, se=[False])
     assert [stage.se for stage in without.stages] == [(False,), (False,), True]
-    assert is_part(without, space)
-    assert not is_part(space, without)
+    assert is_subspace(without, space)
+    assert not is_subspace(space, without)
     assert len(without.genes) == len(space.genes)
     for subnet in every_subnet(without):
         space.check(subnet)
     fixed = replace(space, stages=tuple(replace(stage, se=True) for stage in space.stages))
-    assert not is_part(fixed, space), "its subnets do not say what the space wants to know"
+    assert not is_subspace(fixed, space), "its subnets do not say what the space wants to know"
     domain = Domain(space, without)
     found = space.decode(domain.sample(50, np.random.default_rng(0)))
     assert {tuple(gates(subnet)) for subnet in found} == {(False, False, None)}

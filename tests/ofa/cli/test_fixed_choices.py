@@ -16,7 +16,7 @@ from ofa.runs.run_files import RunFiles
 from ofa.space.parts import LISTS
 from ofa.space.search_space import SearchSpace, load_space
 from ofa.space.subnet import Subnet
-from ofa.space.subspace import is_part
+from ofa.space.subspace import is_subspace
 from search.problem.domain import Domain
 from tests.space_toys import SHIPPED, toy_space
 from tests.verbs import error, ofa
@@ -72,7 +72,7 @@ def test_every_fix_is_kept_to_or_refused_in_one_line(name: str) -> None:
             continue
         answers += 1
         if part is not None:
-            assert is_part(part, space)
+            assert is_subspace(part, space)
             assert part.count() < space.count()
         found = space.decode(Domain(space, part).sample(20, rng))
         assert all(keeps_to(subnet, fixes, space) for subnet in found)

@@ -11,7 +11,7 @@ import pytest
 from ofa import UserError
 from ofa.runs.recipe import load_recipe, opened_spaces
 from ofa.space.search_space import SearchSpace, StageSpace
-from ofa.space.subspace import is_part
+from ofa.space.subspace import is_subspace
 from search.exact.stage_tables import StageTables
 from search.problem.domain import Domain
 from tests.search_toys import make_problem
@@ -72,10 +72,10 @@ def test_as_many_depths_as_expand_ratios_are_needed() -> None:
 
 def test_parts_keep_the_ties() -> None:
     space = compound_space()
-    assert is_part(space.restrict(depths=[2, 3], expands=[4, 6]), space)
+    assert is_subspace(space.restrict(depths=[2, 3], expands=[4, 6]), space)
     crossed = replace(space.stages[1], depths=(1,), expands=(4.0,))
-    assert not is_part(replace(space, stages=(space.stages[0], crossed, space.stages[2])), space)
-    assert not is_part(replace(space, compound=False), space)
+    assert not is_subspace(replace(space, stages=(space.stages[0], crossed, space.stages[2])), space)
+    assert not is_subspace(replace(space, compound=False), space)
 
 
 def test_a_search_never_leaves_it() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ofa.errors import UserError
 from ofa.space.search_space import load_space
-from ofa.space.subspace import is_part, largest_only, only
+from ofa.space.subspace import is_subspace, largest_only, only
 from tests.space_toys import SHIPPED, deep_space, every_subnet, tiny_space, wide_space
 
 
@@ -45,8 +45,8 @@ def test_subnets_of_a_part_are_subnets_of_the_whole_and_the_largest_stays() -> N
     assert set(every_subnet(part)) < set(every_subnet(space))
     assert part.largest() == space.largest()
     space.encode(every_subnet(part))  # none refused
-    assert is_part(part, space)
-    assert not is_part(space, part)
+    assert is_subspace(part, space)
+    assert not is_subspace(space, part)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -56,7 +56,7 @@ def test_largest_only_holds_the_largest_subnet_at_every_resolution(name: str) ->
     assert part.count() == len(space.resolutions)
     assert part.largest() == space.largest()
     assert part.smallest() == replace(space.largest(), resolution=space.resolutions[0])
-    assert is_part(part, space)
+    assert is_subspace(part, space)
 
 
 def test_a_phases_choices_in_the_published_space() -> None:
@@ -88,9 +88,9 @@ def test_choices_the_space_does_not_have_are_refused() -> None:
         space.restrict(kernel=[3])  # type: ignore[call-arg]
 
 
-def test_is_part_looks_at_every_kind_of_choice() -> None:
+def test_is_subspace_looks_at_every_kind_of_choice() -> None:
     space = deep_space()
-    assert is_part(space, space)
+    assert is_subspace(space, space)
     stage = space.stages[0]
     foreign = [
         replace(space, resolutions=(24, 40)),
@@ -102,8 +102,8 @@ def test_is_part_looks_at_every_kind_of_choice() -> None:
             for name, choices in {"widths": (8,), "depths": (4,), "kernels": (7,), "expands": (2.0,)}.items()
         ),
     ]
-    assert [is_part(other, space) for other in foreign] == [False] * 8
-    assert not is_part(space, replace(space, stem=replace(space.stem, depths=(3,))))
+    assert [is_subspace(other, space) for other in foreign] == [False] * 8
+    assert not is_subspace(space, replace(space, stem=replace(space.stem, depths=(3,))))
 
 
 def test_only_keeps_nothing_but_what_is_listed() -> None:
@@ -113,7 +113,7 @@ def test_only_keeps_nothing_but_what_is_listed() -> None:
     assert [stage.depths for stage in part.stages] == [(1,)] + [(2, 3)] * 5
     assert [stage.expands for stage in part.stages] == [(1.0,)] + [(4.0,)] * 5
     assert part.resolutions == (160, 224)
-    assert is_part(part, space)
+    assert is_subspace(part, space)
     assert only(space) == space
     assert only(deep_space(), widths=1) == deep_space().restrict(widths=1)
 
