@@ -18,7 +18,7 @@ from ofa.files.names import check_name
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape
 
-KINDS = ("measured", "calibrated", "modelled")
+ORIGINS = ("measured", "calibrated", "modelled")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,8 @@ class Platform:
     def __post_init__(self) -> None:
         check_name(self.name)
         check_not_negative(self)
-        if self.kind not in KINDS:
-            raise ValueError(f"kind is {self.kind!r}; allowed are {', '.join(KINDS)}")
+        if self.kind not in ORIGINS:
+            raise ValueError(f"kind is {self.kind!r}; allowed are {', '.join(ORIGINS)}")
         if self.precision not in BYTES:
             raise ValueError(f"precision is {self.precision!r}; allowed are {', '.join(BYTES)}")
         for name in ("batch", "threads"):

@@ -5,7 +5,7 @@ them apart. So the fit starts from a prior, how the time of an inference usually
 (`calibration.prior`), scales it as a whole, and moves each coefficient u_k away from its scaled prior only as far as the
 timings ask for it (ridge regression, non-negative):
 
-    minimise  sum_i (predicted_i / measured_i - 1)^2  +  (NOISE / DEVIATION)^2  sum_k (u_k - 1)^2,   u_k >= 0
+    minimise  sum_i (predicted_i / measured_i - 1)^2  +  (TIMING_ERROR / PRIOR_DEVIATION)^2  sum_k (u_k - 1)^2,   u_k >= 0
 
 With thousands of timings the second sum vanishes beside the first. No torch here.
 """
@@ -28,9 +28,9 @@ from latency_tables.platform import Platform
 from ofa.errors import UserError
 from ofa.space.shapes import BlockShape, macs, walk_blocks
 
-NOISE = 0.01
+TIMING_ERROR = 0.01
 """Relative error expected of a timing."""
-DEVIATION = 0.6
+PRIOR_DEVIATION = 0.6
 """Relative deviation expected of a device's coefficient from the scaled prior. On the ten devices of the published
 specialised nets half of it or twice of it gives about the same error (docs/platforms.md)."""
 LEAST_NETWORKS = 4
@@ -147,7 +147,7 @@ def fit(terms: Floats, latency_ms: Floats, prior: Floats) -> Floats:
     shares = terms[:, used] * prior[used] / latency_ms[:, None]
     whole = shares.sum(axis=1)
     scale = whole.sum() / (whole @ whole)  # of the prior as a whole, by least relative squares
-    ridge = NOISE / DEVIATION * np.eye(shares.shape[1])
+    ridge = TIMING_ERROR / PRIOR_DEVIATION * np.eye(shares.shape[1])
     moves, _ = nnls(np.vstack([shares * scale, ridge]), np.concatenate([np.ones(len(terms)), ridge.sum(axis=1)]))
     weights = np.zeros(len(prior))
     weights[used] = prior[used] * scale * moves

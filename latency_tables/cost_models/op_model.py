@@ -18,7 +18,7 @@ from ofa.errors import UserError
 from ofa.space.shapes import BlockShape
 
 COMBINE = ("sum", "max")
-TOLERATED = 1.5
+TOLERATED_FACTOR = 1.5
 """Factor by which feature maps may leave the range of a calibration without a warning: the model is linear in them."""
 Coefficients = TypeVar("Coefficients")
 
@@ -63,7 +63,7 @@ class LatencyModel:
     network_ms: float = 0.0
     """Time of one inference besides its operations."""
     fuse_add: bool = True
-    """Whether the runtime computes a residual sum inside the convolution before it."""
+    """True: the runtime computes a residual sum inside the convolution before it."""
     array_rows: int | None = None
     """Inputs that a column of an analog array sums; a longer sum is converted in parts. See `conversions`."""
     ms_per_mconversion: float = 0.0
@@ -98,7 +98,7 @@ class LatencyModel:
         return total
 
     def unseen(self, blocks: Iterable[BlockShape]) -> dict[str, str]:
-        """Operations of these blocks far beyond what the calibration saw, by kind, in words; empty where there is none."""
+        """Operations of these blocks far beyond what the calibration saw, by kind, in words; empty where all are within."""
         if self.seen is None:
             return {}
         found: dict[str, tuple[float, float]] = {}
@@ -109,7 +109,7 @@ class LatencyModel:
         for kind, (least, most) in found.items():
             if kind not in self.seen:
                 beyond[kind] = "not calibrated at all"
-            elif least * TOLERATED < self.seen[kind][0] or most > TOLERATED * self.seen[kind][1]:
+            elif least * TOLERATED_FACTOR < self.seen[kind][0] or most > TOLERATED_FACTOR * self.seen[kind][1]:
                 low, high = self.seen[kind]
                 beyond[kind] = f"feature maps of {least:.3g} to {most:.3g} elements, calibrated on {low:.3g} to {high:.3g}"
         return beyond

@@ -46,7 +46,7 @@ class ErrorReport:
     """Error of estimates on whole networks measured on the device; None where nobody has compared."""
 
     note: str
-    """What was compared, or what to expect and why."""
+    """Words for people: what was compared, or what to expect and why."""
     networks: int = 0
     """Whole networks compared, none of them used for fitting."""
     mape: float | None = None

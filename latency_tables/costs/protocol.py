@@ -1,4 +1,4 @@
-"""The platform as costs see it: they import none, for a platform makes them."""
+"""The platform as costs see it: they import no platform, because a platform makes them."""
 
 from __future__ import annotations
 

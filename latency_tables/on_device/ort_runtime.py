@@ -42,7 +42,7 @@ class OrtRuntime:
 
     @property
     def name(self) -> str:
-        """With its version."""
+        """Name and version."""
         return f"ONNX Runtime {self._ort.__version__}"
 
     def open(self, item: Item) -> Call:

@@ -90,7 +90,7 @@ class Results:
 
 
 def settings_of(path: Path) -> dict[str, Any]:
-    """The settings in the first line; `ValueError` where there are none."""
+    """The settings in the first line; `ValueError` where it holds no settings."""
     try:
         with open(path, encoding="utf-8") as file:
             line = file.readline()

@@ -28,7 +28,7 @@ VISITS = 5
 """Visits of each chain: rounds in which all are visited once."""
 MOST_VISITS = 15
 """A chain with too few calm runs is visited again, but no more often than this."""
-CALM = 1.25
+CALM_RATIO = 1.25
 """A run is calm when its reference took at most so many times the 10th percentile of all references: the processor was at
 its full speed. Others are not used, for a slow moment slows different work by different factors."""
 WARM_UP = 2
@@ -43,7 +43,7 @@ REPEATS = 10
 """Calls of `Runtime.repeat` between two looks at the clock."""
 REFERENCE = "reference"
 """The name under which the times of the fixed computation are kept."""
-EMPTY = "empty"
+EMPTY_MODEL = "empty"
 """The model that does nothing: what a call costs by itself, which is subtracted from the time of every block."""
 
 Call = Callable[[Any], Any]
@@ -192,7 +192,7 @@ def run(plan: TimingPlan, runtime: Runtime, log: Log, progress: ProgressLine) ->
 
 def calm_limit(references_ms: Sequence[float]) -> float:
     """The longest reference of a calm run, in ms."""
-    return CALM * float(np.quantile(references_ms, 0.1))
+    return CALM_RATIO * float(np.quantile(references_ms, 0.1))
 
 
 def _restless(plan: TimingPlan, log: Log) -> list[int]:

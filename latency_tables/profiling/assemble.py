@@ -1,4 +1,4 @@
-"""From times to a platform: outliers, medians, the correction by whole networks, the error on held-out ones. No torch."""
+"""Make a platform of times: outliers, medians, the correction by whole networks, the error on held-out ones. No torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from latency_tables.cost_models.block_table import BlockTable, MeasuredBlock, de
 from latency_tables.cost_models.op_model import EnergyModel
 from latency_tables.cost_models.uncertainty import ErrorReport, compare
 from latency_tables.on_device.results import ENERGY, Row
-from latency_tables.on_device.timing import CALM, REFERENCE, VISITS, calm_limit
+from latency_tables.on_device.timing import CALM_RATIO, REFERENCE, VISITS, calm_limit
 from latency_tables.platform import Platform
 from latency_tables.profiling.plan import EMPTY_ITEM, SpacePlan
 from ofa.errors import UserError
@@ -36,7 +36,7 @@ class Times:
     kept_ms: Floats
     rejected: int
     calm: bool = True
-    """Whether the processor was at its full speed in these runs."""
+    """True: the processor was at its full speed in these runs."""
 
     @property
     def median_ms(self) -> float:
@@ -231,7 +231,7 @@ def _details(plan: SpacePlan, times: Mapping[str, Times], empty_ms: float, facts
         "resolutions": ", ".join(map(str, plan.space.resolutions)),
         "runs": f"{runs + rejected}, {rejected} of them rejected",
         "rejected": f"{preempted}; or slow moments, a fixed computation before and after the run taking above "
-        f"{CALM:g} times its 10th percentile; or above the visit's median by {OUTLIER:g} standard deviations",
+        f"{CALM_RATIO:g} times its 10th percentile; or above the visit's median by {OUTLIER:g} standard deviations",
         "without calm runs": f"{sum(not t.calm for t in times.values())} blocks or networks; all of their runs count",
         "speed": "runs are scaled by that fixed computation to its median in calm runs",
         "timed seconds": f"{sum(float(t.kept_ms.sum()) for t in times.values()) / 1000:.0f}",

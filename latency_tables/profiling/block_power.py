@@ -31,7 +31,7 @@ class MeteredLog:
         """Begin to measure energy."""
         self.done = results.done
         self.source = ""
-        """The counters that are read now, or why none is; after `close`."""
+        """The counters that are read now, or why no counter is; after `close`."""
         self._results, self._meter = results, meter
         meter.start()
 
@@ -53,7 +53,7 @@ def mean_power(rows: Sequence[Row], source: str) -> tuple[float | None, str]:
 
     Args:
         rows: every visit, of all sessions.
-        source: which counters are read now, or why none is.
+        source: which counters are read now, or why no counter is.
     """
     readings = [row for row in rows if row.item.startswith(ENERGY)]
     visits = sum(row.item == REFERENCE for row in rows)

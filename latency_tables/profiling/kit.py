@@ -12,7 +12,7 @@ import numpy as np
 
 from latency_tables import on_device
 from latency_tables.on_device.main import MANIFEST, MODELS, to_manifest
-from latency_tables.on_device.timing import EMPTY, VISITS
+from latency_tables.on_device.timing import EMPTY_MODEL, VISITS
 from latency_tables.profiling.plan import Settings, SpacePlan
 from ofa.deploy.formats.onnx_graph import build_empty, build_graph, noise
 from ofa.errors import UserError
@@ -64,7 +64,7 @@ class Graphs:
         """A model by name."""
         blocks = self._plan.models[model]
         batch = self._plan.settings.batch
-        made = build_empty(batch) if model == EMPTY else build_graph(blocks, batch, self._weights)
+        made = build_empty(batch) if model == EMPTY_MODEL else build_graph(blocks, batch, self._weights)
         return bytes(made.SerializeToString())
 
 

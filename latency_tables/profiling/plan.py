@@ -13,14 +13,14 @@ from functools import cache
 import numpy as np
 
 from latency_tables.costs.factors import ShapeGrid
-from latency_tables.on_device.timing import EMPTY, VISITS, Item, TimingPlan
+from latency_tables.on_device.timing import EMPTY_MODEL, VISITS, Item, TimingPlan
 from ofa.errors import UserError
 from ofa.files import schema
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape, OpShape, walk_blocks
 from ofa.space.subnet import Subnet
 
-EMPTY_ITEM = f"{EMPTY}@1"
+EMPTY_ITEM = f"{EMPTY_MODEL}@1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +63,9 @@ class SpacePlan:
     def of(cls, space: SearchSpace, settings: Settings) -> SpacePlan:
         """The plan of a space."""
         grid = ShapeGrid.of(space)
-        models: dict[str, tuple[BlockShape, ...]] = {EMPTY: ()}
+        models: dict[str, tuple[BlockShape, ...]] = {EMPTY_MODEL: ()}
         names: dict[BlockShape, str] = {}
-        items = {EMPTY_ITEM: Item(EMPTY, 1, 1)}
+        items = {EMPTY_ITEM: Item(EMPTY_MODEL, 1, 1)}
         blocks: dict[str, BlockShape] = {}
         for shape in grid.distinct():
             op = shape.main[0]
@@ -110,7 +110,7 @@ def cover(grid: ShapeGrid) -> Iterator[list[BlockShape]]:
 
 
 def _best_way(grid: ShapeGrid, r: int, unmet: set[BlockShape]) -> list[BlockShape]:
-    """The way at resolution `r` with most unmet blocks; empty where there is none with any."""
+    """The way at resolution `r` with most unmet blocks; empty where every block is met."""
 
     @cache
     def rest(s: int, width: int) -> tuple[int, tuple[BlockShape, ...]]:

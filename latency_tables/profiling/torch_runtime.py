@@ -44,7 +44,7 @@ class TorchRuntime:
 
     @property
     def name(self) -> str:
-        """With its version."""
+        """Name and version."""
         return f"PyTorch {self._torch.__version__} eager, inference mode"
 
     @property

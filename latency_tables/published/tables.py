@@ -58,7 +58,7 @@ PROXYLESS_MOBILE = SearchSpace(
 
 
 def looks_published(data: dict[Any, Any]) -> bool:
-    """Whether parsed YAML is a published table: its keys are operations with their input."""
+    """Tell whether parsed YAML is a published table: its keys are operations with their input."""
     return any("-input:" in str(key) for key in data)
 
 

@@ -17,6 +17,7 @@ from latency_tables.on_device.results import COLUMNS, ENERGY, Results, VisitEner
 from latency_tables.on_device.timing import REFERENCE, VISITS, Call, Item, ProgressLine, Timed, TimingPlan, run
 from latency_tables.profiling.plan import EMPTY_ITEM, Settings, SpacePlan, cover
 from ofa.errors import UserError
+from ofa.space.search_space import load_space
 from ofa.space.shapes import walk_blocks
 from tests.space_toys import toy_space
 
@@ -83,6 +84,12 @@ def test_a_plan_names_every_block_and_network() -> None:
         item = plan.timing.items[name]
         assert plan.models[item.model] == tuple(walk_blocks(space, subnet))
         assert item.size == subnet.resolution
+
+
+def test_results_of_older_kits_are_of_the_same_plan() -> None:
+    """The digest is that of version 0.1.0: results that its kits measured are still read."""
+    plan = SpacePlan.of(load_space("fmnist"), Settings(runs=5, fit_networks=2, test_networks=4))
+    assert plan.timing.digest == "917b8e9b6385649c"
 
 
 def test_a_plan_follows_from_space_and_settings_alone() -> None:
