@@ -7,14 +7,16 @@ power x time, or from a model of operations. Memory is computed. No torch here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from latency_tables.blocks.memory import BYTES
 from latency_tables.cost_models.block_table import BlockTable, MeasuredBlock
-from latency_tables.cost_models.op_model import EnergyModel, LatencyModel, check_not_negative
+from latency_tables.cost_models.op_model import EnergyModel, LatencyModel
 from latency_tables.cost_models.uncertainty import ErrorReport
 from latency_tables.costs.costs import Costs
 from ofa.errors import UserError
-from ofa.files.names import check_name
+from ofa.files.bounds import Bounded, Count, OneOf
+from ofa.files.names import PlainName
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape
 
@@ -22,43 +24,44 @@ ORIGINS = ("measured", "calibrated", "modelled")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Platform:
+class Platform(Bounded):
     """A device and what subnets cost on it; see `docs/platforms.md` for the YAML."""
 
-    name: str
+    name: PlainName
+    """Its name in plots, tables and paths."""
     device: str
+    """The machine or chip, in words."""
     runtime: str
-    precision: str
+    """The software that infers, with its version."""
+    precision: Annotated[str, OneOf(tuple(BYTES))]
     """Number format of weights and activations: `fp32`, `fp16`, `bf16`, `int16` or `int8`."""
-    batch: int = 1
+    batch: Count = 1
     """Images per inference. Latency is of the whole batch; energy and memory are per image."""
-    threads: int | None = None
-    kind: str
+    threads: Count | None = None
+    """Threads of the processor; None: unknown, or none of it."""
+    kind: Annotated[str, OneOf(ORIGINS)]
     """Origin of its latency: `measured` on the device, `calibrated` on measurements, or `modelled` without any."""
     description: str
+    """One or two sentences."""
     source: str
     """Origin of its numbers: the instrument, or the publication."""
     licence: str
+    """Licence of the numbers."""
     date: str | None = None
     """Day of the measurement, YYYY-MM-DD."""
     details: dict[str, str] = field(default_factory=dict)
     """Provenance besides: processor, versions, settings."""
     error: ErrorReport
+    """Error of its latencies."""
     latency: LatencyModel | None = None
+    """A model of operations, for any space; in its place: `table`."""
     table: BlockTable | None = None
+    """Measured blocks; in their place: `latency`."""
     energy: EnergyModel | None = None
+    """None: unknown."""
 
     def __post_init__(self) -> None:
-        check_name(self.name)
-        check_not_negative(self)
-        if self.kind not in ORIGINS:
-            raise ValueError(f"kind is {self.kind!r}; allowed are {', '.join(ORIGINS)}")
-        if self.precision not in BYTES:
-            raise ValueError(f"precision is {self.precision!r}; allowed are {', '.join(BYTES)}")
-        for name in ("batch", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; must be at least 1")
+        super().__post_init__()
         if (self.latency is None) == (self.table is None):
             raise ValueError("give either latency (a model of operations) or table (measured blocks)")
         measured_energy = self.table is not None and all(block.energy_mj is not None for block in self.table.blocks)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
-from latency_tables.cost_models.op_model import check_not_negative
 from ofa.errors import UserError
+from ofa.files.bounds import Bounded, Count, Finite, NotEmpty, NotNegative, Positive, WholeNumber
 from ofa.space.kinds import KINDS
 from ofa.space.shapes import BlockShape, OpShape
 
@@ -21,40 +21,40 @@ _REQUIRED = sum(1 for item in _OP_FIELDS if item.default is MISSING)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasuredBlock:
+class MeasuredBlock(Bounded):
     """One measured block: its shape (as in `BlockShape`), the distribution of its times, optionally its energy."""
 
     kind: str
-    main: tuple[tuple[Any, ...], ...]
+    """Kind of block: `mbconv`, `bottleneck`, or `stem` and others for what is no block of a stage."""
+    main: Annotated[tuple[tuple[Any, ...], ...], NotEmpty("a block has at least one operation")]
+    """Its operations in order, each as a list of `OpShape`'s fields."""
     shortcut: tuple[tuple[Any, ...], ...] = ()
+    """Operations beside them, of a bottleneck."""
     residual: bool = False
-    median_ms: float
-    p10_ms: float | None = None
-    p90_ms: float | None = None
-    """Quantiles of its runs; None where these are unknown, as after a single run."""
-    count: int
+    """Whether its input is added to its output."""
+    median_ms: Positive
+    """Median of its runs."""
+    p10_ms: Positive | None = None
+    """Tenth percentile of its runs; None where it is unknown, as after a single run."""
+    p90_ms: Positive | None = None
+    """Ninetieth percentile; None as `p10_ms`."""
+    count: Count
     """Timed runs, without the rejected ones."""
-    rejected: int | None = None
+    rejected: WholeNumber | None = None
     """Outliers left out besides; the rule is in `latency_tables.profiling.assemble`. None: unknown."""
-    resolution: int | None = None
+    resolution: Count | None = None
     """Pixels of the network in which it was measured, where a shape was measured in several (published tables)."""
-    energy_mj: float | None = None
+    energy_mj: NotNegative | None = None
     """Per image, where energy was measured block by block."""
 
     def __post_init__(self) -> None:
-        check_not_negative(self)
+        super().__post_init__()
         if (self.p10_ms is None) != (self.p90_ms is None):
             raise ValueError(f"p10_ms is {self.p10_ms} and p90_ms {self.p90_ms}; give both or neither")
         p10_ms, p90_ms = (self.median_ms if value is None else value for value in (self.p10_ms, self.p90_ms))
-        if not 0 < p10_ms <= self.median_ms <= p90_ms:
+        if not p10_ms <= self.median_ms <= p90_ms:
             given = f"{self.p10_ms}, {self.median_ms}, {self.p90_ms}"
-            raise ValueError(f"p10_ms, median_ms, p90_ms are {given}; must be above 0 and ascending")
-        for name in ("count", "resolution"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; must be at least 1")
-        if not self.main:
-            raise ValueError("main is empty; a block has at least one operation")
+            raise ValueError(f"p10_ms, median_ms, p90_ms are {given}; must be ascending")
         _ = self.shape
 
     @cached_property
@@ -66,25 +66,24 @@ class MeasuredBlock:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlockTable:
+class BlockTable(Bounded):
     """Measured blocks of a space, and how their sum relates to whole networks: latency = intercept + factor x sum."""
 
     space: str
     """Name of the space whose blocks were measured."""
     fingerprint: str
     """The space's. A table also serves another space as far as it has the same blocks, for the key is the shape."""
-    blocks: tuple[MeasuredBlock, ...]
-    intercept_ms: float = 0.0
+    blocks: Annotated[tuple[MeasuredBlock, ...], NotEmpty("a table holds at least one measured block")]
+    """Every block once, or once for each resolution."""
+    intercept_ms: Finite = 0.0
     """May be negative: blocks measured alone pay costs that a network pays once."""
-    factor: float = 1.0
+    factor: Positive = 1.0
+    """What the sum of the blocks is multiplied by."""
     places: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Lines of its keys in the file it was read from, for messages."""
 
     def __post_init__(self) -> None:
-        if not self.blocks:
-            raise ValueError("blocks is empty; a table holds at least one measured block")
-        if not (abs(self.intercept_ms) < float("inf") and 0 < self.factor < float("inf")):
-            raise ValueError(f"intercept_ms is {self.intercept_ms} and factor {self.factor}; must be finite, factor above 0")
+        super().__post_init__()
         _ = self.by_shape
 
     @cached_property

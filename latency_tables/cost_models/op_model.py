@@ -7,14 +7,15 @@ max` it is a roofline (Williams et al., 2009): an operation takes the longer of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from math import isfinite
-from typing import TypeVar
+from dataclasses import dataclass
+from math import inf
+from typing import Annotated, Any, TypeVar
 
 from latency_tables.blocks.fused_ops import OP_KINDS, FusedOp, fuse
 from latency_tables.blocks.memory import BYTES
 from latency_tables.cost_models.uncertainty import ErrorReport
 from ofa.errors import UserError
+from ofa.files.bounds import Bounded, Count, Finite, NotNegative, OneOf, Positive
 from ofa.space.shapes import BlockShape
 
 COMBINE = ("sum", "max")
@@ -23,65 +24,88 @@ TOLERATED_FACTOR = 1.5
 Coefficients = TypeVar("Coefficients")
 
 
+class _KindsBound:
+    """The bound of what is given by kind of operation."""
+
+    def complaint(self, name: str, value: Mapping[str, object], verb: str) -> str | None:
+        """Name the kind."""
+        if not value:
+            return f"{name} is empty; give default, or {', '.join(OP_KINDS)}"
+        unknown = next((kind for kind in value if kind not in ("default", *OP_KINDS)), None)
+        return None if unknown is None else f"{name}: unknown kind {unknown!r}; known are default, {', '.join(OP_KINDS)}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Both."""
+        return {"minProperties": 1, "propertyNames": {"enum": ["default", *OP_KINDS]}}
+
+
+class _SeenBound:
+    """The bound of what a calibration saw: the least and the most."""
+
+    def complaint(self, name: str, value: tuple[float, ...], verb: str) -> str | None:
+        """Show both."""
+        if len(value) == 2 and 0 <= value[0] <= value[1] < inf:
+            return None
+        return f"{name} {verb} {list(value)}; give the least and the most, both finite"
+
+    def as_json(self) -> dict[str, Any]:
+        """All but the order."""
+        return {"minItems": 2, "maxItems": 2, "items": {"minimum": 0}}
+
+
+KINDS = _KindsBound()
+
+
 @dataclass(frozen=True, kw_only=True)
-class OpTime:
+class OpTime(Bounded):
     """Time of one kind of operation; 1 MMAC is 1e6 multiply-accumulates, 1 MB is 1e6 bytes."""
 
-    ms_per_mmac: float = 0.0
-    ms_per_weight_mb: float = 0.0
-    ms_per_activation_mb: float = 0.0
+    ms_per_mmac: NotNegative = 0.0
+    """Counts one image's multiply-accumulates."""
+    ms_per_weight_mb: NotNegative = 0.0
+    """Counts weights, read once per batch."""
+    ms_per_activation_mb: NotNegative = 0.0
     """Counts feature maps read and written."""
-    overhead_ms: float = 0.0
+    overhead_ms: NotNegative = 0.0
     """Time to start one operation, whatever its size."""
 
-    def __post_init__(self) -> None:
-        check_not_negative(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class OpEnergy:
+class OpEnergy(Bounded):
     """Energy of one kind of operation; picojoules (1e-12 J)."""
 
-    pj_per_mac: float = 0.0
-    pj_per_weight_byte: float = 0.0
-    pj_per_activation_byte: float = 0.0
+    pj_per_mac: NotNegative = 0.0
+    """Per multiply-accumulate."""
+    pj_per_weight_byte: NotNegative = 0.0
+    """Counts weights, read once per batch."""
+    pj_per_activation_byte: NotNegative = 0.0
     """Counts feature maps read and written."""
-    pj_per_output: float = 0.0
+    pj_per_output: NotNegative = 0.0
     """Per element written: requantisation."""
-
-    def __post_init__(self) -> None:
-        check_not_negative(self)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatencyModel:
+class LatencyModel(Bounded):
     """Latency of any block; `ops` maps `default` or a kind (see `blocks.fused_ops.OP_KINDS`) to its coefficients."""
 
-    ops: dict[str, OpTime]
-    combine: str = "sum"
+    ops: Annotated[dict[str, OpTime], KINDS]
+    """Coefficients by kind of operation, or `default`."""
+    combine: Annotated[str, OneOf(COMBINE)] = "sum"
     """Combination of the compute and the traffic of an operation: `sum`, or `max` where the device overlaps them."""
-    network_ms: float = 0.0
+    network_ms: NotNegative = 0.0
     """Time of one inference besides its operations."""
     fuse_add: bool = True
     """True: the runtime computes a residual sum inside the convolution before it."""
-    array_rows: int | None = None
+    array_rows: Count | None = None
     """Inputs that a column of an analog array sums; a longer sum is converted in parts. See `conversions`."""
-    ms_per_mconversion: float = 0.0
+    ms_per_mconversion: NotNegative = 0.0
     """Time of a million analog-to-digital conversions."""
-    seen: dict[str, tuple[float, ...]] | None = None
+    seen: Annotated[dict[str, Annotated[tuple[float, ...], _SeenBound()]], KINDS] | None = None
     """The least and the most elements of feature maps that calibrated operations read and wrote, by kind; None: no limit."""
 
     def __post_init__(self) -> None:
-        check_not_negative(self)
-        _check_kinds(self.ops)
+        super().__post_init__()
         _check_array(self.array_rows, "ms_per_mconversion", self.ms_per_mconversion)
-        if self.seen is not None:
-            _check_kinds(self.seen)
-            for kind, bounds in self.seen.items():
-                if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1] < float("inf"):
-                    raise ValueError(f"seen.{kind} is {list(bounds)}; give the least and the most, both finite")
-        if self.combine not in COMBINE:
-            raise ValueError(f"combine is {self.combine!r}; allowed are {', '.join(COMBINE)}")
 
     def block_ms(self, block: BlockShape, precision: str, batch: int) -> float:
         """Latency of a block for one batch, in ms."""
@@ -116,40 +140,37 @@ class LatencyModel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnergyModel:
+class EnergyModel(Bounded):
     """Energy of an inference: power x time, or per access plus static power x time; or, with neither, measured per block."""
 
     source: str
     """Origin of its numbers: the instrument, or the publication."""
-    power_w: float | None = None
-    """Average power while inferring: energy = power x time."""
-    ops: dict[str, OpEnergy] | None = None
+    power_w: Positive | None = None
+    """Average power while inferring: energy = power x time. Where it is unknown, leave the energy out."""
+    ops: Annotated[dict[str, OpEnergy], KINDS] | None = None
     """Coefficients by kind of operation, as in `LatencyModel`."""
-    array_rows: int | None = None
+    array_rows: Count | None = None
     """The same as in `LatencyModel`."""
-    pj_per_conversion: float = 0.0
+    pj_per_conversion: NotNegative = 0.0
     """Energy of an analog-to-digital conversion, and of adding up the digital parts."""
-    static_w: float = 0.0
+    static_w: NotNegative = 0.0
     """Power besides the operations' energy, for as long as the inference takes."""
-    network_mj: float | None = None
+    network_mj: Finite | None = None
     """Energy of an inference besides its blocks, in mJ per image, where blocks are measured; may be negative, as the table's
     `intercept_ms`. None: unknown; else it is the power, or the static power, for the time besides the blocks."""
     fuse_add: bool = True
+    """The same as in `LatencyModel`."""
     error: ErrorReport | None = None
     """Error of energies on whole networks measured on the device; None where nobody has compared."""
 
     def __post_init__(self) -> None:
-        check_not_negative(self, signed=("network_mj",))
+        super().__post_init__()
         _check_array(self.array_rows, "pj_per_conversion", self.pj_per_conversion)
         if self.power_w is not None and (self.ops is not None or self.static_w):
             raise ValueError("power_w is given together with ops or static_w; power x time already is all of the energy")
-        if self.power_w == 0:
-            raise ValueError("power_w is 0; must be above 0 (leave the energy out where it is unknown)")
         if self.network_mj is not None and (self.power_w is not None or self.ops is not None):
             raise ValueError("network_mj is given together with power_w or ops, from which it follows")
-        if self.ops is not None:
-            _check_kinds(self.ops)
-        elif self.static_w or self.array_rows:
+        if self.ops is None and (self.static_w or self.array_rows):
             name = "static_w" if self.static_w else "array_rows"
             raise ValueError(f"{name} is given without ops; give ops, or power_w for all of the power")
 
@@ -175,29 +196,9 @@ def conversions(op: FusedOp, array_rows: int | None) -> int:
     return op.outputs * -(-summed // array_rows)
 
 
-def check_not_negative(instance: object, signed: tuple[str, ...] = ()) -> None:
-    """Refuse infinite and NaN numbers in a dataclass's fields, and negative ones but in `signed`; `ValueError` names one."""
-    for field in fields(instance):  # type: ignore[arg-type]
-        value = getattr(instance, field.name)
-        if not isinstance(value, (int, float)):
-            continue
-        if field.name in signed and not isfinite(value):
-            raise ValueError(f"{field.name} is {value}; must be a finite number")
-        if field.name not in signed and not (isfinite(value) and value >= 0):
-            raise ValueError(f"{field.name} is {value}; must be a finite number, at least 0")
-
-
 def _check_array(rows: int | None, name: str, cost: float) -> None:
-    if (rows is None) != (cost == 0) or rows == 0:
+    if (rows is None) != (cost == 0):
         raise ValueError(f"array_rows is {rows} and {name} {cost}; give both, above 0, or neither")
-
-
-def _check_kinds(ops: Mapping[str, object]) -> None:
-    if not ops:
-        raise ValueError(f"ops is empty; give default, or {', '.join(OP_KINDS)}")
-    for kind in ops:
-        if kind != "default" and kind not in OP_KINDS:
-            raise ValueError(f"ops: unknown kind {kind!r}; known are default, {', '.join(OP_KINDS)}")
 
 
 def _of_kind(ops: Mapping[str, Coefficients], kind: str, what: str) -> Coefficients:

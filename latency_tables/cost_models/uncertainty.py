@@ -21,13 +21,15 @@ estimate itself.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from math import ceil, hypot, isfinite, pi, sqrt
+from math import ceil, hypot, pi, sqrt
 from statistics import NormalDist
+from typing import Annotated
 
 import numpy as np
 
 from latency_tables.arrays import Floats
 from ofa.errors import UserError
+from ofa.files.bounds import AtLeast, AtMost, Bounded, NotNegative, Positive, Share, WholeNumber
 
 P50, P90 = 0.5, 0.9
 """The confidences that cards show; a table knows the second of the runs of its blocks."""
@@ -42,39 +44,30 @@ ACCEPTED_MAPE, REFUSED_MAPE = 0.10, 0.50
 
 
 @dataclass(frozen=True, kw_only=True)
-class ErrorReport:
+class ErrorReport(Bounded):
     """Error of estimates on whole networks measured on the device; None where nobody has compared."""
 
     note: str
     """Words for people: what was compared, or what to expect and why."""
-    networks: int = 0
+    networks: WholeNumber = 0
     """Whole networks compared, none of them used for fitting."""
-    mape: float | None = None
+    mape: NotNegative | None = None
     """Mean absolute relative error of the predictions, 0.05 is 5%."""
-    worst: float | None = None
+    worst: NotNegative | None = None
     """The largest absolute relative error among them."""
-    spearman: float | None = None
+    spearman: Annotated[float, AtLeast(-1), AtMost(1)] | None = None
     """Rank correlation of predictions and measurements."""
-    within_5: float | None = None
+    within_5: Share | None = None
     """Share of the networks whose relative error is at most 5%; 0.9 is nine of ten."""
-    within_10: float | None = None
+    within_10: Share | None = None
     """The same, at most 10%."""
-    quantiles: dict[float, float] = field(default_factory=dict)
+    quantiles: dict[float, Positive] = field(default_factory=dict)
     """Ratio of measured to predicted that new networks stay below, by confidence; empty of fewer than `LEAST_RATIOS`."""
 
     def __post_init__(self) -> None:
-        for name in ("mape", "worst"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < float("inf"):
-                raise ValueError(f"{name} is {value}; must be a finite number, at least 0")
-        for name in ("within_5", "within_10"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"{name} is {value}; must be a share between 0 and 1")
+        super().__post_init__()
         if self.worst is not None and (self.mape is None or self.worst < self.mape):
             raise ValueError(f"worst is {self.worst} and mape {self.mape}; the largest error is at least the mean")
-        if self.spearman is not None and not -1 <= self.spearman <= 1:
-            raise ValueError(f"spearman is {self.spearman}; must be between -1 and 1")
         if (self.mape is None) != (self.networks == 0):
             raise ValueError(f"mape is {self.mape} on {self.networks} networks; give both or neither")
         self._check_quantiles()
@@ -89,8 +82,8 @@ class ErrorReport:
             raise ValueError(f"quantiles has no {P50:g}, the median; it has {', '.join(map(str, self.quantiles))}")
         before = 0.0
         for confidence, ratio in sorted(self.quantiles.items()):
-            if not (isfinite(ratio) and ratio >= before and ratio > 0):
-                raise ValueError(f"quantiles: {confidence:g} is {ratio}; must be finite, above 0, and not fall")
+            if ratio < before:
+                raise ValueError(f"quantiles: {confidence:g} is {ratio}; must not fall from one confidence to the next")
             before = ratio
 
     @property

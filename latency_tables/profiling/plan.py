@@ -14,8 +14,8 @@ import numpy as np
 
 from latency_tables.costs.factors import ShapeGrid
 from latency_tables.on_device.timing import EMPTY_MODEL, VISITS, Item, TimingPlan
-from ofa.errors import UserError
 from ofa.files import schema
+from ofa.files.bounds import Bounded, Count, WholeNumber
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape, OpShape, walk_blocks
 from ofa.space.subnet import Subnet
@@ -24,25 +24,19 @@ EMPTY_ITEM = f"{EMPTY_MODEL}@1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Bounded):
     """Choices that decide a plan, besides the space."""
 
-    runs: int = 50
+    runs: Count = 50
     """Timed runs of each block and network, at least; divided among the visits."""
-    batch: int = 1
-    fit_networks: int = 10
+    batch: Count = 1
+    """Images per inference."""
+    fit_networks: Count = 10
     """Random whole subnets on which the correction of the sum of blocks is fitted."""
-    test_networks: int = 20
+    test_networks: Count = 20
     """Further ones on which its error is reported."""
-    seed: int = 0
+    seed: WholeNumber = 0
     """Seed of the subnets, the order and the weights."""
-
-    def __post_init__(self) -> None:
-        for name in ("runs", "batch", "fit_networks", "test_networks"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; must be at least 1")
-        if self.seed < 0:
-            raise UserError(f"seed is {self.seed}; must be at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from latency_tables.cost_models.op_model import EnergyModel
 from latency_tables.on_device.ort_runtime import OrtRuntime, machine, usable_processors
@@ -21,39 +22,33 @@ from latency_tables.profiling.plan import Settings, SpacePlan
 from latency_tables.profiling.torch_runtime import TorchRuntime
 from ofa.energy.meter import EnergyMeter
 from ofa.errors import UserError
+from ofa.files.bounds import Bounded, Count, NotNegative, OneOf, Positive
 from ofa.space.search_space import SearchSpace
 
 RUNTIMES = ("torch", "onnxruntime")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProfileTarget:
+class ProfileTarget(Bounded):
     """A runtime, a device, and how its energy is known."""
 
-    runtime: str = "torch"
-    """One of `RUNTIMES`."""
+    runtime: Annotated[str, OneOf(RUNTIMES)] = "torch"
+    """The software that infers."""
     device: str = "cpu"
     """Name of the device in torch."""
-    threads: int | None = None
+    threads: Count | None = None
     """Threads of the processor; as many as the runtime takes by itself if None."""
     channels_last: bool = False
     """Memory format of PyTorch's weights and feature maps."""
-    power_w: float | None = None
+    power_w: Positive | None = None
     """Power of this machine while inferring, where the user knows it and no counter is readable."""
-    energy_s: float = 1.0
+    energy_s: NotNegative = 1.0
     """Seconds that each block is repeated to measure its energy, where a counter is readable; 0: mean power x time."""
 
     def __post_init__(self) -> None:
-        if self.runtime not in RUNTIMES:
-            raise UserError(f"runtime is {self.runtime!r}; allowed are {', '.join(RUNTIMES)}")
+        super().__post_init__()
         if self.runtime != "torch" and (self.channels_last or self.device != "cpu"):
             raise UserError(f"runtime {self.runtime} is measured on device cpu, in its own memory format")
-        if self.threads is not None and self.threads < 1:
-            raise UserError(f"threads is {self.threads}; must be at least 1")
-        if self.power_w is not None and not 0 < self.power_w < float("inf"):
-            raise UserError(f"power_w is {self.power_w}; must be above 0 and finite")
-        if not 0 <= self.energy_s < float("inf"):
-            raise UserError(f"energy_s is {self.energy_s}; must be at least 0 and finite")
 
 
 def profile(

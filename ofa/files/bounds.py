@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-from math import inf
+from math import copysign, inf, isinf
 from types import NoneType, UnionType
 from typing import Annotated, Any, Protocol, Union, get_args, get_origin, get_type_hints, runtime_checkable
 
@@ -52,13 +52,15 @@ class _Limit:
     limit: float
 
     def __str__(self) -> str:
-        return "finite" if self.limit == inf else f"{self.words} {self.limit:g}"
+        return "finite" if isinf(self.limit) else f"{self.words} {self.limit:g}"
 
     def complaint(self, name: str, value: Any, verb: str) -> str | None:
         return None if self.holds(value, self.limit) else f"{name} {verb} {value!r}; must be {self}"
 
     def as_json(self) -> dict[str, Any]:
-        return {"maximum": sys.float_info.max} if self.limit == inf else {self.keyword: self.limit}
+        if isinf(self.limit):  # which JSON does not have
+            return {self.keyword.replace("exclusiveM", "m"): copysign(sys.float_info.max, self.limit)}
+        return {self.keyword: self.limit}
 
 
 AtLeast = partial(_Limit, "at least", "minimum", operator.ge)
@@ -70,6 +72,8 @@ KINDS = {int: "a whole number", float: "a number"}
 
 Count = Annotated[int, AtLeast(1)]
 WholeNumber = Annotated[int, AtLeast(0)]
+Finite = Annotated[float, Above(-inf), FINITE]
+Positive = Annotated[float, Above(0), FINITE]
 NotNegative = Annotated[float, AtLeast(0), FINITE]
 Share = Annotated[float, AtLeast(0), AtMost(1)]
 Fraction = Annotated[float, AtLeast(0), Below(1)]
@@ -141,6 +145,9 @@ def _complaint(hint: Any, name: str, value: Any, verb: str) -> str | None:
         return f"{name} {verb} {value!r}; must be {allowed}"
     if origin is tuple:
         return next(filter(None, (_complaint(arguments[0], name, item, "has") for item in value)), None)
+    if origin is dict:
+        entries = (_complaint(arguments[1], f"{name}.{key}", entry, "is") for key, entry in value.items())
+        return next(filter(None, entries), None)
     return None
 
 
@@ -152,7 +159,7 @@ def _first_complaint(bounds: tuple[Bound, ...], name: str, value: Any, verb: str
 
 
 def _limits(bounds: tuple[Bound, ...]) -> str:
-    return " and ".join(map(str, bounds))
+    return " and ".join(dict.fromkeys(map(str, bounds)))
 
 
 def bounds_of(hint: Any) -> tuple[Bound, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -94,7 +95,7 @@ def build(cls: type[T], data: Any, place: str) -> T:
         if key not in fields:
             known = ", ".join(sorted(fields))
             raise UserError(f"{_at(place, data, key)}: unknown key {key!r}; known keys are {known}")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     values = {}
     for name, field in fields.items():
         if name in data:
@@ -112,6 +113,11 @@ def build(cls: type[T], data: Any, place: str) -> T:
     if any(field.name == "places" and not field.init for field in dataclasses.fields(cls)):  # type: ignore[arg-type]
         object.__setattr__(built, "places", {key: f"{_at(place, data, key)}: {key}" for key in data})
     return built
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def _at(place: str, data: dict[str, Any], key: str | None = None) -> str:

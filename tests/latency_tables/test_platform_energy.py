@@ -116,7 +116,7 @@ def test_a_card_and_the_list_say_that_it_is_unknown_and_why(tmp_path: Path, caps
     ("energy", "message"),
     [
         ("{source: x, network_mj: 1, power_w: 2}", "network_mj is given together with power_w or ops, from which"),
-        ("{source: x, network_mj: .nan, power_w: 2}", "network_mj is nan; must be a finite number"),
+        ("{source: x, network_mj: .nan, power_w: 2}", "network_mj is nan; must be finite"),
         ("{source: x, network_mj: 1}", "energy has neither power_w nor ops, and not every block of the table has energy_mj"),
     ],
 )

@@ -222,7 +222,7 @@ def test_wrong_times_are_refused_with_line_and_key(
     ("old", "new", "message"),
     [
         ('"runs": 10', '"runs": 11', "plan is not "),
-        ('"runs": 10', '"runs": 0', "kit.runs is 0; must be at least 1"),
+        ('"runs": 10', '"runs": 0', "kit.settings: runs is 0; must be at least 1"),
         ('"seed": 0', '"sead": 0', "kit.settings: unknown key 'sead'"),
         ('"kit":', '"tik":', "kit is None; expected its fingerprint, resolutions and settings"),
         ('"threads": "1"', '"threads": "many"', "threads is 'many'; expected the text that run.py wrote"),
