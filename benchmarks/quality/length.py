@@ -8,6 +8,7 @@ left alone.
     python benchmarks/quality/length.py prepare data/cifar10 data/cifar10.npz  # the JPEG files as one file, as they are
     OMP_NUM_THREADS=1 python benchmarks/quality/length.py run NAME ... --work runs/length
     python benchmarks/quality/length.py table
+    OMP_NUM_THREADS=1 python benchmarks/quality/length.py norms NAME ... --work runs/length  # of gradients and weights
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ofa.recipe import Recipe, opened_spaces
 from ofa.run import RunDirectory
 from ofa.shapes import macs, params, walk
 from ofa.space import SearchSpace
+from ofa.step import GradientStep
 from ofa.subnet import Subnet
 from ofa.training import Trainer
 
@@ -119,6 +121,37 @@ def train(name: str, work: Path) -> dict[str, Any]:
     }
 
 
+def norms(name: str, work: Path) -> dict[str, Any]:
+    """Norms of eight batches' gradients before and after a run, clipping left out, and of the weights that decay.
+
+    A norm follows each of these weights, so what they compute does not depend on their size, but their step does: it turns
+    them by the rate over their norm. Decay is what keeps the norm small.
+    """
+    recipe, space, _ = definition(name)
+    run = RunDirectory.create(work / name, recipe, space)
+    trainer = Trainer(run, quiet=True)
+    found: dict[str, Any] = {"name": name}
+    for moment, net in (("before", trainer.supernet), ("after", run.supernet())):
+        net.train()
+        gradients = GradientStep(net, recipe, 0, opened_spaces(recipe, space)[0])
+        batches = trainer.data.batches(
+            "train",
+            batch_size=recipe.batch_size,
+            resolution=space.resolutions[-1],
+            shuffle=True,
+            augment=True,
+            epoch=0,
+            limit=8 * recipe.batch_size,
+        )
+        values = []
+        for step, (images, labels) in enumerate(batches):
+            gradients(step, images, labels)
+            values.append(float(torch.nn.utils.get_total_norm(p.grad for p in net.parameters() if p.grad is not None)))
+        weights = torch.nn.utils.get_total_norm(p.detach() for p in net.parameters() if p.ndim > 1)
+        found[moment] = {"gradients": [round(value, 2) for value in values], "weights": round(float(weights), 1)}
+    return found
+
+
 def prepare(folder: Path, target: Path) -> None:
     """An image folder `train|test/CLASS/*.jpg` of equal sizes as one `.npz`, in the order of its names."""
     from PIL import Image
@@ -146,7 +179,7 @@ def table() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("prepare", "run", "table"))
+    parser.add_argument("verb", choices=("prepare", "run", "table", "norms"))
     parser.add_argument("names", nargs="*")
     parser.add_argument("--work", type=Path, default=Path("runs/length"))
     args = parser.parse_args()
@@ -154,6 +187,9 @@ def main() -> None:
         prepare(*map(Path, args.names))
     elif args.verb == "table":
         table()
+    elif args.verb == "norms":
+        for name in args.names:
+            print(json.dumps(norms(name, args.work)), flush=True)
     else:
         for name in args.names:
             RESULTS.parent.mkdir(parents=True, exist_ok=True)
