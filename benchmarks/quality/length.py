@@ -9,6 +9,8 @@ left alone.
     OMP_NUM_THREADS=1 python benchmarks/quality/length.py run NAME ... --work runs/length
     python benchmarks/quality/length.py table
     OMP_NUM_THREADS=1 python benchmarks/quality/length.py norms NAME ... --work runs/length  # of gradients and weights
+    OMP_NUM_THREADS=1 python benchmarks/quality/length.py compare A B ... --work runs/length  # largest nets, A minus each
+    OMP_NUM_THREADS=1 python benchmarks/quality/length.py speed NAME ...  # images per core-second of a gradient
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from torch.nn import functional as F
 
-from ofa import schema
+from ofa import Supernet, schema
 from ofa.evaluation import SubnetEvaluator
+from ofa.memory import keep_freed_memory
 from ofa.recipe import Recipe, opened_spaces
 from ofa.run import RunDirectory
 from ofa.shapes import macs, params, walk
@@ -152,6 +156,43 @@ def norms(name: str, work: Path) -> dict[str, Any]:
     return found
 
 
+def speed(name: str) -> dict[str, Any]:
+    """Images per second of processor time, forward and backward, the best of five batches at the largest resolution."""
+    recipe, space, _ = definition(name)
+    keep_freed_memory()
+    net = Supernet(space).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    side, count = space.resolutions[-1], recipe.batch_size
+    images = torch.randn(count, space.in_channels, side, side).to(memory_format=torch.channels_last)
+    labels = torch.randint(space.classes, (count,))
+    row: dict[str, Any] = {"name": name, "batch": count}
+    for which, subnet in (("largest", space.largest()), ("smallest", space.smallest())):
+        times = []
+        for _ in range(5):
+            begun = time.process_time()
+            net.zero_grad(set_to_none=True)
+            F.cross_entropy(net(images, subnet), labels).backward()
+            times.append(time.process_time() - begun)
+        row[which] = {"macs_m": round(macs(walk(space, subnet)) / 1e6, 2), "images_per_s": round(count / min(times))}
+    return row
+
+
+def compare(names: list[str], work: Path) -> None:
+    """The first run's largest net minus each other's, on the same validation images, with the paired error."""
+    right = {}
+    for name in names:
+        run = RunDirectory.open(work / name)
+        evaluator = SubnetEvaluator(run.supernet(), run.data(), run.recipe.evaluation)
+        right[name] = evaluator.correct(architectures(run.space, run.space.resolutions[-1])[0]).astype(float)
+    for name in names[1:]:
+        difference = right[names[0]] - right[name]
+        row = {
+            "minus": [names[0], name],
+            "points": round(100 * float(difference.mean()), 2),
+            "se": round(error(difference), 2),
+        }
+        print(json.dumps(row), flush=True)
+
+
 def prepare(folder: Path, target: Path) -> None:
     """An image folder `train|test/CLASS/*.jpg` of equal sizes as one `.npz`, in the order of its names."""
     from PIL import Image
@@ -179,7 +220,7 @@ def table() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("prepare", "run", "table", "norms"))
+    parser.add_argument("verb", choices=("prepare", "run", "table", "norms", "compare", "speed"))
     parser.add_argument("names", nargs="*")
     parser.add_argument("--work", type=Path, default=Path("runs/length"))
     args = parser.parse_args()
@@ -187,6 +228,11 @@ def main() -> None:
         prepare(*map(Path, args.names))
     elif args.verb == "table":
         table()
+    elif args.verb == "compare":
+        compare(args.names, args.work)
+    elif args.verb == "speed":
+        for name in args.names:
+            print(json.dumps(speed(name)), flush=True)
     elif args.verb == "norms":
         for name in args.names:
             print(json.dumps(norms(name, args.work)), flush=True)
