@@ -22,11 +22,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ofa.data.batches import load_data
 from ofa.data.sources.read_source import Arrays, data_root, read_source
 from ofa.files.atomic import read_json, write_json
 from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.recipe import Recipe, load_recipe
-from ofa.runs.run_directory import RunDirectory, load_run_data
+from ofa.runs.run_directory import RunDirectory
 from ofa.space.search_space import SearchSpace
 from ofa.training.trainer import Trainer
 
@@ -56,7 +57,7 @@ def write_share(data: str, share: float, seed: int, out: Path, held_out: bool) -
 def of_length(recipe: Recipe, space: SearchSpace, data: Path, steps: int) -> Recipe:
     """The recipe on this data, its one phase so long that it has so many optimiser steps; measured at its end only."""
     recipe = replace(recipe, data=replace(recipe.data, source=str(data)))
-    per_epoch = load_run_data(recipe, space).steps("train", recipe.batch_size, drop_last=True)
+    per_epoch = load_data(recipe.data, channels=space.in_channels).steps("train", recipe.batch_size, drop_last=True)
     (phase,) = recipe.phases
     warmup = ceil(steps / per_epoch * phase.warmup_epochs / phase.total_epochs) if phase.warmup_epochs else 0
     phase = replace(phase, warmup_epochs=warmup, epochs=max(1, round(steps / per_epoch) - warmup))

@@ -18,11 +18,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from ofa import Subnet, Supernet, extract, official, recalibrate_batch_norm
-from ofa.data.batches import Data
+from ofa.data.batches import Data, load_data
 from ofa.files import schema
 from ofa.nets.plain import MBConv, build_net, fold_batch_norm
 from ofa.runs.recipe import Phase, Recipe, opened_spaces
-from ofa.runs.run_directory import RunDirectory, load_run_data
+from ofa.runs.run_directory import RunDirectory
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import macs, walk
 from ofa.training.optimiser import make_optimiser
@@ -58,7 +58,7 @@ class Setting:
     @cached_property
     def data(self) -> Data:
         """Prepared images."""
-        return load_run_data(self.recipe("progressive"), self.space)
+        return load_data(self.recipe("progressive").data, channels=self.space.in_channels)
 
     def folder(self, job: str) -> Path:
         """Where a job keeps what it needs to go on."""

@@ -27,16 +27,17 @@ import torch
 import yaml
 from torch.nn import functional as F
 
-from ofa import Supernet, schema
-from ofa.evaluation import SubnetEvaluator
-from ofa.memory import keep_freed_memory
-from ofa.recipe import Recipe, opened_spaces
-from ofa.run import RunDirectory
-from ofa.shapes import macs, params, walk
+from ofa import Supernet
+from ofa.files import schema
+from ofa.measure.allocator import keep_freed_memory
+from ofa.measure.evaluator import SubnetEvaluator
+from ofa.runs.recipe import Recipe, opened_spaces
+from ofa.runs.run_directory import RunDirectory
 from ofa.space import SearchSpace
-from ofa.step import GradientStep
-from ofa.subnet import Subnet
-from ofa.training import Trainer
+from ofa.space.shapes import macs, params, walk
+from ofa.space.subnet import Subnet
+from ofa.training.step import GradientStep
+from ofa.training.trainer import Trainer
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results" / "quality" / "length.jsonl"
