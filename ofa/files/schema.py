@@ -19,6 +19,10 @@ from ofa.errors import UserError
 from ofa.files.bounds import BoundError
 
 T = TypeVar("T")
+SHOWN = 80
+"""Characters of a value that a message shows."""
+MOST_VALUES = 5_000_000
+"""Values in a file, aliases written out; a measured table of a large space has a hundred thousand."""
 
 
 class Mapping(dict[str, Any]):
@@ -69,10 +73,30 @@ def load_yaml(path: str | Path) -> Mapping:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise UserError(f"{path}{line}: not valid YAML: {problem}") from None
+        raise UserError(f"{path}{line}: not valid YAML: {problem[:SHOWN]}") from None
+    except RecursionError:
+        raise UserError(f"{path}: not valid YAML: nested too deeply") from None
+    except (ValueError, OverflowError, TypeError, KeyError, AttributeError) as error:  # of a constructor, as for 31 February
+        raise UserError(f"{path}: not valid YAML: a value cannot be read: {str(error)[:SHOWN]}") from None
     if not isinstance(data, Mapping):
-        raise UserError(f"{path}: expected a mapping of keys, got {'nothing' if data is None else repr(data)}")
+        raise UserError(f"{path}: expected a mapping of keys, got {'nothing' if data is None else repr(data)[:SHOWN]}")
+    try:
+        size = _size(data, {})
+    except RecursionError:
+        raise UserError(f"{path}: not valid YAML: a value holds itself, or is nested too deeply") from None
+    if size > MOST_VALUES:
+        raise UserError(f"{path}: its aliases stand for {size:.3g} values; at most {MOST_VALUES:,} are read")
     return data
+
+
+def _size(value: Any, known: dict[int, int]) -> int:
+    """The number of values with every alias written out; each is counted once, so that growth costs nothing to see."""
+    if not isinstance(value, (dict, list)):
+        return 1
+    if id(value) not in known:
+        parts = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(value)]
 
 
 def build(cls: type[T], data: Any, place: str) -> T:
@@ -89,7 +113,7 @@ def build(cls: type[T], data: Any, place: str) -> T:
         UserError: unknown or missing keys, wrong types, or what the dataclass's own checks refuse.
     """
     if not isinstance(data, dict):
-        raise UserError(f"{place}: expected a mapping of keys, got {data!r}")
+        raise UserError(f"{place}: expected a mapping of keys, got {shown(data)}")
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
@@ -137,12 +161,12 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
         return _convert_union(get_args(hint), value, place)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise UserError(f"{place}: expected a list, got {value!r}")
+            raise UserError(f"{place}: expected a list, got {shown(value)}")
         item = get_args(hint)[0]
         return tuple(_convert(item, entry, f"{place}[{i}]") for i, entry in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict):
-            raise UserError(f"{place}: expected a mapping of keys, got {value!r}")
+            raise UserError(f"{place}: expected a mapping of keys, got {shown(value)}")
         return {key: _convert(get_args(hint)[1], entry, f"{place}.{key}") for key, entry in value.items()}
     if dataclasses.is_dataclass(hint):
         return build(typing.cast("type[Any]", hint), value, place)
@@ -173,17 +197,23 @@ def _convert_scalar(hint: Any, value: Any, place: str) -> Any:
         return value
     if hint is float:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise UserError(f"{place}: expected a number, got {value!r}")
+            raise UserError(f"{place}: expected a number, got {shown(value)}")
         try:
             return float(value)
-        except ValueError:
-            raise UserError(f"{place}: expected a number, got {value!r}") from None
+        except (ValueError, OverflowError):
+            raise UserError(f"{place}: expected a number, got {shown(value)}") from None
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         names = {"int": "a whole number", "str": "text", "bool": "true or false"}
-        raise UserError(f"{place}: expected {names.get(hint.__name__, hint.__name__)}, got {value!r}")
+        raise UserError(f"{place}: expected {names.get(hint.__name__, hint.__name__)}, got {shown(value)}")
     return value
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it: at most `SHOWN` characters."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
 def to_plain(value: Any) -> Any:

@@ -99,3 +99,45 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_yaml(tmp_path / "none.yaml")
     with pytest.raises(UserError, match=r"cannot be read: .*Is a directory"):
         load_yaml(tmp_path)
+
+
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "date: 2025-02-31",
+        "time: 2025-01-01 77:00:00",
+        "n: !!int abc",
+        "n: !!float x",
+        "n: !!bool x",
+        "n: !!timestamp x",
+        f"n: {'9' * 5000}",
+        f"n: {'[' * 3000}{']' * 3000}",
+        f"n: {'{a: ' * 3000}1{'}' * 3000}",
+        "a: &a [*a]",
+        LAUGHS,
+        "n: !!python/object/apply:os.system [ls]",
+    ],
+    ids=["date", "time", "int", "float", "bool", "timestamp", "digits", "lists", "mappings", "itself", "laughs", "python"],
+)
+def test_yaml_that_cannot_be_read_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"x\.yaml.*(not valid YAML|its aliases stand for)") as caught:
+        load_yaml(tmp_path / "x.yaml")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_values_in_messages_are_cut(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Number:
+        n: float
+
+    for value in (int("9" * 400), "x" * 10_000, [1] * 10_000):
+        with pytest.raises(UserError, match="n: expected a number, got ") as caught:
+            build(Number, {"n": value}, "x.yaml")
+        assert len(str(caught.value)) < 200
