@@ -23,7 +23,7 @@ from latency_tables import load_platform
 from ofa.space.search_space import load_space
 from search import Limit, Problem, exact_front, load_predictor
 from search.exact.stage_tables import StageTables
-from search.pareto.front import nondominated
+from search.pareto.nondominated import nondominated
 from search.predictors.ridge import fit_ridge
 from search.searchers.exact import Exact
 
@@ -107,10 +107,10 @@ class Program:
             chain = tables.chain(resolution, [])
             for part, scores in enumerate(chain.scores):
                 gain, cost = scores[0, 0], chain.costs[0][part][0, 0]
-                kept = nondominated(cost, gain)
+                kept = nondominated(gain, cost[None])
                 gains.append(gain[kept])
                 costs.append(cost[kept])
-                rows.append(np.full(int(kept.sum()), r * parts + part))
+                rows.append(np.full(len(kept), r * parts + part))
         self.gains, self.costs = np.concatenate(gains), np.concatenate(costs)
         row = np.concatenate(rows)
         count = len(tables.resolutions)

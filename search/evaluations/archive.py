@@ -12,7 +12,7 @@ from ofa.space.search_space import Genes
 from search.arrays import Floats, Indices
 from search.evaluations.log import SearchLog
 from search.evaluations.result import SearchResult
-from search.pareto.domination import hypervolume, nondominated
+from search.pareto.domination import front, hypervolume
 from search.problem.feasibility import not_accurate_enough, violation
 from search.problem.problem import Problem
 from search.rows import first_places, keys
@@ -24,7 +24,7 @@ BEST_KEPT = 256
 class Archive:
     """The feasible subnets that a search has evaluated; each subnet is evaluated once and counts once.
 
-    It keeps the `BEST_KEPT` best by one objective, or all that no other beats in several. It alone reads and writes the
+    It keeps the `BEST_KEPT` best by one objective, or all that no other dominates in several. It alone reads and writes the
     search's log.
     """
 
@@ -83,7 +83,7 @@ class Archive:
             self.reference = losses.max(axis=0)
         candidates, everything = np.concatenate([self.genes, genes]), np.concatenate([self.top1, top1])
         self.losses = np.concatenate([self.losses, losses])
-        kept = self._best(everything, len(self.genes))
+        kept = self._best(everything)
         self.genes, self.top1, self.losses = candidates[kept], everything[kept], self.losses[kept]
         best, volume = self._progress()
         if best is not None:
@@ -92,8 +92,8 @@ class Archive:
             self.log.batch(self.evaluations, best, volume, genes, top1)
         return top1
 
-    def _best(self, top1: Floats, known: int) -> Indices:
-        """What stays: the best, of equals the most accurate first, or the front; `known` were there before.
+    def _best(self, top1: Floats) -> Indices:
+        """Indices of what stays: the best, of equals the most accurate first, or the front.
 
         While none is accurate enough, the most accurate.
         """
@@ -103,8 +103,7 @@ class Archive:
         enough = np.flatnonzero(accurate)
         if self.losses.shape[1] == 1:
             return np.asarray(enough[np.lexsort((-top1[enough], self.losses[enough, 0]))[:BEST_KEPT]])
-        front = enough[nondominated(self.losses[enough], int(accurate[:known].sum()))]
-        return np.asarray(front[np.argsort(self.losses[front, 0], kind="stable")])
+        return np.asarray(enough[front(self.losses[enough])])
 
     def _progress(self) -> tuple[float | None, float | None]:
         """Best value of the first objective, and the hypervolume of two or three; None while nothing is accurate enough."""

@@ -12,7 +12,8 @@ from search.arrays import Floats
 class SearchResult:
     """Subnets that a search found: distinct, canonical, within the limits, the best first.
 
-    With several objectives: all found that no other found subnet beats, the best in the first objective first.
+    With several objectives: all found that no other found one dominates (of equals one), the best in the first objective
+    first.
     """
 
     genes: Genes

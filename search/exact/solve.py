@@ -1,10 +1,10 @@
 """Exact search: the best subnet for a stage-additive model, and the whole front of accuracy against one cost.
 
 A subnet is a path: resolution, stem, stage after stage, with the width between two stages as the state. Paths that reach
-the same state are merged stage by stage, and one that another beats in score and in every cost is dropped, because whatever
+the same state are merged stage by stage, and one that another dominates in score and costs is dropped, because whatever
 follows serves both alike (Bellman's principle). With one cost, what is left after the last stage is the complete front. With
-several limits, paths are dropped too when even the best continuation within any single limit cannot beat the best subnet
-known. Nothing else is dropped, so the answer is optimal for the model; `scipy.optimize.milp` agrees in the tests.
+several limits, paths are dropped too when even the best completion within any single limit does not reach the score of a
+known subnet. Nothing else is dropped, so the answer is optimal for the model; `scipy.optimize.milp` agrees in the tests.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from latency_tables.metrics import METRICS
 from ofa.errors import UserError
 from ofa.space.search_space import Genes
 from search.arrays import Floats
-from search.exact.chains import Paths, ahead_of, good_score, merge, most
+from search.exact.chains import Paths, merge
+from search.exact.pruning import Pruning, good_score
 from search.exact.stage_tables import StageTables, why_no_tables
 from search.pareto.front import Front, front_order
-from search.predictors.protocols import StageAdditive
+from search.pareto.nondominated import nondominated
 from search.problem.feasibility import feasible_seeds
 from search.problem.limits import Limit
 from search.problem.problem import Problem
@@ -40,7 +41,7 @@ def most_accurate(problem: Problem, rng: np.random.Generator) -> Genes:
     if not len(genes):
         feasible_seeds(problem, rng)  # raises, with what is attainable
         raise AssertionError("a feasible subnet exists that the exact search has not found")
-    return genes[np.argsort(-_score(problem, genes), kind="stable")]
+    return genes
 
 
 def exact_front(problem: Problem, metric: str, platform: str) -> Front:
@@ -79,11 +80,6 @@ def _check(reason: str | None) -> None:
         raise UserError(f"the exact search cannot solve this: {reason}")
 
 
-def _score(problem: Problem, genes: Genes) -> Floats:
-    assert isinstance(problem.predictor, StageAdditive)
-    return problem.predictor.score(genes)
-
-
 def _is_sum(limit: Limit) -> bool:
     return METRICS[limit.metric].reduce == "sum"
 
@@ -100,28 +96,25 @@ def _maxima(problem: Problem) -> list[tuple[Factors, float]]:
 
 
 def _solve(tables: StageTables, bounds: Floats, maxima: list[tuple[Factors, float]]) -> Genes:
-    """With one cost, its front within the bound; with several, the best subnets within all, of which one is the optimum."""
-    floored = tables.floored(bounds)
-    found: list[tuple[int, Paths]] = []
-    incumbent = -np.inf
+    """Nondominated subnets within the bounds, the best first: with one cost all, with several the optimum and some more."""
+    floored, several = tables.floored(bounds), len(bounds) > 1
     work = []
     for resolution in tables.resolutions:
         chain = tables.chain(resolution, maxima)
-        ahead = ahead_of(chain, len(bounds))
-        work.append((most(ahead, floored), resolution, chain, ahead))
-    for upper, resolution, chain, ahead in sorted(work, key=lambda entry: -entry[0]):
-        if len(bounds) > 1:
-            if upper < incumbent or upper == -np.inf:
-                break  # nor can any that follows
-            incumbent = max(incumbent, good_score(chain, bounds))
-        paths = merge(chain, floored, ahead, incumbent)
-        if len(paths.score):
-            incumbent = max(incumbent, float(paths.score.max()))
-            found.append((resolution, paths))
+        pruning = Pruning(chain, floored)
+        work.append((pruning.upper_bound(), resolution, chain, pruning))
+    incumbent = -np.inf
+    found: list[tuple[Genes, Paths]] = []
+    for upper, resolution, chain, pruning in sorted(work, key=lambda entry: -entry[0]):
+        if upper == -np.inf or (several and upper < incumbent):
+            break  # nor can any that follows
+        if several:
+            pruning.incumbent = incumbent = max(incumbent, good_score(chain, bounds))
+        paths = merge(chain, pruning)
+        incumbent = max(incumbent, float(paths.score.max(initial=-np.inf)))
+        found.append((tables.genes(resolution, paths.picks), paths))
     if not found:
         return tables.base[:0]
-    genes = np.concatenate([tables.genes(resolution, paths.picks) for resolution, paths in found])
     score = np.concatenate([paths.score for _, paths in found])
     costs = np.concatenate([paths.costs for _, paths in found], axis=1)
-    kept = front_order(costs[0], score) if len(bounds) == 1 else np.flatnonzero(score == score.max())
-    return np.asarray(genes[kept])
+    return np.concatenate([genes for genes, _ in found])[nondominated(score, costs)]

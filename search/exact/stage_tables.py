@@ -36,6 +36,8 @@ class Chain:
     """Per cost, of each: [widths before, widths, options]."""
     allowed: tuple[np.ndarray, ...]
     """Of each: whether the pair of widths and the option may be chosen, bool [widths before, widths, options]."""
+    reduce: tuple[np.ufunc, ...]
+    """Per cost, how those of the stages are combined."""
 
 
 def why_no_tables(problem: Problem) -> str | None:
@@ -202,4 +204,4 @@ class StageTables:
             for factors, bound in below:
                 fits &= self.cost(factors, part, resolution) <= bound
             allowed.append(fits)
-        return Chain(tuple(scores), costs, tuple(allowed))
+        return Chain(tuple(scores), costs, tuple(allowed), tuple(factors.reduce for factors in self.factors))

@@ -1,70 +1,21 @@
-"""Who beats whom in several objectives, and how much a front covers; everything is to be low ("losses").
-
-One point beats another when it is at most as high in every objective and lower in one; equal points do not beat each other.
-"""
+"""Any number of objectives that are all to be low ("losses"): their front, nondominated sorting, crowding, hypervolume."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-Indices = npt.NDArray[np.int64]
-CHUNK = 256
+from search.arrays import Floats, Indices
+from search.pareto.nondominated import no_lower, nondominated
 
 
-def nondominated(losses: Floats, front: int = 0) -> Mask:
-    """Which rows of float64[n, objectives] no other row beats, bool[n]; O(n log n) for one or two objectives.
+def front(losses: Floats) -> Indices:
+    """Indices of the rows of float64[n, objectives] that no other dominates, ascending in the first objective.
 
-    The first `front` rows are known not to beat each other, which saves comparing them.
+    Of equal rows the first; `search.pareto.nondominated` is the kernel.
     """
-    n, objectives = losses.shape
-    if n == 0 or objectives == 1:
-        return np.asarray(losses[:, 0] == losses[:, 0].min(initial=np.inf))
-    mask = np.ones(n, dtype=np.bool_)
-    if front and objectives > 2:
-        known, rest = losses[:front], losses[front:]
-        mask[front:] = ~_beats(known, rest).any(axis=0)
-        mask[front:][mask[front:]] = nondominated(rest[mask[front:]])
-        mask[:front] = ~_beats(losses[front:][mask[front:]], known).any(axis=0)
-        return mask
-    order = np.lexsort(losses.T[::-1])
-    mask[order] = _sweep(losses[order]) if objectives == 2 else _by_chunks(losses[order])
-    return mask
-
-
-def _sweep(ordered: Floats) -> Mask:
-    """Two objectives, rows in lexicographic order: a row is kept when it is lower in the second than all before it."""
-    best_before = np.concatenate([[np.inf], np.minimum.accumulate(ordered[:, 1])[:-1]])
-    better = ordered[:, 1] < best_before
-    last = np.maximum.accumulate(np.where(better, np.arange(len(ordered)), 0))  # the kept row at or before each one
-    return np.asarray(better | (ordered == ordered[last]).all(axis=1))
-
-
-def _by_chunks(ordered: Floats) -> Mask:
-    """Rows in lexicographic order (a later one beats no earlier one): chunk after chunk against what is kept so far."""
-    mask = np.zeros(len(ordered), dtype=np.bool_)
-    kept = ordered[:0]
-    for start in range(0, len(ordered), CHUNK):
-        chunk = ordered[start : start + CHUNK]
-        rivals = np.concatenate([kept, chunk])
-        beaten = _beats(rivals, chunk).any(axis=0)
-        mask[start : start + CHUNK] = ~beaten
-        kept = np.concatenate([kept, chunk[~beaten]])
-    return mask
-
-
-def _beats(first: Floats, second: Floats) -> Mask:
-    """Whether row i of `first` beats row j of `second`, bool[len(first), len(second)]."""
-    not_worse = np.ones((len(first), len(second)), dtype=np.bool_)
-    better = np.zeros((len(first), len(second)), dtype=np.bool_)
-    for one, other in zip(first.T, second.T, strict=True):
-        not_worse &= one[:, None] <= other
-        better |= one[:, None] < other
-    return not_worse & better
+    return nondominated(-losses[:, 0], losses[:, 1:].T)
 
 
 def ranks(losses: Floats, violation: Floats | None = None) -> Indices:
@@ -93,7 +44,7 @@ def _ranks_of_feasible(losses: Floats) -> Indices:
 
 
 def _fronts_of_two(losses: Floats) -> Indices:
-    """Rows in lexicographic order; each joins the first front whose last row does not beat it."""
+    """Rows in lexicographic order; each joins the first front whose last row does not dominate it."""
     distinct, inverse = np.unique(losses, axis=0, return_inverse=True)
     lowest: list[float] = []  # the second objective of each front's last row: its lowest; ascending over the fronts
     found = np.zeros(len(distinct), dtype=np.int64)
@@ -105,15 +56,16 @@ def _fronts_of_two(losses: Floats) -> Indices:
 
 
 def _peel(losses: Floats) -> Indices:
-    """Front after front, by counting how many rows not yet ranked beat each one."""
-    beats = _beats(losses, losses)
-    rivals = beats.sum(axis=0)
+    """Front after front, by counting how many rows not yet ranked dominate each one."""
+    worse = no_lower(losses.T, losses.T)
+    worse &= ~worse.T  # equal rows do not dominate each other
+    rivals = worse.sum(axis=1)
     found = np.full(len(losses), -1, dtype=np.int64)
     front = 0
     while (found < 0).any():
         current = (rivals == 0) & (found < 0)
         found[current] = front
-        rivals = rivals - beats[current].sum(axis=0)
+        rivals = rivals - worse[:, current].sum(axis=1)
         front += 1
     return found
 
@@ -135,7 +87,7 @@ def crowding(losses: Floats, rank: Indices) -> Floats:
 
 
 def hypervolume(losses: Floats, reference: Floats) -> float:
-    """What a set covers: the measure of all points that it beats and that beat the reference; 2 or 3 objectives, exact.
+    """Measure of all points that a set dominates and that dominate the reference point; 2 or 3 objectives, exact.
 
     Args:
         losses: float64[n, objectives]; rows that do not lie below the reference in every objective add nothing.
@@ -148,13 +100,12 @@ def hypervolume(losses: Floats, reference: Floats) -> float:
     if objectives not in (2, 3):
         raise ValueError(f"the hypervolume is computed for 2 or 3 objectives; there are {objectives}")
     inside = losses[(losses < reference).all(axis=1)]
-    inside = inside[nondominated(inside)]
+    inside = inside[front(inside)]
     if not len(inside):
         return 0.0
     if objectives == 2:
-        ordered = inside[np.lexsort((inside[:, 1], inside[:, 0]))]
-        widths = np.diff(np.append(ordered[:, 0], reference[0]))
-        return float((widths * (reference[1] - ordered[:, 1])).sum())
+        widths = np.diff(np.append(inside[:, 0], reference[0]))
+        return float((widths * (reference[1] - inside[:, 1])).sum())
     return _volume(inside[np.argsort(inside[:, 2], kind="stable")].tolist(), reference.tolist())
 
 

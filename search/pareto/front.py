@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ofa.space.search_space import Genes
-from search.arrays import Floats, Indices, Mask
+from search.arrays import Floats, Indices
 from search.pareto import domination
+from search.pareto.nondominated import nondominated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,16 +25,9 @@ class Front:
     evaluations: int
 
 
-def nondominated(cost: Floats, top1: Floats) -> Mask:
-    """Which points no other point beats, bool[n]; equal points do not beat each other. O(n log n)."""
-    return domination.nondominated(np.stack([cost, -top1], axis=1))
-
-
 def front_order(cost: Floats, top1: Floats) -> Indices:
-    """Indices of the front's points, cost ascending, one of each group of equal points."""
-    front = np.flatnonzero(nondominated(cost, top1))
-    front = front[np.argsort(cost[front], kind="stable")]
-    return np.asarray(front[np.unique(cost[front], return_index=True)[1]])
+    """Indices of the front's points, cost ascending; of equal points the first."""
+    return nondominated(top1, cost[None])[::-1]
 
 
 def hypervolume(cost: Floats, top1: Floats, worst_cost: float, worst_top1: float) -> float:

@@ -1,4 +1,8 @@
-"""What no other beats in a score (up) and in several costs (down), of millions of points."""
+"""The dominance kernel: one score (higher is better) against any number of costs (lower is better), for millions of points.
+
+A point dominates another when its score is at least as high and every cost at most as high; of equal points the first does.
+All objectives that are to be low are brought into this form by `search.pareto.domination.front`.
+"""
 
 from __future__ import annotations
 
@@ -6,66 +10,102 @@ import numpy as np
 
 from search.arrays import Floats, Indices, Mask
 
-BLOCK = 512
-FEW = 20_000
-"""Below, sorting at once is as fast."""
-BINS = 300
+FIRST_BLOCK, BLOCK = 128, 512
+"""Points that are compared at once, with each other and with those kept; each block is twice the last."""
+SMALL = {1: 500, 2: 20_000}
+"""By the number of costs: up to so many points, sorting all of them is as fast as leaving most of them out first."""
+BINS = {1: (1 << 16) - 1, 2: 300}
 
 
-def unbeaten(score: Floats, costs: Floats) -> Indices:
-    """Indices of those that no other beats in score and in every cost, best score first; of equal ones, one.
+def nondominated(score: Floats, costs: Floats) -> Indices:
+    """Indices of the points that no other dominates, best score first; of equal points the first.
 
-    One cost is a running minimum. Two are kept as a staircase of what is cheapest so far, against which the rest is compared
-    in blocks. More are compared block by block with all that are kept.
+    With one cost, a running minimum; with two, a staircase of what is cheapest so far, against which the rest is compared in
+    blocks; with more, blocks against all that are kept.
+
+    Args:
+        score: float64[n].
+        costs: float64[costs, n]; without costs, the best point is kept.
     """
-    few = _rough(score, costs) if len(costs) == 2 and len(score) > FEW else np.arange(len(score))
+    rough = len(score) > SMALL.get(len(costs), len(score))
+    few = (_rough_front if len(costs) == 1 else _rough_surface)(score, costs) if rough else np.arange(len(score))
     order = few[np.lexsort((*costs[::-1, few], -score[few]))]
-    ordered = costs[:, order]
+    if len(costs) == 0 or len(order) == 0:
+        return order[:1]
     if len(costs) == 1:
-        best = np.minimum.accumulate(ordered[0])
-        return np.asarray(order[np.concatenate([[True], best[1:] < best[:-1]])] if len(order) else order)
-    kept: list[Indices] = []
-    filtered = _Staircase() if len(costs) == 2 else _Rivals(len(costs))
-    for start in range(0, len(order), BLOCK):
-        block = ordered[:, start : start + BLOCK]
-        open_ = np.flatnonzero(~filtered.beats(block))
-        block = block[:, open_]
-        worse = np.tril(np.ones((len(open_), len(open_)), dtype=np.bool_), -1)
-        for values in block:
-            worse &= values[None] <= values[:, None]
-        inside = ~worse.any(axis=1)
-        filtered.add(block[:, inside])
-        kept.append(order[start + open_[inside]])
-    return np.concatenate(kept) if kept else order
+        lowest = np.minimum.accumulate(costs[0, order])
+        return np.asarray(order[np.concatenate([[True], lowest[1:] < lowest[:-1]])])
+    kept = _Staircase() if len(costs) == 2 else _Rivals(len(costs))
+    places = []
+    start, size = 0, FIRST_BLOCK
+    while start < len(order):
+        block = order[start : start + size]
+        places.append(block[kept.add_nondominated(costs[:, block])])
+        start, size = start + size, min(2 * size, BLOCK)
+    return np.concatenate(places)
 
 
-def _rough(score: Floats, costs: Floats) -> Indices:
-    """A small superset of what nothing beats in score and two costs: what nothing in a bin of higher scores beats.
-
-    Sorting into bins of 16 bits is ten times faster than sorting, and leaves little to sort.
-    """
+def _binned(score: Floats, count: int) -> tuple[Indices, Indices]:
+    """Points in order of their bin of scores, the best first, and each bin; to sort 16 bits is ten times faster."""
     low, high = score.min(), score.max()
-    bins = ((high - score) * (BINS / max(high - low, 1e-300))).astype(np.uint16)  # the best score is in bin 0
+    bins = ((high - score) * (count / max(high - low, 1e-300))).astype(np.uint16)
     order = np.argsort(bins, kind="stable")
-    ends = np.cumsum(np.bincount(bins, minlength=BINS + 1))
-    higher = _Staircase()
-    kept = []
-    for start, end in zip(np.append(0, ends[:-1]), ends, strict=True):
-        inside = order[start:end]
-        inside = inside[~higher.beats(costs[:, inside])]
-        higher.add(costs[:, inside])
-        kept.append(inside)
-    return np.concatenate(kept)
+    return order, bins[order]
 
 
-class _Staircase:
-    """The lowest second cost at or below each first cost."""
+def _rough_front(score: Floats, costs: Floats) -> Indices:
+    """A small superset of the nondominated: what no point of a better bin is as cheap as."""
+    order, bins = _binned(score, BINS[1])
+    cost = costs[0, order]
+    lowest = np.minimum.accumulate(cost)
+    starts = np.concatenate([[False], bins[1:] != bins[:-1]])
+    better = np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))  # number of points in better bins
+    dominated = (better > 0) & (lowest[np.maximum(better - 1, 0)] <= cost)
+    return np.asarray(order[~dominated])
+
+
+def _rough_surface(score: Floats, costs: Floats) -> Indices:
+    """The same against two costs."""
+    order, bins = _binned(score, BINS[2])
+    better = _Staircase()
+    places = []
+    for inside in np.split(order, np.flatnonzero(np.diff(bins)) + 1):
+        open_ = inside[~better.dominates(costs[:, inside])]
+        better.add(costs[:, open_])
+        places.append(open_)
+    return np.concatenate(places)
+
+
+class _Rivals:
+    """Costs of points of which each has at least the score of all that follow."""
+
+    def __init__(self, count: int) -> None:
+        self.costs = np.zeros((count, 0))
+
+    def dominates(self, costs: Floats) -> Mask:
+        """Whether some point here is as cheap in all, bool[n]."""
+        return np.asarray(no_lower(costs, self.costs).any(axis=1))
+
+    def add(self, costs: Floats) -> None:
+        """Take points in."""
+        self.costs = np.concatenate([self.costs, costs], axis=1)
+
+    def add_nondominated(self, costs: Floats) -> Indices:
+        """Take in those of some points, best score first, that nothing dominates; returns their places."""
+        open_ = np.flatnonzero(~self.dominates(costs))
+        later = np.tril(no_lower(costs[:, open_], costs[:, open_]), -1)  # each point against those before it
+        places = open_[~later.any(axis=1)]
+        self.add(costs[:, places])
+        return places
+
+
+class _Staircase(_Rivals):
+    """The same for two costs: the lowest second cost at or below each first cost."""
 
     def __init__(self) -> None:
         self.first, self.second = np.array([-np.inf]), np.array([np.inf])
 
-    def beats(self, costs: Floats) -> Mask:
-        """Whether something is as cheap in both, bool[n]."""
+    def dominates(self, costs: Floats) -> Mask:
         step = np.searchsorted(self.first, costs[0], side="right") - 1
         return np.asarray(self.second[step] <= costs[1])
 
@@ -77,18 +117,12 @@ class _Staircase:
         self.first, self.second = first[order][steps], lowest[steps]
 
 
-class _Rivals:
-    """Everything that is kept, for any number of costs."""
+def no_lower(some: Floats, others: Floats) -> Mask:
+    """Whether each of some points is at least as high as each of others in all values, bool[some, others].
 
-    def __init__(self, count: int) -> None:
-        self.costs = np.zeros((count, 0))
-
-    def beats(self, costs: Floats) -> Mask:
-        """Whether something is as cheap in all, bool[n]."""
-        cheaper = np.ones((costs.shape[1], self.costs.shape[1]), dtype=np.bool_)
-        for mine, theirs in zip(costs, self.costs, strict=True):
-            cheaper &= theirs <= mine[:, None]
-        return np.asarray(cheaper.any(axis=1))
-
-    def add(self, costs: Floats) -> None:
-        self.costs = np.concatenate([self.costs, costs], axis=1)
+    Both are float64[values, points].
+    """
+    result = np.ones((some.shape[1], others.shape[1]), dtype=np.bool_)
+    for mine, theirs in zip(some, others, strict=True):
+        result &= mine[:, None] >= theirs
+    return result

@@ -33,7 +33,7 @@ class Problem:
     part: SearchSpace | None = None
     """Only subnets of this part of the space (`space.restrict(...)`)."""
     objectives: Sequence[Objective] = (Objective(),)
-    """With one, its best subnets are searched; with several, the subnets that no other beats in all of them."""
+    """With one, its best subnets are searched; with several, the subnets that no other dominates."""
     min_top1: float | None = None
     """Only subnets predicted to have at least this accuracy, in [0, 1], but for `TOP1_ROUNDING`."""
     confidence: float | None = None

@@ -15,7 +15,6 @@ from search.arrays import Floats
 from search.fleet.answer import COST_COLUMNS, Fleet, answer
 from search.fleet.files import FleetReport, read_fleet, subnets_file, write_fleet
 from search.fleet.surface import Surface, exact_surface, find_surface
-from search.pareto.nondominated import unbeaten
 from search.problem.limits import Infeasible, Limit
 from search.problem.problem import Problem
 from search.searchers.exact import Exact
@@ -42,23 +41,6 @@ class Opaque:
 
 def pairs_of(metrics: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple((metric, PLATFORM) for metric in metrics)
-
-
-@pytest.mark.parametrize("costs", [1, 2, 3, 4])
-@pytest.mark.parametrize("levels", [4, 10**6])
-def test_unbeaten_equals_the_definition(costs: int, levels: int) -> None:
-    """Few levels make many ties; more points than a block."""
-    rng = np.random.default_rng(costs)
-    points = rng.integers(0, levels, size=(costs + 1, 1500)) / levels
-    points[0] *= -1  # of the score, less is worse
-    kept = unbeaten(-points[0], points[1:])
-    columns = np.unique(points, axis=1)
-    cheaper = (columns[:, :, None] <= columns[:, None, :]).all(axis=0)
-    np.fill_diagonal(cheaper, False)
-    expected = columns[:, ~cheaper.any(axis=0)]
-    assert np.array_equal(np.unique(points[:, kept], axis=1), expected)
-    assert len(kept) == expected.shape[1]
-    assert (np.diff(points[0, kept]) >= 0).all()
 
 
 @pytest.mark.parametrize("metrics", PAIRS)

@@ -4,25 +4,10 @@ import numpy as np
 import pytest
 
 from ofa.space.search_space import load_space
-from search.arrays import Floats
 from search.fronts.find import evolved_front
-from search.pareto.front import front_order, hypervolume, nondominated, thin
+from search.pareto.front import front_order, hypervolume, thin
 from search.problem.limits import Infeasible
 from tests.search_toys import every_subnet, make_problem, make_space, one_subnet_space
-
-
-def slow_nondominated(cost: Floats, top1: Floats) -> list[bool]:
-    points = list(zip(cost, top1, strict=True))
-    return [not any(c <= x and t >= y and (c < x or t > y) for c, t in points) for x, y in points]
-
-
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("levels", [3, 10, 10**6])
-def test_nondominated_equals_the_definition(seed: int, levels: int) -> None:
-    """Few levels make many ties and duplicates."""
-    rng = np.random.default_rng(seed)
-    cost, top1 = rng.integers(0, levels, size=(2, 120)) / levels
-    assert nondominated(cost, top1).tolist() == slow_nondominated(cost, top1)
 
 
 def test_front_order_is_ascending_without_duplicates() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from latency_tables.metrics import least_number
 from ofa.errors import UserError
-from search.pareto.domination import crowding, hypervolume, nondominated, ranks
+from search.pareto.domination import crowding, front, hypervolume, ranks
 from search.problem.limits import Infeasible, Limit
 from search.problem.objectives import Objective
 from search.problem.problem import Problem
@@ -26,27 +26,6 @@ ENERGY = Objective("energy_mj", "toy-phone")
 
 def two(problem: Problem) -> Problem:
     return replace(problem, objectives=[Objective(), LATENCY])
-
-
-def beaten_by_force(losses: np.ndarray) -> np.ndarray:
-    beaten = [((losses <= row).all(axis=1) & (losses < row).any(axis=1)).any() for row in losses]
-    return np.array(beaten, dtype=np.bool_)
-
-
-@pytest.mark.parametrize("objectives", [1, 2, 3, 4])
-def test_nondominated_and_ranks_agree_with_the_definition(objectives: int) -> None:
-    rng = np.random.default_rng(objectives)
-    for n in (1, 2, 700):
-        losses = rng.integers(0, 12, size=(n, objectives)).astype(np.float64)  # many equal points
-        front = ~beaten_by_force(losses)
-        assert np.array_equal(nondominated(losses), front)
-        rank = ranks(losses)
-        for level in range(3):
-            rest = losses[rank >= level]
-            assert np.array_equal(rank[rank >= level] == level, ~beaten_by_force(rest))
-        settled = np.concatenate([losses[front], losses])
-        assert np.array_equal(nondominated(settled, front=int(front.sum())), ~beaten_by_force(settled))
-    assert nondominated(np.zeros((0, objectives))).tolist() == []
 
 
 def test_constraint_domination_puts_feasible_before_infeasible() -> None:
@@ -84,7 +63,7 @@ SEARCHERS = [Nsga2(), OptunaSearch(sampler="RandomSampler", batch=50), RandomSea
 def test_fronts_are_nondominated_feasible_and_reproducible(searcher: Searcher) -> None:
     problem = two(make_problem(make_space(stages=3), latency_ms=13.0))
     result, again = (searcher.search(problem, np.random.default_rng(3), 200) for _ in range(2))
-    assert nondominated(result.values * problem.signs).all()
+    assert np.array_equal(front(result.values * problem.signs), np.arange(len(result.genes)))
     assert len(np.unique(result.genes, axis=0)) == len(result.genes) > 5
     assert np.array_equal(result.values, problem.values(result.genes, problem.top1(result.genes)))
     assert (problem.use(result.genes) <= 1).all()
@@ -114,7 +93,7 @@ def test_nsga2_comes_near_the_true_front_of_two_and_three_objectives() -> None:
         reference = losses.max(axis=0)
         result = Nsga2().search(problem, np.random.default_rng(0), 2500)
         found = hypervolume(result.values * problem.signs, reference)
-        assert found >= share * hypervolume(losses[nondominated(losses)], reference)
+        assert found >= share * hypervolume(losses[front(losses)], reference)
     lucky = RandomSearch().search(problem, np.random.default_rng(0), 2500)
     assert hypervolume(lucky.values * problem.signs, reference) < found
 
@@ -128,7 +107,7 @@ def test_exact_front_is_complete_and_auto_takes_it() -> None:
     rows = every_subnet(problem.space)
     rows = rows[problem.use(rows)[:, 0] <= 1]
     losses = problem.values(rows, problem.top1(rows)) * problem.signs
-    true = losses[nondominated(losses)]
+    true = losses[front(losses)]
     assert np.sort(result.values[:, 1]) == pytest.approx(np.sort(true[:, 1]))
     few = searcher.search(problem, np.random.default_rng(0), 5)
     assert len(few.genes) == 5 == few.evaluations

@@ -1,0 +1,98 @@
+"""Which paths need not be merged under upper bounds on summed costs: what nothing can complete, or not to a known score."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from search.arrays import Floats, Indices, Mask
+from search.exact.chains import merge
+from search.exact.stage_tables import Chain
+from search.pareto.nondominated import nondominated
+
+MIXTURES = 9
+"""Mixtures of the first cost with the others that are tried for a first good subnet."""
+
+
+class Pruning:
+    """Drops paths that cannot be completed within every bound; `chains.merge` calls it.
+
+    With several bounds also those that even the best completion within any single one does not bring to `incumbent`, the
+    score of a known subnet.
+
+    Args:
+        chain: its costs are sums.
+        bounds: float64[costs], in fixed point as the costs are; infinite where there is none.
+    """
+
+    def __init__(self, chain: Chain, bounds: Floats) -> None:
+        self.bounds, self.incumbent = bounds, -np.inf
+        self._ahead = [_completions(chain, i, whole_front=len(bounds) > 1) for i in range(len(bounds))]
+
+    def __call__(self, parts: int, width: int, score: Floats, costs: Floats) -> Mask:
+        """Whether paths through the first `parts` parts, which end in a width, may go on, bool[n]."""
+        if len(self.bounds) == 1:
+            return np.asarray(costs[0] + self._ahead[0][parts][width][0, 1:].min(initial=np.inf) <= self.bounds[0])
+        alive = np.ones(len(score), dtype=np.bool_)
+        for i, cost in enumerate(costs):
+            reached = score + self._best_completion(i, parts, width, cost)
+            alive &= (reached > -np.inf) & (reached >= self.incumbent)
+        return alive
+
+    def upper_bound(self) -> float:
+        """A score that no path exceeds: that of the best within any single bound; -inf where one cannot be kept to."""
+        return min(float(self._best_completion(i, 0, 0, np.zeros(1))[0]) for i in range(len(self.bounds)))
+
+    def _best_completion(self, i: int, parts: int, width: int, cost: Floats) -> Floats:
+        """The highest score of what may follow within bound `i` alone, float64[n]; -inf where nothing may."""
+        costs, scores = self._ahead[i][parts][width]
+        return np.asarray(scores[np.searchsorted(costs, self.bounds[i] - cost, side="right") - 1])
+
+
+def _completions(chain: Chain, i: int, whole_front: bool) -> list[list[Floats]]:
+    """For each number of parts and width: cost `i` (ascending) and score of what may follow, float64[2, 1 + n].
+
+    First comes a cost and a score of -inf, for no completion; then the front, or its cheapest point alone.
+    """
+    fronts = [[np.array([[-np.inf, 0.0], [-np.inf, 0.0]]) for _ in range(chain.scores[-1].shape[1])]]
+    for part in range(len(chain.scores) - 1, -1, -1):
+        states = range(len(chain.scores[part]))
+        fronts.insert(0, [_before(chain, i, part, state, fronts[0], whole_front) for state in states])
+    return fronts
+
+
+def _before(chain: Chain, i: int, part: int, state: int, after: list[Floats], whole_front: bool) -> Floats:
+    """The same before a part, from what may follow it."""
+    costs, scores = [np.array([])], [np.array([])]
+    for width, (further_cost, further_score) in enumerate(after):
+        options = np.flatnonzero(chain.allowed[part][state, width])
+        cost, score = chain.costs[i][part][state, width][options], chain.scores[part][state, width][options]
+        useful = nondominated(score, cost[None]) if whole_front else np.flatnonzero(cost == cost.min(initial=np.inf))[:1]
+        costs.append((cost[useful][:, None] + further_cost[1:]).ravel())
+        scores.append((score[useful][:, None] + further_score[1:]).ravel())
+    cost, score = np.concatenate(costs), np.concatenate(scores)
+    front = nondominated(score, cost[None])[::-1]
+    return np.stack([np.append(-np.inf, cost[front]), np.append(-np.inf, score[front])])
+
+
+def good_score(chain: Chain, bounds: Floats) -> float:
+    """The score of a good subnet within all bounds: from fronts of mixtures of the costs; -inf where none is found."""
+    best = -np.inf
+    for share in np.linspace(0, 1, MIXTURES):
+        weights = np.append(share, np.full(len(bounds) - 1, (1 - share) / (len(bounds) - 1))) / bounds
+        mixed = tuple(np.tensordot(weights, of_part, axes=1) for of_part in zip(*chain.costs, strict=True))
+        paths = merge(Chain(chain.scores, (mixed,), chain.allowed, (np.add,)))
+        within = np.ones(len(paths.score), dtype=np.bool_)
+        for costs, bound in zip(chain.costs, bounds, strict=True):
+            within &= _along(chain, costs, paths.picks) <= bound
+        best = max(best, float(paths.score[within].max(initial=-np.inf)))
+    return best
+
+
+def _along(chain: Chain, costs: tuple[Floats, ...], picks: Indices) -> Floats:
+    """One cost of whole paths."""
+    total, before = np.zeros(len(picks)), np.zeros(len(picks), dtype=np.int64)
+    for part, values in enumerate(costs):
+        width, option = np.divmod(picks[:, part], chain.scores[part].shape[2])
+        total += values[before, width, option]
+        before = width
+    return total
