@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -159,12 +160,19 @@ def _stage_grid(space: SearchSpace, stage: int, index: int, sizes: list[int]) ->
     """Blocks `index` of a stage; `sizes` are the input sizes by resolution. Index 1 stands for all later ones."""
     choices = space.stages[stage]
     inputs: tuple[int | None, ...] = (None,) if index else in_widths(space, stage, index)
+    shared = list(product(*map(choices.choices, choices.shared_genes)))
+    stages = [
+        Stage(width, (), **dict(zip(choices.shared_genes, values, strict=True)))
+        for width in choices.widths
+        for values in shared
+    ]
+    blocks = [Block(*values) for values in product(*map(choices.choices, choices.block_genes))]
+    shapes = [
+        stage_block_shape(space, stage, index, block, chosen, before or chosen.width, size)
+        for size, before, chosen, block in product(sizes, inputs, stages, blocks)
+    ]
     genes = choices.shared_genes + choices.block_genes
-    axes = (sizes, inputs, choices.widths, *map(choices.choices, genes))
-    grid = np.empty([len(axis) for axis in axes], dtype=object)
-    for place in np.ndindex(grid.shape):
-        size, before, width, *chosen = (axis[i] for axis, i in zip(axes, place, strict=True))
-        count = len(choices.shared_genes)
-        of_stage = Stage(width, (), **dict(zip(choices.shared_genes, chosen[:count], strict=True)))
-        grid[place] = stage_block_shape(space, stage, index, Block(*chosen[count:]), of_stage, before or width, size)
+    grid = np.empty(len(shapes), dtype=object)
+    grid[:] = shapes
+    grid = grid.reshape(len(sizes), len(inputs), len(choices.widths), *(len(choices.choices(name)) for name in genes))
     return grid[:, 0] if index else grid

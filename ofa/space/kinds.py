@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ofa.space.ops import BlockShape, OpShape, add, conv, make_divisible, se_channels
 from ofa.space.parts import StageSpace
 from ofa.space.subnet import Block, Stage
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """A place for a block in a space, and what comes into it."""
 
     choices: StageSpace
