@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.files.atomic import append_line, atomic_write, drop_half_a_line
 from ofa.files.vouched import read_vouched_line, vouched_line
 from ofa.space.search_space import Genes
-from search.arrays import Floats
+from search.arrays import Floats, Indices
 from search.problem.problem import Problem
 
 LOG_FORMAT = 1
@@ -114,7 +113,7 @@ class LoggedSearch:
 
     header: dict[str, Any]
     """The search: algorithm, seed, budget, objectives, limits, ..."""
-    evaluations: npt.NDArray[np.int64]
+    evaluations: Indices
     """After each batch, int64[batches]."""
     best: Floats
     """Best value of the first objective so far, float64[batches]; NaN while there is none."""

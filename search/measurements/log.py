@@ -19,11 +19,11 @@ from ofa.errors import UserError
 from ofa.files.atomic import append_line, drop_half_a_line
 from ofa.files.vouched import read_vouched_line, vouched_line
 from ofa.space.search_space import Genes, SearchSpace
-from search.arrays import Floats
+from search.arrays import Floats, Mask
 from search.problem.domain import Domain
 
-Evaluate = Callable[[Genes], npt.NDArray[np.bool_]]
-MapRows = Callable[[Evaluate, Genes], Iterable[npt.NDArray[np.bool_]]]
+Evaluate = Callable[[Genes], Mask]
+MapRows = Callable[[Evaluate, Genes], Iterable[Mask]]
 IMAGE_GROUPS = 10
 """Groups of the validation images in which correct answers are counted."""
 
@@ -84,13 +84,13 @@ class MeasurementLog:
         """Tell of each row whether it has been measured."""
         return [row.tobytes() in self.known for row in genes]
 
-    def top1_by_group(self, genes: Genes) -> npt.NDArray[np.float64] | None:
+    def top1_by_group(self, genes: Genes) -> Floats | None:
         """Top-1 of measured rows on each group of the images, float64[n, groups]; None where a row's were not recorded."""
         counts = [self.correct.get(row.tobytes()) for row in genes]
         sizes = np.array([len(group) for group in _groups(np.zeros(self.images))])
         return None if None in counts else np.array(counts, dtype=np.float64).reshape(len(genes), len(sizes)) / sizes
 
-    def _append(self, row: Genes, right: npt.NDArray[np.bool_]) -> None:
+    def _append(self, row: Genes, right: Mask) -> None:
         assert right.shape == (self.images,)
         top1, counts = float(right.mean()), [int(group.sum()) for group in _groups(right)]
         entry = {

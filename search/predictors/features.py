@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, SearchSpace
+from search.arrays import Floats, Indices, Mask
 
 FEATURE_SETS = ("choices", "choices+stages")
 
@@ -35,7 +35,7 @@ class FeatureMap:
         """The gene that each indicator looks at, int64[indicators]."""
         self._level = np.concatenate(levels).astype(np.int8)
 
-    def __call__(self, genes: Genes) -> npt.NDArray[np.float64]:
+    def __call__(self, genes: Genes) -> Floats:
         """int8[n, genes] to float64[n, features]."""
         used = self.space.rows(genes).present()
         choices = self.choices(genes, used)
@@ -43,14 +43,12 @@ class FeatureMap:
             return np.asarray(choices, dtype=np.float64)
         return np.concatenate([choices, self._stages(genes, used)], axis=1, dtype=np.float64)
 
-    def choices(
-        self, genes: Genes, used: npt.NDArray[np.bool_], columns: npt.NDArray[np.int64] | slice = slice(None)
-    ) -> npt.NDArray[np.bool_]:
+    def choices(self, genes: Genes, used: Mask, columns: Indices | slice = slice(None)) -> Mask:
         """The indicators, or some columns of them, bool[n, columns]; `used` is which genes mean something."""
         gene = self.gene[columns]
         return np.asarray((genes[:, gene] == self._level[columns]) & used[:, gene])
 
-    def _stages(self, genes: Genes, used: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    def _stages(self, genes: Genes, used: Mask) -> Floats:
         resolutions = np.log(np.asarray(self.space.resolutions, dtype=np.float64))
         rows, in_use = self.space.rows(genes), self.space.rows(used)
         resolution = (resolutions - resolutions.mean())[rows.resolution]
@@ -66,12 +64,12 @@ class FeatureMap:
         return np.stack(columns, axis=1) if columns else np.zeros((len(genes), 0))
 
 
-def _log_sum(choices: Sequence[float], genes: Genes, used: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+def _log_sum(choices: Sequence[float], genes: Genes, used: Mask) -> Floats:
     """Logarithm of a choice summed over the blocks in use, float64[n]."""
     return np.asarray(np.log((np.asarray(choices, dtype=np.float64)[genes] * used).sum(axis=1)))
 
 
-def standard(features: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def standard(features: Floats) -> tuple[Floats, Floats]:
     """Mean and standard deviation of each feature; infinite for one that never varies, which is then standardised to 0."""
     scale = features.std(axis=0)
     scale[scale < 1e-9] = np.inf

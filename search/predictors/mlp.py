@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.space.search_space import Genes, SearchSpace
-from search.arrays import Floats
+from search.arrays import Floats, Mask
 from search.predictors.features import FeatureMap, standard
 from search.predictors.regression import check_samples, expit, logit, top1_std
 from search.predictors.ridge import RidgePredictor, fit_ridge
@@ -141,7 +141,7 @@ def fit_mlp(space: SearchSpace, genes: Genes, top1: npt.ArrayLike, seed: int = 0
     )
 
 
-def _unexplained(outputs: Floats, targets: Floats, unseen: npt.NDArray[np.bool_], leverage: Floats) -> float:
+def _unexplained(outputs: Floats, targets: Floats, unseen: Mask, leverage: Floats) -> float:
     """Mean squared error on subnets that neither the members nor the ridge have seen, less the members' disagreement.
 
     A sample is unseen by a few members only, and the mean of few is further off than that of all.
@@ -162,7 +162,7 @@ def _forward(layers: tuple[Weights, ...], x: Weights) -> Weights:
     return x @ layers[-2] + layers[-1]
 
 
-def _train(x: Weights, targets: Weights, seen: npt.NDArray[np.bool_], rng: np.random.Generator) -> tuple[Weights, ...]:
+def _train(x: Weights, targets: Weights, seen: Mask, rng: np.random.Generator) -> tuple[Weights, ...]:
     """Fit every member to the samples that it sees, bool[members, samples]: AdamW with a cosine learning rate.
 
     torch is imported here, where a predictor is fitted; whoever loads one does without.

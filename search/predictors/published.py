@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, SearchSpace, load_space
-from search.arrays import Floats
+from search.arrays import Floats, Indices
 
 Layers = tuple[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]], ...]
 HIDDEN_UNITS = 400
@@ -50,9 +50,9 @@ class PublishedPredictor:
     space: SearchSpace
     resolutions: tuple[int, ...]
     """Those that it was fitted to."""
-    gene: npt.NDArray[np.int64]
+    gene: Indices
     """The gene that each input looks at, int64[inputs]."""
-    level: npt.NDArray[np.int64]
+    level: Indices
     """The choice of that gene for which the input is 1, int64[inputs]; -1 where the space does not have it."""
     layers: Layers
     """Weight [inputs, outputs] and bias of each layer; ReLU between. float32, as in the package: twice as fast as float64
@@ -131,7 +131,7 @@ def _normal(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.where(np.abs(values) < np.finfo(np.float32).tiny, np.float32(0), values)
 
 
-def _inputs(space: SearchSpace, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _inputs(space: SearchSpace, name: str) -> tuple[Indices, Indices]:
     """Gene and choice of each input, in the order of the published encoders."""
     column = {gene.name: i for i, gene in enumerate(space.genes)}
     resolutions = [(0, space.resolutions.index(size) if size in space.resolutions else -1) for size in RESOLUTIONS[name]]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, SearchSpace
-from search.arrays import Floats
+from search.arrays import Floats, Indices
 from search.predictors.features import FeatureMap, standard
 from search.predictors.regression import (
     ROWS_AT_ONCE,
@@ -82,7 +82,7 @@ class StageKernel:
         differences = _differences(self._inputs(genes, used), inputs)
         return np.asarray(np.exp(-np.arange(len(used) + 1) / (mean * length)).take(differences))
 
-    def distinct(self, index: int, genes: Genes) -> tuple[Genes, npt.NDArray[np.int64]]:
+    def distinct(self, index: int, genes: Genes) -> tuple[Genes, Indices]:
         """One row for each choice of a stage (and resolution) among `genes`, and which of them each row has."""
         _, first, which = np.unique(keys(genes[:, self._stages[index][0]]), return_index=True, return_inverse=True)
         return genes[first], which
@@ -95,11 +95,11 @@ class StageKernel:
             total += (weight / self.stages * self.stage(index, rows, length))[which]
         return np.asarray(total)
 
-    def _inputs(self, genes: Genes, used: npt.NDArray[np.int64]) -> Indicators:
+    def _inputs(self, genes: Genes, used: Indices) -> Indicators:
         return np.asarray(self._features.choices(genes, self.space.rows(genes).present(), used), dtype=np.float32)
 
 
-def _differences(a: Indicators, b: Indicators) -> npt.NDArray[np.int64]:
+def _differences(a: Indicators, b: Indicators) -> Indices:
     """Number of indicators in which rows differ, int64[len(a), len(b)]: whole numbers, which float32 has exactly."""
     return np.asarray(a.sum(axis=1)[:, None] + b.sum(axis=1) - 2 * a @ b.T, dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""Whether limits can be met at all, and what is attainable when they cannot."""
+"""Feasible subnets, and what is attainable where limits cannot be met."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from search.problem.limits import Infeasible, Limit
 from search.problem.problem import Problem
 from search.rows import distinct
 
-STARTS = 16
-STEPS = 200
-SCOUTS = 2048
+DESCENTS = 16
+MOST_STEPS = 200
+SAMPLED = 2048
 
 
 def feasible_seeds(problem: Problem, rng: np.random.Generator) -> Genes:
@@ -25,7 +25,7 @@ def feasible_seeds(problem: Problem, rng: np.random.Generator) -> Genes:
         Infeasible: none was found; the message says what is attainable.
     """
     domain = problem.domain
-    scouts = distinct(np.concatenate([domain.extremes(), domain.sample(SCOUTS, rng), domain.sample_sizes(SCOUTS, rng)]))
+    scouts = distinct(np.concatenate([domain.extremes(), domain.sample(SAMPLED, rng), domain.sample_sizes(SAMPLED, rng)]))
     feasible = violation(problem, scouts) <= 0
     if feasible.any():
         return scouts[feasible]
@@ -42,16 +42,16 @@ def violation(problem: Problem, genes: Genes) -> Floats:
 
 
 def descend(problem: Problem, starts: Genes, score: Callable[[Genes], Floats]) -> Genes:
-    """Coordinate descent: from the best `STARTS` rows, go to the best one-gene neighbour until none is better.
+    """Coordinate descent: from the best `DESCENTS` rows, go to the best one-gene neighbour until none is better.
 
-    Every step lowers the score of a row or retires it, and at most `STEPS` are made, so it ends. Returns int8[n, genes],
-    best first.
+    Every step lowers the score of a row or retires it, and at most `MOST_STEPS` are made, so it ends. Returns the rows,
+    int8[n, genes], best first.
     """
-    order = np.argsort(score(starts), kind="stable")[:STARTS]
+    order = np.argsort(score(starts), kind="stable")[:DESCENTS]
     current = starts[order]
     best = score(current)
     moving = np.ones(len(current), dtype=np.bool_)
-    for _ in range(STEPS):
+    for _ in range(MOST_STEPS):
         for row in np.flatnonzero(moving):
             around = problem.domain.neighbours(current[row : row + 1])
             scores = score(around) if len(around) else np.array([np.inf])

@@ -38,7 +38,7 @@ class Exact:
 
     @property
     def name(self) -> str:
-        """As in `ofa query --algorithm`."""
+        """The name for `ofa query --algorithm`."""
         return "exact"
 
     def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:

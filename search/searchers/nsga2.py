@@ -12,10 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ofa.space.search_space import Genes
-from search.arrays import Floats
+from search.arrays import Floats, Indices
 from search.evaluations.archive import Archive
 from search.evaluations.log import SearchLog
 from search.evaluations.result import SearchResult
@@ -23,15 +22,13 @@ from search.pareto.domination import crowding, ranks
 from search.problem.feasibility import feasible_seeds
 from search.problem.problem import Problem
 
-Indices = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Nsga2:
     """Evolve a population towards the whole front."""
 
     population: int = 256
-    """At most; a 20th of the budget where that is less. As many children are evaluated per generation."""
+    """Most members; a 20th of the budget where that is less. As many children are evaluated per generation."""
     oversampling: int = 2
     """Children made per child evaluated: some are infeasible or known."""
     changes: float = 1.5
@@ -41,7 +38,7 @@ class Nsga2:
 
     @property
     def name(self) -> str:
-        """As in `ofa query --algorithm`."""
+        """The name for `ofa query --algorithm`."""
         return "nsga2"
 
     def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:

@@ -46,10 +46,10 @@ if TYPE_CHECKING:
 
     from ofa.space.subnet import Subnet
 
-JOURNAL = "journal://"
-RETRY_S = 1.0
-"""Before a database that could not be opened is tried once more."""
-KEY = "worker"
+JOURNAL_SCHEME = "journal://"
+RETRY_AFTER_S = 1.0
+"""Wait before a database that could not be opened is tried once more."""
+WORKER_ATTRIBUTE = "worker"
 """User attribute that tells trials apart: host, process, number."""
 NOT_CATEGORICAL = ("CmaEsSampler", "QMCSampler")
 """They would draw every gene at random."""
@@ -62,7 +62,7 @@ class OptunaSearch:
     sampler: str = "TPESampler"
     """A class of `optuna.samplers`."""
     storage: str | None = None
-    """Where the study is kept: `sqlite:///FILE`, `journal://FILE`, `postgresql://...`; in memory by default."""
+    """URL of the study: `sqlite:///FILE`, `journal://FILE`, `postgresql://...`; in memory by default."""
     study: str | None = None
     """The study's name; by default the space's name and a digest of the question."""
     batch: int = 16
@@ -72,7 +72,7 @@ class OptunaSearch:
 
     @property
     def name(self) -> str:
-        """As in `ofa query --algorithm`."""
+        """The name for `ofa query --algorithm`."""
         return "optuna"
 
     def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:
@@ -172,7 +172,7 @@ class _Trials:
         self.worker = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(2)}"
 
     def parameters(self, row: Genes) -> dict[str, Any]:
-        """What optuna calls a row of genes; of an absent block, anything that is allowed."""
+        """The parameters of a row of genes, by optuna's names; those of an absent block are anything that is allowed."""
         by_level = {name: {level: choice for choice, level in choices.items()} for name, (_, choices) in self.levels.items()}
         return {
             name: by_level[name].get(int(row[column]), next(iter(choices)))
@@ -195,8 +195,8 @@ class _Trials:
         if self.shared is None:
             return False
         finished = self.shared.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        foreign = [trial for trial in finished if trial.user_attrs[KEY] not in self._here]
-        self._here.update(trial.user_attrs[KEY] for trial in foreign)
+        foreign = [trial for trial in finished if trial.user_attrs[WORKER_ATTRIBUTE] not in self._here]
+        self._here.update(trial.user_attrs[WORKER_ATTRIBUTE] for trial in foreign)
         self.study.add_trials(foreign)
         done = [trial for trial in foreign if trial.state == TrialState.COMPLETE]
         if done:
@@ -219,13 +219,13 @@ class _Trials:
         told = []
         for i, (trial, subnet) in enumerate(zip(trials, self.problem.space.decode(genes), strict=True)):
             trial.set_user_attr("subnet", _readable(subnet))
-            trial.set_user_attr(KEY, f"{self.worker}-{trial.number}")
+            trial.set_user_attr(WORKER_ATTRIBUTE, f"{self.worker}-{trial.number}")
             for name, values in costs.items():
                 trial.set_user_attr(name, values[i])
             for limit, used in zip(self.problem.limits, use[i].tolist(), strict=True):
                 trial.set_constraint(str(limit), used - 1)
             told.append(self._tell(trial, genes[i : i + 1]))
-        self._here.update(trial.user_attrs[KEY] for trial in told)
+        self._here.update(trial.user_attrs[WORKER_ATTRIBUTE] for trial in told)
         if self.shared is not None:
             self.shared.add_trials(told)
 
@@ -251,7 +251,7 @@ def _readable(subnet: Subnet) -> str:
 
 
 def _storage(url: str | None) -> BaseStorage | str | None:
-    """What optuna is given for a storage's URL; raises `UserError` when it cannot be opened."""
+    """The storage of a URL, for optuna; raises `UserError` when it cannot be opened."""
     if url is None:
         return None
     from optuna.exceptions import StorageInternalError
@@ -261,17 +261,17 @@ def _storage(url: str | None) -> BaseStorage | str | None:
 
     for last in (False, True):
         try:
-            if url.startswith(JOURNAL):
-                return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
+            if url.startswith(JOURNAL_SCHEME):
+                return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL_SCHEME)))
             return RDBStorage(url)
         except (ImportError, OSError, ValueError, StorageInternalError, SQLAlchemyError) as error:
             if isinstance(error, SQLAlchemyError) and not last:
-                time.sleep(RETRY_S)  # in a new database, another process may be making the same tables
+                time.sleep(RETRY_AFTER_S)  # in a new database, another process may be making the same tables
                 continue
             cause = "" if error.__cause__ is None else f" ({str(error.__cause__).splitlines()[0]})"
             raise UserError(
                 f"storage {url!r} cannot be opened: {str(error).splitlines()[0]}{cause}; "
-                f"allowed are sqlite:///FILE, {JOURNAL}FILE, postgresql://..."
+                f"allowed are sqlite:///FILE, {JOURNAL_SCHEME}FILE, postgresql://..."
             ) from None
     raise AssertionError("the second attempt returns or raises")
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from ofa.space.search_space import Genes
+from search.arrays import Indices
 from search.evaluations.archive import Archive
 from search.evaluations.log import SearchLog
 from search.evaluations.result import SearchResult
@@ -131,7 +131,7 @@ class _Run:
         domain = self.archive.problem.domain
         levels = domain.table[0, : domain.counts[0]]
         self.islands = np.array_split(levels, min(self.settings.islands, len(levels)))
-        self.island_of: npt.NDArray[np.int64] = np.zeros(len(domain.space.resolutions), dtype=np.int64)
+        self.island_of: Indices = np.zeros(len(domain.space.resolutions), dtype=np.int64)
         for i, island in enumerate(self.islands):
             self.island_of[island] = i
         self.best = dict.fromkeys(range(len(self.islands)), -np.inf)

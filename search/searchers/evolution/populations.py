@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from ofa.space.search_space import Genes
-from search.arrays import Floats
+from search.arrays import Floats, Indices
 from search.evaluations.archive import Archive
 from search.problem.domain import Domain
 from search.problem.feasibility import violation
 from search.searchers.evolution.surrogate import Surrogate
 
-Indices = npt.NDArray[np.int64]
 RECENT_PER_MEMBER = 10
 """Subnets evaluated last that the surrogate is fitted to, per member."""
 GENERATIONS_BETWEEN_FITS = 2
@@ -66,7 +64,7 @@ class Population:
 def generation(
     archive: Archive,
     populations: list[Population],
-    island_of: npt.NDArray[np.int64],
+    island_of: Indices,
     brood: int,
     changes: float,
     reserve: int,

@@ -132,7 +132,7 @@ def test_a_database_whose_tables_another_process_makes(tmp_path: Path, monkeypat
             super().__init__(url)
 
     monkeypatch.setattr(optuna.storages, "RDBStorage", Contended)
-    monkeypatch.setattr("search.searchers.optuna_search.RETRY_S", 0.0)
+    monkeypatch.setattr("search.searchers.optuna_search.RETRY_AFTER_S", 0.0)
     url = f"sqlite:///{tmp_path / 'study.db'}"
     assert OptunaSearch(storage=url, sampler="RandomSampler").search(problem_of(), rng(), 10).evaluations == 10
     assert attempts == [url, url]

@@ -40,7 +40,7 @@ def test_a_killed_search_resumes_without_evaluating_again(tmp_path: Path) -> Non
     script = f"""
 import os, signal
 from pathlib import Path
-from tests.search.searchers.test_search_log import Marking, problem_of, search
+from tests.search.evaluations.test_search_log import Marking, problem_of, search
 class Dying(Marking):
     def top1(self, genes):
         if self.count() >= 150:
