@@ -141,5 +141,5 @@ def make_problem(space: SearchSpace, part: SearchSpace | None = None, **bounds: 
 
 def best_by_force(problem: Problem) -> float:
     rows = every_subnet(problem.space)
-    feasible = (problem.use(rows) <= 1).all(axis=1)
+    feasible = (problem.utilisation(rows) <= 1).all(axis=1)
     return float(problem.top1(rows[feasible]).max())

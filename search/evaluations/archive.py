@@ -1,4 +1,4 @@
-"""What a search has evaluated, and what of it is worth keeping."""
+"""The archive of a search: everything that it has evaluated, and the best of it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Archive:
     budget: int
     log: SearchLog | None = None
     any_objective: bool = False
-    """Whether the searcher can do more than find the most accurate subnets."""
+    """True where the searcher can do more than find the most accurate subnets."""
     evaluations: int = 0
     history: list[tuple[int, float]] = field(default_factory=list)
     reference: Floats | None = None
@@ -59,7 +59,7 @@ class Archive:
         return genes[self.new_places(genes)]
 
     def new_places(self, genes: Genes) -> Indices:
-        """Where the rows of `new` are, int64[rows]."""
+        """Indices of the rows that `new` returns, int64[rows]."""
         hashes = keys(genes)
         first = first_places(hashes)
         fresh = first[[key not in self._seen for key in hashes[first].tolist()]]

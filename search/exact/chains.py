@@ -18,7 +18,7 @@ MOST_SUMS = 4_000_000
 """Paths that are extended at once; bounds the memory."""
 
 Prune = Callable[[int, int, Floats, Floats], Mask]
-"""From a number of parts, the width after them, and scores and costs of paths through them: which are worth keeping."""
+"""Takes a number of parts, the width after them, scores and costs of paths through them; returns which to keep."""
 
 
 class TooManyPathsError(Exception):
@@ -64,7 +64,7 @@ def merge(chain: Chain, prune: Prune = all_live, most: float = np.inf) -> Paths:
 
 
 def _join(parts: list[Paths]) -> Paths:
-    """Those of all parts that no other dominates; within each part alone none does."""
+    """The nondominated paths of all parts; within each part alone none dominates another."""
     if len(parts) == 1:
         return parts[0]
     paths = Paths(
@@ -76,7 +76,7 @@ def _join(parts: list[Paths]) -> Paths:
 
 
 def _extend(chain: Chain, part: int, paths: Paths, before: int, width: int, prune: Prune) -> Iterator[Paths]:
-    """Every path with every useful option of the next stage, in chunks of which each is thinned."""
+    """Extend every path by every useful option of the next stage, in chunks of which each is thinned."""
     options = np.flatnonzero(chain.allowed[part][before, width])
     score = chain.scores[part][before, width][options]
     costs = np.stack([cost[part][before, width][options] for cost in chain.costs])

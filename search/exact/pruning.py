@@ -1,4 +1,4 @@
-"""Which paths need not be merged under upper bounds on summed costs: what nothing can complete, or not to a known score."""
+"""Pruning under upper bounds on summed costs: paths that nothing can complete, or not to a score that is known."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Pruning:
         self._ahead = [_completions(chain, i, whole_front=len(bounds) > 1) for i in range(len(bounds))]
 
     def __call__(self, parts: int, width: int, score: Floats, costs: Floats) -> Mask:
-        """Whether paths through the first `parts` parts, which end in a width, may go on, bool[n]."""
+        """The paths through the first `parts` parts, which end in a width, that may go on, bool[n]."""
         if len(self.bounds) == 1:
             return np.asarray(costs[0] + self._ahead[0][parts][width][0, 1:].min(initial=np.inf) <= self.bounds[0])
         alive = np.ones(len(score), dtype=np.bool_)

@@ -23,7 +23,7 @@ from search.predictors.protocols import StageAdditive
 from search.problem.problem import Problem
 
 MOST_OPTIONS = 100_000
-"""Of one stage; beyond, tables are no longer small."""
+"""Most options of one stage; beyond, tables are no longer small."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Chain:
     """The tables of one resolution: a list over the stem and the stages."""
 
     scores: tuple[Floats, ...]
-    """Of each: [widths before, widths, options]; one width before the stem. They add up to the predictor's score."""
+    """Scores of each, [widths before, widths, options]; one width before the stem. They add up to the predictor's score."""
     costs: tuple[tuple[Floats, ...], ...]
     """Per cost, of each: [widths before, widths, options]."""
     allowed: tuple[np.ndarray, ...]
-    """Of each: whether the pair of widths and the option may be chosen, bool [widths before, widths, options]."""
+    """The pairs of widths and options of each that may be chosen, bool[widths before, widths, options]."""
     reduce: tuple[np.ufunc, ...]
     """Per cost, how those of the stages are combined."""
 
@@ -129,7 +129,7 @@ class StageTables:
 
     @cached_property
     def _scores(self) -> list[Floats]:
-        """Of the stem and each stage: [resolutions of the space, widths, options]; the stem's with the smallest subnet's.
+        """Scores of the stem and of each stage, [resolutions, widths, options]; the stem's with the smallest subnet's.
 
         In fixed point, as costs are: equal scores stay equal in whatever order their terms are added.
         """
@@ -156,7 +156,7 @@ class StageTables:
 
     @cached_property
     def _blocks(self) -> list[npt.NDArray[np.int64]]:
-        """Of each stage the blocks of every option, int64[blocks, options].
+        """The blocks of every option of each stage, int64[blocks, options].
 
         A block is its place in the flattened axes that cost factors have behind the widths, an absent one that after all.
         """

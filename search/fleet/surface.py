@@ -22,11 +22,11 @@ from search.problem.problem import Problem
 from search.rows import distinct
 from search.searchers.catalogue import find_searcher
 
-MOST_POINTS = {1: 1_000_000, 2: 150_000}
-"""By the number of costs: a surface that grows beyond at one resolution is not computed, but searched."""
+MOST_SUBNETS = {1: 1_000_000, 2: 150_000}
+"""Most subnets of one resolution, by the number of costs; a larger surface is not computed, but searched."""
 MOST_OF_MANY = 3_000
 """The same for three costs and more, where everything is compared with everything."""
-BLOCK = 512
+SUBNETS_AT_ONCE = 512
 """Subnets that are compared with limits at once."""
 
 
@@ -42,9 +42,9 @@ class Surface:
     costs: Floats
     """[pairs, subnets]"""
     exact: bool
-    """Whether a lookup is the optimum for the predictor; otherwise it is the best that a search has come across."""
+    """True where a lookup is the optimum for the predictor; otherwise it is the best that a search has come across."""
     method: str
-    """How it was found, and why so."""
+    """The way it was found, and why."""
 
     def lookup(self, bounds: Floats) -> Indices:
         """The most accurate subnet within each row of bounds, int64[n]; -1 where there is none.
@@ -54,8 +54,8 @@ class Surface:
         """
         found = np.full(len(bounds), -1, dtype=np.int64)
         searching = np.arange(len(bounds))
-        for start in range(0, len(self.genes), BLOCK):
-            costs = self.costs[:, start : start + BLOCK]
+        for start in range(0, len(self.genes), SUBNETS_AT_ONCE):
+            costs = self.costs[:, start : start + SUBNETS_AT_ONCE]
             near = searching[(costs.min(axis=1) <= bounds[searching]).all(axis=1)]
             fits = np.ones((len(near), costs.shape[1]), dtype=np.bool_)
             for cost, bound in zip(costs, bounds[near].T, strict=True):
@@ -66,7 +66,7 @@ class Surface:
         return found
 
     def attainable(self, bounds: Floats) -> Floats:
-        """What one row of bounds that nothing meets would have to be, float64[pairs].
+        """The values that one row of bounds would need to be met, float64[pairs].
 
         The cheapest value of a bound that nothing meets alone, NaN for the others; where each can be met alone, the costs of
         the subnet with the smallest sum of relative excesses.
@@ -91,7 +91,7 @@ def exact_surface(problem: Problem, pairs: tuple[tuple[str, str], ...]) -> Surfa
         return reason
     tables = StageTables(problem, list(pairs))
     found = []
-    most = MOST_POINTS.get(len(pairs), MOST_OF_MANY)
+    most = MOST_SUBNETS.get(len(pairs), MOST_OF_MANY)
     for resolution in tables.resolutions:
         try:
             paths = merge(tables.chain(resolution, []), most=most)
@@ -124,7 +124,7 @@ def find_surface(
 def _archive(
     problem: Problem, pairs: tuple[tuple[str, str], ...], rng: np.random.Generator, budget: int, why: str
 ) -> Surface:
-    """What multi-objective evolution finds, and for each cost the cheapest subnet that coordinate descent reaches."""
+    """Search the surface: by multi-objective evolution, and for each cost the cheapest subnet by coordinate descent."""
     objectives = (Objective(), *(Objective(metric, platform) for metric, platform in pairs))
     result = find_searcher("nsga2")[0].search(replace(problem, objectives=objectives), rng, budget)
     starts = np.concatenate([problem.domain.extremes(), result.genes])

@@ -13,7 +13,7 @@ from search.arrays import Floats, Indices, Mask
 FIRST_BLOCK, BLOCK = 128, 512
 """Points that are compared at once, with each other and with those kept; each block is twice the last."""
 SMALL = {1: 500, 2: 20_000}
-"""By the number of costs: up to so many points, sorting all of them is as fast as leaving most of them out first."""
+"""Most points, by the number of costs, for which sorting all is as fast as leaving most of them out first."""
 BINS = {1: (1 << 16) - 1, 2: 300}
 
 
@@ -83,7 +83,7 @@ class _Rivals:
         self.costs = np.zeros((count, 0))
 
     def dominates(self, costs: Floats) -> Mask:
-        """Whether some point here is as cheap in all, bool[n]."""
+        """Tell of each point whether one here is as cheap in all costs, bool[n]."""
         return np.asarray(no_lower(costs, self.costs).any(axis=1))
 
     def add(self, costs: Floats) -> None:
@@ -118,7 +118,7 @@ class _Staircase(_Rivals):
 
 
 def no_lower(some: Floats, others: Floats) -> Mask:
-    """Whether each of some points is at least as high as each of others in all values, bool[some, others].
+    """Compare each of some points with each of others: at least as high in all values, bool[some, others].
 
     Both are float64[values, points].
     """

@@ -29,7 +29,7 @@ MEMBERS = 6
 HIDDEN_UNITS = 32
 TRAINING_STEPS = 200
 SAMPLES_PER_STEP = 512
-"""All when there are fewer."""
+"""Samples drawn for a step; all when there are fewer."""
 PEAK_LEARNING_RATE = 0.01
 WEIGHT_DECAY = 1.0
 """Decoupled weight decay per unit of learning rate (AdamW, arXiv 1711.05101); biases have none."""

@@ -49,7 +49,7 @@ class PublishedPredictor:
 
     space: SearchSpace
     resolutions: tuple[int, ...]
-    """Those that it was fitted to."""
+    """The resolutions that it was fitted to."""
     gene: Indices
     """The gene that each input looks at, int64[inputs]."""
     level: Indices

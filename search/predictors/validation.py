@@ -1,4 +1,4 @@
-"""How good an accuracy model is on subnets it was not fitted to."""
+"""Cross-validation: the errors of an accuracy model on subnets that it was not fitted to."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Report:
         ]
 
     def coverage(self) -> str:
-        """How often measurements lie within the predicted uncertainty, for people."""
+        """The fractions of measurements within the predicted uncertainty, for people."""
         if self.within_1_std is None:
             return "unknown: the predictor gives no std"
         return (

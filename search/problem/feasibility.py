@@ -38,7 +38,7 @@ def feasible_seeds(problem: Problem, rng: np.random.Generator) -> Genes:
 
 def violation(problem: Problem, genes: Genes) -> Floats:
     """Sum over the limits of the relative excess, float64[n]; 0 for a feasible subnet."""
-    return np.asarray(np.maximum(problem.use(genes) - 1, 0).sum(axis=1))
+    return np.asarray(np.maximum(problem.utilisation(genes) - 1, 0).sum(axis=1))
 
 
 def descend(problem: Problem, starts: Genes, score: Callable[[Genes], Floats]) -> Genes:
@@ -111,6 +111,6 @@ def _sure(problem: Problem) -> str:
 
 
 def _steepness(problem: Problem, genes: Genes) -> Floats:
-    """The violation, with a little of the mean use to choose a direction where the violation alone is flat."""
-    use = problem.use(genes)
-    return np.asarray(np.maximum(use - 1, 0).sum(axis=1) + 1e-3 * use.mean(axis=1))
+    """The violation, with a little of the mean utilisation to choose a direction where the violation alone is flat."""
+    used = problem.utilisation(genes)
+    return np.asarray(np.maximum(used - 1, 0).sum(axis=1) + 1e-3 * used.mean(axis=1))

@@ -1,4 +1,4 @@
-"""What is searched for: subnets of a space that are accurate and cost little, within limits."""
+"""A problem: the search for subnets of a space that are accurate and cost little, within limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from search.problem.limits import Limit
 from search.problem.objectives import ACCURACY, Objective
 
 TOP1_ROUNDING = 1e-9
-"""By how much less a prediction may differ when it is computed again, among other rows."""
+"""Largest difference of a prediction that is computed again, among other rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Problem:
     costs: Mapping[str, Costs]
     """Costs by the platform's name."""
     limits: Sequence[Limit] = ()
-    """All are kept to at once, on one platform or on several."""
+    """Limits on one platform or on several; all hold at once."""
     part: SearchSpace | None = None
     """Only subnets of this part of the space (`space.restrict(...)`)."""
     objectives: Sequence[Objective] = (Objective(),)
@@ -39,7 +39,7 @@ class Problem:
     confidence: float | None = None
     """The confidence that `costs` are given at (`platform.costs(space, confidence=0.9)`), for messages."""
     source: str = ""
-    """What accuracies come from (a digest of the predictor): a log or a study never mixes two sources."""
+    """The source of accuracies (a digest of the predictor): a log or a study never mixes two."""
     domain: Domain = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -68,8 +68,8 @@ class Problem:
         """One cost, float64[n]; raises `UserError` for a metric the platform does not know."""
         return np.asarray(self.costs[platform].of(metric, genes), dtype=np.float64)
 
-    def use(self, genes: Genes) -> Floats:
-        """How much of each limit is used, float64[n, limits]: at most 1 where it is met."""
+    def utilisation(self, genes: Genes) -> Floats:
+        """Cost over bound for each limit, float64[n, limits]: at most 1 where the limit is met."""
         columns = [self.cost(limit.metric, limit.platform, genes) / limit.bound for limit in self.limits]
         return np.stack(columns, axis=1) if columns else np.zeros((len(genes), 0))
 
@@ -95,5 +95,5 @@ class Problem:
 
     @property
     def accuracy_only(self) -> bool:
-        """Whether the most accurate subnet is searched, and nothing else."""
+        """True where the most accurate subnet is searched, and nothing else."""
         return tuple(self.objectives) == (Objective(),)

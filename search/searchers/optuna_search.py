@@ -214,7 +214,7 @@ class _Trials:
         fresh = self.archive.new(genes)
         top1 = self.archive.add(fresh)
         self.known |= {row.tobytes(): value for row, value in zip(fresh, top1.tolist(), strict=True)}
-        use = self.problem.use(genes)
+        utilisation = self.problem.utilisation(genes)
         costs = {f"{m} on {p}": self.problem.cost(m, p, genes).tolist() for m, p in self.problem.asked_costs}
         told = []
         for i, (trial, subnet) in enumerate(zip(trials, self.problem.space.decode(genes), strict=True)):
@@ -222,7 +222,7 @@ class _Trials:
             trial.set_user_attr(WORKER_ATTRIBUTE, f"{self.worker}-{trial.number}")
             for name, values in costs.items():
                 trial.set_user_attr(name, values[i])
-            for limit, used in zip(self.problem.limits, use[i].tolist(), strict=True):
+            for limit, used in zip(self.problem.limits, utilisation[i].tolist(), strict=True):
                 trial.set_constraint(str(limit), used - 1)
             told.append(self._tell(trial, genes[i : i + 1]))
         self._here.update(trial.user_attrs[WORKER_ATTRIBUTE] for trial in told)

@@ -223,8 +223,8 @@ def _near_the_limits(problem: Problem, genes: Genes, n: int, rng: np.random.Gene
     """Choose at most `n` rows: mostly those that use most of a limit, a quarter at random. The best lie near the limits."""
     if len(genes) <= n:
         return genes
-    use = problem.use(genes)
-    order = np.argsort(-use.max(axis=1), kind="stable") if use.shape[1] else rng.permutation(len(genes))
+    used = problem.utilisation(genes)
+    order = np.argsort(-used.max(axis=1), kind="stable") if used.shape[1] else rng.permutation(len(genes))
     kept = n - n // 4
     others = rng.permutation(order[kept:])[: n - kept]
     return np.asarray(genes[np.concatenate([order[:kept], others])])

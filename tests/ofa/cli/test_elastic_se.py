@@ -249,7 +249,7 @@ def test_the_exact_search_is_exact(metrics: tuple[str, ...], share: float) -> No
     bounds = {metric: float(np.quantile(costs.of(metric, rows), share)) for metric in metrics}
     limits = [Limit(metric, bound, PLATFORM) for metric, bound in bounds.items()]
     problem = Problem(space=space, predictor=predictor, costs={PLATFORM: costs}, limits=limits)
-    feasible = (problem.use(rows) <= 1).all(axis=1)
+    feasible = (problem.utilisation(rows) <= 1).all(axis=1)
     result = Exact().search(problem, np.random.default_rng(0), budget=100)
     assert result.optimal
     assert float(problem.top1(result.genes).max()) == pytest.approx(float(problem.top1(rows[feasible]).max()), abs=1e-12)

@@ -111,7 +111,7 @@ def test_equals_milp_with_elastic_widths(share: float) -> None:
     problem = ridge_problem(space, latency_ms=bound)
     result = Exact().search(problem, rng(), 5000)
     assert result.optimal
-    assert problem.use(result.genes).max() <= 1
+    assert problem.utilisation(result.genes).max() <= 1
     score = problem.predictor.score(result.genes[:1])[0]  # type: ignore[attr-defined]
     assert score == pytest.approx(by_milp(problem, ["latency_ms"], [bound]), abs=1e-9)
 
@@ -128,7 +128,7 @@ def test_equals_milp_under_two_and_three_limits(share: float) -> None:
         given = dict(list(bounds.items())[:count])
         problem = ridge_problem(space, **given)
         result = Exact().search(problem, rng(), 5000)
-        assert problem.use(result.genes).max() <= 1
+        assert problem.utilisation(result.genes).max() <= 1
         score = problem.predictor.score(result.genes[:1])[0]  # type: ignore[attr-defined]
         assert score == pytest.approx(by_milp(problem, list(given), list(given.values())), abs=1e-9)
 
@@ -145,7 +145,7 @@ def test_equals_milp_under_two_and_three_limits(share: float) -> None:
 def test_equals_brute_force_under_a_second_limit(bounds: dict[str, float]) -> None:
     problem = make_problem(make_space(), **bounds)
     rows = every_subnet(problem.space)
-    feasible = (problem.use(rows) <= 1).all(axis=1)
+    feasible = (problem.utilisation(rows) <= 1).all(axis=1)
     assert 0 < feasible.sum() < len(rows)
     result = Exact().search(problem, rng(), 3000)
     assert result.top1[0] == pytest.approx(problem.top1(rows[feasible]).max(), abs=1e-12)
@@ -169,13 +169,13 @@ def two_phones(*limits: Limit) -> Problem:
 def test_limits_on_several_platforms(limits: list[Limit]) -> None:
     problem = two_phones(*limits)
     rows = every_subnet(problem.space)
-    within = problem.use(rows) <= 1
+    within = problem.utilisation(rows) <= 1
     feasible = within.all(axis=1)
     assert 0 < feasible.sum() < within[:, :-1].all(axis=1).sum()  # the last limit rules something out too
     assert find_searcher("auto", problem)[0].name == "exact"
     result = Exact().search(problem, rng(), 3000)
     assert result.optimal
-    assert (problem.use(result.genes) <= 1).all()
+    assert (problem.utilisation(result.genes) <= 1).all()
     assert result.top1[0] == pytest.approx(problem.top1(rows[feasible]).max(), abs=1e-12)
 
 
@@ -193,7 +193,7 @@ def test_names_the_platform_that_it_cannot_handle() -> None:
 def test_the_front_with_limits() -> None:
     problem = make_problem(make_space(), latency_ms=11.0, memory_kb=1.6)
     front = exact_front(problem, "latency_ms", "toy-phone")
-    assert (problem.use(front.genes) <= 1).all()
+    assert (problem.utilisation(front.genes) <= 1).all()
     assert front.top1[-1] == pytest.approx(Exact().search(problem, rng(), 3000).top1[0])
     with pytest.raises(
         UserError, match="has one cost, latency_ms on toy-phone; it cannot keep to a limit on energy_mj of toy-phone"

@@ -75,7 +75,7 @@ def test_the_optimum_within_a_subnets_own_costs(name: str, count: int, cases: in
         limits = own_limits(free, rows, count, rng)
         problem = replace(free, limits=limits)
         pairs = tuple((limit.metric, limit.platform) for limit in limits)
-        within = (problem.use(rows) <= 1).all(axis=1)
+        within = (problem.utilisation(rows) <= 1).all(axis=1)
         best = top1[within].max(initial=-np.inf)
         surface = exact_surface(free, pairs)
         assert isinstance(surface, Surface)
@@ -86,14 +86,14 @@ def test_the_optimum_within_a_subnets_own_costs(name: str, count: int, cases: in
                 Exact().search(problem, rng, 100)
             continue
         result = Exact().search(problem, rng, 100)
-        assert (problem.use(result.genes) <= 1).all()
+        assert (problem.utilisation(result.genes) <= 1).all()
         assert result.top1[0] == pytest.approx(best, abs=ROUNDING)
-        assert (problem.use(surface.genes[found][None]) <= 1).all()
+        assert (problem.utilisation(surface.genes[found][None]) <= 1).all()
         assert surface.top1[found] == pytest.approx(best, abs=ROUNDING)
         sums = [pair for pair in pairs if METRICS[pair[0]].reduce == "sum"]
         if len(sums) == 1:
             front = exact_front(problem, *sums[0])
-            assert (problem.use(front.genes) <= 1).all()
+            assert (problem.utilisation(front.genes) <= 1).all()
             assert front.top1.max() == pytest.approx(best, abs=ROUNDING)
 
 

@@ -132,7 +132,7 @@ def test_every_row_is_what_an_exact_search_of_it_finds() -> None:
         if chosen >= 0:
             found = Exact().search(problem, np.random.default_rng(0), 100)
             assert result.top1[chosen] == pytest.approx(found.top1[0], abs=1e-12)
-            assert (problem.use(result.subnets[chosen][None]) <= 1).all()
+            assert (problem.utilisation(result.subnets[chosen][None]) <= 1).all()
             assert np.isnan(result.attainable[i]).all()
         else:
             with pytest.raises(Infeasible) as caught:

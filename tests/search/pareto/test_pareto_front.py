@@ -76,7 +76,7 @@ def test_search_keeps_to_limits_and_parts() -> None:
     part = space.restrict(resolutions=[24])
     problem = make_problem(space, part, params_m=6.0)
     front = evolved_front(problem, "latency_ms", "toy-phone", np.random.default_rng(0), 2000)
-    assert (problem.use(front.genes) <= 1).all()
+    assert (problem.utilisation(front.genes) <= 1).all()
     assert problem.domain.contains(front.genes).all()
     with pytest.raises(Infeasible, match=r"has under 0.01 M parameters"):
         evolved_front(make_problem(space, params_m=0.01), "latency_ms", "toy-phone", np.random.default_rng(0), 100)

@@ -66,7 +66,7 @@ def test_fronts_are_nondominated_feasible_and_reproducible(searcher: Searcher) -
     assert np.array_equal(front(result.values * problem.signs), np.arange(len(result.genes)))
     assert len(np.unique(result.genes, axis=0)) == len(result.genes) > 5
     assert np.array_equal(result.values, problem.values(result.genes, problem.top1(result.genes)))
-    assert (problem.use(result.genes) <= 1).all()
+    assert (problem.utilisation(result.genes) <= 1).all()
     assert (np.diff(result.top1) <= 0).all()
     assert np.array_equal(result.genes, again.genes)
     assert result.history == again.history
@@ -105,7 +105,7 @@ def test_exact_front_is_complete_and_auto_takes_it() -> None:
     result = searcher.search(problem, np.random.default_rng(0), 20_000)
     assert result.optimal
     rows = every_subnet(problem.space)
-    rows = rows[problem.use(rows)[:, 0] <= 1]
+    rows = rows[problem.utilisation(rows)[:, 0] <= 1]
     losses = problem.values(rows, problem.top1(rows)) * problem.signs
     true = losses[front(losses)]
     assert np.sort(result.values[:, 1]) == pytest.approx(np.sort(true[:, 1]))

@@ -45,7 +45,7 @@ def test_seeds_agree() -> None:
 def test_uses_most_of_the_budget_it_is_limited_by() -> None:
     problem = make_problem(load_space("mbv3-w1.2"), latency_ms=40.0)
     found = Evolution().search(problem, np.random.default_rng(0), 8000)
-    assert problem.use(found.genes[:1])[0, 0] > 0.98
+    assert problem.utilisation(found.genes[:1])[0, 0] > 0.98
 
 
 def test_the_surrogate_learns_what_is_additive() -> None:

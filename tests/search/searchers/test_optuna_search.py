@@ -48,7 +48,7 @@ def test_tpe_learns_more_than_random_sampling() -> None:
 def test_samplers_by_name(sampler: str, objectives: list[Objective]) -> None:
     result = OptunaSearch(sampler=sampler).search(problem_of(objectives=objectives), rng(), 20)
     assert result.evaluations == 20
-    assert (problem_of().use(result.genes) <= 1).all()
+    assert (problem_of().utilisation(result.genes) <= 1).all()
 
 
 def test_a_wrong_sampler_lists_what_there_is() -> None:

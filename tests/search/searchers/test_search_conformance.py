@@ -50,7 +50,7 @@ def test_returns_distinct_canonical_feasible_subnets_best_first(searcher: Search
     assert len(result.genes) == len(result.top1) > 1
     assert np.array_equal(result.genes, space.canonical(result.genes))
     assert len(np.unique(result.genes, axis=0)) == len(result.genes)
-    assert (problem.use(result.genes) <= 1).all()
+    assert (problem.utilisation(result.genes) <= 1).all()
     assert (np.diff(result.top1) <= 0).all()
     assert np.array_equal(result.top1, problem.top1(result.genes))
     assert space.encode(space.decode(result.genes)).tolist() == result.genes.tolist()
