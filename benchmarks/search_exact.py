@@ -3,8 +3,8 @@
     python benchmarks/search_exact.py --reference ../shared/reference [--budgets 20]
 
 The accuracy model is stage-additive: fitted to the published predictor at the resolutions that it knows. The program of
-`scipy.optimize.milp` has one binary per resolution, stage and option (those that another option of the same stage beats in
-score and latency are left out) and knows nothing of the exact search.
+`scipy.optimize.milp` has one binary per resolution, stage and option (those that another one of the stage dominates in score
+and latency are left out) and knows nothing of the exact search.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Pruning:
         return alive
 
     def upper_bound(self) -> float:
-        """A score that no path exceeds: that of the best within any single bound; -inf where one cannot be kept to."""
+        """With several bounds a score that no path exceeds, with one that of some path; -inf where one cannot be kept to."""
         return min(float(self._best_completion(i, 0, 0, np.zeros(1))[0]) for i in range(len(self.bounds)))
 
     def _best_completion(self, i: int, parts: int, width: int, cost: Floats) -> Floats:

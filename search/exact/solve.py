@@ -9,6 +9,8 @@ known subnet. Nothing else is dropped, so the answer is optimal for the model; `
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import numpy as np
 
 from latency_tables.costs.factors import Factors
@@ -38,10 +40,7 @@ def most_accurate(problem: Problem, rng: np.random.Generator) -> Genes:
     bounds = np.array([limit.bound for limit in problem.limits if (limit.metric, limit.platform) in metrics])
     tables = StageTables(problem, metrics or [("macs_m", next(iter(problem.costs)))])  # among equals, the lightest
     genes = _solve(tables, bounds if len(bounds) else np.array([np.inf]), _maxima(problem))
-    if not len(genes):
-        feasible_seeds(problem, rng)  # raises, with what is attainable
-        raise AssertionError("a feasible subnet exists that the exact search has not found")
-    return genes
+    return genes if len(genes) else _refuse(problem, rng)
 
 
 def exact_front(problem: Problem, metric: str, platform: str) -> Front:
@@ -56,7 +55,7 @@ def exact_front(problem: Problem, metric: str, platform: str) -> Front:
     bounds = [limit.bound for limit in problem.limits if (limit.metric, limit.platform) == (metric, platform)]
     genes = _solve(tables, np.array([min(bounds, default=np.inf)]), _maxima(problem))
     if not len(genes):
-        feasible_seeds(problem, np.random.default_rng(0))
+        _refuse(problem, np.random.default_rng(0))
     cost, top1 = problem.cost(metric, platform, genes), problem.top1(genes)
     order = front_order(cost, top1)
     return Front(
@@ -73,6 +72,12 @@ def why_no_front(problem: Problem, metric: str, platform: str) -> str | None:
         other = f"a limit on {others[0][0]} of {others[0][1]}"
         return f"the exact front has one cost, {metric} on {platform}; it cannot keep to {other} too"
     return why_no_tables(problem)
+
+
+def _refuse(problem: Problem, rng: np.random.Generator) -> NoReturn:
+    """Raise `Infeasible` with what is attainable."""
+    feasible_seeds(problem, rng)
+    raise AssertionError("a feasible subnet exists that the exact search has not found")
 
 
 def _check(reason: str | None) -> None:
