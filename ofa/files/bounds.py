@@ -20,6 +20,9 @@ from typing import Annotated, Any, Protocol, Union, get_args, get_origin, get_ty
 
 from ofa.errors import UserError
 
+Check = Callable[[str, Any, str], str | None]
+"""From the name of a value, the value and `is` or `has` to what is wrong with it, or None."""
+
 
 class BoundError(UserError):
     """A value outside its bounds; `field` is the name of the dataclass's field."""
@@ -115,40 +118,54 @@ class Bounded:
     def __post_init__(self) -> None:
         """Check the bounds; raises `BoundError` for the first field that is outside."""
         cls: Any = type(self)
-        for name, hint in _bounded_fields(cls):
-            wrong = _complaint(hint, name, getattr(self, name), "is")
+        for name, check in _bounded_fields(cls):
+            wrong = check(name, getattr(self, name), "is")
             if wrong is not None:
                 raise BoundError(name, wrong)
 
 
 @cache
-def _bounded_fields(cls: type) -> tuple[tuple[str, Any], ...]:
-    return tuple((name, hint) for name, hint in get_type_hints(cls, include_extras=True).items() if _has_bounds(hint))
+def _bounded_fields(cls: type) -> tuple[tuple[str, Check], ...]:
+    hints = get_type_hints(cls, include_extras=True)
+    return tuple((name, _check(hint)) for name, hint in hints.items() if _has_bounds(hint))
 
 
 def _has_bounds(hint: Any) -> bool:
     return get_origin(hint) is Annotated or any(map(_has_bounds, get_args(hint)))
 
 
-def _complaint(hint: Any, name: str, value: Any, verb: str) -> str | None:
-    """What is wrong with a value by the bounds in its type; its type itself is right."""
+@cache
+def _check(hint: Any) -> Check:
+    """What complains of a value by the bounds in its type; made once a type. The value's type itself is right."""
     origin, arguments = get_origin(hint), get_args(hint)
+    if not _has_bounds(hint):
+        return lambda name, value, verb: None
     if origin is Annotated:
-        return _first_complaint(bounds_of(hint), name, value, verb) or _complaint(arguments[0], name, value, verb)
+        bounds, inside = bounds_of(hint), _check(arguments[0])
+        return lambda name, value, verb: _first_complaint(bounds, name, value, verb) or inside(name, value, verb)
     if origin in (Union, UnionType):
-        options = [option for option in arguments if value is not None and option is not NoneType]
-        fitting = [option for option in options if _bare(option) is type(value)] or options
-        wrong = _complaint(fitting[0], name, value, verb) if fitting else None
-        if wrong is None or len(options) == 1 or not all(_bare(option) in KINDS for option in options):
-            return wrong
-        allowed = " or ".join(f"{KINDS[_bare(option)]} {_limits(bounds_of(option))}" for option in options)
-        return f"{name} {verb} {value!r}; must be {allowed}"
+        return partial(_complaint_of_union, tuple(option for option in arguments if option is not NoneType))
     if origin is tuple:
-        return next(filter(None, (_complaint(arguments[0], name, item, "has") for item in value)), None)
+        of_item = _check(arguments[0])
+        return lambda name, value, verb: next(filter(None, (of_item(name, item, "has") for item in value)), None)
     if origin is dict:
-        entries = (_complaint(arguments[1], f"{name}.{key}", entry, "is") for key, entry in value.items())
-        return next(filter(None, entries), None)
-    return None
+        of_entry = _check(arguments[1])
+        return lambda name, value, verb: next(
+            filter(None, (of_entry(f"{name}.{key}", entry, "is") for key, entry in value.items())), None
+        )
+    raise TypeError(f"bounds inside {hint} are not looked at")
+
+
+def _complaint_of_union(options: tuple[Any, ...], name: str, value: Any, verb: str) -> str | None:
+    """By the option of the value's own type; where the options are numbers of several kinds, all of them are named."""
+    if value is None:
+        return None
+    fitting = [option for option in options if _bare(option) is type(value)] or list(options)
+    wrong = _check(fitting[0])(name, value, verb)
+    if wrong is None or len(options) == 1 or not all(_bare(option) in KINDS for option in options):
+        return wrong
+    allowed = " or ".join(f"{KINDS[_bare(option)]} {_limits(bounds_of(option))}" for option in options)
+    return f"{name} {verb} {value!r}; must be {allowed}"
 
 
 def _first_complaint(bounds: tuple[Bound, ...], name: str, value: Any, verb: str) -> str | None:
@@ -162,11 +179,13 @@ def _limits(bounds: tuple[Bound, ...]) -> str:
     return " and ".join(dict.fromkeys(map(str, bounds)))
 
 
+@cache
 def bounds_of(hint: Any) -> tuple[Bound, ...]:
     """The bounds of an annotated type."""
     return tuple(bound for bound in get_args(hint)[1:] if isinstance(bound, Bound))
 
 
+@cache
 def _bare(hint: Any) -> Any:
     base = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     return get_origin(base) or base
