@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from ofa.cli.foreign_errors import line_of
-from ofa.errors import UserError
+from ofa.errors import UserError, is_printable, one_line
 
 VERBS = {
     "train": "train a supernet by progressive shrinking; the same command resumes",
@@ -43,13 +43,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0, or 2 for a user's mistake, 130 when interrupted, 143 when terminated."""
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
+    for word in argv:
+        if not is_printable(word):
+            parser.error(f"argument {word} has a line break or a control character, or is not UTF-8; give another name")
     verb = next((word for word in argv if not word.startswith("-")), None)
     if verb not in VERBS:
         parser.parse_args([word for word in argv if word != verb])  # --help ends here
         if verb is None:
             parser.print_help()
         else:
-            print(f"ofa: error: unknown verb {verb!r}; verbs are {', '.join(VERBS)}", file=sys.stderr)
+            print(one_line(f"ofa: error: unknown verb {verb!r}; verbs are {', '.join(VERBS)}"), file=sys.stderr)
         return 2
     if verb in SMALL_MATRICES:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy reads it when it is imported; torch does not
@@ -84,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         line = line_of(error)
         if line is None:
             raise
-        print(f"ofa {verb}: error: {line}", file=sys.stderr)
+        print(f"ofa {verb}: error: {one_line(line)}", file=sys.stderr)
         return 2
     return 0
 
@@ -118,7 +121,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
-        self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help shows the options)\n")
+        self.exit(2, one_line(f"{self.prog}: error: {message} ({self.prog} --help shows the options)") + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:

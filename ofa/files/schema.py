@@ -17,6 +17,7 @@ import yaml
 
 from ofa.errors import UserError
 from ofa.files.bounds import BoundError
+from ofa.files.vouched import check_text
 
 T = TypeVar("T")
 SHOWN = 80
@@ -59,7 +60,11 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _constru
 
 
 def load_yaml(path: str | Path) -> Mapping:
-    """Read a YAML file whose top level is a mapping; raises `UserError` naming file and line."""
+    """Read a YAML file whose top level is a mapping.
+
+    Raises:
+        UserError: naming file and line; also where a file that vouches for itself (`vouched_text`) has changed.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -67,6 +72,7 @@ def load_yaml(path: str | Path) -> Mapping:
         raise UserError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
+    check_text(text, str(path))
     try:
         data = _Loader(text).get_single_data()
     except yaml.YAMLError as error:

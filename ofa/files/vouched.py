@@ -1,4 +1,4 @@
-"""Files that vouch for themselves: JSON, lines of JSON and tensors that carry the digest of what they say.
+"""Files that vouch for themselves: JSON, lines of JSON, YAML and tensors that carry the digest of what they say.
 
 A flipped bit in a stored accuracy is a wrong answer that looks like a right one. What is written here is read back only as
 it was written. Files of versions before 0.2 carry no digest; they are read as they are.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from ofa.files.atomic import atomic_write, read_json
 
 KEY = "sha256"
 """The last key of a vouched object: the digest of the others."""
+FIRST_LINE = "# Written by ofa, with a digest at the end; if you change this file on purpose, delete both lines.\n"
+"""Of vouched text."""
+LAST_LINE = re.compile(r"^# sha256: ([0-9a-f]{64})\n\Z", re.MULTILINE)
 LENGTH_BYTES = 8
 """A safetensors file begins with the length of its header in so many bytes."""
 
@@ -56,6 +60,24 @@ def read_vouched_line(line: str, place: str, advice: str) -> dict[str, Any]:
     if not isinstance(entry, dict):
         raise UserError(f"{place}: expected a JSON object, got {str(entry)[:40]}; {advice}")
     return _checked(entry, place, advice)
+
+
+def vouched_text(text: str) -> str:
+    """YAML or another text with comments of `#`, with its digest in such a comment."""
+    text = f"{FIRST_LINE}{text}"
+    return f"{text}# {KEY}: {hashlib.sha256(text.encode()).hexdigest()}\n"
+
+
+def check_text(text: str, place: str) -> None:
+    """Raise `UserError` where a text of `vouched_text` has changed; one without its first and last line is not checked."""
+    last = LAST_LINE.search(text)
+    if not (text.startswith(FIRST_LINE) or last):
+        return
+    if last is None or hashlib.sha256(text[: last.start()].encode()).hexdigest() != last[1]:
+        raise UserError(
+            f"{place}: damaged: its content is not what was written (another digest); copy it again, or have it made again "
+            "(if you changed it on purpose, delete its first and its last line)"
+        )
 
 
 def vouch_for_tensors(content: bytes) -> bytes:

@@ -20,7 +20,7 @@ from ofa.errors import UserError
 from ofa.files import schema
 from ofa.files.atomic import atomic_write
 from ofa.files.lock import LOCK
-from ofa.files.vouched import check_tensors, read_vouched_json, vouch_for_tensors, write_vouched_json
+from ofa.files.vouched import check_tensors, read_vouched_json, vouch_for_tensors, vouched_text, write_vouched_json
 from ofa.nets.supernet import Supernet
 from ofa.runs.recipe import Recipe
 from ofa.runs.run_files import RunFiles
@@ -53,8 +53,8 @@ class RunDirectory(RunFiles):
             return run
         if path.exists() and not (path.is_dir() and all(_is_beginning(entry) for entry in path.iterdir())):
             raise UserError(f"{path}: exists and is no run directory; give another --run")
-        atomic_write(path / "space.yaml", yaml.safe_dump(schema.to_plain(space), sort_keys=False))
-        atomic_write(path / "recipe.yaml", yaml.safe_dump(schema.to_plain(recipe), sort_keys=False))
+        atomic_write(path / "space.yaml", vouched_text(yaml.safe_dump(schema.to_plain(space), sort_keys=False)))
+        atomic_write(path / "recipe.yaml", vouched_text(yaml.safe_dump(schema.to_plain(recipe), sort_keys=False)))
         return cls(path=path, recipe=recipe, space=space)
 
     @classmethod

@@ -12,12 +12,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ofa.errors import UserError
+from ofa.files.schema import load_yaml
 from ofa.files.vouched import (
     check_tensors,
+    check_text,
     read_vouched_json,
     read_vouched_line,
     vouch_for_tensors,
     vouched_line,
+    vouched_text,
     write_vouched_json,
 )
 
@@ -90,3 +93,32 @@ def test_no_flipped_bit_of_tensors_is_taken_for_weights() -> None:
     for cut in (0, 3, 8, 40, len(content) - 1):
         with pytest.raises(UserError, match="w: "):
             check_tensors(content[:cut], "w", "copy it again")
+
+
+TEXT = "images: 60\nname: größe\n"
+
+
+def test_yaml_that_vouches_for_itself_says_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    for content in (vouched_text(TEXT), vouched_text(TEXT).replace("\n", "\r\n"), TEXT):
+        path.write_bytes(content.encode())
+        assert load_yaml(path) == {"images": 60, "name": "größe"}
+    path.write_text("".join(vouched_text(TEXT).replace("60", "80").splitlines(keepends=True)[1:-1]))
+    assert load_yaml(path)["images"] == 80  # changed on purpose
+
+
+def test_no_change_of_vouched_yaml_is_taken_for_another_value(tmp_path: Path) -> None:
+    path, content = tmp_path / "a.yaml", vouched_text(TEXT).encode()
+    for place in range(len(content)):
+        for bit in range(8):
+            changed = bytearray(content)
+            changed[place] ^= 1 << bit
+            path.write_bytes(changed)
+            with pytest.raises(UserError, match=rf"^{path}"):
+                load_yaml(path)
+        path.write_bytes(content[:place])
+        with pytest.raises(UserError):
+            load_yaml(path)
+    for lines in (content.splitlines(keepends=True)[1:], content.splitlines(keepends=True)[:-1]):
+        with pytest.raises(UserError, match="damaged: its content is not what was written"):
+            check_text(b"".join(lines).decode(), "place")
