@@ -1,7 +1,7 @@
 """`ofa VERB ...`: dispatch, exit codes and output. No heavy import before a verb is known.
 
-A verb is a module `ofa.cli.verbs.VERB` with `EXAMPLE` (shown in its help), `add_arguments(parser)` and `run(args)`, which
-prints for people and returns what `--json` prints for machines.
+A verb is a module `ofa.cli.verbs.VERB` (of `import`, a keyword, `import_`) with `EXAMPLE` (shown in its help),
+`add_arguments(parser)` and `run(args)`, which prints for people and returns what `--json` prints for machines.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import keyword
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ from ofa.errors import UserError, is_printable, one_line
 
 VERBS = {
     "train": "train a supernet by progressive shrinking; the same command resumes",
+    "import": "the published weights: a run to query and to train on, or a subnet",
     "evaluate": "accuracy of subnets of a trained run on held-out data",
     "predictor": "measure a sample of subnets, fit and report the accuracy predictor",
     "query": "the best subnet under a platform's limits, ready to use",
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if verb in SMALL_MATRICES:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy reads it when it is imported; torch does not
-    module = importlib.import_module(f"ofa.cli.verbs.{verb}")
+    module = importlib.import_module(f"ofa.cli.verbs.{verb}{'_' if keyword.iskeyword(verb) else ''}")
     command = _Parser(
         prog=f"ofa {verb}",
         description=module.__doc__,

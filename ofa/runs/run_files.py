@@ -2,6 +2,7 @@
 
 - `recipe.yaml`, `space.yaml`: as resolved; a run goes on only with the same ones
 - `data.json`: what the data are: classes, counts, normalisation, digests
+- `import.json`: of weights that were trained elsewhere, where they are from (`ofa.runs.imported`)
 - `metrics.jsonl`: a line per epoch
 - `checkpoint/`: where training can be taken up again
 - `teacher.safetensors`: the largest net after the first phase
@@ -26,7 +27,7 @@ from ofa.files.atomic import remove_temporaries
 from ofa.files.lock import locked
 from ofa.space.search_space import SearchSpace
 
-WRITTEN = ("recipe.yaml", "space.yaml", "data.json", "metrics.jsonl", "result.json", "*.safetensors")
+WRITTEN = ("recipe.yaml", "space.yaml", "data.json", "import.json", "metrics.jsonl", "result.json", "*.safetensors")
 """Files of a run directory that only the holder of its lock writes; so it does all in `WRITTEN_FOLDERS`."""
 WRITTEN_FOLDERS = ("checkpoint", "energy", "predictor")
 
@@ -84,6 +85,11 @@ class RunFiles:
     def record_path(self) -> Path:
         """What data the run is trained on."""
         return self.path / "data.json"
+
+    @property
+    def import_path(self) -> Path:
+        """Where imported weights are from; there only if they are."""
+        return self.path / "import.json"
 
     @property
     def weights_path(self) -> Path:

@@ -19,6 +19,9 @@ from ofa.training.progress import MetricsLog
 
 SHARE = 0.25
 """Of the optimiser steps that the supernet was trained for."""
+IMPORTED_STEPS = {20_000: 500, 500_000: 10_000}
+MOST_IMPORTED_STEPS = 20_000
+"""Optimiser steps from imported weights: below so many training images, and with more (BiT's rule, arXiv:1912.11370)."""
 LEAST_STEPS_PER_EPOCH = 8
 CLASSIFIER = "head.classifier."
 
@@ -35,19 +38,24 @@ def transfer_recipe(
         source: a finished run; its own data may be gone.
         data: the new data set, as a recipe's `source`; other settings of the run's data are kept, but the validation part,
             which is the data set's own, or a tenth of it.
-        epochs: of the phase; None: a quarter of the run's optimiser steps, and no fewer epochs than it had.
+        epochs: of the phase; None: a quarter of the run's optimiser steps, and no fewer epochs than it had. From imported
+            weights, which have no steps, `IMPORTED_STEPS`.
         resolutions: sides of the images in pixels; None: the run's.
 
     Raises:
         UserError: the data or the resolutions do not fit; or `epochs` is None and the run does not tell its steps.
     """
-    config = replace(source.recipe.data, source=data, validation=None, normalise=None)
+    imported = source.import_path.exists()
+    normalise = source.recipe.data.normalise if imported else None  # the run's own is that of its own images
+    config = replace(source.recipe.data, source=data, validation=None, normalise=normalise)
     loaded = load_data(config, channels=source.space.in_channels)
     images = loaded.sizes["train"]
     batch = source.recipe.batch_size
     while batch > 1 and images // batch < LEAST_STEPS_PER_EPOCH:
         batch //= 2
-    if epochs is None:
+    if epochs is None and imported:
+        epochs = ceil(_imported_steps(images) / (images // batch))
+    elif epochs is None:
         epochs = max(_epochs(source.recipe), ceil(SHARE * _steps(source) / (images // batch)))
     phase = Phase(
         name="transfer",
@@ -127,6 +135,10 @@ def _why_new_classifier(source: RunDirectory, now: DataRecord) -> str | None:
     if now.classes == tuple(map(str, range(len(now.classes)))):
         return "the classes have numbers instead of names, so they may be others"
     return None
+
+
+def _imported_steps(images: int) -> int:
+    return next((steps for limit, steps in IMPORTED_STEPS.items() if images < limit), MOST_IMPORTED_STEPS)
 
 
 def _epochs(recipe: Recipe) -> int:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from ofa.space.search_space import Genes, SearchSpace
 from search.arrays import Floats
 from search.predictors.mlp import MLPPredictor, fit_mlp
+from search.predictors.published import PublishedPredictor
 from search.predictors.ridge import RidgePredictor, fit_ridge
 from search.predictors.stage_additive import StageAdditivePredictor, fit_stage_additive
 
 FittedPredictor = RidgePredictor | StageAdditivePredictor | MLPPredictor
+StoredPredictor = FittedPredictor | PublishedPredictor
 
 
 @dataclass(frozen=True)
@@ -27,3 +29,5 @@ class Kind:
 _ALL = Kind(RidgePredictor, fit_ridge), Kind(StageAdditivePredictor, fit_stage_additive), Kind(MLPPredictor, fit_mlp)
 KINDS = {kind.predictor.kind: kind for kind in _ALL}
 """Every kind by the name that options and files use; each wins somewhere (`docs/search.md`)."""
+STORED = {kind.predictor.kind: kind.predictor for kind in _ALL} | {PublishedPredictor.kind: PublishedPredictor}
+"""Class of every predictor that a file may hold, by its kind."""

@@ -19,6 +19,15 @@ class Predictor(Protocol):
 
 
 @runtime_checkable
+class AtResolutions(Predictor, Protocol):
+    """A predictor that knows some resolutions only."""
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """In pixels."""
+
+
+@runtime_checkable
 class StageAdditive(Predictor, Protocol):
     """A predictor that is monotone in its `score`, a sum of terms that each depend on one stage and the resolution."""
 

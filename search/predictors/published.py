@@ -10,15 +10,16 @@ where a choice is taken; those of absent blocks are 0. torch only reads the file
 
 from __future__ import annotations
 
-import pickle
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
+from ofa.files.torch_file import read_state_dict
 from ofa.space.search_space import Genes, SearchSpace, load_space
 from search.arrays import Floats, Indices
 
@@ -47,9 +48,13 @@ SPELLINGS = {
 class PublishedPredictor:
     """Top-1 of the subnets of mbv3-w1.2 or resnet50 on ImageNet, as the published package predicts it."""
 
+    kind: ClassVar[str] = "published"
+    samples: ClassVar[None] = None
+    """Unknown: the published files do not say how many subnets they were fitted to."""
+
     space: SearchSpace
-    resolutions: tuple[int, ...]
-    """The resolutions that it was fitted to."""
+    name: str
+    """The space that it is for, which `space` is or is a part of."""
     gene: Indices
     """The gene that each input looks at, int64[inputs]."""
     level: Indices
@@ -57,6 +62,11 @@ class PublishedPredictor:
     layers: Layers
     """Weight [inputs, outputs] and bias of each layer; ReLU between. float32, as in the package: twice as fast as float64
     and equal to 1e-7, below which the same subnet may differ from batch to batch."""
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """The resolutions that it was fitted to."""
+        return RESOLUTIONS[self.name]
 
     def top1(self, genes: Genes) -> Floats:
         """Predicted top-1, float64[n]; raises `UserError` for a resolution it was not fitted to."""
@@ -75,6 +85,27 @@ class PublishedPredictor:
 
     def std(self, genes: Genes) -> None:
         """Unknown: the published files carry no uncertainty."""
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays that are stored."""
+        return {name: array for i, pair in enumerate(self.layers) for name, array in zip(_names(i), pair, strict=True)}
+
+    def facts(self) -> dict[str, Any]:
+        """What is stored as JSON besides."""
+        return {"published": self.name}
+
+    @classmethod
+    def restore(
+        cls, space: SearchSpace, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]
+    ) -> PublishedPredictor:
+        """The inverse of `arrays` and `facts`; raises `KeyError` or `ValueError` for other arrays."""
+        name = facts["published"]
+        if name not in INPUTS:
+            raise ValueError(f"published is {name!r}; known are {', '.join(INPUTS)}")
+        layers = tuple((arrays[weight], arrays[bias]) for weight, bias in map(_names, range(len(SPELLINGS[name]))))
+        if not _fits([(weight.T, bias) for weight, bias in layers], name):
+            raise ValueError(f"the arrays have other shapes than those of the published predictor of {name}")
+        return cls(space, name, *_inputs(space, name), layers)
 
     def features(self, genes: Genes) -> npt.NDArray[np.float32]:
         """The inputs, float32[n, 128 or 82]."""
@@ -97,9 +128,9 @@ def load_published(path: str | Path, space: SearchSpace) -> PublishedPredictor:
         UserError: no such file, another kind of file, or another space.
     """
     path = Path(path)
-    state = _read(path)
+    state = {key: value.float().numpy() for key, value in read_state_dict(path).items()}
     name = next((name for name in SPELLINGS if set(state) == {key for pair in SPELLINGS[name] for key in pair}), None)
-    if name is None or not _fits(state, name):
+    if name is None or not _fits([(state[weight], state[bias]) for weight, bias in SPELLINGS[name]], name):
         raise UserError(
             f"{path}: not one of the published predictors, of mbv3-w1.2 (128 inputs) and resnet50 (82 inputs), "
             "with three hidden layers of 400"
@@ -111,19 +142,22 @@ def load_published(path: str | Path, space: SearchSpace) -> PublishedPredictor:
             f"{path}: the predictor is for space {name} with fingerprint {whole.fingerprint}; "
             f"{space.name} has fingerprint {space.fingerprint}"
         )
-    gene, level = _inputs(space, name)
     layers = tuple(
         (np.ascontiguousarray(_normal(state[weight]).T), _normal(state[bias])) for weight, bias in SPELLINGS[name]
     )
-    return PublishedPredictor(space, RESOLUTIONS[name], gene, level, layers)
+    return PublishedPredictor(space, name, *_inputs(space, name), layers)
 
 
-def _fits(state: dict[str, npt.NDArray[np.float32]], name: str) -> bool:
+def _fits(layers: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]], name: str) -> bool:
     sizes = (INPUTS[name], HIDDEN_UNITS, HIDDEN_UNITS, HIDDEN_UNITS, 1)
     return all(
-        state[weight].shape == (sizes[i + 1], sizes[i]) and state[bias].shape == (sizes[i + 1],)
-        for i, (weight, bias) in enumerate(SPELLINGS[name])
+        weight.shape == (sizes[i + 1], sizes[i]) and bias.shape == (sizes[i + 1],) for i, (weight, bias) in enumerate(layers)
     )
+
+
+def _names(layer: int) -> tuple[str, str]:
+    """Names under which a layer's weight and bias are stored."""
+    return f"weight{layer}", f"bias{layer}"
 
 
 def _normal(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -154,16 +188,3 @@ def _inputs(space: SearchSpace, name: str) -> tuple[Indices, Indices]:
         pairs = resolutions + one_hot(["stem.depth"]) + one_hot(widths) + one_hot(blocks("expand"))
     gene, level = np.array(pairs, dtype=np.int64).T
     return gene, level
-
-
-def _read(path: Path) -> dict[str, npt.NDArray[np.float32]]:
-    import torch
-
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return {key: np.asarray(value.numpy(), dtype=np.float32) for key, value in state.items()}
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (RuntimeError, pickle.UnpicklingError, AttributeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not a state dict that torch can load safely: {reason}") from None

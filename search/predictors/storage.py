@@ -18,14 +18,14 @@ from ofa.errors import UserError
 from ofa.files.atomic import atomic_write, sha256
 from ofa.files.vouched import read_vouched_json, write_vouched_json
 from ofa.space.search_space import SearchSpace
-from search.predictors.kinds import KINDS, FittedPredictor
+from search.predictors.kinds import STORED, StoredPredictor
 from search.predictors.protocols import Predictor
 from search.predictors.published import load_published
 
 PREDICTOR_FORMAT = 2
 
 
-def save_predictor(folder: str | Path, predictor: FittedPredictor, facts: Mapping[str, Any]) -> None:
+def save_predictor(folder: str | Path, predictor: StoredPredictor, facts: Mapping[str, Any]) -> None:
     """Write a predictor into a folder; a kill at any moment leaves the one before or the new one, whole.
 
     Args:
@@ -94,14 +94,14 @@ def _read(file: Path, document: dict[str, Any], space: SearchSpace) -> Predictor
     arrays_file = file.with_name(Path(str(document.get("arrays", "predictor.npz"))).name)
     if document.get("arrays_sha256") != sha256(arrays_file):
         raise UserError(f"{arrays_file}: its digest is not the one in {file.name}; fit the predictor again")
-    kind = KINDS.get(str(document.get("kind")))
+    kind = STORED.get(str(document.get("kind")))
     if kind is None:
-        raise UserError(f"{file}: kind is {document.get('kind')!r}; known are {', '.join(KINDS)}")
+        raise UserError(f"{file}: kind is {document.get('kind')!r}; known are {', '.join(STORED)}")
     with np.load(arrays_file, allow_pickle=False) as data:
         arrays = {name: np.asarray(data[name]) for name in data}
     try:
         fitted = document if document["format"] == 1 else {"samples": document["samples"], **document["fitted"]}
-        predictor = kind.predictor.restore(space, arrays, fitted)
+        predictor = kind.restore(space, arrays, fitted)
         predictor.top1(space.encode(space.largest()))
     except KeyError as error:
         raise UserError(f"{file}: {error} is missing in it or in {arrays_file.name}") from None

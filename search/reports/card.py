@@ -11,6 +11,7 @@ import numpy as np
 from latency_tables import METRICS, Costs, Metric, Platform
 from latency_tables.costs.computations import COUNTED, counted
 from ofa.errors import UserError
+from ofa.official.imagenet import in_words
 from ofa.space.search_space import Genes, SearchSpace
 from search.problem.limits import Limit
 from search.statistics import standard_error
@@ -23,7 +24,9 @@ class Accuracy:
     predicted: float | None = None
     predicted_std: float | None = None
     fitted_on: int | None = None
-    """Measured subnets the predictor was fitted to; None where nothing was predicted."""
+    """Measured subnets the predictor was fitted to; None where nothing was predicted, or that is unknown."""
+    predictor: str | None = None
+    """Source of a predictor that was not fitted to the run."""
     measured: float | None = None
     images: int | None = None
     """Validation images of the measurement."""
@@ -34,9 +37,17 @@ class Accuracy:
 class Described(Protocol):
     """Data as far as a card describes them."""
 
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, in label order."""
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of each channel."""
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Deviation of each channel."""
 
 
 def figure(name: str, value: float | None, unit: str, source: str, uncertainty: str | None) -> dict[str, Any]:
@@ -97,7 +108,8 @@ def _accuracies(accuracy: Accuracy) -> list[dict[str, Any]]:
     if accuracy.predicted is not None:
         std = accuracy.predicted_std
         uncertainty = None if std is None else f"\N{PLUS-MINUS SIGN}{100 * std:.2f} points (1 std of the predictor)"
-        source = f"predicted from {accuracy.fitted_on} measured subnets of the same run"
+        fitted = f"from {accuracy.fitted_on} measured subnets of the same run"
+        source = f"predicted {fitted if accuracy.predictor is None else f'by {accuracy.predictor}'}"
         lines = [figure("Top-1, validation (predicted)", 100 * accuracy.predicted, "%", source, uncertainty)]
     if accuracy.measured is not None and accuracy.images is not None:
         notes = [note for note in (binomial(accuracy.measured, accuracy.images),) if note]
@@ -173,7 +185,7 @@ def facts_of_input(space: SearchSpace, genes: Genes, data: Described) -> dict[st
         "resolution": space.decode(genes)[0].resolution,
         "mean": list(data.mean),
         "std": list(data.std),
-        "classes": list(data.classes),
+        "classes": list(in_words(data.classes)),
     }
 
 

@@ -135,7 +135,7 @@ class _Offers:
         costs = self.costs[platform]
         if platform not in self.parts:
             warn(costs)
-            self.parts[platform] = searched_part(self.space, self.fixes, [costs])
+            self.parts[platform] = searched_part(self.space, self.fixes, [costs], self.predictor)
         named = {costs.platform.name: costs.at(confidence)}
         return Problem(space=self.space, predictor=self.predictor, costs=named, part=self.parts[platform])
 

@@ -15,6 +15,7 @@ from ofa.errors import UserError
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
     from ofa.space.search_space import SearchSpace
+    from search.predictors.protocols import Predictor
     from search.problem.limits import Limit
     from search.problem.objectives import Objective
 
@@ -175,16 +176,26 @@ def parse_fixes(words: Sequence[str]) -> dict[str, Any]:
     return fixes
 
 
-def searched_part(space: SearchSpace, fixes: dict[str, Any], costs: Sequence[Costs]) -> SearchSpace | None:
-    """The part of the space that is fixed and that all platforms cover; None for the whole. Warns on standard error.
+def searched_part(
+    space: SearchSpace, fixes: dict[str, Any], costs: Sequence[Costs], predictor: Predictor | None = None
+) -> SearchSpace | None:
+    """The part of the space that is fixed, that the predictor knows and that all platforms cover; None for the whole.
+
+    What a platform does not cover is told on standard error.
 
     Raises:
-        UserError: a choice that the space does not have, or nothing that all platforms cover.
+        UserError: a choice that the space does not have, or nothing that the predictor knows and all platforms cover.
     """
     from ofa.space.subspace import only
+    from search.predictors.protocols import AtResolutions
 
     part = only(space, **fixes)
     known = list(part.resolutions)
+    if isinstance(predictor, AtResolutions):
+        known = [size for size in known if size in predictor.resolutions]
+        if not known:
+            wanted, there = (", ".join(map(str, sizes)) for sizes in (part.resolutions, predictor.resolutions))
+            raise UserError(f"the predictor knows resolutions {there} px; searched are {wanted} px")
     for cost in costs:
         if cost.covered is None:
             continue

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for platform in platforms:
         costs = platform.costs(directory.space)
         rng = np.random.default_rng(args.seed)  # the same cloud on every platform
-        inside = searched_part(directory.space, fixes, [costs])
+        inside = searched_part(directory.space, fixes, [costs], predictor)
         part = survey(directory.space, predictor, costs, args.x, platform.name, args.samples, rng, part=inside)
         warn(costs)
         warnings[platform.name] = list(costs.warnings)

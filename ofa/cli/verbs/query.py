@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         limits=limits,
         objectives=[objective],
         min_top1=args.min_top1,
-        part=searched_part(directory.space, fixes, costs),
+        part=searched_part(directory.space, fixes, costs, predictor),
         confidence=args.confidence,
         source=facts["arrays_sha256"],
     )
@@ -200,7 +200,8 @@ def _predicted(result: SearchResult, row: int, std: Floats | None, facts: dict[s
     from search.reports.card import Accuracy
 
     own_std = None if std is None else float(std[row])
-    return Accuracy(predicted=float(result.top1[row]), predicted_std=own_std, fitted_on=facts["samples"])
+    top1, source = float(result.top1[row]), facts.get("source")
+    return Accuracy(predicted=top1, predicted_std=own_std, fitted_on=facts["samples"], predictor=source)
 
 
 def _verify(

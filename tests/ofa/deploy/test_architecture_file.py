@@ -39,6 +39,22 @@ def net_config(space: SearchSpace, subnet: Subnet, key: str, middle: bool) -> di
     return {"name": "MobileNetV3", "bn": {}, "first_conv": {}, "blocks": blocks, "classifier": {}}
 
 
+def resnet_config(space: SearchSpace, subnet: Subnet) -> dict[str, Any]:
+    """As the published package writes a specialised ResNet."""
+    stem, channels = subnet.stem, subnet.stem.width
+    inside = {"name": "ConvLayer", "kernel_size": 3, "out_channels": stem.hidden}
+    optional = {"name": "ResidualBlock", "conv": {**inside, "in_channels": stem.hidden}, "shortcut": {}}
+    layers = [inside, *([optional] if stem.depth == 3 else []), {**inside, "out_channels": stem.width}]
+    blocks = []
+    for stage in subnet.stages:
+        for block in stage.blocks:
+            hidden = make_divisible(round(stage.width * block.expand))
+            layer = {"name": "ResNetBottleneckBlock", "in_channels": channels, "out_channels": stage.width, "kernel_size": 3}
+            blocks.append({**layer, "expand_ratio": block.expand, "mid_channels": hidden, "groups": 1})
+            channels = stage.width
+    return {"name": "ResNets", "bn": {"momentum": 0.1, "eps": 1e-05}, "input_stem": layers, "blocks": blocks}
+
+
 def written(path: Path, data: Any) -> Path:
     path.write_text(json.dumps(data))
     return path
@@ -68,6 +84,22 @@ def test_a_net_config_gives_the_subnet(tmp_path: Path, name: str, key: str, midd
     for subnet in space.decode(space.sample(6, np.random.default_rng(1))):
         file = written(tmp_path / "net.config", net_config(space, subnet, key, middle))
         assert read_architecture(file, space, subnet.resolution) == subnet
+
+
+def test_the_config_of_a_resnet_gives_the_subnet(tmp_path: Path) -> None:
+    space = load_space("resnet50")
+    for subnet in space.decode(space.sample(20, np.random.default_rng(1))):
+        file = written(tmp_path / "net.config", resnet_config(space, subnet))
+        assert read_architecture(file, space, subnet.resolution) == subnet
+    config = resnet_config(space, space.largest())
+    for change, message in (
+        ({"input_stem": None}, r"input_stem is None; expected 2 or 3 convolutions of \[20, 24, 32\] channels"),
+        ({"input_stem": [{"out_channels": 21}, {"out_channels": 64}]}, "input_stem is .*expected 2 or 3 convolutions"),
+        ({"blocks": config["blocks"][:3]}, "are not those of resnet50, whose stages have"),
+        ({"name": "MobileNetV3"}, "is of a MobileNetV3; resnet50 has blocks of kind bottleneck"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read_architecture(written(tmp_path / "net.config", config | change), space, 224)
 
 
 @pytest.mark.parametrize(

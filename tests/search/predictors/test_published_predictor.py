@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from ofa.errors import UserError
+from ofa.files.vouched import read_vouched_json, write_vouched_json
 from ofa.official import to_arch, to_subnet
 from ofa.space.search_space import load_space
 from search import load_predictor
 from search.predictors.published import SPELLINGS, PublishedPredictor
+from search.predictors.storage import save_predictor
 
 pytestmark = pytest.mark.reference
 FILES = {"mbv3-w1.2": "ofa_mbv3_w1.2_acc_predictor.pth", "resnet50": "ofa_resnet50_acc_predictor.pth"}
@@ -91,7 +93,27 @@ def test_another_space_or_file_is_refused(reference: Path, tmp_path: Path) -> No
     with pytest.raises(UserError, match="not one of the published predictors"):
         load_predictor(tmp_path / "other.pth", space)
     (tmp_path / "broken.pth").write_bytes(b"nonsense")
-    with pytest.raises(UserError, match=r"broken.pth: not a state dict"):
+    with pytest.raises(UserError, match=r"broken.pth: is text"):
         load_predictor(tmp_path / "broken.pth", space)
     with pytest.raises(UserError, match=r"none.pth: no such file"):
         load_predictor(tmp_path / "none.pth", space)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_stored_and_read_again(reference: Path, tmp_path: Path, name: str) -> None:
+    """As the predictor of a run, with the space's fingerprint."""
+    space, predictor = load_space(name), load(reference, name)
+    save_predictor(tmp_path, predictor, {"source": "the published one"})
+    again = load_predictor(tmp_path, space)
+    known = space.restrict(resolutions=[size for size in predictor.resolutions if size in space.resolutions])
+    genes = space.encode(known.decode(known.sample(50, np.random.default_rng(0))))
+    assert isinstance(again, PublishedPredictor)
+    assert np.array_equal(again.top1(genes), predictor.top1(genes))
+    other = load_space("mbv3-w1.0")
+    with pytest.raises(UserError, match=f"for space {name} with fingerprint {space.fingerprint}; mbv3-w1.0 has"):
+        load_predictor(tmp_path, other)
+    facts = read_vouched_json(tmp_path / "predictor.json", "")
+    for change, message in (({"published": "mine"}, "published is 'mine'"), ({}, "'published' is missing")):
+        write_vouched_json(tmp_path / "predictor.json", facts | {"fitted": change})
+        with pytest.raises(UserError, match=message):
+            load_predictor(tmp_path, space)

@@ -1,0 +1,107 @@
+"""A run directory around weights that were trained elsewhere: the published supernets, trained on ImageNet.
+
+It has no training of its own: `import.json` says where the weights are from, and the recipe says what other verbs need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ofa.data.augment.augmentation import AugmentConfig
+from ofa.data.config import DataConfig, NormaliseConfig
+from ofa.data.record import DataRecord
+from ofa.errors import UserError
+from ofa.files import schema
+from ofa.files.atomic import sha256
+from ofa.files.vouched import read_vouched_json, write_vouched_json
+from ofa.files.whole_folder import whole_folder
+from ofa.measure.config import EvaluationConfig
+from ofa.official import imagenet
+from ofa.runs.recipe import Opens, Phase, Recipe
+from ofa.runs.run_directory import RunDirectory, save_weights
+from ofa.space.search_space import SearchSpace
+
+PEAK_LR = 0.02
+"""For 64 images a step; `ofa train --init` halves it. What it becomes, 0.04 for 256 images, is inside the range in which
+Kornblith et al. (arXiv:1805.08974) found the best rates for ImageNet's nets on other data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The file that a run's weights are from; `import.json` in the run directory."""
+
+    file: str
+    """Its name."""
+    file_sha256: str
+    space: str
+    """Name of the space that it was read as."""
+
+
+def create_imported(path: str | Path, space: SearchSpace, checkpoint: Path, weights: Mapping[str, Tensor]) -> RunDirectory:
+    """A run directory with these weights, or the same one again.
+
+    Args:
+        path: a new or empty folder, or one that holds an import of the same file.
+        space: the space of the weights.
+        checkpoint: the file that they were read from.
+        weights: of the whole supernet, under our names.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    path = Path(path)
+    origin = Origin(file=checkpoint.name, file_sha256=sha256(checkpoint), space=space.name)
+    if (path / "recipe.yaml").exists():
+        run = RunDirectory.open(path)
+        if run.space != space or not run.import_path.exists() or read_origin(run).file_sha256 != origin.file_sha256:
+            raise UserError(f"{path}: holds another run; give another --run, or delete the folder")
+        return run
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise UserError(f"{path}: exists and is no run directory; give another --run")
+    with whole_folder(path) as folder:
+        run = RunDirectory.create(folder, imagenet_recipe(space), space)
+        write_vouched_json(run.record_path, schema.to_plain(imagenet_record()))
+        write_vouched_json(run.import_path, schema.to_plain(origin))
+        save_weights(run.weights_path, weights)
+    return RunDirectory.open(path)
+
+
+def read_origin(run: RunDirectory) -> Origin:
+    """What `import.json` says; raises `UserError` where it is damaged."""
+    known = read_vouched_json(run.import_path, "import the weights again")
+    return schema.build(Origin, known, str(run.import_path))
+
+
+def imagenet_recipe(space: SearchSpace) -> Recipe:
+    """What later verbs need of a recipe: ImageNet as the published code reads it, and a learning rate to go on with."""
+    return Recipe(
+        space=space.name,
+        data=DataConfig(
+            source="imagenet",
+            normalise=NormaliseConfig(mean=imagenet.MEAN, std=imagenet.STD),
+            evaluation_crop=0.875,
+            augment=AugmentConfig(
+                random_resized_crop=(0.08, 1.0), horizontal_flip=True, brightness=32 / 255, saturation=0.5
+            ),
+        ),
+        phases=(Phase(name="imported", epochs=1, peak_lr=PEAK_LR, opens=Opens(everything=True)),),
+        evaluation=EvaluationConfig(recalibration_images=2000),
+        description="Weights that were trained elsewhere and imported; this recipe did not train them.",
+    )
+
+
+def imagenet_record() -> DataRecord:
+    """ImageNet as far as it is known without its images."""
+    return DataRecord(
+        found_at="ImageNet (ILSVRC 2012)",
+        classes=tuple(imagenet.classes()),
+        channels=3,
+        mean=imagenet.MEAN,
+        std=imagenet.STD,
+        images={},
+        digests={},
+    )
