@@ -1,8 +1,4 @@
-"""Elastic layers: full-size weights, and one function that owns each slice of them.
-
-`forward` and extraction (`copy_to`) call the same function, so they cannot disagree. A smaller kernel is the centre of a
-larger one, optionally passed through a learned matrix (OFA, section 3.3); a narrower layer is the leading channels.
-"""
+"""Elastic layers: full-size weights, of which `ofa.nets.slices` says what a choice uses, here as in extraction."""
 
 from __future__ import annotations
 
@@ -10,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ofa.nets import slices
 from ofa.nets.plain import Conv, Linear, activation
 from ofa.space.ops import se_channels
 
@@ -44,19 +41,21 @@ class ElasticConv(Conv):
         self.transforms = transforms
         if transforms:
             for large, small in zip(kernels[1:], kernels[:-1], strict=True):
-                self.register_parameter(f"transform_{large}to{small}", nn.Parameter(torch.empty(small**2, small**2)))
+                self.register_parameter(slices.transform_name(large, small), nn.Parameter(torch.empty(small**2, small**2)))
 
     def weight_for(self, out_channels: int, in_channels: int, kernel: int) -> Tensor:
-        """The weight of a choice: out_channels x in_channels (1 if depthwise) x kernel x kernel."""
-        weight = self.weight[:out_channels, : 1 if self.depthwise else in_channels]
-        if not self.transforms or kernel == self.kernels[-1]:
-            return _centre(weight, kernel)
-        with torch.autocast(weight.device.type, enabled=False):  # bf16 would round at every matrix, not once
-            for i in range(len(self.kernels) - 1, self.kernels.index(kernel), -1):
-                large, small = self.kernels[i], self.kernels[i - 1]
-                matrix = self.get_parameter(f"transform_{large}to{small}")
-                weight = F.linear(_centre(weight, small).flatten(2), matrix).view(*weight.shape[:2], small, small)
-        return weight
+        """The weight of a choice: out_channels x in_channels (1 if depthwise) x kernel x kernel.
+
+        Training multiplies by transforms in the fastest way, without an order of sums; all else as extraction does.
+        """
+        channels = out_channels, 1 if self.depthwise else in_channels
+        product = F.linear if self.training else slices.ordered_product
+        with torch.autocast(self.weight.device.type, enabled=False):  # bf16 would round at every matrix, not once
+            matrix = self._matrix if self.transforms else None
+            return slices.conv_weight(self.weight, channels, kernel, self.kernels, matrix, product)
+
+    def _matrix(self, large: int, small: int) -> Tensor:
+        return self.get_parameter(slices.transform_name(large, small))
 
     def forward(self, x_BCHW: Tensor, out_channels: int, kernel: int | None = None) -> Tensor:  # type: ignore[override]
         """B x any leading channels x H x W to B x out_channels x H/stride x W/stride."""
@@ -72,12 +71,6 @@ class ElasticConv(Conv):
                 return F.linear(x_BCHW.flatten(1), weight.flatten(1), bias)[:, :, None, None]
         return F.conv2d(x_BCHW, weight, bias, self.stride, kernel // 2, groups=groups)
 
-    @torch.no_grad()
-    def copy_to(self, conv: nn.Conv2d) -> None:
-        """Copy the slice that a plain convolution of a subnet needs."""
-        conv.weight.copy_(self.weight_for(conv.out_channels, conv.in_channels, conv.kernel_size[0]))
-        if conv.bias is not None and self.bias is not None:
-            conv.bias.copy_(self.bias[: conv.out_channels])
 
 
 class ElasticNorm(nn.BatchNorm2d):
@@ -93,13 +86,6 @@ class ElasticNorm(nn.BatchNorm2d):
             x_BCHW, mean[:n], var[:n], self.weight[:n], self.bias[:n], self.training, self.momentum or 0.0, self.eps
         )
 
-    @torch.no_grad()
-    def copy_to(self, norm: nn.BatchNorm2d) -> None:
-        """Copy the leading channels, statistics included."""
-        for name in ("weight", "bias", "running_mean", "running_var"):
-            getattr(norm, name).copy_(getattr(self, name)[: norm.num_features])
-        assert norm.num_batches_tracked is not None
-        norm.num_batches_tracked.zero_()
 
 
 class ElasticLinear(Linear):
@@ -109,11 +95,6 @@ class ElasticLinear(Linear):
         """B x any leading features to B x out_features."""
         return F.linear(x_BF, self.weight[:, : x_BF.shape[1]], self.bias)
 
-    @torch.no_grad()
-    def copy_to(self, linear: nn.Linear) -> None:
-        """Copy the columns that a plain layer of a subnet needs."""
-        linear.weight.copy_(self.weight[:, : linear.in_features])
-        linear.bias.copy_(self.bias)
 
 
 class ElasticConvNorm(nn.Module):
@@ -157,11 +138,6 @@ class ElasticSqueezeExcite(nn.Module):
         return x_BCHW * F.hardsigmoid(self.expand(gate_BC11, channels))
 
 
-def _centre(weight: Tensor, kernel: int) -> Tensor:
-    start = (weight.shape[-1] - kernel) // 2
-    return weight[:, :, start : start + kernel, start : start + kernel]
-
-
 def _small_map_conv(x_BCHW: Tensor, weight: Tensor, stride: int | tuple[int, ...]) -> Tensor:
     """A depthwise convolution of a map smaller than its kernel: the same sums, but with a fast gradient on a CPU.
 
@@ -170,4 +146,4 @@ def _small_map_conv(x_BCHW: Tensor, weight: Tensor, stride: int | tuple[int, ...
     """
     kernel = min(weight.shape[-1], 2 * max(x_BCHW.shape[2:]) - 1)
     padded = F.pad(x_BCHW, [kernel // 2] * 4)
-    return F.conv2d(padded, _centre(weight, kernel), None, stride, 0, groups=x_BCHW.shape[1])
+    return F.conv2d(padded, slices.centre(weight, kernel), None, stride, 0, groups=x_BCHW.shape[1])

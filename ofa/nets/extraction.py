@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ofa.nets.elastic_layers import ElasticConv, ElasticLinear, ElasticNorm
 from ofa.nets.plain import Net, empty_net
+from ofa.nets.slices import subnet_tensors
 from ofa.nets.supernet import Supernet
 from ofa.space.subnet import Subnet
 
@@ -25,11 +25,7 @@ def extract(supernet: Supernet, subnet: Subnet) -> Net:
     net = empty_net(supernet.space, subnet, parameter.device).to(parameter.dtype)
     if _is_channels_last(supernet):  # the format decides the order of sums
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for name, module in net.named_modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)):
-            source = supernet.get_submodule(name)
-            assert isinstance(source, (ElasticConv, ElasticLinear, ElasticNorm))
-            source.copy_to(module)  # type: ignore[arg-type]
+    net.load_state_dict(subnet_tensors(supernet.state_dict(), supernet.space, subnet))
     return net.train(supernet.training)
 
 

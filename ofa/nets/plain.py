@@ -1,6 +1,6 @@
 """Plain modules: a subnet without elasticity, built from the shapes that `walk_blocks` yields.
 
-Names are those of the supernet (`stages.0.1.expand.conv.weight`), so extraction copies module by module. Tensor shapes:
+Names are those of the supernet (`stages.0.1.expand.conv.weight`; `ofa.space.layers` has them). Tensor shapes:
 B batch, C channels, H and W height and width.
 """
 
@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ofa.distributed import draws
 from ofa.space.activations import ACTIVATIONS
+from ofa.space.layers import layers
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape, OpShape, walk_blocks
 from ofa.space.subnet import Subnet
@@ -74,12 +75,12 @@ class MBConv(nn.Module):
 
     def __init__(self, shape: BlockShape) -> None:
         super().__init__()
-        convs = [op for op in shape.main if op.kind == "conv"]
+        ops = layers(shape)
         self.residual = shape.residual
-        self.expand = ConvNorm(convs.pop(0)) if convs[0].groups == 1 else nn.Identity()
-        self.depthwise = ConvNorm(convs.pop(0))
-        self.se = SqueezeExcite(convs.pop(0), convs.pop(0)) if len(convs) == 3 else nn.Identity()
-        self.project = ConvNorm(convs.pop(0))
+        self.expand = ConvNorm(ops["expand"]) if "expand" in ops else nn.Identity()
+        self.depthwise = ConvNorm(ops["depthwise"])
+        self.se = SqueezeExcite(ops["se.reduce"], ops["se.expand"]) if "se.reduce" in ops else nn.Identity()
+        self.project = ConvNorm(ops["project"])
 
     def forward(self, x_BCHW: Tensor, scale_B111: Tensor | None = None) -> Tensor:
         """B x in x H x W to B x out x H/stride x W/stride; the branch of a residual block may be scaled."""
@@ -93,12 +94,12 @@ class Bottleneck(nn.Module):
 
     def __init__(self, shape: BlockShape) -> None:
         super().__init__()
-        reduce, middle, project, add = shape.main
-        self.reduce, self.middle, self.project = ConvNorm(reduce), ConvNorm(middle), ConvNorm(project)
+        ops = layers(shape)
+        self.reduce, self.middle, self.project = (ConvNorm(ops[name]) for name in ("reduce", "middle", "project"))
         self.residual = not shape.shortcut
-        self.shortcut = nn.Identity() if self.residual else ConvNorm(shape.shortcut[-1])
-        self.stride = middle.stride
-        self.activation = activation(add.activation)
+        self.shortcut = nn.Identity() if self.residual else ConvNorm(ops["shortcut"])
+        self.stride = ops["middle"].stride
+        self.activation = activation(shape.main[-1].activation)
 
     def forward(self, x_BCHW: Tensor, scale_B111: Tensor | None = None) -> Tensor:
         """B x in x H x W to B x out x H/stride x W/stride; the branch of a residual block may be scaled."""
@@ -113,10 +114,10 @@ class PlainStem(nn.Module):
 
     def __init__(self, shape: BlockShape) -> None:
         super().__init__()
-        first, *rest = (op for op in shape.main if op.kind == "conv")
-        self.first = ConvNorm(first)
-        self.middle = ConvNorm(rest[0]) if len(rest) == 2 else None
-        self.last = ConvNorm(rest[-1]) if rest else None
+        ops = layers(shape)
+        self.first = ConvNorm(ops["first"])
+        self.middle = ConvNorm(ops["middle"]) if "middle" in ops else None
+        self.last = ConvNorm(ops["last"]) if "last" in ops else None
         self.pool = shape.main[-1].kind == "max_pool"
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -134,14 +135,12 @@ class PlainHead(nn.Module):
 
     def __init__(self, shape: BlockShape, dropout: float = 0.0) -> None:
         super().__init__()
-        kinds = [op.kind for op in shape.main]
-        before, after = shape.main[: kinds.index("global_pool")], shape.main[kinds.index("global_pool") + 1 :]
-        self.conv = ConvNorm(before[0]) if before else nn.Identity()
-        self.features = (
-            nn.Sequential(plain_conv(after[0]), activation(after[0].activation)) if len(after) == 2 else nn.Identity()
-        )
+        ops = layers(shape)
+        self.conv = ConvNorm(ops["conv"]) if "conv" in ops else nn.Identity()
+        features = ops.get("features.0")
+        self.features = nn.Sequential(plain_conv(features), activation(features.activation)) if features else nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        self.classifier = Linear(after[-1].in_channels, after[-1].out_channels)
+        self.classifier = Linear(ops["classifier"].in_channels, ops["classifier"].out_channels)
 
     def forward(self, x_BCHW: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """B x in x H x W to B x classes; dropout in training draws from `generator`, or from torch's own if none."""

@@ -1,4 +1,4 @@
-"""The one table of activations: what spaces may name, and how torch, oneDNN and ONNX call it. No torch here."""
+"""The one table of activations: what spaces may name, and what torch, numpy, oneDNN and ONNX have for it. No torch here."""
 
 from __future__ import annotations
 
@@ -28,10 +28,31 @@ class Activation:
     """Class of `torch.nn`; takes `inplace`."""
     onnx: Callable[[OnnxGraph, str], str]
     """Appends it to a graph behind the tensor named."""
+    array: Callable[[npt.NDArray[np.float32]], object]
+    """Applies it to an array in place."""
     onednn: str | None = None
     """Name under which oneDNN's convolution applies it to what it writes; None: it cannot, or not without parameters."""
     in_spaces: bool = True
     """May be named in the YAML of a space; else only squeeze-and-excitation uses it."""
+
+
+def _h_sigmoid(x: npt.NDArray[np.float32]) -> None:
+    x += 3
+    x.clip(0, 6, out=x)
+    x *= np.float32(1 / 6)
+
+
+def _h_swish(x: npt.NDArray[np.float32]) -> None:
+    gate = x.copy()
+    _h_sigmoid(gate)
+    x *= gate
+
+
+def _swish(x: npt.NDArray[np.float32]) -> None:
+    gate = np.tanh(x * np.float32(0.5))  # the sigmoid, without an exponential that overflows
+    gate += 1
+    gate *= np.float32(0.5)
+    x *= gate
 
 
 def _clip(graph: OnnxGraph, x: str) -> str:
@@ -39,12 +60,12 @@ def _clip(graph: OnnxGraph, x: str) -> str:
 
 
 ACTIVATIONS = {
-    "none": Activation("Identity", lambda graph, x: x),
-    "relu": Activation("ReLU", lambda graph, x: graph.node("Relu", x), "relu"),
-    "relu6": Activation("ReLU6", _clip),
-    "h_swish": Activation("Hardswish", lambda graph, x: graph.node("HardSwish", x), "hardswish"),
-    "swish": Activation("SiLU", lambda graph, x: graph.node("Mul", x, graph.node("Sigmoid", x)), "swish"),
+    "none": Activation("Identity", lambda graph, x: x, lambda x: None),
+    "relu": Activation("ReLU", lambda graph, x: graph.node("Relu", x), lambda x: np.maximum(x, 0, out=x), "relu"),
+    "relu6": Activation("ReLU6", _clip, lambda x: x.clip(0, 6, out=x)),
+    "h_swish": Activation("Hardswish", lambda graph, x: graph.node("HardSwish", x), _h_swish, "hardswish"),
+    "swish": Activation("SiLU", lambda graph, x: graph.node("Mul", x, graph.node("Sigmoid", x)), _swish, "swish"),
     "h_sigmoid": Activation(
-        "Hardsigmoid", lambda graph, x: graph.node("HardSigmoid", x, alpha=1 / 6, beta=0.5), in_spaces=False
+        "Hardsigmoid", lambda graph, x: graph.node("HardSigmoid", x, alpha=1 / 6, beta=0.5), _h_sigmoid, in_spaces=False
     ),
 }

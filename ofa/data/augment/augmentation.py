@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ofa.data.augment.luma import LUMA, grey
 from ofa.data.augment.rand_augment import RandAugmentConfig, rand_augment
+from ofa.data.augment.resampling import resize_weights
 from ofa.distributed import draws
 from ofa.files.bounds import Bounded, Share, WholeNumber
 
@@ -168,9 +169,9 @@ def resize(images: Tensor, resolution: int) -> Tensor:
     height, width = images.shape[2:]
     if (height, width) == (resolution, resolution):
         return images
-    start = torch.zeros(1, dtype=torch.float64)
-    vertical = resampling(start, start + height, height, resolution)[0].to(images, non_blocking=True)
-    horizontal = resampling(start, start + width, width, resolution)[0].to(images, non_blocking=True)
+    vertical, horizontal = (
+        torch.from_numpy(resize_weights(size, resolution)).to(images, non_blocking=True) for size in (height, width)
+    )
     return vertical @ (images @ horizontal.mT)
 
 

@@ -20,6 +20,7 @@ from latency_tables.cost_models.uncertainty import (
     conformal,
     normal_excess,
     run_excess,
+    student_quantile,
 )
 from latency_tables.costs.bounds import refusals
 from ofa.cli.main import main
@@ -316,3 +317,13 @@ def test_a_platform_says_what_its_bounds_are_from(capsys: pytest.CaptureFixture[
     ):
         assert main(["platforms", name]) == 0
         assert rule in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 8, 9, 40, 1133])
+def test_students_quantile_is_that_of_scipy(degrees: int) -> None:
+    from scipy.special import stdtrit
+
+    for confidence in (0.5, 0.501, 0.75, 0.9, 0.99, 0.999999, 1 - 1e-12):
+        close = 1e-12 if confidence < 0.9999 else 1e-3  # so far out a distribution function in float64 says no more
+        expected = float(stdtrit(degrees, confidence))
+        assert student_quantile(degrees, confidence) == pytest.approx(expected, rel=close, abs=1e-12)

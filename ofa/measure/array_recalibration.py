@@ -1,0 +1,197 @@
+"""Batch-norm statistics of one subnet without torch: what `recalibrate_batch_norm` computes, on numpy arrays.
+
+Feature maps are channels x height x width x images: a 1x1 convolution is then one matrix product, a shift of a depthwise
+convolution moves whole rows of images, and statistics are sums over one row of memory. Equal to torch's up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from ofa.errors import UserError
+from ofa.space.activations import ACTIVATIONS
+from ofa.space.layers import NamedBlock, layers, named_blocks
+from ofa.space.ops import CONVOLUTIONS, OpShape
+from ofa.space.search_space import SearchSpace
+from ofa.space.subnet import Subnet
+
+Array = npt.NDArray[np.float32]
+Tensors = dict[str, npt.NDArray[np.generic]]
+
+
+def recalibrated(
+    space: SearchSpace, subnet: Subnet, tensors: Mapping[str, npt.NDArray[np.generic]], batches: Iterable[Array]
+) -> Tensors:
+    """The tensors of a subnet with its own batch-norm statistics in place of those that it has.
+
+    Every layer normalises with the current batch's mean and biased variance; the averages over batches, weighted by batch
+    size, are its statistics.
+
+    Args:
+        space: the space.
+        subnet: the subnet.
+        tensors: its state, by the names of the plain network.
+        batches: normalised images, float32[channels, height, width, images] each.
+
+    Raises:
+        UserError: no batches.
+    """
+    blocks = list(named_blocks(space, subnet))
+    seen, images = _Statistics(), 0
+    for batch in batches:
+        x = batch
+        net = _Net(tensors, space.norm_eps, seen)
+        for block in blocks:
+            x = net.block(block, x)
+        images += batch.shape[3]
+    if images == 0:
+        raise UserError("batch-norm recalibration got no images; give at least one batch")
+    found = dict(tensors)
+    for name, total in seen.totals.items():
+        for key, value in zip(("running_mean", "running_var"), total / images, strict=True):
+            found[f"{name}.{key}"] = value.astype(np.float32)
+    return found
+
+
+@dataclass
+class _Statistics:
+    """Mean and biased variance of each norm, each batch's times its images, added up: float64[2, channels]."""
+
+    totals: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+
+    def add(self, name: str, values: npt.NDArray[np.float64], images: int) -> None:
+        self.totals[name] = self.totals.get(name, 0.0) + values * images
+
+
+@dataclass
+class _Net:
+    """The forward pass of one batch up to the last batch norm."""
+
+    tensors: Mapping[str, npt.NDArray[np.generic]]
+    eps: float
+    statistics: _Statistics
+
+    def block(self, block: NamedBlock, x: Array) -> Array:
+        """One piece; of the head what comes before the pool, behind which nothing is normalised."""
+        names = (f"{block.name}.{name}" for name in layers(block.shape))  # in the order of its operations
+        beside = self.chain(block.shape.shortcut, names, x, x)
+        main = block.shape.main
+        if block.shape.kind == "head":
+            main = main[: [op.kind for op in main].index("global_pool")]
+        return self.chain(main, names, x, None if block.shape.kind == "stem" else beside)
+
+    def chain(self, ops: Sequence[OpShape], names: Iterator[str], x: Array, beside: Array | None) -> Array:
+        """Operations in order; `add` adds `beside`, the other branch, or if that is None the input of the one before."""
+        before = pooled = x
+        for op in ops:
+            given = x
+            if op.kind in CONVOLUTIONS:
+                x = self.convolution(op, next(names), x)
+            elif op.kind == "global_pool":
+                pooled, x = x, x.mean((1, 2), keepdims=True)
+            elif op.kind == "scale":
+                x = np.multiply(pooled, x, out=pooled)
+            elif op.kind == "add":
+                x = np.add(x, before if beside is None else beside, out=x)
+                ACTIVATIONS[op.activation].array(x)
+            else:
+                x = _max_pool(op, x) if op.kind == "max_pool" else _average_pool(op, x)
+            before = given
+        return x
+
+    def convolution(self, op: OpShape, name: str, x: Array) -> Array:
+        """A convolution with its bias or batch norm, and its activation: a new array."""
+        holder = f"{name}.conv" if op.norm else name
+        weight = np.asarray(self.tensors[f"{holder}.weight"], dtype=np.float32)
+        depthwise = op.groups > 1
+        y = _depthwise(op, weight, x) if depthwise else _dense(op, weight, x)
+        if op.bias:
+            y += np.asarray(self.tensors[f"{holder}.bias"])[:, None, None, None]
+        if op.norm:
+            self.normalise(op, name, y)
+        else:
+            ACTIVATIONS[op.activation].array(y)
+        return y
+
+    def normalise(self, op: OpShape, name: str, y: Array) -> None:
+        """Batch norm and activation in place, one channel after the other: a channel fits into a processor's cache."""
+        weight, bias = (np.asarray(self.tensors[f"{name}.norm.{key}"], dtype=np.float32) for key in ("weight", "bias"))
+        activation = ACTIVATIONS[op.activation].array
+        values = np.empty((2, len(y)))
+        rows = y.reshape(len(y), -1)
+        for channel, row in enumerate(rows):
+            mean = row.mean(dtype=np.float32)
+            row -= mean
+            var = np.dot(row, row) / np.float32(row.size)
+            row *= weight[channel] / np.sqrt(var + np.float32(self.eps))
+            row += bias[channel]
+            activation(row)
+            values[:, channel] = mean, var
+        self.statistics.add(f"{name}.norm", values, y.shape[3])
+
+
+def _dense(op: OpShape, weight: Array, x: Array) -> Array:
+    """A convolution over all channels, as one matrix product."""
+    channels, _, _, images = x.shape
+    if op.kernel > 1:
+        taps = list(_shifts(op, x))
+        height, width = taps[0].shape[1:3]
+        columns = np.stack(taps, axis=1).reshape(channels * op.kernel**2, -1)
+    else:
+        kept = x[:, :: op.stride, :: op.stride]
+        height, width = kept.shape[1:3]
+        columns = kept.reshape(channels, -1)
+    return (weight.reshape(len(weight), -1) @ columns).reshape(-1, height, width, images)
+
+
+def _depthwise(op: OpShape, weight: Array, x: Array) -> Array:
+    """A convolution of each channel with its own kernel, as a sum of shifts."""
+    return np.stack([_one_channel(op, kernel.ravel(), channel[None]) for kernel, channel in zip(weight, x, strict=True)])
+
+
+def _one_channel(op: OpShape, kernel: Array, x: Array) -> Array:
+    total: Array | None = None
+    for value, tap in zip(kernel, _shifts(op, x), strict=True):
+        term = tap[0] * value
+        total = term if total is None else np.add(total, term, out=total)
+    assert total is not None
+    return total
+
+
+def _shifts(op: OpShape, x: Array) -> Iterable[Array]:
+    """What each tap of a kernel sees, row after row: views of the padded map."""
+    padding, (channels, height, width, images) = op.kernel // 2, x.shape
+    padded = np.zeros((channels, height + 2 * padding, width + 2 * padding, images), dtype=np.float32)
+    padded[:, padding : padding + height, padding : padding + width] = x
+    for top in range(op.kernel):
+        for left in range(op.kernel):
+            rows = padded[:, top : top + height : op.stride]
+            yield rows[:, :, left : left + width : op.stride]
+
+
+def _max_pool(op: OpShape, x: Array) -> Array:
+    """Padding never wins, as in torch."""
+    padding = op.kernel // 2
+    pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    padded = np.pad(x, pads, constant_values=-np.inf)
+    taps = [
+        padded[:, top : top + x.shape[1] : op.stride, left : left + x.shape[2] : op.stride]
+        for top in range(op.kernel)
+        for left in range(op.kernel)
+    ]
+    largest: Array = np.max(taps, axis=0)
+    return largest
+
+
+def _average_pool(op: OpShape, x: Array) -> Array:
+    """Of windows that do not overlap; the last may be smaller."""
+    for axis in (1, 2):
+        size = x.shape[axis]
+        starts = np.arange(0, size, op.stride)
+        counts = np.minimum(op.stride, size - starts).astype(np.float32)
+        x = np.add.reduceat(x, starts, axis=axis) / counts.reshape([-1 if i == axis else 1 for i in range(4)])
+    return x
