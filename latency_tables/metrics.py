@@ -1,4 +1,4 @@
-"""The costs a subnet can be limited by, compared by and drawn against: one entry each, which every package reads.
+"""The costs that a subnet can be limited by, compared by and plotted against: one entry each, read by every package.
 
 To add a metric, add an entry here and its computation to `latency_tables.costs.computations`. Imports nothing heavy, so that
 the command line can read it before a verb runs.
@@ -12,7 +12,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A cost, how it adds up, and how people speak of it."""
+    """A cost: how the costs of blocks combine to that of a network, and the words for it in messages."""
 
     label: str
     """Name for axes, tables and cards."""
@@ -26,15 +26,15 @@ class Metric:
     cheapest: str
     """Completes "; the ... X ms"."""
     reduce: Literal["sum", "max"] = "sum"
-    """Rule by which the costs of blocks make that of a network."""
+    """Combination of the costs of blocks to that of a network."""
     of_batch: bool = False
-    """True: of the whole batch. False: of one image."""
+    """True: the cost of a whole batch. False: the cost of one image."""
     estimated: bool = False
     """True: measured or modelled, with an uncertainty. False: computed from shapes, exactly."""
     on_platform: bool = True
-    """True: depends on the platform (an exact one, on its precision alone). False: the same on all."""
+    """True: depends on the platform (a computed metric only on its precision). False: the same on all platforms."""
     exactness: str = "exact"
-    """Uncertainty of an exact value, for cards."""
+    """Text on cards in place of an uncertainty, for a metric that is not estimated."""
 
     def amount(self, value: str) -> str:
         """A formatted value with its unit."""
@@ -98,20 +98,20 @@ METRICS: dict[str, Metric] = {
 
 
 def number(value: float) -> str:
-    """A value for people: four significant digits at most, no trailing zeros, but one decimal for whole small numbers."""
+    """A value as messages show it: at most four significant digits, no trailing zeros; `5` and the like as `5.0`."""
     text = f"{value:.4g}"
     return f"{value:.1f}" if "." not in text and "e" not in text and abs(value) < 100 else text
 
 
 def limit_number(value: float) -> str:
-    """Format as `number` does, but never below the value: who takes it from a message as a limit can meet it."""
+    """Format as `number` does, rounded up, so that an upper limit copied from a message can be met."""
     from decimal import ROUND_CEILING, Context, Decimal
 
     return number(value if float(number(value)) >= value else float(Decimal(value).normalize(Context(4, ROUND_CEILING))))
 
 
 def least_number(value: float) -> str:
-    """Format as `number` does, but never above the value: who takes it from a message as a lower limit can meet it."""
+    """Format as `number` does, rounded down, so that a lower limit copied from a message can be met."""
     from decimal import ROUND_FLOOR, Context, Decimal
 
     return number(value if float(number(value)) <= value else float(Decimal(value).normalize(Context(4, ROUND_FLOOR))))

@@ -38,7 +38,7 @@ class Platform(Bounded):
     batch: Count = 1
     """Images per inference. Latency is of the whole batch; energy and memory are per image."""
     threads: Count | None = None
-    """Threads of the processor; None: unknown, or none of it."""
+    """CPU threads; None: unknown, or the CPU is not used."""
     kind: Annotated[str, OneOf(ORIGINS)]
     """Origin of its latency: `measured` on the device, `calibrated` on measurements, or `modelled` without any."""
     description: str
@@ -50,15 +50,15 @@ class Platform(Bounded):
     date: str | None = None
     """Day of the measurement, YYYY-MM-DD."""
     details: dict[str, str] = field(default_factory=dict)
-    """Provenance besides: processor, versions, settings."""
+    """Further provenance: processor, versions, settings."""
     error: ErrorReport
     """Error of its latencies."""
     latency: LatencyModel | None = None
-    """A model of operations, for any space; in its place: `table`."""
+    """Latency predicted from a block's operations, for any space; None where `table` is given."""
     table: BlockTable | None = None
-    """Measured blocks; in their place: `latency`."""
+    """Latencies of measured blocks; None where `latency` is given."""
     energy: EnergyModel | None = None
-    """None: unknown."""
+    """Energy of an inference; None: unknown."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,7 +73,7 @@ class Platform(Bounded):
     # -- what a block and a network cost -------------------------------------------------------------------------------
 
     def block_ms(self, shape: BlockShape, resolution: int | None = None) -> float:
-        """Latency that a block adds to a network of this resolution, in ms per batch; `UserError` where unknown."""
+        """Latency that a block adds to a network of this resolution, in ms per batch; raises `UserError` where unknown."""
         if self.table is not None:
             return self.table.factor * self._measured(shape, resolution).median_ms
         assert self.latency is not None
@@ -84,7 +84,7 @@ class Platform(Bounded):
 
     @property
     def network_ms(self) -> float:
-        """Latency of a network besides its blocks, in ms per batch."""
+        """Constant part of a network's latency, added once to the sum over its blocks, in ms per batch."""
         if self.table is not None:
             return self.table.intercept_ms
         assert self.latency is not None
@@ -107,7 +107,11 @@ class Platform(Bounded):
 
     @property
     def network_mj(self) -> float:
-        """Energy of an inference besides its blocks, in mJ per image; raises `UserError` where it is unknown."""
+        """Constant part of an inference's energy, added once to the sum over its blocks, in mJ per image.
+
+        Raises:
+            UserError: the energy is unknown.
+        """
         energy = self._known_energy()
         if self.why_no_energy is not None:
             raise UserError(f"platform {self.name}: energy is unknown; {self.why_no_energy}")
@@ -117,20 +121,20 @@ class Platform(Bounded):
 
     @property
     def why_no_energy(self) -> str | None:
-        """The lack that leaves the energy of a network unknown; None where it is known."""
+        """Reason why the energy of a network is unknown; None where it is known."""
         energy = self.energy
         if energy is None:
             return "give its file an energy section (a source, and power_w or ops)"
         measured = energy.power_w is None and energy.ops is None
         if measured and energy.network_mj is None and self.network_ms:
             return (
-                f"its blocks' is measured, but not that of the {self.network_ms:g} ms besides them (table.intercept_ms): "
+                f"it is measured for its blocks, but not for the constant {self.network_ms:g} ms (table.intercept_ms): "
                 "give energy.network_mj, or measure again (ofa profile)"
             )
         return None
 
     def costs(self, space: SearchSpace, confidence: float | None = None) -> Costs:
-        """Costs of the subnets of a space; with a confidence, latency and energy are the upper bounds at it. See `Costs`."""
+        """Costs of the subnets of a space; with a confidence, latency and energy are upper bounds at it. See `Costs`."""
         return Costs(self, space, confidence)
 
     def _measured(self, shape: BlockShape, resolution: int | None) -> MeasuredBlock:

@@ -1,6 +1,6 @@
-"""Accuracy predictors, searchers, Pareto fronts and plots: which subnet for which budget. No torch here.
+"""Accuracy predictors, searchers, Pareto fronts and plots: the best subnet for a budget. No torch here.
 
-A `Problem` is the question, a searcher out of `find_searcher` answers it. The folders have the machinery.
+A `Problem` states what is searched; a searcher, made by `find_searcher`, solves it. The folders hold the machinery.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Rows of genes that are the same subnet, told by a hash."""
+"""Hashes of gene rows, by which equal subnets are found."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from search.arrays import Indices
 
 
 def keys(genes: Genes) -> npt.NDArray[np.uint64]:
-    """A 64-bit hash per row, uint64[n]; canonical rows have equal keys when they are the same subnet.
+    """A 64-bit hash per row, uint64[n]; canonical rows of the same subnet have equal keys.
 
-    A random linear form modulo 2**64: two different rows collide with probability about 2**-62, so a search over a million
-    subnets loses one to a collision less than once in a million runs.
+    The hash is a random linear form modulo 2**64. Two different rows collide with probability about 2**-62, so fewer than
+    one in a million searches over a million subnets loses a subnet to a collision.
     """
     return np.asarray(genes.astype(np.uint64) @ _odd_numbers(genes.shape[1]), dtype=np.uint64)
 
@@ -26,7 +26,7 @@ def _odd_numbers(count: int) -> npt.NDArray[np.uint64]:
 
 
 def first_places(keys: npt.NDArray[np.uint64]) -> Indices:
-    """The place of every distinct key where it is first, in order of first appearance."""
+    """The index of the first occurrence of every distinct key, ascending."""
     _, first = np.unique(keys, return_index=True)
     return np.sort(first)
 

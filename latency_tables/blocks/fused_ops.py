@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from ofa.space.shapes import BlockShape, OpShape
 
 OP_KINDS = ("conv_1x1", "conv_kxk", "depthwise", "linear", "pool", "elementwise")
-"""`linear` also covers 1x1 convolutions of one pixel (squeeze-and-excitation, features): matrix times vector."""
+"""`linear` also covers 1x1 convolutions on a single pixel (in squeeze-and-excitation, in the head): matrix times vector."""
 
 
 @dataclass(frozen=True, slots=True)
 class FusedOp:
-    """One operation of one image as executed; counts of elements, not bytes."""
+    """One executed operation on one image; sizes in elements, not bytes."""
 
     kind: str
     macs: int

@@ -1,10 +1,10 @@
 """Peak activation memory and weight storage, exactly, from the graph of a block. 1 kB is 1024 bytes. No torch here.
 
-Rules, of a runtime that plans its memory and runs one image: operations run in the order of `BlockShape.ops` (a shortcut's
-first); a tensor lives from the operation that writes it to the last one that reads it, so an operation's inputs and its
-output are alive together and a residual block's input until the sum; batch norm and activations are part of their
-convolution; a residual sum and squeeze-and-excitation's product overwrite their input (in place). A kernel's scratch buffers
-(im2col, Winograd) are its own choice and are not counted. Biases beside int8 weights are int32.
+The rules are those of a runtime that plans its memory in advance and runs one image at a time. Operations run in the order
+of `BlockShape.ops` (the shortcut's first). A tensor lives from the operation that writes it to the last one that reads it:
+an operation's inputs and output are alive together, and the input of a residual block stays alive until the sum. Batch norm
+and activations are part of their convolution. A residual sum and the product of squeeze-and-excitation overwrite their input
+(in place). Scratch buffers (im2col, Winograd) differ between runtimes and are not counted. Biases of int8 layers are int32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BYTES_PER_KB = 1024
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One operation: the tensors it reads, and the one it writes (an input's number where it works in place)."""
+    """One operation, by the numbers of the tensors: those it reads, and the one it writes (one of them, if in place)."""
 
     reads: tuple[int, ...]
     writes: int

@@ -1,13 +1,13 @@
 """A platform from end-to-end timings of a few networks: an operation-level model, fitted with a prior.
 
 Latency is linear in the model's coefficients (`cost_models.op_model`), but a handful of timings cannot tell two dozen of
-them apart. So the fit starts from a prior, how the time of an inference usually divides among the terms
-(`calibration.prior`), scales it as a whole, and moves each coefficient u_k away from its scaled prior only as far as the
-timings ask for it (ridge regression, non-negative):
+them apart. So the fit starts from a prior: the usual division of an inference's time among the terms (`calibration.prior`).
+It scales the prior as a whole, and multiplies each coefficient by a factor u_k that is as close to 1 as the timings allow
+(ridge regression, non-negative):
 
     minimise  sum_i (predicted_i / measured_i - 1)^2  +  (TIMING_ERROR / PRIOR_DEVIATION)^2  sum_k (u_k - 1)^2,   u_k >= 0
 
-With thousands of timings the second sum vanishes beside the first. No torch here.
+With thousands of timings the second sum is negligible. No torch here.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ TIMING_ERROR = 0.01
 """Relative error expected of a timing."""
 PRIOR_DEVIATION = 0.6
 """Relative deviation expected of a device's coefficient from the scaled prior. On the ten devices of the published
-specialised nets half of it or twice of it gives about the same error (docs/platforms.md)."""
+specialised nets half of this value, and twice of it, give about the same error (docs/platforms.md)."""
 LEAST_NETWORKS = 4
+"""Fewest distinct networks."""
 LEAST_MACS_RATIO = 1.3
-"""Ratio of the largest network's work to the smallest's."""
+"""Least ratio of the largest network's MACs to the smallest's."""
 MOST_DISAGREEMENT = 0.2
-"""Between two timings of one network."""
+"""Largest relative difference between two timings of one network."""
 MOST_LEFT_OUT = 50
-"""Networks up to which each is left out in turn; beyond, a tenth of them at a time."""
+"""Most networks for leave-one-out; of more, a tenth is left out at a time."""
 
 TERMS = tuple((kind, item.name) for kind in OP_KINDS for item in fields(OpTime))
 """The coefficients of a model, in the order of the columns of `block_terms`."""
@@ -47,7 +48,7 @@ TERMS = tuple((kind, item.name) for kind in OP_KINDS for item in fields(OpTime))
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """Facts of the device that was timed; as in `Platform`."""
+    """Description of the timed device; the fields are those of `Platform`."""
 
     name: str
     device: str
@@ -104,7 +105,7 @@ def calibrate(timings: Sequence[Timing], subject: Subject, prior: LatencyModel =
 
 
 def block_terms(block: BlockShape, precision: str, batch: int) -> Floats:
-    """Factors that each of `TERMS` multiplies in `LatencyModel.block_ms` of a block, float64[terms]."""
+    """Amounts of a block that `LatencyModel.block_ms` multiplies by the coefficients `TERMS`, float64[terms]."""
     megabytes = BYTES[precision] * 1e-6
     terms = np.zeros((len(OP_KINDS), 4))
     for op in fuse(block):
@@ -130,8 +131,8 @@ def network_terms(timings: Iterable[Timing], precision: str, batch: int) -> Floa
 def prior_weights(prior: LatencyModel, precision: str, batch: int) -> Floats:
     """A prior's coefficients for a device of another precision and batch, float64[terms].
 
-    The prior says how an inference's time divides among its terms; that division is kept, not the coefficient per byte or
-    image, since a batch is run where it pays.
+    Kept is the division of an inference's time among the terms, not the coefficient per byte or per image: a device that
+    runs larger batches, or narrower numbers, is taken to gain by them.
     """
     megabytes = BYTES[precision] / BYTES["fp32"]
     scale = {"ms_per_mmac": batch, "ms_per_weight_mb": megabytes, "ms_per_activation_mb": megabytes * batch}
@@ -146,7 +147,7 @@ def fit(terms: Floats, latency_ms: Floats, prior: Floats) -> Floats:
     used = prior > 0
     shares = terms[:, used] * prior[used] / latency_ms[:, None]
     whole = shares.sum(axis=1)
-    scale = whole.sum() / (whole @ whole)  # of the prior as a whole, by least relative squares
+    scale = whole.sum() / (whole @ whole)  # factor on the whole prior with the least relative squared error
     ridge = TIMING_ERROR / PRIOR_DEVIATION * np.eye(shares.shape[1])
     moves, _ = nnls(np.vstack([shares * scale, ridge]), np.concatenate([np.ones(len(terms)), ridge.sum(axis=1)]))
     weights = np.zeros(len(prior))
@@ -155,7 +156,7 @@ def fit(terms: Floats, latency_ms: Floats, prior: Floats) -> Floats:
 
 
 def held_out(terms: Floats, latency_ms: Floats, prior: Floats) -> Floats:
-    """Predictions of each network by a fit without it, float64[networks]; a tenth at a time beyond `MOST_LEFT_OUT`."""
+    """Prediction of each network by a fit without it, float64[networks]; 10-fold beyond `MOST_LEFT_OUT` networks."""
     count = len(latency_ms)
     folds = np.arange(count) % (count if count <= MOST_LEFT_OUT else 10)
     predicted = np.empty(count)
@@ -166,7 +167,7 @@ def held_out(terms: Floats, latency_ms: Floats, prior: Floats) -> Floats:
 
 
 def to_model(weights: Floats) -> LatencyModel:
-    """Coefficients as a latency model, to five digits."""
+    """Coefficients as a latency model, rounded to five digits."""
     ops: dict[str, OpTime] = {}
     for kind in OP_KINDS:
         found = {name: float(f"{w:.5g}") for (k, name), w in zip(TERMS, weights, strict=True) if k == kind}
@@ -175,7 +176,7 @@ def to_model(weights: Floats) -> LatencyModel:
 
 
 def seen(blocks: Iterable[BlockShape]) -> dict[str, tuple[float, ...]]:
-    """The range of operations that a calibration saw, for `LatencyModel.seen`."""
+    """The range of feature-map elements by kind of operation, for `LatencyModel.seen`."""
     sizes: dict[str, list[int]] = {}
     for block in set(blocks):
         for op in fuse(block):
@@ -247,7 +248,7 @@ def _energy(timings: Sequence[Timing], predicted_ms: Floats, batch: int) -> Ener
     if not known.any():
         return None
     if known.sum() < LEAST_NETWORKS:
-        raise UserError(f"energy_mj of {known.sum()} networks; at least {LEAST_NETWORKS} are needed, or none")
+        raise UserError(f"energy_mj is given for {known.sum()} networks; at least {LEAST_NETWORKS} are needed, or none")
     latency_ms = np.array([timing.latency_ms for timing in timings])[known]
     energy_mj = np.array([timing.energy_mj for timing in timings if timing.energy_mj is not None])
     power_w = energy_mj * batch / latency_ms

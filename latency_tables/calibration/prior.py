@@ -1,4 +1,4 @@
-"""Usual division of an inference's time among a model's terms, from which `ofa calibrate` starts.
+"""Usual division of an inference's time among the terms of a latency model, from which `ofa calibrate` starts.
 
 The mean of five fits to published measurements, each divided by its own median over 200 random subnets of mbv3-w1.2, so that
 only proportions are left: the Pixel 1's table of blocks (ProxylessNAS; TensorFlow Lite on a phone's processor), and V100 and
@@ -19,4 +19,4 @@ PRIOR = LatencyModel(
         "elementwise": OpTime(overhead_ms=0.00393),
     }
 )
-"""Batch 1 in single precision. The proportions count; their sum over a network means nothing."""
+"""Batch 1 in single precision. Only the proportions matter; the sum over a network has no meaning."""

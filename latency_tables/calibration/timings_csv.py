@@ -58,7 +58,7 @@ def load_timings(path: str | Path) -> list[Timing]:
 
 
 def _network(row: dict[str, str], spaces: dict[str, SearchSpace], folder: Path) -> tuple[SearchSpace, Subnet]:
-    """The space and the subnet of a row; `spaces` are those read so far, by name."""
+    """The space and the subnet of a row; `spaces` holds the spaces read so far, by name."""
     name = row["space"]
     if name not in spaces:
         spaces[name] = load_space(folder / name if name.endswith((".yaml", ".yml")) else name)
@@ -79,7 +79,7 @@ def _subnet(row: dict[str, str], space: SearchSpace, folder: Path) -> Subnet:
         raise UserError(f"architecture: expected an object, got {data!r}")
     if "stages" not in data:
         if resolution is None:
-            raise UserError("resolution is empty; an architecture of the published package does not say it")
+            raise UserError("resolution is empty; an architecture of the published package does not have one")
         return official.to_subnet(space, data, resolution)
     subnet = Subnet.from_dict(data, "architecture")
     if resolution not in (None, subnet.resolution):

@@ -25,13 +25,13 @@ class MeasuredBlock(Bounded):
     """One measured block: its shape (as in `BlockShape`), the distribution of its times, optionally its energy."""
 
     kind: str
-    """Kind of block: `mbconv`, `bottleneck`, or `stem` and others for what is no block of a stage."""
+    """Kind of block: `mbconv`, `bottleneck`; outside the stages `stem` and others."""
     main: Annotated[tuple[tuple[Any, ...], ...], NotEmpty("a block has at least one operation")]
     """Its operations in order, each as a list of `OpShape`'s fields."""
     shortcut: tuple[tuple[Any, ...], ...] = ()
-    """Operations beside them, of a bottleneck."""
+    """Operations of the shortcut, in a bottleneck."""
     residual: bool = False
-    """Whether its input is added to its output."""
+    """True: the block adds its input to its output."""
     median_ms: Positive
     """Median of its runs."""
     p10_ms: Positive | None = None
@@ -39,13 +39,13 @@ class MeasuredBlock(Bounded):
     p90_ms: Positive | None = None
     """Ninetieth percentile; None as `p10_ms`."""
     count: Count
-    """Timed runs, without the rejected ones."""
+    """Timed runs that count; the rejected ones are not among them."""
     rejected: WholeNumber | None = None
-    """Outliers left out besides; the rule is in `latency_tables.profiling.assemble`. None: unknown."""
+    """Runs left out as outliers, by the rule in `latency_tables.profiling.assemble`. None: unknown."""
     resolution: Count | None = None
-    """Pixels of the network in which it was measured, where a shape was measured in several (published tables)."""
+    """Resolution of the measured network, in pixels, where one shape was measured in several networks (published tables)."""
     energy_mj: NotNegative | None = None
-    """Per image, where energy was measured block by block."""
+    """Energy per image, where it was measured block by block."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,13 +72,13 @@ class BlockTable(Bounded):
     space: str
     """Name of the space whose blocks were measured."""
     fingerprint: str
-    """The space's. A table also serves another space as far as it has the same blocks, for the key is the shape."""
+    """Fingerprint of that space. Another space that shares some of its blocks can use those: a block's key is its shape."""
     blocks: Annotated[tuple[MeasuredBlock, ...], NotEmpty("a table holds at least one measured block")]
     """Every block once, or once for each resolution."""
     intercept_ms: Finite = 0.0
-    """May be negative: blocks measured alone pay costs that a network pays once."""
+    """Constant part of a network's latency. May be negative: each timed block includes costs that a network has once."""
     factor: Positive = 1.0
-    """What the sum of the blocks is multiplied by."""
+    """Factor on the sum of the blocks."""
     places: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Lines of its keys in the file it was read from, for messages."""
 
@@ -88,7 +88,7 @@ class BlockTable(Bounded):
 
     @cached_property
     def by_shape(self) -> dict[BlockShape, dict[int | None, MeasuredBlock]]:
-        """The measurements by what was measured, then by the resolution of the network (None: of any)."""
+        """The measurements by shape, then by the network's resolution (None: at any resolution)."""
         by_shape: dict[BlockShape, dict[int | None, MeasuredBlock]] = {}
         for block in self.blocks:
             if by_shape.setdefault(block.shape, {}).setdefault(block.resolution, block) is not block:
@@ -99,14 +99,17 @@ class BlockTable(Bounded):
     def find(self, shape: BlockShape, resolution: int | None = None) -> MeasuredBlock:
         """The measurement of a block in a network of this resolution.
 
-        Where the block was measured in networks of other resolutions only: in the nearest of them (the largest, if no
-        resolution is given), for it is the same operation. Raises `UserError` naming the block that was not measured.
+        A block that was only measured in networks of other resolutions has the value at the nearest of these (at the
+        largest, if no resolution is given): the operations are the same.
+
+        Raises:
+            UserError: naming the block, where it was not measured.
         """
         found = self.by_shape.get(shape)
         if found is None:
             place = self.places.get("fingerprint", "fingerprint")
             raise UserError(
-                f"{describe(shape)} was not measured; {place} is {self.fingerprint}, of space {self.space}. "
+                f"{describe(shape)} was not measured; {place} is {self.fingerprint}, that of space {self.space}. "
                 "Measure yours with: ofa profile --space SPACE --out FILE"
             )
         for exact in (resolution, None):

@@ -1,7 +1,8 @@
 """Cost of any block from its operations: compute, memory traffic and overhead, with coefficients per kind of operation.
 
-Linear in its coefficients when terms are summed, so a calibration can fit them by non-negative least squares; with `combine:
-max` it is a roofline (Williams et al., 2009): an operation takes the longer of computing and moving data. No torch here.
+With `combine: sum` the cost is linear in the coefficients, so that a calibration can fit them by non-negative least squares.
+With `combine: max` it is a roofline (Williams et al., 2009): an operation takes the longer of computing and moving data. No
+torch here.
 """
 
 from __future__ import annotations
@@ -20,36 +21,36 @@ from ofa.space.shapes import BlockShape
 
 COMBINE = ("sum", "max")
 TOLERATED_FACTOR = 1.5
-"""Factor by which feature maps may leave the range of a calibration without a warning: the model is linear in them."""
+"""Factor by which the size of feature maps may leave the calibrated range without a warning; the model is linear in it."""
 Coefficients = TypeVar("Coefficients")
 
 
 class _KindsBound:
-    """The bound of what is given by kind of operation."""
+    """Bound of a mapping whose keys are kinds of operation, or `default`."""
 
     def complaint(self, name: str, value: Mapping[str, object], verb: str) -> str | None:
-        """Name the kind."""
+        """Refuse an empty mapping and unknown kinds."""
         if not value:
             return f"{name} is empty; give default, or {', '.join(OP_KINDS)}"
         unknown = next((kind for kind in value if kind not in ("default", *OP_KINDS)), None)
         return None if unknown is None else f"{name}: unknown kind {unknown!r}; known are default, {', '.join(OP_KINDS)}"
 
     def as_json(self) -> dict[str, Any]:
-        """Both."""
+        """The same rules as JSON schema."""
         return {"minProperties": 1, "propertyNames": {"enum": ["default", *OP_KINDS]}}
 
 
 class _SeenBound:
-    """The bound of what a calibration saw: the least and the most."""
+    """Bound of a range that a calibration saw: the least and the most."""
 
     def complaint(self, name: str, value: tuple[float, ...], verb: str) -> str | None:
-        """Show both."""
+        """Refuse what is not two finite ascending numbers from 0 on."""
         if len(value) == 2 and 0 <= value[0] <= value[1] < inf:
             return None
         return f"{name} {verb} {list(value)}; give the least and the most, both finite"
 
     def as_json(self) -> dict[str, Any]:
-        """All but the order."""
+        """The same rules as JSON schema, which cannot state the order."""
         return {"minItems": 2, "maxItems": 2, "items": {"minimum": 0}}
 
 
@@ -61,27 +62,27 @@ class OpTime(Bounded):
     """Time of one kind of operation; 1 MMAC is 1e6 multiply-accumulates, 1 MB is 1e6 bytes."""
 
     ms_per_mmac: NotNegative = 0.0
-    """Counts one image's multiply-accumulates."""
+    """Time per MMAC of an image."""
     ms_per_weight_mb: NotNegative = 0.0
-    """Counts weights, read once per batch."""
+    """Time per MB of weights, which are read once per batch."""
     ms_per_activation_mb: NotNegative = 0.0
-    """Counts feature maps read and written."""
+    """Time per MB of an image's feature maps, read or written."""
     overhead_ms: NotNegative = 0.0
     """Time to start one operation, whatever its size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpEnergy(Bounded):
-    """Energy of one kind of operation; picojoules (1e-12 J)."""
+    """Energy of one kind of operation, in picojoules (1e-12 J)."""
 
     pj_per_mac: NotNegative = 0.0
-    """Per multiply-accumulate."""
+    """Energy per multiply-accumulate."""
     pj_per_weight_byte: NotNegative = 0.0
-    """Counts weights, read once per batch."""
+    """Energy per byte of weights, which are read once per batch."""
     pj_per_activation_byte: NotNegative = 0.0
-    """Counts feature maps read and written."""
+    """Energy per byte of feature maps, read or written."""
     pj_per_output: NotNegative = 0.0
-    """Per element written: requantisation."""
+    """Energy per element written: requantisation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,17 +92,17 @@ class LatencyModel(Bounded):
     ops: Annotated[dict[str, OpTime], KINDS]
     """Coefficients by kind of operation, or `default`."""
     combine: Annotated[str, OneOf(COMBINE)] = "sum"
-    """Combination of the compute and the traffic of an operation: `sum`, or `max` where the device overlaps them."""
+    """Combination of an operation's compute time and its memory time: `sum`, or `max` where the device overlaps them."""
     network_ms: NotNegative = 0.0
-    """Time of one inference besides its operations."""
+    """Constant time of one inference, added once to that of its operations."""
     fuse_add: bool = True
     """True: the runtime computes a residual sum inside the convolution before it."""
     array_rows: Count | None = None
-    """Inputs that a column of an analog array sums; a longer sum is converted in parts. See `conversions`."""
+    """Inputs that a column of an analog array can sum; a longer sum takes several conversions. See `conversions`."""
     ms_per_mconversion: NotNegative = 0.0
     """Time of a million analog-to-digital conversions."""
     seen: Annotated[dict[str, Annotated[tuple[float, ...], _SeenBound()]], KINDS] | None = None
-    """The least and the most elements of feature maps that calibrated operations read and wrote, by kind; None: no limit."""
+    """Least and most feature-map elements (read plus written) of the calibrated operations, by kind; None: no limit."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -122,7 +123,7 @@ class LatencyModel(Bounded):
         return total
 
     def unseen(self, blocks: Iterable[BlockShape]) -> dict[str, str]:
-        """Operations of these blocks far beyond what the calibration saw, by kind, in words; empty where all are within."""
+        """Operations of these blocks far outside the calibrated range, in words by kind; empty where all are within."""
         if self.seen is None:
             return {}
         found: dict[str, tuple[float, float]] = {}
@@ -141,27 +142,32 @@ class LatencyModel(Bounded):
 
 @dataclass(frozen=True, kw_only=True)
 class EnergyModel(Bounded):
-    """Energy of an inference: power x time, or per access plus static power x time; or, with neither, measured per block."""
+    """Energy of an inference.
+
+    With `power_w`, power x time; with `ops`, energy per operation and access plus static power x time; with neither, the
+    blocks' measured energy.
+    """
 
     source: str
     """Origin of its numbers: the instrument, or the publication."""
     power_w: Positive | None = None
-    """Average power while inferring: energy = power x time. Where it is unknown, leave the energy out."""
+    """Average power during inference: energy = power x time. Where it is unknown, leave the energy section out."""
     ops: Annotated[dict[str, OpEnergy], KINDS] | None = None
     """Coefficients by kind of operation, as in `LatencyModel`."""
     array_rows: Count | None = None
     """The same as in `LatencyModel`."""
     pj_per_conversion: NotNegative = 0.0
-    """Energy of an analog-to-digital conversion, and of adding up the digital parts."""
+    """Energy of an analog-to-digital conversion, with the digital addition of its result."""
     static_w: NotNegative = 0.0
-    """Power besides the operations' energy, for as long as the inference takes."""
+    """Power on top of the operations' energy, for as long as the inference takes."""
     network_mj: Finite | None = None
-    """Energy of an inference besides its blocks, in mJ per image, where blocks are measured; may be negative, as the table's
-    `intercept_ms`. None: unknown; else it is the power, or the static power, for the time besides the blocks."""
+    """Constant energy of an inference, in mJ per image, where the blocks' energy is measured; may be negative, like the
+    table's `intercept_ms`. None there: unknown. With `power_w` or `ops` it must be None, for it is (static) power x the
+    constant time."""
     fuse_add: bool = True
     """The same as in `LatencyModel`."""
     error: ErrorReport | None = None
-    """Error of energies on whole networks measured on the device; None where nobody has compared."""
+    """Error of the energies of whole networks measured on the device; None where nothing was compared."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -189,7 +195,7 @@ class EnergyModel(Bounded):
 
 
 def conversions(op: FusedOp, array_rows: int | None) -> int:
-    """Analog-to-digital conversions of an operation on one image: one per output and `array_rows` inputs that it sums."""
+    """Analog-to-digital conversions of an operation on one image: per output, one for every `array_rows` inputs summed."""
     if array_rows is None or not op.macs:
         return 0
     summed = op.macs // op.outputs

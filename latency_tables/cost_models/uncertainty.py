@@ -8,14 +8,16 @@ predicted. At confidence c, a new network's measurement is expected to stay belo
   World, 2005; Lei et al., JASA 113, 2018), for networks drawn as those compared were. Where each of these was predicted by a
   fit without it (leave-one-out), it holds nearly; docs/platforms.md has what was measured.
 - below ten: 1 + t(n, c) sqrt(pi / 2) mape (t: Student's quantile at n degrees of freedom). The errors are taken as normal
-  and centred on the estimate, so that `mape` is sqrt(2 / pi) of their deviation. The same for a file without quantiles.
+  and centred on the estimate, so that `mape` is sqrt(2 / pi) of their standard deviation. A platform file without quantiles
+  is treated in the same way.
 
-A run of a measured block varies besides: by its 90th percentile over its median, minus 1; at other confidences in proportion
-to the normal quantile z(c) / z(0.9). Blocks are taken to be slow together (a warm device is), so that adds up linearly.
+The runs of a measured block vary in addition: a run exceeds the median by (90th percentile / median - 1) at confidence 0.9,
+at others in proportion to the normal quantile z(c) / z(0.9). All blocks are taken to be slow at the same time (as on a warm
+device), so these excesses add up linearly.
 
-Both are independent: a block is charged the median ratio plus the root of the sum of the squares of what lies above it.
-Everything stays a sum over blocks, so the cost factors, and the searches on them, are as exact and as fast as for the
-estimate itself.
+The two causes are independent: the ratio of a block is the median ratio plus the root of the sum of the two squared excesses
+over it. Everything stays a sum over blocks, so the cost factors, and the searches on them, are as exact and as fast as for
+the estimate itself.
 """
 
 from __future__ import annotations
@@ -32,11 +34,11 @@ from ofa.errors import UserError
 from ofa.files.bounds import AtLeast, AtMost, Bounded, NotNegative, Positive, Share, WholeNumber
 
 P50, P90 = 0.5, 0.9
-"""The confidences that cards show; a table knows the second of the runs of its blocks."""
+"""The confidences that cards show; a block table holds the 90th percentile of its runs."""
 CONFIDENCES = (P50, 0.6, 0.7, 0.8, 0.85, P90, 0.95, 0.975, 0.99, 0.995, 0.999)
-"""The confidences at which a report keeps quantiles; one between two counts as the higher."""
+"""The confidences at which a report keeps quantiles; one in between uses the next higher."""
 LEAST_RATIOS = 10
-"""Networks from which on quantiles are kept."""
+"""Fewest compared networks for which quantiles are kept."""
 DIGITS = 5
 """Decimals of a quantile, rounded up."""
 ACCEPTED_MAPE, REFUSED_MAPE = 0.10, 0.50
@@ -45,10 +47,10 @@ ACCEPTED_MAPE, REFUSED_MAPE = 0.10, 0.50
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorReport(Bounded):
-    """Error of estimates on whole networks measured on the device; None where nobody has compared."""
+    """Error of estimates on whole networks measured on the device; its fields are None where nothing was compared."""
 
     note: str
-    """Words for people: what was compared, or what to expect and why."""
+    """Text for users: what was compared, or what to expect and why."""
     networks: WholeNumber = 0
     """Whole networks compared, none of them used for fitting."""
     mape: NotNegative | None = None
@@ -62,7 +64,7 @@ class ErrorReport(Bounded):
     within_10: Share | None = None
     """The same, at most 10%."""
     quantiles: dict[float, Positive] = field(default_factory=dict)
-    """Ratio of measured to predicted that new networks stay below, by confidence; empty of fewer than `LEAST_RATIOS`."""
+    """Ratio of measured to predicted that new networks stay below, by confidence; empty below `LEAST_RATIOS` networks."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,14 +90,14 @@ class ErrorReport(Bounded):
 
     @property
     def verdict(self) -> str | None:
-        """`passed`, `failed` (mean error above 10%) or `refused` (above 50%); None where nobody has compared."""
+        """`passed`, `failed` (mean error above 10%) or `refused` (above 50%); None where nothing was compared."""
         if self.mape is None:
             return None
         return "passed" if self.mape <= ACCEPTED_MAPE else "failed" if self.mape <= REFUSED_MAPE else "refused"
 
     @property
     def rule(self) -> str | None:
-        """Origin of the upper bounds, in words; None where there is none."""
+        """Rule behind the upper bounds, in words; None where there are no bounds."""
         if self.mape is None:
             return None
         if self.quantiles:
@@ -104,7 +106,7 @@ class ErrorReport(Bounded):
         return f"errors taken as normal and centred on the estimate: {few}"
 
     def marked(self, cure: str) -> ErrorReport:
-        """The same report, whose note says where it does not pass; `cure` is what to do then."""
+        """The same report; where it does not pass, its note says so and names `cure`, what to do about it."""
         if self.verdict in (None, "passed"):
             return self
         return replace(self, note=f"FAILS its own check (error above {ACCEPTED_MAPE:.0%}; {cure}): {self.note}")
@@ -113,7 +115,7 @@ class ErrorReport(Bounded):
         """The bound that a new network's measurement stays below, as a multiple of its estimate.
 
         Raises:
-            UserError: nobody has compared, or too few networks for so high a confidence.
+            UserError: nothing was compared, or too few networks for so high a confidence.
         """
         if self.mape is None:
             raise UserError(f"the error on whole networks is unknown, so there is no upper bound at {confidence:g}")
@@ -127,7 +129,7 @@ class ErrorReport(Bounded):
 
 
 def compare(predicted: Floats, measured: Floats, note: str) -> ErrorReport:
-    """The error of predictions, float64[networks], of networks that were not fitted."""
+    """The error of predictions, float64[networks], for networks that were not used for fitting."""
     from scipy.stats import spearmanr
 
     errors = np.abs(predicted / measured - 1)
@@ -145,7 +147,7 @@ def compare(predicted: Floats, measured: Floats, note: str) -> ErrorReport:
 
 
 def conformal(ratios: Floats) -> dict[float, float]:
-    """Bounds that a further ratio stays below, by confidence, from ratios drawn alike; empty where there are too few."""
+    """Bounds that a further ratio from the same distribution stays below, by confidence; empty where ratios are too few."""
     if len(ratios) < LEAST_RATIOS:
         return {}
     ranked = np.sort(ratios)
@@ -155,13 +157,13 @@ def conformal(ratios: Floats) -> dict[float, float]:
 
 
 def check_confidence(confidence: float) -> None:
-    """Raise `UserError` unless a confidence is one of an upper bound."""
+    """Raise `UserError` unless a confidence is at least 0.5 and below 1."""
     if not P50 <= confidence < 1:
         raise UserError(f"confidence is {confidence:g}; must be at least 0.5 (the median) and below 1")
 
 
 def normal_excess(mape: float, networks: int, confidence: float) -> float:
-    """Share of its estimate by which a network's measurement may exceed it, were errors normal and centred on 0."""
+    """Fraction of its estimate by which a network's measurement may exceed it, if errors are normal and centred on 0."""
     return student_quantile(networks, confidence) * sqrt(pi / 2) * mape
 
 
@@ -194,11 +196,11 @@ def _student_distribution(degrees: int, t: float) -> float:
 
 
 def run_excess(median: float, p90: float, confidence: float) -> float:
-    """Share of its median by which a run of a measured block may exceed it."""
+    """Fraction of its median by which a run of a measured block may exceed it."""
     normal = NormalDist()
     return (p90 / median - 1) * normal.inv_cdf(confidence) / normal.inv_cdf(P90)
 
 
 def combined(middle: float, upper: float, run: float) -> float:
-    """The ratio that counts both whole networks (median and bound) and the runs of a block, which are independent."""
+    """Ratio of bound to estimate for both errors: on networks (`middle`: median, `upper`: bound) and of a block's runs."""
     return middle + hypot(upper - middle, middle * run)

@@ -23,11 +23,11 @@ def has_bounds(platform: CostedPlatform, metric: str) -> bool:
 
 
 def refusals(platform: CostedPlatform) -> list[str]:
-    """A line for each metric that is too wrong for `ofa calibrate` to make a platform of it; hardly any platform has one."""
+    """A line for each metric whose error is above what `ofa calibrate` accepts; empty for nearly every platform."""
     reports = {name: computation.error(platform) for name, computation in COMPUTATIONS.items()}
     return [
         f"{metric} is off by {report.mape:.0%} on average on {report.networks} networks that were not fitted; ofa calibrate "
-        f"refuses more than {REFUSED_MAPE:.0%}: take it for the order of magnitude"
+        f"refuses more than {REFUSED_MAPE:.0%}: trust only its order of magnitude"
         for metric, report in reports.items()
         if report is not None and report.verdict == "refused"
     ]
@@ -41,10 +41,10 @@ class UpperBounds:
         self._of_networks: dict[str, tuple[float, float]] = {}
 
     def ratio(self, metric: str, shape: BlockShape | None = None, resolution: int | None = None) -> float:
-        """The bound of a block's part of a metric (without a block: of the constant part) over its estimate.
+        """Upper bound over estimate, for a block's contribution to a metric; without a shape, for the constant part.
 
         Raises:
-            UserError: the error of the metric, or how much the block's runs vary, is unknown; or too few networks were
+            UserError: the error of the metric or the variation of the block's runs is unknown, or too few networks were
                 compared for so high a confidence.
         """
         if metric not in self._of_networks:
@@ -69,6 +69,6 @@ class UpperBounds:
 
     def _unknown(self, what: str, cure: str) -> UserError:
         return UserError(
-            f"platform {self._platform.name}: {what}, so there is no upper bound at confidence {self._confidence:g}; leave "
-            f"that out, or measure ({cure})"
+            f"platform {self._platform.name}: {what}, so there is no upper bound at confidence {self._confidence:g}; "
+            f"leave the confidence out, or measure ({cure})"
         )

@@ -1,6 +1,6 @@
-"""The computation of every metric of `latency_tables.METRICS`: parts of blocks and of the network, source, error.
+"""The computation of every metric of `latency_tables.METRICS`: a block's contribution, the constant part, source, error.
 
-Everything that is particular to one metric is here, in its entry; costs, bounds and cards treat all metrics alike.
+Everything that differs between metrics is here, in their entries; costs, bounds and cards treat all metrics alike.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from ofa.space.subnet import Subnet
 
 @dataclass(frozen=True, kw_only=True)
 class Computation:
-    """One metric on any platform; exact ones need `block` and `source` alone."""
+    """One metric on any platform; an exact one needs only `block` and `source`."""
 
     block: Callable[[CostedPlatform, BlockShape, int | None], float]
-    """Part of a block in a network of a resolution; raises `UserError` where it is unknown."""
+    """Contribution of a block, in a network of the given resolution; raises `UserError` where it is unknown."""
     network: Callable[[CostedPlatform], float] = lambda _: 0.0
-    """Part of a network besides its blocks."""
+    """Constant part, added once to the sum over the blocks."""
     source: Callable[[CostedPlatform], str]
     """Origin of the value, for cards."""
     why_unknown: Callable[[CostedPlatform], str | None] = lambda _: None
-    """The lack that leaves the metric unknown; None where it is known."""
+    """Reason why the metric is unknown; None where it is known."""
     error: Callable[[CostedPlatform], ErrorReport | None] = lambda _: None
-    """Error on whole networks measured; None where nothing is known of it."""
+    """Error on whole measured networks; None where it is unknown."""
     varies: Callable[[CostedPlatform], bool] = lambda _: False
-    """True: it is a time, or power x time, so that it varies as the timed runs of a measured block do."""
+    """True: a time, or power x time, which varies as the timed runs of a measured block do."""
 
 
 COUNTED = "computed from the shapes of the layers"
@@ -41,7 +41,7 @@ COUNTS: dict[str, Callable[[BlockShape], float]] = {
     "macs_m": lambda shape: shapes.macs(shape.ops) / 1e6,
     "params_m": lambda shape: shapes.params(shape.ops) / 1e6,
 }
-"""Metrics that are the same on every platform: the part of a block, by the metric's name."""
+"""Contribution of a block to the metrics that are the same on every platform, by the metric's name."""
 
 
 def _of_shape(count: Callable[[BlockShape], float]) -> Computation:

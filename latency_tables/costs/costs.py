@@ -27,15 +27,16 @@ class Costs:
     Cost factors are built when a metric is first asked for. Raises `UserError` where the platform does not know a metric or
     a block, and on genes of a wrong shape or out of range.
 
-    With a `confidence` (0.5 to below 1), latency and energy are upper bounds: that share of a new network's measurements is
-    expected below (`cost_models.uncertainty` has the rule); at 0.5 it is the median. None is the estimate itself. The bound
-    of a metric whose error nobody knows is a `UserError`. What is computed from shapes is exact at any confidence.
+    With a `confidence` (0.5 to below 1), latency and energy are upper bounds: a new network's measurement is expected to
+    stay below with that probability (`cost_models.uncertainty` has the rule); at 0.5 they are medians. None gives the
+    estimates themselves. The bound of a metric whose error is unknown raises `UserError`. Metrics computed from shapes are
+    exact and do not depend on the confidence.
     """
 
     def __init__(
         self, platform: CostedPlatform, space: SearchSpace, confidence: float | None = None, grid: ShapeGrid | None = None
     ) -> None:
-        """`grid` are the space's blocks, where they have been enumerated already."""
+        """`grid` holds the space's blocks if they have been enumerated already; None enumerates them."""
         if confidence is not None:
             check_confidence(confidence)
         self.platform = platform
@@ -44,7 +45,7 @@ class Costs:
         self._grid = ShapeGrid.of(space) if grid is None else grid
         self._factors: dict[str, Factors] = {}
         self._missing: dict[str, UserError] = {}
-        """The first block that is unknown, by metric; absent where the platform has all blocks of the space."""
+        """Error that names the first unknown block, by metric; no entry where all blocks of the space are known."""
         self._bounds = None if confidence is None else UpperBounds(platform, confidence)
 
     @property
@@ -54,18 +55,18 @@ class Costs:
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """Lines for users: blocks beyond what the platform was calibrated on, estimates that are too far off."""
+        """Lines for users: blocks outside the range that the platform was calibrated on, metrics with too large an error."""
         model = self.platform.latency
         beyond = {} if model is None else model.unseen(self._grid.distinct())
         prefix = f"platform {self.platform.name}, space {self.space.name}: outside the calibration: "
         found = [f"{prefix}{kind}: {text}" for kind, text in beyond.items()]
         if found and self.confidence is not None:
-            found.append(f"{prefix}the bounds at confidence {self.confidence:g} are of networks like those compared")
+            found.append(f"{prefix}the bounds at confidence {self.confidence:g} hold for networks like those compared")
         return tuple(found + [f"platform {self.platform.name}: {text}" for text in refusals(self.platform)])
 
     @cached_property
     def resolutions(self) -> tuple[int, ...]:
-        """The space's resolutions at which the latency of every block is known; all of them, but for a measured table."""
+        """The space's resolutions at which the latency of every block is known; only a measured table can lack some."""
         factors = self._plain.factors("latency_ms")
         arrays = (factors.stem, *factors.first, *factors.later, factors.head)
         unknown = [np.isnan(array).reshape(len(array), -1).any(axis=1) for array in arrays if array is not None]
@@ -74,7 +75,7 @@ class Costs:
 
     @property
     def covered(self) -> SearchSpace | None:
-        """The part of the space whose costs are known: at `resolutions`; None where that is all of it.
+        """The space restricted to `resolutions`, where costs are known; None where that is the whole space.
 
         Raises:
             UserError: no resolution is known completely; names a block that is missing.
@@ -86,7 +87,7 @@ class Costs:
         return self.space.restrict(resolutions=list(self.resolutions))
 
     def of(self, metric: str, genes: npt.ArrayLike) -> Floats:
-        """One of `metrics` by name; raises `UserError` naming the first block that a table does not have."""
+        """Values of one of `metrics`, by name; raises `UserError` naming the first block that a table does not have."""
         values = self.factors(metric)(genes)
         if metric in self._missing and np.isnan(values).any():
             row = int(np.isnan(values).argmax())
@@ -146,30 +147,30 @@ class Costs:
         return self._p50.of(metric, genes), self._p90.of(metric, genes)
 
     def has_bounds(self, metric: str) -> bool:
-        """Tell whether upper bounds of a metric are known: where it is not exact, its error on whole networks must be."""
+        """Tell whether upper bounds of a metric are known: always if it is exact, else if its error is known."""
         return has_bounds(self.platform, metric)
 
     def error(self, metric: str) -> ErrorReport | None:
-        """The error of a metric on whole networks measured; None where nothing is known of it, or it is exact."""
+        """The error of a metric on whole measured networks; None where it is unknown, or the metric exact."""
         return COMPUTATIONS[metric].error(self.platform)
 
     def source(self, metric: str) -> str:
-        """The origin of a metric's values, in words; of one that the platform knows."""
+        """The origin, in words, of the values of a metric that the platform knows."""
         return COMPUTATIONS[metric].source(self.platform)
 
     def why_unknown(self, metric: str) -> str | None:
-        """The lack that leaves a metric unknown on this platform; None where it is known."""
+        """Reason why a metric is unknown on this platform; None where it is known."""
         return COMPUTATIONS[metric].why_unknown(self.platform)
 
     def block(self, metric: str, shape: BlockShape, resolution: int | None = None) -> float:
-        """Part of one block in a metric of a network of this resolution."""
+        """Contribution of one block to a metric of a network of this resolution."""
         estimate = COMPUTATIONS[metric].block(self.platform, shape, resolution)
         if self._bounds is None or not METRICS[metric].estimated:
             return estimate
         return estimate * self._bounds.ratio(metric, shape, resolution)
 
     def constant(self, metric: str) -> float:
-        """Part of a network's metric besides its blocks."""
+        """Constant part of a network's metric, added once to the sum over its blocks."""
         constant = COMPUTATIONS[metric].network(self.platform)
         if self._bounds is None or not METRICS[metric].estimated:
             return constant

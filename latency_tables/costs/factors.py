@@ -3,8 +3,8 @@
 The cost of a subnet is a sum (peak memory: a maximum) over its blocks, and what a block costs depends only on the
 resolution, the widths around it, its kernel and its expand ratio. So a space of 1e19 subnets has a few thousand distinct
 blocks: they are enumerated once (`ShapeGrid`), valued once (`Factors`), and combined into small tables (`Lookup`) by which a
-gene matrix is evaluated with one matrix product and one gather per table. Exact, whatever the genes of absent blocks hold.
-No torch here.
+gene matrix is evaluated with one matrix product and one gather per table. That is exact; genes of absent blocks do not
+count. No torch here.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class ShapeGrid:
         return list(dict.fromkeys(shape for array in [*arrays, self.head] for shape in array.flat))
 
     def map(self, cost: Callable[[BlockShape, int], float], reduce: np.ufunc = np.add, constant: float = 0.0) -> Factors:
-        """Value every block; `cost` takes the network's resolution too, `constant` is what one costs beside its blocks."""
+        """Evaluate `cost(block, network's resolution)` for every block; `constant` is added once a network."""
 
         def values(shapes: Shapes) -> Floats:
             resolutions = self.space.resolutions
@@ -116,7 +116,7 @@ class Factors:
             object.__setattr__(self, "constant", float(to_fixed_point(np.array(self.constant), step)))
 
     def terms(self) -> Iterator[Term]:
-        """Its terms over gene columns, in network order. An absent block contributes 0, the neutral element of both."""
+        """The terms over gene columns, in network order. Absent blocks contribute 0, neutral in a sum and in a maximum."""
         columns = self.space.columns
         resolution, width = int(columns.resolution), int(columns.of_stem("width"))
         yield Term((resolution, *columns.stem.tolist()), self.stem)
@@ -135,7 +135,7 @@ class Factors:
 
     @cached_property
     def lookup(self) -> Lookup:
-        """Ready to evaluate gene matrices."""
+        """The terms merged into tables, ready to evaluate gene matrices."""
         terms = list(self.terms())
         if self.reduce is np.add:
             terms[0] = Term(terms[0].columns, terms[0].values + self.constant)
@@ -157,7 +157,7 @@ def _stem_grid(space: SearchSpace) -> Shapes:
 
 
 def _stage_grid(space: SearchSpace, stage: int, index: int, sizes: list[int]) -> Shapes:
-    """Blocks `index` of a stage; `sizes` are the input sizes by resolution. Index 1 stands for all later ones."""
+    """All variants of block `index` of a stage (1 stands for every later block); `sizes`: the input's, by resolution."""
     choices = space.stages[stage]
     inputs: tuple[int | None, ...] = (None,) if index else in_widths(space, stage, index)
     shared = list(product(*map(choices.choices, choices.shared_genes)))

@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def largest_sum(terms: Iterable[Floats]) -> float:
-    """The largest magnitude that a sum of one number of each array may have; NaN (an unknown number) is left out."""
+    """The largest magnitude that a sum of one number from each array can have; NaN (an unknown number) is left out."""
     return float(sum(np.max(np.abs(values), initial=0.0, where=~np.isnan(values)) for values in terms))
 
 
@@ -32,5 +32,5 @@ def to_fixed_point(values: Floats, step: float) -> Floats:
 
 
 def floor_to_fixed_point(bounds: Floats, steps: Floats) -> Floats:
-    """The largest multiple of each step within each bound; a cost in fixed point keeps to both or to neither."""
+    """The largest multiple of each step within each bound: a cost in fixed point is within the one if within the other."""
     return np.asarray(np.floor(bounds / steps) * steps)

@@ -1,4 +1,4 @@
-"""Evaluate a cost of whole gene matrices: small tables, one matrix product for their indices, one gather each."""
+"""A cost of whole gene matrices: small tables, one matrix product for all their indices, one gather per table."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from latency_tables.arrays import Floats
 from ofa.errors import UserError
 
 MOST_ENTRIES = 16_384
-"""Largest merged table: all tables of a space then fit the processor's second-level cache (measured on mbv3-w1.2: 16 million
-subnets/s with 10 tables of 0.3 MB, 12 with 5 tables of 20 MB)."""
+"""Largest merged table: all tables of a space then fit the CPU's second-level cache (measured on mbv3-w1.2: 16 million
+subnets/s with 10 tables, 0.3 MB in all; 12 million with 5 tables, 20 MB in all)."""
 ROWS_AT_ONCE = 4096
-"""Rows at a time; their indices stay in the cache too."""
+"""Rows evaluated at a time, so few that their indices stay in the cache too."""
 SERIAL_MACS = 200_000
-"""Multiply-accumulates below which OpenBLAS stays on the calling thread. Waking its threads for so little gains nothing when
-the machine is idle and costs a factor of ten when it is not (measured: 0.45 against 14 million subnets/s)."""
+"""Multiply-accumulates below which OpenBLAS stays on the calling thread. More threads gain nothing on so small a product
+when the machine is idle, and cost a factor of ten when it is busy (measured: 0.45 against 14 million subnets/s)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class Lookup:
     """Terms of a cost, merged into small tables and combined by `reduce` (`np.add` or `np.maximum`)."""
 
     def __init__(self, genes: Sequence[tuple[str, int]], terms: Iterable[Term], reduce: np.ufunc = np.add) -> None:
-        """`genes` are the columns' names and numbers of choices."""
+        """`genes` gives the name and the number of choices of each column."""
         self.reduce = reduce
         self._names = [name for name, _ in genes]
         self._levels = np.array([levels for _, levels in genes], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The platform as costs see it: they import no platform, because a platform makes them."""
+"""The platform as its costs see it: a protocol, because the platform's module imports this one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ofa.space.shapes import BlockShape
 
 
 class CostedPlatform(Protocol):
-    """Everything that costs ask of a platform; `latency_tables.platform.Platform` answers."""
+    """Everything that costs read of a platform; `latency_tables.platform.Platform` has it."""
 
     @property
     def name(self) -> str:
@@ -27,11 +27,11 @@ class CostedPlatform(Protocol):
 
     @property
     def precision(self) -> str:
-        """Number format of weights and activations: how many bytes they take."""
+        """Number format of weights and activations, which decides their bytes."""
 
     @property
     def latency(self) -> LatencyModel | None:
-        """A model of operations; None where blocks were measured."""
+        """Model of a block's latency from its operations; None where blocks were measured."""
 
     @property
     def table(self) -> BlockTable | None:
@@ -43,19 +43,19 @@ class CostedPlatform(Protocol):
 
     @property
     def error(self) -> ErrorReport:
-        """Error of latencies on whole networks measured."""
+        """Error of its latencies on whole measured networks."""
 
     @property
     def network_ms(self) -> float:
-        """Latency of a network besides its blocks, in ms per batch."""
+        """Constant part of a network's latency, added once to the sum over its blocks, in ms per batch."""
 
     @property
     def network_mj(self) -> float:
-        """Energy of an inference besides its blocks, in mJ per image."""
+        """Constant part of an inference's energy, added once to the sum over its blocks, in mJ per image."""
 
     @property
     def why_no_energy(self) -> str | None:
-        """The lack that leaves the energy of a network unknown; None where it is known."""
+        """Reason why the energy of a network is unknown; None where it is known."""
 
     def block_ms(self, shape: BlockShape, resolution: int | None = None) -> float:
         """Latency that a block adds to a network of this resolution, in ms per batch."""

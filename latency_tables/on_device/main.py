@@ -1,6 +1,6 @@
-"""Time the blocks of this kit on this device. The file of results grows as it measures; the same command goes on with it.
+"""Time the blocks of this kit on this device. Results are kept as they come; after a stop the same command continues.
 
-Needs Python 3.9 or newer with the package onnxruntime. Give the results back with:
+Needs Python 3.9 or newer with the package onnxruntime. Import the results with:
 ofa profile --import results.csv --space SPACE --out FILE
 """
 
@@ -23,7 +23,7 @@ MANIFEST, MODELS = "manifest.json", "models.zip"
 
 
 def to_manifest(plan: TimingPlan, kit: dict[str, Any], models: bytes) -> dict[str, Any]:
-    """A plan as JSON; `kit` says what it was made from, `models` is the zip file of graphs."""
+    """A plan as JSON; `kit` holds the space and settings it was made from, `models` the zip file of graphs."""
     items = {name: [item.model, item.channels, item.size] for name, item in plan.items.items()}
     return {
         "plan": plan.digest,
@@ -45,11 +45,11 @@ def from_manifest(manifest: dict[str, Any]) -> TimingPlan:
 
 
 def measure(folder: Path, threads: int, out: Path) -> None:
-    """Measure the kit in a folder; `ValueError` where it is damaged, or `out` is of something else."""
+    """Measure the kit in a folder; `ValueError` where it is damaged, or `out` holds results of another kit."""
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     models = (folder / MODELS).read_bytes()
     if hashlib.sha256(models).hexdigest() != manifest["models_sha256"]:
-        raise ValueError(f"{folder / MODELS}: damaged: it has not the digest in {MANIFEST}; unpack the kit again")
+        raise ValueError(f"{folder / MODELS}: damaged: its digest is not that in {MANIFEST}; unpack the kit again")
     plan = from_manifest(manifest)
     with zipfile.ZipFile(folder / MODELS) as archive:
         runtime = OrtRuntime(lambda model: archive.read(f"{model}.onnx"), threads, plan.seed)
@@ -75,7 +75,7 @@ def main(folder: Path, argv: Sequence[str] | None = None) -> int:
         print(f"run.py: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nrun.py: stopped; the same command goes on", file=sys.stderr)
+        print("\nrun.py: stopped; run the same command to continue", file=sys.stderr)
         return 130
-    print(f"written: {args.out}; now, where ofa is: ofa profile --import {args.out.name} --space SPACE --out FILE")
+    print(f"written: {args.out}; now, where ofa is installed: ofa profile --import {args.out.name} --space SPACE --out FILE")
     return 0

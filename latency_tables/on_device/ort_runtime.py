@@ -1,4 +1,4 @@
-"""ONNX Runtime on the processor. A kit holds a copy: standard library, numpy and onnxruntime only, Python 3.9."""
+"""ONNX Runtime on the CPU. Kits hold a copy: only standard library, numpy and onnxruntime, Python 3.9."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from latency_tables.on_device.timing import Call, Item, Timed, clocked, repeated
 class OrtRuntime:
     """Runs ONNX graphs with the input `x`, float32[batch, channels, height, width], and the output `y`.
 
-    All optimisations of the runtime, sequential execution. With several threads, all graphs of a chain share one pool; were
-    each to have its own, the idle ones would spin and slow down the one that works.
+    With all optimisations of the runtime and sequential execution. With several threads, all graphs of a chain share one
+    thread pool: if each had its own, the idle pools would spin and slow down the working one.
     """
 
     def __init__(self, load: Callable[[str], bytes], threads: int, seed: int) -> None:
-        """`load` gives a model's graph by name; `ValueError` where onnxruntime is missing or too old for several threads."""
+        """`load` returns a model's graph; `ValueError` where onnxruntime is missing or too old for several threads."""
         try:
             import onnxruntime
         except ImportError:
@@ -34,11 +34,11 @@ class OrtRuntime:
         if threads > 1:
             if not hasattr(onnxruntime, "set_global_thread_pool_sizes"):
                 version = onnxruntime.__version__
-                raise ValueError(f"onnxruntime is {version}; several threads need 1.22 or newer (or take --threads 1)")
+                raise ValueError(f"onnxruntime is {version}; several threads need 1.22 or newer (or give --threads 1)")
             try:
                 onnxruntime.set_global_thread_pool_sizes(threads, 1)
             except RuntimeError as error:
-                raise ValueError(f"onnxruntime has begun in this process with other threads: {error}") from None
+                raise ValueError(f"onnxruntime runs in this process with another number of threads: {error}") from None
 
     @property
     def name(self) -> str:
@@ -101,7 +101,7 @@ class _BoundSession:
 
 @contextmanager
 def _one_line() -> Iterator[None]:
-    """Any error of ONNX Runtime, whose classes differ from version to version, as a `ValueError` of one line."""
+    """Turn any error of ONNX Runtime (its classes differ between versions) into a `ValueError` of one line."""
     try:
         yield
     except Exception as error:

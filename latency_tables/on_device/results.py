@@ -1,8 +1,8 @@
-"""Times as they are measured: a growing CSV file that survives a kill. A kit holds a copy (standard library, Python 3.9).
+"""Times as they are measured: a growing CSV file that survives a kill. Kits hold a copy (standard library, Python 3.9).
 
-The first line holds the settings as JSON; then a visit has a row for the reference computation and one per item, with the
-times of all runs; before them one with the joules and the seconds of the visit, where an energy counter was read. A visit is
-whole or it is measured again.
+The first line holds the settings as JSON. A visit is a row for the reference computation and one per item, with the times of
+all runs; where an energy counter was read, a row with the joules and seconds of the visit comes before them. A visit of
+which rows are missing is measured again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from latency_tables.on_device.timing import MOST_VISITS, REFERENCE, Timed, Timin
 
 COLUMNS = "chain,visit,item,preempted,times_ms"
 ENERGY = "energy: "
-"""Begins the item of a row that holds, instead of times, joules and seconds of its visit; the counters' names follow."""
+"""Prefix of the item in a row of energy, before the counters' names; such a row holds joules and seconds, not times."""
 
 
 class Row(NamedTuple):
@@ -30,7 +30,7 @@ class Row(NamedTuple):
     preempted: int
     """Runs left out because they were interrupted."""
     times_ms: list[float]
-    """Times of the other runs; of a row of energy, joules and seconds."""
+    """Times of the other runs; in a row of energy, the joules and the seconds of the visit."""
 
     @property
     def of_visit(self) -> tuple[int, int]:
@@ -39,19 +39,19 @@ class Row(NamedTuple):
 
 
 class VisitEnergy(NamedTuple):
-    """Energy that was read since the visit before."""
+    """Energy read since the previous visit."""
 
     joules: float
     seconds: float
     counters: str
-    """Their names."""
+    """Names of the energy counters read."""
 
 
 class Results:
     """A file of results to which visits are added."""
 
     def __init__(self, path: Path, plan: TimingPlan, settings: dict[str, Any]) -> None:
-        """Begin a file, or go on with it; `ValueError` where it was begun with other settings or is damaged."""
+        """Begin a file, or continue one; `ValueError` where it was begun with other settings or is damaged."""
         self.done: dict[tuple[int, int], list[float]] = {}
         end = 0
         if path.exists():
@@ -60,16 +60,16 @@ class Results:
                 if given.get(key) != settings.get(key):
                     raise ValueError(
                         f"{path}:1: {key} is {given.get(key)!r}, now {settings.get(key)!r}: begun with other settings; "
-                        "go on with those, or delete the file"
+                        "continue with those, or delete the file"
                     )
             self.done = {row.of_visit: row.times_ms for row in rows if row.item == REFERENCE}
-            os.truncate(path, end)  # what a kill left of the last visit
+            os.truncate(path, end)  # drops the rows of a visit that a kill cut short
         self._file = open(path, "a", encoding="utf-8", newline="\n")  # noqa: SIM115  (open as long as it measures)
         if not end:
             self._write(f"# {json.dumps({**settings, 'plan': plan.digest})}\n{COLUMNS}\n")
 
     def append(self, chain: int, turn: int, names: Sequence[str], timed: Timed, energy: VisitEnergy | None = None) -> None:
-        """Add a visit, with its energy where that was read. The system has it when this returns: a kill loses nothing."""
+        """Add a visit, with its energy where that was read. It is flushed on return, so that a kill loses nothing."""
         rows = ""
         if energy is not None:
             counters = energy.counters.replace(",", ";")
@@ -101,15 +101,15 @@ def settings_of(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError:
         settings = None
     if not isinstance(settings, dict):
-        raise ValueError(f"{path}:1: not the results of a profile: the first line must be '# ' and their settings as JSON")
+        raise ValueError(f"{path}:1: not the results of a profile: the first line must be '# ' and the settings as JSON")
     return settings
 
 
 def read(path: Path, plan: TimingPlan) -> tuple[dict[str, Any], list[Row], int]:
-    """Settings, rows of whole visits, and how many bytes of the file these take.
+    """Settings, rows of whole visits, and the number of bytes that these take in the file.
 
     Raises:
-        ValueError: naming file, line and key of what is of another plan, malformed, negative, NaN or given twice.
+        ValueError: a row is of another plan, malformed, negative, NaN or given twice; names its file, line and column.
     """
     content = path.read_bytes()
     lines = content[: content.rfind(b"\n") + 1].decode("utf-8", "replace").splitlines(keepends=True)
@@ -174,7 +174,7 @@ def _time(text: str, place: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise ValueError(f"{place}: {text!r} is no number") from None
+        raise ValueError(f"{place}: {text!r} is not a number") from None
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{place}: {text} is not finite and above 0")
     return value

@@ -1,10 +1,10 @@
-"""Timing of blocks and whole networks, whatever the runtime. A kit holds a copy: standard library and numpy, Python 3.9.
+"""Timing of blocks and whole networks on any runtime. Kits hold a copy: only standard library and numpy, Python 3.9.
 
-Blocks run in chains, each on the output of the one before as in a network, so that caches are as warm as there; a whole
-network is a chain of one. A visit builds a chain, runs it untimed, then times every block in every run; afterwards it is
-dropped, so memory holds one network at a time. Visits of all chains alternate in random order, round after round, so that a
-drift of the device touches all alike. And before and after every run, a fixed computation is timed, the reference: how fast
-the processor is at that moment (clock, temperature, what else uses its caches and its other hardware thread).
+Blocks run in chains, each on the output of the one before it as in a network, so that the caches are as warm as in a
+network. A whole network is a chain with one item. A visit builds a chain, runs it untimed, then times every block in every
+run, and drops the chain, so that memory holds one network at a time. The chains are visited in rounds, in random order, so
+that drift of the device affects all alike. A fixed computation, the reference, is timed before and after every run: it tells
+how fast the processor is at that moment (clock, temperature, other users of its caches and of its second hardware thread).
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ import numpy as np
 
 try:
     import resource
-except ImportError:  # Windows, where nobody says whether a run was interrupted
+except ImportError:  # Windows, which does not tell whether a run was interrupted
     resource = None  # type: ignore[assignment]
 
 VISITS = 5
-"""Visits of each chain: rounds in which all are visited once."""
+"""Visits of each chain, one per round."""
 MOST_VISITS = 15
-"""A chain with too few calm runs is visited again, but no more often than this."""
+"""Most visits of a chain: one with too few calm runs is visited again."""
 CALM_RATIO = 1.25
 """A run is calm when its reference took at most so many times the 10th percentile of all references: the processor was at
-its full speed. Others are not used, for a slow moment slows different work by different factors."""
+its full speed. Other runs are not used: a slow moment slows different work by different factors."""
 WARM_UP = 2
 """Untimed runs at the beginning of a visit."""
 LEAST_VISIT_MS = 20.0
-"""Visits of short chains have more runs than asked for: as many as take this long, ..."""
+"""Least duration of a visit: short chains get more runs than asked for, until they take this long, ..."""
 MOST_RUNS = 100
-"""... but no more than these."""
+"""... or have this many runs."""
 MOST_TRIES = 4
-"""Runs tried for each one wanted, where the system keeps taking the processor away."""
+"""Most attempts per wanted run, where the system keeps interrupting them."""
 REPEATS = 10
-"""Calls of `Runtime.repeat` between two looks at the clock."""
+"""Calls in `Runtime.repeat` between two readings of the clock."""
 REFERENCE = "reference"
-"""The name under which the times of the fixed computation are kept."""
+"""Item name of the fixed computation's times in a file of results."""
 EMPTY_MODEL = "empty"
-"""The model that does nothing: what a call costs by itself, which is subtracted from the time of every block."""
+"""Model that does nothing: its time is that of the call itself, and is subtracted from the time of every block."""
 
 Call = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
 class Item:
-    """A block or a whole network that is timed, on images of one size."""
+    """A block or a whole network to time, at one input size."""
 
     model: str
-    """Items that differ in size alone share one."""
+    """Name of its model; items that differ only in input size share one."""
     channels: int
     """Channels of the input."""
     size: int
@@ -66,31 +66,31 @@ class TimingPlan:
     """Items to time, in chains."""
 
     digest: str
-    """Digest of everything that the plan follows from; results of another plan are refused."""
+    """Digest of everything that decides the plan; results of another plan are refused."""
     items: dict[str, Item]
     """Every item by its name."""
     chains: tuple[tuple[str, ...], ...]
-    """Names of items."""
+    """Chains of items, by the items' names."""
     batch: int
     runs: int
-    """Runs of each chain in each visit, at least."""
+    """Least number of runs in each visit of a chain."""
     seed: int
     """Seed of the order of visits."""
 
 
 class Timed(NamedTuple):
-    """Times of a visit."""
+    """Times measured in a visit."""
 
     times_ms: list[list[float]]
     """Times by call, then by run."""
     reference_ms: list[float]
-    """Times of the fixed computation, by run: the mean of before and after."""
+    """Times of the fixed computation, by run: the mean of those before and after the run."""
     preempted: int
-    """Number of runs left out because another process had the processor in the middle of them."""
+    """Number of runs left out because another process interrupted them."""
 
 
 class Runtime(Protocol):
-    """A runtime: it makes an item into something to call, and times calls."""
+    """A runtime: makes callables of items, and times them."""
 
     def open(self, item: Item) -> Call:
         """A function from feature maps to feature maps."""
@@ -105,15 +105,15 @@ class Runtime(Protocol):
         ...
 
     def repeat(self, call: Call, x: Any, seconds: float) -> None:
-        """Run a call over and over for at least so long, and nothing else: what an energy counter sees is its work."""
+        """Run a call over and over for at least so long and nothing else, so that an energy counter reads its energy."""
         ...
 
 
 class Log(Protocol):
-    """Keeps what was measured (`latency_tables.on_device.results.Results`)."""
+    """Storage of measured visits (`latency_tables.on_device.results.Results`)."""
 
     done: dict[tuple[int, int], list[float]]
-    """Chain and round of the visits that it has, and their references in ms."""
+    """Reference times in ms of the visits that it holds, by chain and round."""
 
     def append(self, chain: int, turn: int, names: Sequence[str], timed: Timed) -> None:
         """Add a visit."""
@@ -121,10 +121,10 @@ class Log(Protocol):
 
 
 def clocked(calls: Sequence[Call], x: Any, runs: int) -> Timed:
-    """`Runtime.time` where a call returns when its work is done.
+    """`Runtime.time` for runtimes whose calls return when the work is done.
 
-    A run in the middle of which the system gave the processor to another process is repeated. Where that happens to most
-    runs even so, there is nothing better: all of them count.
+    A run that another process interrupted is repeated. If too few runs are uninterrupted after `MOST_TRIES` times as many
+    attempts, all of them count.
     """
     clock = time.perf_counter_ns
     calm: list[list[float]] = []
@@ -145,7 +145,7 @@ def clocked(calls: Sequence[Call], x: Any, runs: int) -> Timed:
 
 
 def repeated(call: Call, x: Any, seconds: float) -> None:
-    """`Runtime.repeat` where a call returns when its work is done."""
+    """`Runtime.repeat` for runtimes whose calls return when the work is done."""
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
         for _ in range(REPEATS):
@@ -165,7 +165,7 @@ def _reference() -> float:
 
 
 def _preemptions() -> int:
-    """Number of times that this process had to give up a processor."""
+    """Number of times that the system has interrupted this process so far (involuntary context switches)."""
     return 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
@@ -180,7 +180,7 @@ def visit(plan: TimingPlan, runtime: Runtime, chain: Sequence[str]) -> Timed:
 
 
 def run(plan: TimingPlan, runtime: Runtime, log: Log, progress: ProgressLine) -> None:
-    """Visit every chain `VISITS` times, then those with too few calm runs again; but for the visits that the log has."""
+    """Visit every chain `VISITS` times, then those with too few calm runs again; visits that the log has are skipped."""
     rounds = [(turn, list(range(len(plan.chains)))) for turn in range(VISITS)]
     _visit_all(plan, runtime, log, progress, rounds)
     for turn in range(VISITS, MOST_VISITS):
@@ -220,7 +220,7 @@ def _visit_all(
 
 @dataclass
 class ProgressLine:
-    """A line on stderr: what is done, and how long the rest will take."""
+    """Progress on one line of stderr: visits done, and seconds left."""
 
     show: bool = True
     every_s: float = 1.0
@@ -231,14 +231,14 @@ class ProgressLine:
     _shown_s: float = field(default=0.0, init=False)
 
     def begin(self, left: int, total: int) -> None:
-        """Begin a line: of `total` visits, `left` are to be done now."""
+        """Begin a line for `total` visits, of which `left` are still to be done."""
         self._left, self._total, self._steps = left, total, 0
         self._begun_s = self._shown_s = time.monotonic()
         if self.show and left < total:
-            print(f"{total - left} of {total} visits are there already; going on", file=sys.stderr)
+            print(f"{total - left} of {total} visits are done already; continuing", file=sys.stderr)
 
     def step(self) -> None:
-        """One is done."""
+        """Count one more visit as done."""
         self._steps += 1
         now_s = time.monotonic()
         last = self._steps == self._left

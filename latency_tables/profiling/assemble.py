@@ -1,4 +1,4 @@
-"""Make a platform of times: outliers, medians, the correction by whole networks, the error on held-out ones. No torch."""
+"""A platform from measured times: outliers, medians, correction by whole networks, error on held-out ones. No torch here."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ofa.errors import UserError
 from ofa.space.shapes import BlockShape, walk_blocks
 
 LEAST_RUNS = 5
-"""Calm runs without which all runs of an item count."""
+"""Fewest calm runs of an item; with fewer, all of its runs count."""
 OUTLIER = 5.0
-"""A run is rejected where it is slower than the median of its visit by more than so many standard deviations, ..."""
+"""A run is rejected where it is slower than the median of its visit by more than so many standard deviations. ..."""
 SIGMA = 1.4826
-"""... one being this times the median absolute deviation (exact for normal times), ..."""
+"""... A standard deviation is taken as this times the median absolute deviation (exact for normal distributions), ..."""
 LEAST_SIGMA = 0.01
-"""... and at least this share of the median, for clocks tick."""
+"""... but at least as this fraction of the median, because clocks have a finite step."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Times:
 
 
 def reject_outliers(visits_ms: Sequence[Floats], rejected: int = 0) -> Times:
-    """Drop runs far slower than others of their visit; see `OUTLIER`. `rejected` have been dropped before."""
+    """Drop runs far slower than others of their visit; see `OUTLIER`. `rejected`: the number dropped before."""
     kept = []
     for times_ms in visits_ms:
         median = np.median(times_ms)
@@ -64,22 +64,22 @@ def assemble(
     watts: Mapping[str, float],
     place: str,
 ) -> Platform:
-    """The platform of the measured rows of a plan.
+    """The platform that the measured rows of a plan give.
 
     Args:
-        plan: what was measured.
-        name: of the platform.
+        plan: the plan that was measured.
+        name: name of the platform.
         rows: every visit of every item.
-        facts: of the machine and the runtime.
-        energy: where energy comes from.
-        watts: power while a block or a network runs, by item, where it was measured; else empty.
-        place: the file of the rows, for messages.
+        facts: facts of the machine and the runtime.
+        energy: source of the energy; with `watts`, its error and constant are filled in.
+        watts: power in W while a block or a network runs, by item; empty where it was not measured.
+        place: file of the rows, for messages.
 
     Raises:
         UserError: naming the first block that is missing.
     """
     times, batch = _by_item(plan, rows, place), plan.settings.batch
-    # A fast call, not the median: on a busy machine calls of a few microseconds scatter by more than the smallest blocks.
+    # A fast call, not the median: on a busy machine, calls of a few microseconds scatter by more than a small block takes.
     empty_ms = float(np.quantile(times[EMPTY_ITEM].kept_ms, 0.1))
     alone_ms = {item: _beside(times[item].median_ms, empty_ms, plan.blocks[item], place) for item in plan.blocks}
     whole_ms = {item: times[item].median_ms for item in plan.networks}
@@ -128,9 +128,9 @@ def _corrected(
     """Intercept and factor of the sum of blocks, fitted to some whole networks, and its error on the others.
 
     Args:
-        plan: which networks are which.
+        plan: blocks and networks by item.
         of_block: time or energy of each block, by item.
-        of_network: the same of whole networks.
+        of_network: time or energy of each whole network, by item.
     """
     by_shape = {shape: of_block[item] for item, shape in plan.blocks.items()}
     nets = (*plan.networks.values(), plan.space.smallest())
@@ -142,10 +142,11 @@ def _corrected(
 
 
 def correction(sums: Floats, whole: Floats, smallest: float) -> tuple[float, float]:
-    """Intercept and factor with least relative squared error of intercept + factor x sum, of times or energies.
+    """Intercept and factor with the least relative squared error of intercept + factor x sum, for times or energies.
 
-    The factor alone (the mean ratio) where the sums are too alike, or the measurements too noisy, to tell the two apart:
-    where both together would more than halve what the factor alone predicts for the smallest subnet, of sum `smallest`.
+    The intercept is 0 and the factor the mean ratio, where the sums are too alike, or the measurements too noisy, to tell
+    the two apart. The latter shows where a fit of both predicts less than half as much for the smallest subnet (`smallest`:
+    the sum of its blocks) as the mean ratio does.
     """
     ratio = float((whole / sums).mean())
     if len(sums) < 3 or sums.max() < 1.05 * sums.min():
@@ -157,13 +158,13 @@ def correction(sums: Floats, whole: Floats, smallest: float) -> tuple[float, flo
 
 
 def report(predicted: Floats, whole: Floats) -> ErrorReport:
-    """Compare predictions of whole networks with their measured times or energies; the note says where they are too far."""
+    """Compare predictions of whole networks with measured times or energies; the note says so if they are too far off."""
     note = "corrected sum of blocks against whole random subnets that were not used for the correction"
     return compare(predicted, whole, note).marked("measure again on a quieter machine")
 
 
 def _of_visits(visits: Sequence[tuple[Floats, Mask]], preempted: int) -> Times:
-    """The calm runs of visits (times in ms, which are calm); all of them where hardly any is."""
+    """The calm runs of an item's visits (each: times in ms, and which runs are calm); all runs where hardly any is calm."""
     calm = [times_ms[which] for times_ms, which in visits if which.any()]
     if sum(map(len, calm)) < LEAST_RUNS:
         return replace(reject_outliers([times_ms for times_ms, _ in visits], preempted), calm=False)
@@ -190,13 +191,13 @@ def _by_item(plan: SpacePlan, rows: Sequence[Row], place: str) -> dict[str, Time
         if len(found) < VISITS:
             what = f" ({describe(plan.blocks[item])})" if item in plan.blocks else ""
             raise UserError(
-                f"{place}: item {item!r}{what} has {len(found)} of {VISITS} visits; run the same command again, it goes on"
+                f"{place}: item {item!r}{what} has {len(found)} of {VISITS} visits; run the same command again to continue"
             )
     return {item: _of_visits(found, preempted[item]) for item, found in visits.items()}
 
 
 def _beside(median_ms: float, empty_ms: float, shape: BlockShape, place: str) -> float:
-    """Time of a block without that of the call."""
+    """Time of a block without that of the call itself."""
     if median_ms <= empty_ms:
         raise UserError(
             f"{place}: {describe(shape)} takes {median_ms:.4g} ms, no longer than an empty call ({empty_ms:.4g} ms): too "
@@ -241,5 +242,5 @@ def _details(plan: SpacePlan, times: Mapping[str, Times], empty_ms: float, facts
 
 
 def rounded(value: float) -> float:
-    """To five significant digits: what a timing can know."""
+    """Round to five significant digits; a timing has no more."""
     return float(f"{value:.5g}")

@@ -1,4 +1,4 @@
-"""Energy beside a profile: a counter read while each block and network is repeated, the user's power, or a lower bound."""
+"""Energy of a profile: a counter read while each block and network is repeated, the user's power, or a lower bound."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Meter(Protocol):
 
 
 class MeteredLog:
-    """Results with the energy of each visit, so that a profile that went on after a kill knows its power all the same."""
+    """Results with the energy of each visit, so that a profile continued after a kill still knows its mean power."""
 
     def __init__(self, results: Results, meter: Meter) -> None:
         """Begin to measure energy."""
         self.done = results.done
         self.source = ""
-        """The counters that are read now, or why no counter is; after `close`."""
+        """After `close`: the counters that were read, or why none was."""
         self._results, self._meter = results, meter
         meter.start()
 
@@ -49,11 +49,11 @@ class MeteredLog:
 
 
 def mean_power(rows: Sequence[Row], source: str) -> tuple[float | None, str]:
-    """Mean power over all visits of a profile, in W, and where it is from; None, and why, where some of it is unknown.
+    """Mean power over all visits of a profile, in W, and its source; None and the reason, where some visit's is unknown.
 
     Args:
         rows: every visit, of all sessions.
-        source: which counters are read now, or why no counter is.
+        source: the counters read in this session, or why none was.
     """
     readings = [row for row in rows if row.item.startswith(ENERGY)]
     visits = sum(row.item == REFERENCE for row in rows)
@@ -61,7 +61,7 @@ def mean_power(rows: Sequence[Row], source: str) -> tuple[float | None, str]:
         return None, source
     counters = sorted({row.item.removeprefix(ENERGY) for row in readings})
     if len(counters) > 1:
-        return None, f"the profile went on with other energy counters: {', then '.join(counters)}"
+        return None, f"the profile was continued with other energy counters: {', then '.join(counters)}"
     if len(readings) < visits:
         return None, f"{counters[0]} was read in {len(readings)} of the profile's {visits} visits only"
     joules, seconds = (sum(row.times_ms[i] for row in readings) for i in (0, 1))
@@ -71,9 +71,9 @@ def mean_power(rows: Sequence[Row], source: str) -> tuple[float | None, str]:
 
 
 def item_watts(plan: SpacePlan, runtime: Runtime, meter: Meter, seconds: float, show: bool) -> tuple[dict[str, float], str]:
-    """Power while a block or a network runs, in W by item, each repeated for at least `seconds`; and where it is from.
+    """Power while a block or a network runs, in W by item, each repeated for at least `seconds`; and its source.
 
-    Empty, and why, where the counter failed, or did not move while something ran: then its power is unknown, not 0.
+    Empty, with the reason, where the counter failed or did not move: then the power is unknown, not 0.
     """
     watts: dict[str, float] = {}
     source = ""
@@ -99,7 +99,7 @@ def item_watts(plan: SpacePlan, runtime: Runtime, meter: Meter, seconds: float, 
 
 
 def power_of(power_w: float, why: str) -> EnergyModel:
-    """Power that the user knows x time; `why` says what is known of counters."""
+    """Power given by the user x time; `why` says why no counter was used."""
     return EnergyModel(source=f"power x time; power: {power_w:g} W given by the user (--power-w); {why}", power_w=power_w)
 
 
@@ -110,6 +110,6 @@ def modelled(why: str) -> EnergyModel:
     source = (
         "modelled, a lower bound: arithmetic and memory accesses of Horowitz, ISSCC 2014, 45 nm (fp32 multiply-add 4.6 pJ, "
         "weights from DRAM 1950 pJ and feature maps from SRAM 100 pJ per 64 bits), without instructions, leakage, idle "
-        f"power and what a network does besides its operations; {why}. Measure again with --power-w WATTS for power x time"
+        f"power and the constant part of a network; {why}. Measure again with --power-w WATTS for power x time"
     )
     return EnergyModel(source=source, ops={"default": coefficients})

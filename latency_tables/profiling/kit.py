@@ -1,4 +1,4 @@
-"""Write a kit, which measures a space on a device without this project and PyTorch, and find the plan of its results."""
+"""Kits, which measure a space on a device without this project and PyTorch: writing one, and the plan of its results."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ Needs Python 3.9 or newer:
     python run.py
 
 It times {chains} chains of blocks and whole networks (`models.zip`: ONNX graphs with random weights), {visits} visits each,
-and writes `results.csv`. Stop it when you like: the same command goes on. `--threads N` sets the threads of ONNX Runtime,
-`--out FILE` where to write: use another file for other threads. Let nothing else run meanwhile.
+and writes `results.csv`. You can stop it at any time: the same command continues. `--threads N` sets the threads of ONNX
+Runtime, `--out FILE` the file to write: use another file for another number of threads. Let nothing else run meanwhile.
 
 Then, on the machine that has the project:
 
@@ -72,10 +72,10 @@ def export_kit(path: Path, space: SearchSpace, resolutions: list[int] | None, se
     """Write a kit as a zip file; atomic.
 
     Args:
-        path: of the zip file.
-        space: to measure.
-        resolutions: measure these only; all if None.
-        settings: what to measure.
+        path: the zip file.
+        space: the space to measure.
+        resolutions: resolutions to measure; all of the space's if None.
+        settings: number of runs and networks, batch, seed.
     """
     plan = SpacePlan.of(_restricted(space, resolutions), settings)
     graphs = Graphs(plan)
@@ -106,7 +106,7 @@ def export_kit(path: Path, space: SearchSpace, resolutions: list[int] | None, se
 
 
 def plan_of(kit: Any, space: SearchSpace, place: str) -> SpacePlan:
-    """The plan of a kit by what its results say of it; `UserError` where it was exported for another space."""
+    """The plan of the kit that results describe; `UserError` where it was exported for another space."""
     try:
         fingerprint, resolutions, given = kit["fingerprint"], kit["resolutions"], kit["settings"]
     except (TypeError, KeyError):

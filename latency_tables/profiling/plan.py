@@ -1,5 +1,6 @@
-"""The plan of `ofa profile`: every distinct block of a space, in chains as blocks follow each other in networks, and random
-whole subnets. The plan follows from the space and the settings alone, so results from a device find back to their shapes.
+"""The plan of `ofa profile`: every distinct block of a space, in chains like those in networks, and random whole subnets.
+
+Space and settings alone decide the plan, so that it can be made again to match a device's results with their shapes.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ EMPTY_ITEM = f"{EMPTY_MODEL}@1"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Bounded):
-    """Choices that decide a plan, besides the space."""
+    """Choices that, with the space, decide a plan."""
 
     runs: Count = 50
-    """Timed runs of each block and network, at least; divided among the visits."""
+    """Least number of timed runs of each block and network, over all visits."""
     batch: Count = 1
     """Images per inference."""
     fit_networks: Count = 10
     """Random whole subnets on which the correction of the sum of blocks is fitted."""
     test_networks: Count = 20
-    """Further ones on which its error is reported."""
+    """Further random subnets, on which the error of the corrected sum is reported."""
     seed: WholeNumber = 0
     """Seed of the subnets, the order and the weights."""
 
@@ -46,11 +47,11 @@ class SpacePlan:
     space: SearchSpace
     settings: Settings
     blocks: dict[str, BlockShape]
-    """Every distinct block by its item."""
+    """Every distinct block, by its item's name."""
     networks: dict[str, Subnet]
-    """Whole subnets by their item: those for the fit first, then the held-out ones."""
+    """Whole subnets, by their item's name: first those for the fit, then the held-out ones."""
     models: dict[str, tuple[BlockShape, ...]]
-    """Blocks that a model runs, by its name; sizes are those of one item. The empty model runs nothing."""
+    """Blocks that a model runs, by the model's name, with the sizes of one of its items. The empty model runs nothing."""
     timing: TimingPlan
 
     @classmethod
@@ -90,10 +91,10 @@ class SpacePlan:
 
 
 def cover(grid: ShapeGrid) -> Iterator[list[BlockShape]]:
-    """Chains of blocks, each fitting the one before, that together have every distinct block of a space.
+    """Chains of blocks, each taking the output of the one before, that together hold every distinct block of a space.
 
-    Each is the way through the stages, at one resolution, that meets most blocks not yet met (dynamic programming over
-    stages and widths); what only leads to the first and away from the last of these is left out.
+    Each chain is the path through the stages, at one resolution, with the most blocks that are in no chain yet (dynamic
+    programming over stages and widths), cut to begin and end with such a block.
     """
     unmet = set(grid.distinct())
     for r in range(len(grid.stem)):
@@ -104,11 +105,11 @@ def cover(grid: ShapeGrid) -> Iterator[list[BlockShape]]:
 
 
 def _best_way(grid: ShapeGrid, r: int, unmet: set[BlockShape]) -> list[BlockShape]:
-    """The way at resolution `r` with most unmet blocks; empty where every block is met."""
+    """The path at resolution `r` with the most unmet blocks; empty where every block is met."""
 
     @cache
     def rest(s: int, width: int) -> tuple[int, tuple[BlockShape, ...]]:
-        """Find the way from a width into stage `s` with most unmet blocks: their number, and the way."""
+        """Find the path from stage `s` on, entered at a width, with the most unmet blocks: their number, and the path."""
         if s == len(grid.first):
             head: BlockShape = grid.head[r, width]
             return int(head in unmet), (head,)

@@ -1,7 +1,7 @@
-"""Measure this machine, or read what a kit measured on another: every distinct block of a space, and whole networks to
-correct and to check their sum.
+"""Platforms measured on this machine, or from the results of a kit on another machine.
 
-What is timed is in `profiling.plan`, how in `on_device.timing`; the runtimes are imported when measuring starts.
+Every distinct block of a space is timed, and whole networks to correct the sum of blocks and to check it. `profiling.plan`
+decides what is timed, `on_device.timing` how; torch and onnxruntime are imported when measuring starts.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ RUNTIMES = ("torch", "onnxruntime")
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileTarget(Bounded):
-    """A runtime, a device, and how its energy is known."""
+    """A runtime, a device, and the source of its energy."""
 
     runtime: Annotated[str, OneOf(RUNTIMES)] = "torch"
     """The software that infers."""
     device: str = "cpu"
     """Name of the device in torch."""
     threads: Count | None = None
-    """Threads of the processor; as many as the runtime takes by itself if None."""
+    """CPU threads; None: the runtime's default."""
     channels_last: bool = False
     """Memory format of PyTorch's weights and feature maps."""
     power_w: Positive | None = None
-    """Power of this machine while inferring, where the user knows it and no counter is readable."""
+    """Power of this machine during inference, if the user knows it; used where no counter is readable."""
     energy_s: NotNegative = 1.0
-    """Seconds that each block is repeated to measure its energy, where a counter is readable; 0: mean power x time."""
+    """Seconds for which each block is repeated to measure its energy, where a counter is readable; 0: mean power x time."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,12 +57,12 @@ def profile(
     """Measure the blocks of a space, and whole subnets, on this machine.
 
     Args:
-        space: whose blocks to measure, at all of its resolutions.
-        name: of the resulting platform.
-        settings: what to measure.
-        target: on what.
-        partial: where times are kept as they come; a file that is there is continued. It is left for the caller to remove.
-        show: a progress bar on stderr.
+        space: the space whose blocks are measured, at all of its resolutions.
+        name: name of the resulting platform.
+        settings: number of runs and networks, batch, seed.
+        target: runtime and device to measure.
+        partial: file that keeps the times as they come; an existing one is continued. The caller removes it.
+        show: True: a progress bar on stderr.
 
     Raises:
         UserError: a runtime is missing, or `partial` was begun with other settings.
@@ -96,7 +96,7 @@ def import_results(path: Path, space: SearchSpace, name: str, power_w: float | N
     """The platform of a device on which a kit ran; `space` is the one the kit was exported for.
 
     Raises:
-        UserError: naming file, line and key of what is missing, malformed, negative, NaN, or of another kit or space.
+        UserError: a value is missing, malformed, negative, NaN, or of another kit or space; names its file, line and key.
     """
     try:
         facts = settings_of(path)
@@ -116,7 +116,7 @@ def import_results(path: Path, space: SearchSpace, name: str, power_w: float | N
 
 
 def _energy(measured_w: float | None, known: str, given_w: float | None) -> EnergyModel:
-    """Power x time, with the power that was measured or else the user's; else a lower bound. `known` says what was read."""
+    """Power x time with the measured or the user's power; else a lower bound. `known`: the counters read, or why none."""
     if measured_w is not None:
         return EnergyModel(source=f"power x time; power: {known}", power_w=rounded(measured_w))
     return modelled(known) if given_w is None else power_of(given_w, known)
@@ -126,7 +126,7 @@ def _energy(measured_w: float | None, known: str, given_w: float | None) -> Ener
 
 
 def _open(plan: SpacePlan, target: ProfileTarget) -> tuple[OrtRuntime | TorchRuntime, dict[str, str]]:
-    """A runtime, and what is known of it and of the machine."""
+    """The target's runtime, and the facts of it and of the machine that go into the platform."""
     runtime: OrtRuntime | TorchRuntime
     if target.runtime == "torch":
         runtime = TorchRuntime(plan.models, target.device, target.threads, target.channels_last, plan.settings.seed)

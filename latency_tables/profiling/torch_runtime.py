@@ -1,4 +1,4 @@
-"""Eager PyTorch, on the processor or on a CUDA device. Torch is imported when a runtime is made."""
+"""Eager PyTorch, on the CPU or on a CUDA device. Torch is imported when a runtime is made."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ofa.space.shapes import BlockShape
 class TorchRuntime:
     """Runs blocks as the plain modules of `ofa.nets.plain`, in inference mode: batch norm is not folded.
 
-    On CUDA, an event is recorded before and after each call, and the device is waited for after each run: a time is what
-    passes on the device, launches that it waits for included.
+    On CUDA, an event is recorded before and after each call, and the device is synchronised after each run. A time is that
+    between two events on the device, including the time it waits for launches.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class TorchRuntime:
         channels_last: bool,
         seed: int,
     ) -> None:
-        """`models` says what to run, by name; `threads` of the processor, as many as torch takes by itself if None."""
+        """`models` holds the blocks of each model; `threads` is the number of CPU threads, torch's default if None."""
         import torch
 
         from ofa.distributed.devices import choose_device
@@ -49,7 +49,7 @@ class TorchRuntime:
 
     @property
     def accelerator(self) -> str | None:
-        """The name of the CUDA device; None on the processor."""
+        """The name of the CUDA device; None on the CPU."""
         return str(self._torch.cuda.get_device_name(self.device)) if self.device.type == "cuda" else None
 
     def open(self, item: Item) -> Call:
@@ -80,7 +80,7 @@ class TorchRuntime:
                 self._without_a_pause(call, x, seconds)
 
     def _without_a_pause(self, call: Call, x: Any, seconds: float) -> None:
-        """Repeat a call on CUDA: the next ones are queued before the last ones are done, so that the device never waits."""
+        """Repeat a call on CUDA, queueing calls before the last ones have finished, so that the device never waits."""
         cuda = self._torch.cuda
         with cuda.device(self.device):
             end_s = time.monotonic() + seconds

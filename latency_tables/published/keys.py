@@ -21,7 +21,7 @@ _KEY = re.compile(
 _EXAMPLE = "expanded_conv-input:56x56x32-output:56x56x32-expand:128-kernel:3-stride:1-idskip:1-se:0-hs:0"
 STEM, BLOCK, POOL = "Conv", "expanded_conv", "AvgPool2D"
 HEAD = ("Conv_1", POOL, "Conv_2", "Logits")
-"""Operations of the head as they run; a ProxylessNAS table has the first and the last, whose time includes the pool's."""
+"""Operations of the head in order; a ProxylessNAS table has only the first and the last, which includes the pool's time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Entry:
 
 
 def parse(key: str, value: Any, v3: bool, place: str) -> Entry:
-    """An entry of a table; `v3`: its blocks have `se:` and `hs:`, it is MobileNetV3's. `UserError` names `place` and key."""
+    """An entry of a table; `v3`: MobileNetV3's table, whose blocks have `se:` and `hs:`; `UserError` names the key."""
     match = _KEY.fullmatch(key)
     if match is None or match["op"] not in (STEM, BLOCK, *HEAD):
         raise UserError(f"{place}: key {key!r} is not of a published table; one looks like {_EXAMPLE!r}")

@@ -58,7 +58,7 @@ PROXYLESS_MOBILE = SearchSpace(
 
 
 def looks_published(data: dict[Any, Any]) -> bool:
-    """Tell whether parsed YAML is a published table: its keys are operations with their input."""
+    """Tell whether parsed YAML is a published table: its keys are operations with `-input:`."""
     return any("-input:" in str(key) for key in data)
 
 
@@ -70,7 +70,7 @@ def load_tables(source: str | Path, name: str | None = None) -> Platform:
         name: of the platform; that of the file or folder if None.
 
     Raises:
-        UserError: naming file, line and key of what is duplicate, negative, NaN, missing, malformed or of another unit.
+        UserError: an entry is duplicate, negative, NaN, missing, malformed or in another unit; names its file, line and key.
     """
     source = Path(source)
     paths = sorted(source.glob("*.yaml")) if source.is_dir() else [source]
@@ -168,9 +168,7 @@ def _space_of(path: Path, resolution: int, blocks: list[BlockShape], v3: bool, k
         wanted_head = head_shape(space, space.stages[-1].widths[-1], head.main[0].in_size)
         if wanted_head == head:
             return space
-    raise UserError(
-        f"{path}: its blocks are those of no space known here; known are {', '.join(space.name for space in known)}"
-    )
+    raise UserError(f"{path}: its blocks match no known space; known are {', '.join(space.name for space in known)}")
 
 
 def _check_unit(path: Path, measured: dict[BlockShape, list[Entry]], places: dict[int, tuple[str, int]]) -> None:

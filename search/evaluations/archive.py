@@ -1,4 +1,4 @@
-"""The archive of a search: everything that it has evaluated, and the best of it."""
+"""The archive of a search: which subnets were evaluated, and the best of them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from search.problem.problem import Problem
 from search.rows import first_places, keys
 
 BEST_KEPT = 256
+"""Subnets kept by a search with one objective."""
 
 
 @dataclass
 class Archive:
     """The feasible subnets that a search has evaluated; each subnet is evaluated once and counts once.
 
-    It keeps the `BEST_KEPT` best by one objective, or all that no other dominates in several. It alone reads and writes the
-    search's log.
+    It keeps the `BEST_KEPT` best for one objective, or all nondominated ones for several. Only the archive reads and writes
+    the search's log.
     """
 
     problem: Problem
     budget: int
     log: SearchLog | None = None
     any_objective: bool = False
-    """True where the searcher can do more than find the most accurate subnets."""
+    """True where the searcher supports other objectives than accuracy alone."""
     evaluations: int = 0
     history: list[tuple[int, float]] = field(default_factory=list)
     reference: Floats | None = None
@@ -51,11 +52,11 @@ class Archive:
 
     @property
     def left(self) -> int:
-        """Evaluations left."""
+        """Number of evaluations left in the budget."""
         return max(0, self.budget - self.evaluations)
 
     def new(self, genes: Genes) -> Genes:
-        """The rows that are feasible and not yet evaluated, without repetition."""
+        """The rows that are feasible and not yet evaluated, each once."""
         return genes[self.new_places(genes)]
 
     def new_places(self, genes: Genes) -> Indices:
@@ -66,9 +67,9 @@ class Archive:
         return fresh[violation(self.problem, genes[fresh]) <= 0] if len(fresh) else fresh
 
     def add(self, genes: Genes, top1: Floats | None = None) -> Floats:
-        """Evaluate rows out of `new`, as many as the budget allows, and keep the best; returns top-1 in order.
+        """Evaluate rows that `new` returned, as many as the budget allows, and keep the best; returns their top-1 in order.
 
-        With `top1` they have been evaluated elsewhere; all are taken, and count.
+        Given `top1`, the rows were evaluated elsewhere: all of them are added, and count as evaluations.
         """
         if top1 is None:
             genes = genes[: self.left]
@@ -93,9 +94,9 @@ class Archive:
         return top1
 
     def _best(self, top1: Floats) -> Indices:
-        """Indices of what stays: the best, of equals the most accurate first, or the front.
+        """Indices of the rows to keep: the best (the more accurate first where equal), or the front.
 
-        While none is accurate enough, the most accurate.
+        While no row is accurate enough, the most accurate ones.
         """
         accurate = top1 >= self.problem.least_top1
         if not accurate.any():
@@ -106,7 +107,7 @@ class Archive:
         return np.asarray(enough[front(self.losses[enough])])
 
     def _progress(self) -> tuple[float | None, float | None]:
-        """Best value of the first objective, and the hypervolume of two or three; None while nothing is accurate enough."""
+        """Best value of the first objective, and hypervolume with two or three; None while nothing is accurate enough."""
         if self.top1.max() < self.problem.least_top1:
             return None, None
         best = float(self.losses[:, 0].min() * self.problem.signs[0])
@@ -114,10 +115,10 @@ class Archive:
         return best, hypervolume(self.losses, self.reference) if few and self.reference is not None else None
 
     def result(self, algorithm: str) -> SearchResult:
-        """The best of what was evaluated.
+        """The best of the evaluated subnets.
 
         Raises:
-            Infeasible: nothing reaches `Problem.min_top1`.
+            Infeasible: none reaches `Problem.min_top1`.
         """
         enough = self.top1 >= self.problem.least_top1
         if not enough.any():

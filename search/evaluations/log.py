@@ -1,8 +1,8 @@
-"""The log of a search: a JSONL that can be plotted, and that a killed search resumes from.
+"""The log of a search: a JSONL file that can be plotted, and from which a killed search resumes.
 
-The first line says which search it is; then comes a line per batch of evaluations. A searcher draws from a seeded generator,
-so the same search run again asks for the same subnets: those in the log are answered from it, the rest is evaluated and
-appended, and the result is that of a search never interrupted.
+The first line describes the search; then comes a line per batch of evaluations. A searcher draws from a seeded generator, so
+the same search run again asks for the same subnets: those in the log are answered from it, the others are evaluated and
+appended. The result is that of an uninterrupted search.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ LOG_FORMAT = 1
 
 
 def question(problem: Problem) -> dict[str, Any]:
-    """The question of a problem as plain data: two problems with equal questions have equal answers.
+    """A problem as plain data: two problems with equal data have equal answers.
 
-    Costs are told by what the smallest and the largest subnet cost, so that a table that has changed is noticed.
+    The costs of the smallest and of the largest subnet stand for all costs, so that a changed table is noticed.
     """
     ends = problem.domain.extremes()
     return {
@@ -62,10 +62,10 @@ class SearchLog:
 
     @classmethod
     def open(cls, path: str | Path, problem: Problem, *, algorithm: str, seed: int, budget: int) -> SearchLog:
-        """A new log, or that of the same search to resume it.
+        """A new log, or the log of the same search, to resume it.
 
         Raises:
-            UserError: the file is the log of another search (the message says what differs), or is damaged.
+            UserError: the file is the log of another search (the message names the difference), or is damaged.
         """
         log = cls(Path(path))
         header = {"format": LOG_FORMAT, "algorithm": algorithm, "seed": seed, "budget": budget, **question(problem)}
@@ -81,7 +81,7 @@ class SearchLog:
         return log
 
     def top1(self, problem: Problem, genes: Genes) -> Floats:
-        """Predict top-1 as `problem.top1`; only rows that are not in the log are evaluated."""
+        """Predicted top-1, float64[n]: from the log where it has the row, else from `problem.top1`."""
         found = [self.known.get(row.tobytes()) for row in genes]
         missing = np.array([value is None for value in found], dtype=np.bool_)
         top1 = np.array([np.nan if value is None else value for value in found])
@@ -90,14 +90,14 @@ class SearchLog:
         return top1
 
     def batch(self, evaluations: int, best: float | None, volume: float | None, genes: Genes, top1: Floats) -> None:
-        """Note a batch, unless the log has it from before the interruption.
+        """Append a batch, unless the log has it from before an interruption.
 
         Args:
-            evaluations: of the search, with this batch.
+            evaluations: evaluations of the search so far, this batch included.
             best: best value of the first objective so far; None while nothing reaches `Problem.min_top1`.
-            volume: hypervolume of the front so far; None too with one objective, or more than three.
-            genes: what was evaluated.
-            top1: of each.
+            volume: hypervolume of the front so far; None in the same case, and with one objective or more than three.
+            genes: the evaluated subnets, int8[batch, genes].
+            top1: their predicted top-1, float64[batch].
         """
         if evaluations <= self.written:
             return
@@ -112,9 +112,9 @@ class LoggedSearch:
     """A log as arrays, for plots."""
 
     header: dict[str, Any]
-    """The search: algorithm, seed, budget, objectives, limits, ..."""
+    """Description of the search: algorithm, seed, budget, objectives, limits, ..."""
     evaluations: Indices
-    """After each batch, int64[batches]."""
+    """Evaluations so far, after each batch, int64[batches]."""
     best: Floats
     """Best value of the first objective so far, float64[batches]; NaN while there is none."""
     hypervolume: Floats
@@ -122,14 +122,14 @@ class LoggedSearch:
     genes: Genes
     """Everything evaluated, in order, int8[evaluations, genes]."""
     top1: Floats
-    """Predicted top-1 of each."""
+    """Their predicted top-1, float64[evaluations]."""
 
 
 def read_log(path: str | Path) -> LoggedSearch:
     """A search's log; a last line cut off by a crash is left out.
 
     Raises:
-        UserError: there is no such file, or it is no log of a search; the message has the line.
+        UserError: there is no such file, or it is not the log of a search; the message names the line.
     """
     path = Path(path)
     try:

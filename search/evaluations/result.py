@@ -12,7 +12,7 @@ from search.arrays import Floats
 class SearchResult:
     """Subnets that a search found: distinct, canonical, within the limits, the best first.
 
-    With several objectives: all found that no other found one dominates (of equals one), the best in the first objective
+    With several objectives they are the nondominated ones (one of several equal ones), the best in the first objective
     first.
     """
 
@@ -27,8 +27,8 @@ class SearchResult:
     """Feasible subnets whose accuracy was predicted; each counts once."""
     seconds: float
     history: tuple[tuple[int, float], ...] = ()
-    """One per batch: evaluations, and the best value so far of the objective; of several, the hypervolume so far."""
+    """Per batch: evaluations so far, and the best value of the objective so far (with several, the hypervolume so far)."""
     reference: Floats | None = None
-    """Reference point of that hypervolume: the first batch's worst values, float64[objectives]; None with one objective."""
+    """Reference point of that hypervolume: worst values in the first batch, float64[objectives]; None with one objective."""
     optimal: bool = False
-    """True where it is proven that no feasible subnet is predicted better (or dominates one of these)."""
+    """True where the result is proven optimal for the predictor: no feasible subnet is better, or dominates one of these."""

@@ -1,6 +1,8 @@
-"""Paths through a chain of stages: merged stage by stage, and dropped where another that ends in the same state dominates.
+"""Paths through a chain of stages, extended stage by stage; a path that another one of the same end state dominates is
+dropped.
 
-Whatever follows serves both alike (Bellman's principle), whether a cost is a sum or (peak memory) a maximum.
+Every continuation is open to both paths alike (Bellman's principle), so nothing is lost, whether a cost is a sum or, like
+peak memory, a maximum.
 """
 
 from __future__ import annotations
@@ -15,41 +17,43 @@ from search.exact.stage_tables import Chain
 from search.pareto.nondominated import nondominated
 
 MOST_SUMS = 4_000_000
-"""Paths that are extended at once; bounds the memory."""
+"""Most paths made at once; bounds the memory."""
 
 Prune = Callable[[int, int, Floats, Floats], Mask]
-"""Takes a number of parts, the width after them, scores and costs of paths through them; returns which to keep."""
+"""Takes the number of parts (stem and stages) that paths have passed, the width after them, and the paths' scores and costs;
+returns which paths to keep."""
 
 
 class TooManyPathsError(Exception):
-    """More paths are kept than asked for."""
+    """More nondominated paths than allowed."""
 
 
 @dataclass(frozen=True)
 class Paths:
-    """Beginnings of subnets that end in one state."""
+    """Partial subnets, from the stem to some stage, that end in the same state (the width there)."""
 
     score: Floats
+    """[paths]"""
     costs: Floats
     """[costs, paths]"""
     picks: Indices
-    """[paths, stem and stages]: width and option of each, as width * options + option."""
+    """[paths, stem and stages so far]: the width and the option chosen, as width * options + option."""
 
     def take(self, index: Indices) -> Paths:
-        """Some of them."""
+        """The paths of these indices."""
         return Paths(self.score[index], self.costs[:, index], self.picks[index])
 
 
 def all_live(_parts: int, _width: int, score: Floats, _costs: Floats) -> Mask:
-    """Prune nothing."""
+    """Keep every path."""
     return np.ones(len(score), dtype=np.bool_)
 
 
 def merge(chain: Chain, prune: Prune = all_live, most: float = np.inf) -> Paths:
-    """The paths through a whole chain that no other dominates, out of those that `prune` lets live.
+    """The nondominated paths through a whole chain, out of those that `prune` keeps.
 
     Raises:
-        TooManyPathsError: more than `most` end in one state.
+        TooManyPathsError: more than `most` paths end in one state.
     """
     states = [Paths(np.zeros(1), np.zeros((len(chain.costs), 1)), np.zeros((1, 0), dtype=np.int64))]
     for part, scores in enumerate(chain.scores):
@@ -64,7 +68,7 @@ def merge(chain: Chain, prune: Prune = all_live, most: float = np.inf) -> Paths:
 
 
 def _join(parts: list[Paths]) -> Paths:
-    """The nondominated paths of all parts; within each part alone none dominates another."""
+    """The nondominated paths of several sets; within each set none dominates another."""
     if len(parts) == 1:
         return parts[0]
     paths = Paths(
@@ -76,7 +80,7 @@ def _join(parts: list[Paths]) -> Paths:
 
 
 def _extend(chain: Chain, part: int, paths: Paths, before: int, width: int, prune: Prune) -> Iterator[Paths]:
-    """Extend every path by every useful option of the next stage, in chunks of which each is thinned."""
+    """Extend every path by every nondominated option of the next part, in chunks; each yields its nondominated paths."""
     options = np.flatnonzero(chain.allowed[part][before, width])
     score = chain.scores[part][before, width][options]
     costs = np.stack([cost[part][before, width][options] for cost in chain.costs])

@@ -1,4 +1,4 @@
-"""Pruning under upper bounds on summed costs: paths that nothing can complete, or not to a score that is known."""
+"""Pruning under upper bounds on summed costs: paths that cannot end within the bounds, or not at a score already known."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from search.exact.stage_tables import Chain
 from search.pareto.nondominated import nondominated
 
 MIXTURES = 9
-"""Mixtures of the first cost with the others that are tried for a first good subnet."""
+"""Weighted sums of the costs that are tried to find a first good subnet."""
 
 
 class Pruning:
     """Drops paths that cannot be completed within every bound; `chains.merge` calls it.
 
-    With several bounds also those that even the best completion within any single one does not bring to `incumbent`, the
+    With several bounds, it also drops a path whose best completion within some single bound stays below `incumbent`, the
     score of a known subnet.
 
     Args:
         chain: its costs are sums.
-        bounds: float64[costs], in fixed point as the costs are; infinite where there is none.
+        bounds: float64[costs], in fixed point as the costs are; infinite where a cost is not limited.
     """
 
     def __init__(self, chain: Chain, bounds: Floats) -> None:
@@ -29,7 +29,7 @@ class Pruning:
         self._ahead = [_completions(chain, i, whole_front=len(bounds) > 1) for i in range(len(bounds))]
 
     def __call__(self, parts: int, width: int, score: Floats, costs: Floats) -> Mask:
-        """The paths through the first `parts` parts, which end in a width, that may go on, bool[n]."""
+        """Which paths to keep, bool[n]; they have passed `parts` parts (stem and stages) and end in `width`."""
         if len(self.bounds) == 1:
             return np.asarray(costs[0] + self._ahead[0][parts][width][0, 1:].min(initial=np.inf) <= self.bounds[0])
         alive = np.ones(len(score), dtype=np.bool_)
@@ -39,19 +39,19 @@ class Pruning:
         return alive
 
     def upper_bound(self) -> float:
-        """With several bounds a score that no path exceeds, with one that of some path; -inf where one cannot be kept to."""
+        """A score that no path within the bounds exceeds (with one bound: some path's); -inf where a bound is too tight."""
         return min(float(self._best_completion(i, 0, 0, np.zeros(1))[0]) for i in range(len(self.bounds)))
 
     def _best_completion(self, i: int, parts: int, width: int, cost: Floats) -> Floats:
-        """The highest score of what may follow within bound `i` alone, float64[n]; -inf where nothing may."""
+        """The highest score of a completion within bound `i` alone, float64[n]; -inf where there is none."""
         costs, scores = self._ahead[i][parts][width]
         return np.asarray(scores[np.searchsorted(costs, self.bounds[i] - cost, side="right") - 1])
 
 
 def _completions(chain: Chain, i: int, whole_front: bool) -> list[list[Floats]]:
-    """For each number of parts and width: cost `i` (ascending) and score of what may follow, float64[2, 1 + n].
+    """Cost `i` (ascending) and score of completions, float64[2, 1 + n], by the number of parts passed and the width there.
 
-    First comes a cost and a score of -inf, for no completion; then the front, or its cheapest point alone.
+    The first column, -inf and -inf, stands for no completion; then comes the front, or only its cheapest point.
     """
     fronts = [[np.array([[-np.inf, 0.0], [-np.inf, 0.0]]) for _ in range(chain.scores[-1].shape[1])]]
     for part in range(len(chain.scores) - 1, -1, -1):
@@ -61,7 +61,7 @@ def _completions(chain: Chain, i: int, whole_front: bool) -> list[list[Floats]]:
 
 
 def _before(chain: Chain, i: int, part: int, state: int, after: list[Floats], whole_front: bool) -> Floats:
-    """The same before a part, from what may follow it."""
+    """Completions before a part, from the completions after it."""
     costs, scores = [np.array([])], [np.array([])]
     for width, (further_cost, further_score) in enumerate(after):
         options = np.flatnonzero(chain.allowed[part][state, width])
@@ -75,7 +75,7 @@ def _before(chain: Chain, i: int, part: int, state: int, after: list[Floats], wh
 
 
 def good_score(chain: Chain, bounds: Floats) -> float:
-    """The score of a good subnet within all bounds: from fronts of mixtures of the costs; -inf where none is found."""
+    """The score of a good subnet within all bounds, from fronts of weighted sums of the costs; -inf where none is found."""
     best = -np.inf
     for share in np.linspace(0, 1, MIXTURES):
         weights = np.append(share, np.full(len(bounds) - 1, (1 - share) / (len(bounds) - 1))) / bounds
@@ -89,7 +89,7 @@ def good_score(chain: Chain, bounds: Floats) -> float:
 
 
 def _along(chain: Chain, costs: tuple[Floats, ...], picks: Indices) -> Floats:
-    """One cost of whole paths."""
+    """One cost of complete paths, float64[paths]."""
     total, before = np.zeros(len(picks)), np.zeros(len(picks), dtype=np.int64)
     for part, values in enumerate(costs):
         width, option = np.divmod(picks[:, part], chain.scores[part].shape[2])

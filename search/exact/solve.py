@@ -1,10 +1,10 @@
 """Exact search: the best subnet for a stage-additive model, and the whole front of accuracy against one cost.
 
-A subnet is a path: resolution, stem, stage after stage, with the width between two stages as the state. Paths that reach
-the same state are merged stage by stage, and one that another dominates in score and costs is dropped, because whatever
-follows serves both alike (Bellman's principle). With one cost, what is left after the last stage is the complete front. With
-several limits, paths are dropped too when even the best completion within any single limit does not reach the score of a
-known subnet. Nothing else is dropped, so the answer is optimal for the model; `scipy.optimize.milp` agrees in the tests.
+A subnet is a path: resolution, stem, stage after stage, with the width between two stages as the state. Among paths that
+reach the same state, one that another dominates in score and costs is dropped, because every continuation is open to both
+(Bellman's principle). With one cost, the paths left after the last stage are the complete front. With several limits, a path
+is also dropped when its best completion within some single limit does not reach the score of a known subnet. Nothing else is
+dropped, so the answer is optimal for the model; the tests compare it with `scipy.optimize.milp`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def exact_front(problem: Problem, metric: str, platform: str) -> Front:
 
 
 def why_no_front(problem: Problem, metric: str, platform: str) -> str | None:
-    """Why `exact_front` cannot give a front; None when it can."""
+    """Reason why `exact_front` cannot give a front; None when it can."""
     if METRICS[metric].reduce != "sum":
         return f"the exact front needs a cost that is a sum; {metric} is a maximum"
     others = [pair for pair in _summed(problem) if pair != (metric, platform)]
@@ -94,14 +94,14 @@ def _summed(problem: Problem) -> list[tuple[str, str]]:
 
 
 def _maxima(problem: Problem) -> list[tuple[Factors, float]]:
-    """Limits on maxima over the blocks: each block must keep to them, so they are no cost to carry."""
+    """Limits on costs that are maxima over blocks: each block alone must meet them, so paths need not carry these costs."""
     return [
         (problem.costs[limit.platform].factors(limit.metric), limit.bound) for limit in problem.limits if not _is_sum(limit)
     ]
 
 
 def _solve(tables: StageTables, bounds: Floats, maxima: list[tuple[Factors, float]]) -> Genes:
-    """Nondominated subnets within the bounds, the best first: with one cost all, with several the optimum and some more."""
+    """Nondominated subnets within the bounds, best first: with one cost all of them, with several the optimum and more."""
     floored, several = tables.floored(bounds), len(bounds) > 1
     work = []
     for resolution in tables.resolutions:
@@ -112,7 +112,7 @@ def _solve(tables: StageTables, bounds: Floats, maxima: list[tuple[Factors, floa
     found: list[tuple[Genes, Paths]] = []
     for upper, resolution, chain, pruning in sorted(work, key=lambda entry: -entry[0]):
         if upper == -np.inf or (several and upper < incumbent):
-            break  # nor can any that follows
+            break  # this resolution cannot improve the answer, nor can those that follow
         if several:
             pruning.incumbent = incumbent = max(incumbent, good_score(chain, bounds))
         paths = merge(chain, pruning)

@@ -1,9 +1,10 @@
-"""A problem as tables over whole stages: what every option of a stage adds to the score and to each cost.
+"""A problem as tables over whole stages: the contribution of every option of a stage to the score and to each cost.
 
-An option of a stage is its depth with all kernels and expand ratios (7,371 in a stage of mbv3-w1.2). Its score is any
-function of the option, the stage's width and the resolution; its cost also depends on the width of the stage before, which
-`exact.solve` carries as the state of a chain. Costs come from the platform's cost factors, scores from a predictor that is
-stage-additive before a monotone link (`score`). The stem is the first "stage".
+An option of a stage is a depth with the kernels and expand ratios of all its blocks (7,371 in a stage of mbv3-w1.2). Its
+score is any function of the option, the stage's width and the resolution; its cost also depends on the width of the stage
+before, which `exact.solve` carries as the state of a chain. Costs come from the platform's cost factors, scores from a
+predictor whose `score` is a sum over stages (its accuracy is a monotone function of that). The stem counts as the first part
+of a chain, the stages as the others.
 """
 
 from __future__ import annotations
@@ -23,25 +24,28 @@ from search.predictors.protocols import StageAdditive
 from search.problem.problem import Problem
 
 MOST_OPTIONS = 100_000
-"""Most options of one stage; beyond, tables are no longer small."""
+"""Most options of one stage; with more, the tables would not be small."""
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The tables of one resolution: a list over the stem and the stages."""
+    """The tables of one resolution, one for each part (the stem, then the stages): [widths before, widths, options].
+
+    There is one width before the stem.
+    """
 
     scores: tuple[Floats, ...]
-    """Scores of each, [widths before, widths, options]; one width before the stem. They add up to the predictor's score."""
+    """Scores by part; they add up to the predictor's score."""
     costs: tuple[tuple[Floats, ...], ...]
-    """Per cost, of each: [widths before, widths, options]."""
+    """Costs by metric, then by part."""
     allowed: tuple[np.ndarray, ...]
-    """The pairs of widths and options of each that may be chosen, bool[widths before, widths, options]."""
+    """Whether a choice is in the domain and within every limit on a maximum, by part; bool."""
     reduce: tuple[np.ufunc, ...]
-    """Per cost, how those of the stages are combined."""
+    """Combination of the parts' costs, by metric."""
 
 
 def why_no_tables(problem: Problem) -> str | None:
-    """Why a problem has no stage tables, and so no exact answer; None when it has them."""
+    """Reason why a problem has no stage tables, and so no exact answer; None when it has them."""
     if not isinstance(problem.predictor, StageAdditive):
         return "the predictor is not stage-additive"
     for s, stage in enumerate(problem.space.stages):
@@ -58,7 +62,7 @@ class StageTables:
     """The tables of a problem.
 
     Args:
-        problem: one for which `why_no_tables` is None.
+        problem: a problem for which `why_no_tables` is None.
         metrics: (metric, platform) of the costs to tabulate.
     """
 
@@ -74,7 +78,7 @@ class StageTables:
 
     @cached_property
     def options(self) -> tuple[Genes, ...]:
-        """Rows of whole genes, canonical, in which only the stem (first) or one stage varies and not its width."""
+        """The options of each part, as canonical gene rows; the part's width and all genes of others are the smallest."""
         base = self.base[0]
         columns = self.space.columns
         parts = [self._product(base, [int(columns.of_stem("hidden")), int(columns.of_stem("depth"))])]
@@ -107,16 +111,16 @@ class StageTables:
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
-        """Number of widths after the stem and after each stage, whether in the domain or not."""
+        """Number of widths of the stem and of each stage in the space, including those outside the domain."""
         return (len(self.space.stem.widths), *(len(stage.widths) for stage in self.space.stages))
 
     def column(self, part: int) -> int:
-        """The gene of the width of the stem (0) or of stage `part - 1`."""
+        """The gene column of a part's width: the stem (0) or stage `part - 1`."""
         columns = self.space.columns
         return int(columns.of_stem("width") if part == 0 else columns.width(part - 1))
 
     def genes(self, resolution: int, picks: npt.NDArray[np.int64]) -> Genes:
-        """Subnets from what was picked of the stem and of each stage, as width * options + option: int64[n, parts]."""
+        """Subnets from `Paths.picks` (width * options + option of each part), int64[n, parts]."""
         genes = np.repeat(self.base, len(picks), axis=0)
         self.space.rows(genes).resolution[:] = resolution
         columns = self.space.columns
@@ -129,9 +133,9 @@ class StageTables:
 
     @cached_property
     def _scores(self) -> list[Floats]:
-        """Scores of the stem and of each stage, [resolutions, widths, options]; the stem's with the smallest subnet's.
+        """Scores of each part, [resolutions, widths, options]; the stem's include the score of the smallest subnet.
 
-        In fixed point, as costs are: equal scores stay equal in whatever order their terms are added.
+        They are in fixed point, like costs: equal scores stay equal in whatever order their terms are added.
         """
         predictor = self.problem.predictor
         assert isinstance(predictor, StageAdditive)
@@ -150,15 +154,16 @@ class StageTables:
         return [to_fixed_point(table, step) for table in tables]
 
     def floored(self, bounds: Floats) -> Floats:
-        """The largest costs within the bounds, float64[metrics]: in fixed point, so that differences are exact too."""
+        """The bounds rounded down to fixed point, float64[metrics], so that their differences with costs are exact."""
         steps = np.array([factors.step for factors in self.factors])
         return floor_to_fixed_point(bounds, steps)
 
     @cached_property
     def _blocks(self) -> list[npt.NDArray[np.int64]]:
-        """The blocks of every option of each stage, int64[blocks, options].
+        """The blocks of every option, int64[blocks, options], by stage.
 
-        A block is its place in the flattened axes that cost factors have behind the widths, an absent one that after all.
+        A block is its index into the flattened axes of the cost factors behind the widths; an absent one is the index past
+        the end.
         """
         found = []
         for s, (stage, options) in enumerate(zip(self.space.stages, self.options[1:], strict=True)):
@@ -172,7 +177,7 @@ class StageTables:
         return found
 
     def cost(self, factors: Factors, part: int, resolution: int) -> Floats:
-        """[widths before, widths, options]; the last stage's has the head's, the stem's the constant."""
+        """Costs of a part, [widths before, widths, options]; the last stage includes the head, the stem the constant."""
         rows = self.options[part]
         if part == 0:
             of_stem = self.space.rows(rows).of_stem
@@ -192,7 +197,7 @@ class StageTables:
         return np.asarray(total)
 
     def chain(self, resolution: int, below: list[tuple[Factors, float]]) -> Chain:
-        """The tables of a resolution; `below` are maxima (peak memory) that every term must keep to."""
+        """The tables of a resolution; `below` holds limits on maxima (peak memory), which every term must be within."""
         parts = range(len(self.options))
         costs = tuple(tuple(self.cost(factors, part, resolution) for part in parts) for factors in self.factors)
         scores, allowed = [], []

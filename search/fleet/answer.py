@@ -1,4 +1,4 @@
-"""Answers for a fleet: one surface per platform and set of limited costs, then every device is a lookup."""
+"""The best subnet for each device of a fleet: one Pareto surface per platform and set of limited costs, then lookups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from search.fleet.surface import Surface, find_surface
 from search.problem.problem import Problem
 
 COST_COLUMNS = tuple(METRICS)
-"""The columns of every matrix of bounds and costs here."""
+"""The columns of every matrix of bounds or costs in `search.fleet`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,17 +22,17 @@ class Fleet:
     """Devices and their limits, as columns."""
 
     devices: tuple[str, ...]
-    """Their names; a fleet may name a device twice."""
+    """Names of the devices; two may share a name."""
     platforms: tuple[str, ...]
     """The distinct platforms."""
     platform: Indices
     """The platform of each device, an index into `platforms`, int64[n]."""
     bounds: Floats
-    """Upper limits, float64[n, COST_COLUMNS]; infinite where there is none."""
+    """Upper limits, float64[n, COST_COLUMNS]; infinite where a cost is not limited."""
     confidence: Floats
-    """The confidence with which latency and energy keep to the limits, float64[n]; NaN where the estimate counts."""
+    """The confidence with which latency and energy meet their limits, float64[n]; NaN: their estimates meet them."""
     lines: Indices
-    """The line of the file that each is from, int64[n]."""
+    """The line of each device in the file, int64[n]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,16 +48,16 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class FleetAnswer:
-    """The subnet of each device, or what is attainable instead."""
+    """The subnet of each device, or the attainable costs where there is none."""
 
     fleet: Fleet
     groups: tuple[Group, ...]
     subnets: Genes
     """The distinct subnets chosen, int8[subnets, genes]."""
     top1: Floats
-    """Predicted top-1 of each."""
+    """Their predicted top-1, float64[subnets]."""
     chosen: Indices
-    """The subnet of each device, an index into `subnets`, int64[n]; -1 where its limits are out of reach."""
+    """The subnet of each device, an index into `subnets`, int64[n]; -1 where no subnet meets its limits."""
     attainable: Floats
     """`Surface.attainable` of each device without a subnet, float64[n, COST_COLUMNS]; NaN elsewhere."""
 
@@ -69,17 +69,18 @@ def answer(
     budget: int,
     exact: bool = True,
 ) -> FleetAnswer:
-    """The most accurate subnet of each device within its limits, by the predictor.
+    """The subnet with the highest predicted accuracy within the limits of each device.
 
     Args:
         fleet: the devices.
-        problem: of a platform (as `fleet.platforms` names it) at a confidence, without limits; called once for each.
-        rng: for surfaces that are searched.
-        budget: predictions at most, for each surface that is searched.
-        exact: compute surfaces where that is possible; otherwise all are searched.
+        problem: returns the problem without limits for a platform (out of `fleet.platforms`) and a confidence; called once
+            for each pair.
+        rng: source of randomness for surfaces that are searched.
+        budget: most predictions for each surface that is searched.
+        exact: True: surfaces are computed exactly where that is possible. False: all are searched.
     """
     groups = tuple(_groups(fleet, problem, rng, budget, exact))
-    picked = np.full(len(fleet.devices), -1, dtype=np.int64)  # rows of all surfaces, one after another
+    picked = np.full(len(fleet.devices), -1, dtype=np.int64)  # indices into the rows of all surfaces together
     attainable = np.full((len(fleet.devices), len(COST_COLUMNS)), np.nan)
     offset = 0
     for group in groups:
@@ -108,7 +109,7 @@ def answer(
 def _groups(
     fleet: Fleet, problem: Callable[[str, float | None], Problem], rng: np.random.Generator, budget: int, exact: bool
 ) -> Iterator[Group]:
-    """One group per platform, confidence and set of limited costs; a complete surface over more costs serves fewer too."""
+    """One group per platform, confidence and set of limited costs; an exact surface also serves subsets of its costs."""
     limited = np.isfinite(fleet.bounds)
     keys = np.column_stack([fleet.platform, np.nan_to_num(fleet.confidence, nan=0.0), limited])
     distinct, inverse = np.unique(keys, axis=0, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Reads the devices of a fleet from a CSV file, and writes the answer as CSV or JSON."""
+"""Reading the devices of a fleet from a CSV file, and writing the answer as CSV or JSON."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ BOUNDED_METRICS = tuple(name for name, metric in METRICS.items() if metric.estim
 def read_fleet(path: str | Path) -> Fleet:
     """The devices of a CSV file: a column `platform`, optionally `device`, `confidence` and any of the metrics.
 
-    An empty limit is no limit; a device without a name is called by its line.
+    An empty cell of a metric means no limit; a device without a name is named after its line.
 
     Raises:
-        UserError: no such file, no rows, an unknown column, or a value that is none; the message has the line.
+        UserError: there is no such file, no row, an unknown column or an invalid value; the message names the line.
     """
     table = read_table(path, REQUIRED_COLUMNS, OPTIONAL_COLUMNS)
     count = len(table.lines)
@@ -61,16 +61,16 @@ def read_fleet(path: str | Path) -> Fleet:
 
 @dataclass(frozen=True, kw_only=True)
 class FleetReport:
-    """The answer as it is written, with what is known of its subnets."""
+    """The answer as it is written, with costs and accuracies of its subnets."""
 
     space: SearchSpace
     answer: FleetAnswer
     costs: Floats
     """Estimated costs of each device's subnet on its platform, float64[n, COST_COLUMNS]; NaN where unknown."""
     upper: Floats
-    """Upper bounds of the same at the device's confidence; NaN without one."""
+    """Upper bounds of these costs at the device's confidence; NaN without a confidence."""
     std: Floats | None
-    """Standard deviation of the predicted accuracy of each subnet."""
+    """Standard deviation of the predicted accuracy of each subnet; None where the predictor does not estimate it."""
     measured: Floats
     """Measured top-1 of each subnet; NaN where it is not measured."""
     images: int | None
@@ -78,23 +78,23 @@ class FleetReport:
 
     @property
     def ids(self) -> list[str]:
-        """A name for each subnet that is the same in every answer: from its genes."""
+        """A name for each subnet, the same in every answer: a digest of its genes."""
         return [hashlib.sha256(row.tobytes()).hexdigest()[:10] for row in self.answer.subnets]
 
 
 def check_fleet_format(path: Path) -> None:
-    """Raise `UserError` for a file name that no answer can be written to."""
+    """Raise `UserError` unless an answer can be written to a file of this name."""
     if path.suffix.lower() not in ANSWER_SUFFIXES:
         raise UserError(f"--out is {path}; with --fleet it is a file, ending in {' or '.join(ANSWER_SUFFIXES)}")
 
 
 def subnets_file(path: Path) -> Path:
-    """The file of the distinct subnets of a CSV answer."""
+    """The file beside a CSV answer that holds its distinct subnets."""
     return path.with_name(f"{path.stem}-subnets.json")
 
 
 def write_fleet(path: Path, report: FleetReport) -> list[Path]:
-    """Write JSON with everything, or a CSV with a line per device and a JSON with the subnets beside it; atomic.
+    """Write a JSON file with everything, or a CSV with a line per device and beside it a JSON with the subnets; atomic.
 
     Returns:
         The files written.
@@ -121,7 +121,7 @@ def write_fleet(path: Path, report: FleetReport) -> list[Path]:
 
 
 def _devices(report: FleetReport) -> Iterator[dict[str, Any]]:
-    """One row per device; None is unknown, or not asked for."""
+    """One row per device; None: unknown, or not asked for."""
     answer, fleet = report.answer, report.answer.fleet
     limits = [_plain(column) for column in fleet.bounds.T]
     costs = [_plain(column) for column in report.costs.T]
@@ -169,7 +169,7 @@ def _subnets(report: FleetReport) -> Iterator[dict[str, Any]]:
 
 
 def _surfaces(report: FleetReport) -> list[dict[str, Any]]:
-    """One row per surface: how answers were found."""
+    """One row per surface, with the method that found it."""
     return [
         {
             "platform": group.platform,
@@ -189,5 +189,5 @@ def _std(report: FleetReport) -> Floats:
 
 
 def _plain(values: Floats) -> list[float | None]:
-    """A column as JSON and CSV hold it."""
+    """A column as JSON and CSV hold it: NaN and infinity become None."""
     return [value if isfinite(value) else None for value in values.tolist()]

@@ -1,7 +1,7 @@
 """The Pareto surface of accuracy and the limited costs: computed once, then the best subnet under any limits is a lookup.
 
-With one limited cost it is the front of accuracy against it. Where `exact.solve` could answer, the surface is computed
-completely, stage by stage (`search.exact.chains`). Elsewhere it is what a search has come across.
+With one limited cost, it is the front of accuracy against that cost. Where `exact.solve` could answer, the complete surface
+is computed stage by stage (`search.exact.chains`). Elsewhere it consists of the subnets that a search has found.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from search.rows import distinct
 from search.searchers.catalogue import find_searcher
 
 MOST_SUBNETS = {1: 1_000_000, 2: 150_000}
-"""Most subnets of one resolution, by the number of costs; a larger surface is not computed, but searched."""
+"""Most subnets per resolution of a computed surface, by the number of costs; a larger surface is searched instead."""
 MOST_OF_MANY = 3_000
-"""The same for three costs and more, where everything is compared with everything."""
+"""The same for three costs and more, where every subnet is compared with every other."""
 SUBNETS_AT_ONCE = 512
-"""Subnets that are compared with limits at once."""
+"""Subnets compared with limits at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Surface:
-    """Distinct subnets, the most accurate first, and what they cost."""
+    """Distinct subnets, the most accurate first, and their costs."""
 
     pairs: tuple[tuple[str, str], ...]
     """The costs that may be limited: (metric, platform)."""
@@ -42,9 +42,9 @@ class Surface:
     costs: Floats
     """[pairs, subnets]"""
     exact: bool
-    """True where a lookup is the optimum for the predictor; otherwise it is the best that a search has come across."""
+    """True where a lookup is the optimum for the predictor; False where it is the best that a search has found."""
     method: str
-    """The way it was found, and why."""
+    """How the surface was found, and why in that way."""
 
     def lookup(self, bounds: Floats) -> Indices:
         """The most accurate subnet within each row of bounds, int64[n]; -1 where there is none.
@@ -66,10 +66,10 @@ class Surface:
         return found
 
     def attainable(self, bounds: Floats) -> Floats:
-        """The values that one row of bounds would need to be met, float64[pairs].
+        """Values that bounds (float64[pairs]) which no subnet meets would have to be raised to, float64[pairs].
 
-        The cheapest value of a bound that nothing meets alone, NaN for the others; where each can be met alone, the costs of
-        the subnet with the smallest sum of relative excesses.
+        Where some bounds cannot be met even alone: the lowest cost for each of these, NaN for the others. Else: the costs of
+        the subnet with the smallest sum of relative excesses, NaN where there is no limit.
         """
         cheapest = self.costs.min(axis=1)
         alone = cheapest > bounds
@@ -80,11 +80,11 @@ class Surface:
 
 
 def exact_surface(problem: Problem, pairs: tuple[tuple[str, str], ...]) -> Surface | str:
-    """The complete surface, or why it cannot be had; `problem` has no limits.
+    """The complete surface, or the reason why it cannot be computed.
 
     Args:
-        problem: its space, predictor, costs and part are used.
-        pairs: the costs: (metric, platform).
+        problem: a problem without limits.
+        pairs: the costs that may be limited: (metric, platform).
     """
     reason = why_no_tables(problem)
     if reason:
@@ -110,11 +110,11 @@ def find_surface(
     """The surface over some costs: computed where that is possible (unless `exact` is false), else searched.
 
     Args:
-        problem: without limits.
-        pairs: the costs that will be limited: (metric, platform); none for the most accurate subnet.
-        rng: for the search.
-        budget: predictions at most.
-        exact: whether to compute it if that is possible.
+        problem: a problem without limits.
+        pairs: the costs that may be limited: (metric, platform); empty: only the most accurate subnet is wanted.
+        rng: source of randomness for the search.
+        budget: most predictions of the search.
+        exact: True: compute the surface where that is possible.
     """
     pairs = pairs or (("macs_m", next(iter(problem.costs))),)
     found = exact_surface(problem, pairs) if exact else "as asked"
@@ -124,7 +124,7 @@ def find_surface(
 def _archive(
     problem: Problem, pairs: tuple[tuple[str, str], ...], rng: np.random.Generator, budget: int, why: str
 ) -> Surface:
-    """Search the surface: by multi-objective evolution, and for each cost the cheapest subnet by coordinate descent."""
+    """Search the surface by NSGA-II, and the cheapest subnet of each cost by coordinate descent."""
     objectives = (Objective(), *(Objective(metric, platform) for metric, platform in pairs))
     result = find_searcher("nsga2")[0].search(replace(problem, objectives=objectives), rng, budget)
     starts = np.concatenate([problem.domain.extremes(), result.genes])
@@ -137,7 +137,7 @@ def _archive(
 
 
 def surface_of(problem: Problem, pairs: tuple[tuple[str, str], ...], genes: Genes, exact: bool, method: str) -> Surface:
-    """Subnets as a surface, by the problem's own accuracies and costs."""
+    """Subnets as a surface, with the problem's accuracies and costs."""
     top1 = problem.top1(genes)
     order = np.argsort(-top1, kind="stable")
     costs = np.stack([problem.cost(metric, platform, genes[order]) for metric, platform in pairs])

@@ -1,4 +1,4 @@
-"""The front of predicted accuracy against one cost: computed where that is possible, else evolved."""
+"""The front of predicted accuracy against one cost: computed exactly where that is possible, else evolved."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FRONT_BUDGET = 30_000
 def predicted_front(
     problem: Problem, metric: str, platform: str, rng: np.random.Generator, budget: int = FRONT_BUDGET
 ) -> Front:
-    """Exactly where predictor and costs allow it, else by evolution with `budget` predictions.
+    """The front: exact where predictor and costs allow it, else by evolution with `budget` predictions.
 
     Raises:
         UserError: the platform does not know the metric.

@@ -1,4 +1,4 @@
-"""A survey: all numbers of one platform's front that are drawn and written, computed without files or figures."""
+"""A survey: the data of one platform's front that is plotted and written, computed without files or figures."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Survey:
     front_top1: Floats
     """Predicted."""
     front_std: Floats | None
-    """Uncertainty of the prediction; None where the predictor gives none."""
+    """Standard deviation of the predicted top-1; None where the predictor does not estimate it."""
     front_p90: Floats | None = None
-    """Cost that 9 of 10 measurements are expected to stay below; None where that is not known, or exact."""
+    """Cost that 9 of 10 measurements are expected to stay below; None where it is unknown, or the cost exact."""
     largest: Genes
     """The largest net, int8[1, genes]."""
     largest_cost: float
@@ -47,29 +47,29 @@ class Survey:
     largest_measured: float | None = None
     """Measured top-1."""
     measured: Genes
-    """Measured rows of the front, int8[measured, genes], cost ascending; none before `with_measurements`."""
+    """Measured rows of the front, int8[measured, genes], cost ascending; empty before `with_measurements`."""
     measured_cost: Floats
     measured_top1: Floats
     images: int | None = None
     """Validation images of each measurement."""
 
     def standard_error(self, top1: Floats) -> Floats:
-        """Standard error of measured accuracies, from the number of images; NaN where all or none are right."""
+        """Standard error of measured accuracies; see `statistics.standard_error`."""
         assert self.images is not None
         return standard_error(top1, self.images)
 
     def to_measure(self, points: int = DEFAULT_POINTS) -> Genes:
-        """Rows to measure: `points` spread over the front, and the largest net, last."""
+        """Rows to measure: `points` spread over the front, then the largest net."""
         chosen = thin(self.front_cost, self.front_top1, points)
         return np.concatenate([self.front[chosen], self.largest])
 
     def with_measurements(self, genes: Genes, cost: Floats, top1: Floats, images: int) -> Survey:
-        """The same survey with the rows of `to_measure` measured.
+        """The same survey with measurements of the rows of `to_measure`.
 
         Args:
-            genes: as `to_measure` returned them.
-            cost: of each.
-            top1: measured, of each.
+            genes: the rows as `to_measure` returned them, int8[n, genes].
+            cost: their costs, float64[n].
+            top1: their measured top-1, float64[n].
             images: validation images per measurement.
         """
         return replace(
@@ -91,11 +91,11 @@ class Survey:
 
     @property
     def reference(self) -> tuple[float, float]:
-        """Cost and accuracy that hypervolumes are measured from: the worst of the cloud."""
+        """Reference point of hypervolumes: the worst cost and the worst accuracy of the cloud."""
         return float(self.cloud_cost.max()), float(self.cloud_top1.min())
 
     def predicted_hypervolume(self) -> float:
-        """The hypervolume of the predicted front, in the unit of the cost (times a top-1)."""
+        """The hypervolume of the predicted front, in units of cost x top-1."""
         return hypervolume(self.front_cost, self.front_top1, *self.reference)
 
     def measured_hypervolume(self) -> float | None:
@@ -103,7 +103,7 @@ class Survey:
         return hypervolume(self.measured_cost, self.measured_top1, *self.reference) if len(self.measured) else None
 
     def measured_front(self) -> Indices:
-        """Indices of the nondominated among the measured rows, cost ascending."""
+        """Indices of the nondominated measured rows, cost ascending."""
         return front_order(self.measured_cost, self.measured_top1)
 
 
@@ -118,7 +118,7 @@ def survey(
     budget: int = FRONT_BUDGET,
     part: SearchSpace | None = None,
 ) -> Survey:
-    """Predict a cloud of random subnets and find the front: exactly where predictor and costs allow it, else by evolution.
+    """Predict a cloud of random subnets, and find the front as `predicted_front` does.
 
     Raises:
         UserError: the platform does not know the metric.
@@ -149,6 +149,6 @@ def survey(
 
 
 def _p90(costs: Costs, metric: str, genes: Genes) -> Floats | None:
-    """The cost that 9 of 10 measurements are expected to stay below, where costs know how sure they are."""
+    """The cost that 9 of 10 measurements are expected to stay below; None where it is unknown or the cost exact."""
     known = costs.p50_p90(metric, genes)
     return None if known is None or np.array_equal(*known) else known[1]

@@ -1,8 +1,9 @@
-"""Measure, fit, search the front, measure the front, fit again: so that a front is made of measured subnets.
+"""The closed loop: measure, fit, search the front, measure the front, fit again, so that a front consists of measured
+subnets.
 
-A search finds where a predictor is too optimistic; measuring what it found corrects the predictor there, where it matters
-(as in sequential model-based optimisation, Hutter et al., LION 2011). Everything follows from the seed and the measurements,
-so after a kill the same call goes the same way again, and what the log has is not measured twice.
+A search ends where a predictor is too optimistic; measuring the subnets found there corrects the predictor where it matters
+(as in sequential model-based optimisation, Hutter et al., LION 2011). Seed and measurements decide everything, so after a
+kill the same call takes the same path again, and subnets in the measurement log are not measured twice.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from search.statistics import shown
 
 @dataclass(frozen=True, kw_only=True)
 class FrontTarget:
-    """A front that is wanted: accuracy against one cost."""
+    """A front to be measured: accuracy against one cost."""
 
     metric: str
     platform: str
@@ -34,15 +35,15 @@ class FrontTarget:
 
     @property
     def name(self) -> str:
-        """The name in reports: `energy_mj on edge-int8`, or `macs_m`, which is the same on all."""
+        """The name in reports: `energy_mj on edge-int8`, or just `macs_m`, which is the same on all platforms."""
         return f"{self.metric} on {self.platform}" if METRICS[self.metric].on_platform else self.metric
 
     def cost(self, genes: Genes) -> Floats:
-        """float64[n]."""
+        """Cost of each subnet, float64[n]."""
         return self.costs.of(self.metric, genes)
 
     def front(self, genes: Genes, top1: Floats) -> tuple[Genes, Floats, Floats]:
-        """The nondominated ones among measured subnets: genes, cost and top-1, cost ascending."""
+        """Genes, cost and top-1 of the nondominated ones of some measured subnets, cost ascending."""
         cost = self.cost(genes)
         order = front_order(cost, top1)
         return genes[order], cost[order], top1[order]
@@ -50,7 +51,7 @@ class FrontTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """One round, and all that is measured and found by then; round 0 is the random sample."""
+    """One round, with everything measured by then; round 0 is the random sample."""
 
     number: int
     genes: Genes
@@ -58,17 +59,17 @@ class Round:
     top1: Floats
     """Measured."""
     new: int
-    """Subnets of this round, the last ones."""
+    """Number of subnets measured in this round; they are the last rows."""
     predicted: Floats | None
-    """Predicted top-1 of the new ones, before they were measured; None in round 0."""
+    """Top-1 of the new subnets as predicted before they were measured; None in round 0."""
     selection: Selection
     """The predictor fitted to everything so far."""
     hypervolumes: Mapping[str, float]
-    """Hypervolume of each target's measured front, in the cost's unit x top-1; the reference point is the sample's worst."""
+    """Hypervolume of each target's measured front, in units of cost x top-1; the reference point is the sample's worst."""
 
     @property
     def optimism(self) -> float | None:
-        """Mean of predicted less measured top-1 of the new subnets; None in round 0."""
+        """Mean of predicted minus measured top-1 of the new subnets; None in round 0."""
         return None if self.predicted is None else float((self.predicted - self.top1[-self.new :]).mean())
 
     @property
@@ -89,7 +90,7 @@ class Round:
         }
 
     def line(self) -> str:
-        """The round for people."""
+        """The round as a line of text."""
         selection = self.selection
         parts = [f"round {self.number}: {self.new} measured"]
         if self.optimism is not None and self.error is not None:
@@ -109,17 +110,17 @@ def closed_loop(
     points: int,
     seed: int,
 ) -> Iterator[Round]:
-    """The rounds, one after the other; fewer when the fronts have nothing left to measure.
+    """Run the rounds, one after the other; fewer when the fronts have nothing left to measure.
 
     Args:
         space: the space of the genes.
-        targets: at least one.
-        sample: what round 0 measures, int8[n, genes]; with the largest and the smallest subnet.
-        measure: top-1 of rows, float64[n].
-        fit: from all that is measured to a predictor.
-        rounds: after round 0.
-        points: to measure on each target's front, in each round.
-        seed: of the searches.
+        targets: the fronts to measure, at least one.
+        sample: subnets measured in round 0, int8[n, genes]; with the largest and the smallest subnet.
+        measure: takes rows of genes, returns their measured top-1, float64[n].
+        fit: takes all measured genes and their top-1, returns the fitted predictor.
+        rounds: number of rounds after round 0.
+        points: subnets to measure on each target's front in each round.
+        seed: seed of the searches.
 
     Raises:
         UserError: a platform does not know its metric.
@@ -156,7 +157,7 @@ def _choose(
     points: int,
     seed: tuple[int, int],
 ) -> Genes:
-    """Rows to measure, distinct and new: spread over what is not measured yet of each target's predicted front."""
+    """Rows to measure, distinct and new: spread over the unmeasured points of each target's predicted front."""
     taken = {row.tobytes() for row in known}
     chosen = []
     for index, target in enumerate(targets):

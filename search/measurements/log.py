@@ -1,8 +1,8 @@
-"""Measured accuracies of subnets: an append-only JSONL that survives a kill and is never measured twice.
+"""Measured accuracies of subnets: an append-only JSONL file that survives a kill, so that no subnet is measured twice.
 
-Each line holds the genes, the top-1, on how many validation images, how many of each tenth of them were right (from which
-`measurements.noise` tells how exact it is), and what was measured: the digest of the supernet's weights and the fingerprint
-of its space. The predictor's sample, verified queries and measured fronts share one file.
+Each line holds the genes, the top-1, the number of validation images, the correct answers in each tenth of them (from which
+`measurements.noise` estimates the measuring error), the digest of the supernet's weights and the fingerprint of its space.
+The predictor's sample, verified queries and measured fronts share one file.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class MeasurementLog:
 
     @classmethod
     def open(cls, path: str | Path, space: SearchSpace, weights: str, images: int) -> MeasurementLog:
-        """Read what has been measured; a line cut short by a kill is dropped, lines on other numbers of images are kept.
+        """Read the measurements; drops a line cut short by a kill, skips lines on another number of images.
 
         Raises:
-            UserError: a damaged line, or one measured on another space or other weights.
+            UserError: a line is damaged, or was measured on another space or other weights.
         """
         log = cls(Path(path), space, weights, images)
         if log.path.exists():
@@ -64,28 +64,28 @@ class MeasurementLog:
         progress: Callable[[Genes], Iterable[Genes]] | None = None,
         map_rows: MapRows = map,
     ) -> Floats:
-        """Measured top-1 of canonical rows, float64[n]; what is not known yet is measured and appended, one at a time.
+        """Measured top-1 of canonical rows, float64[n]; unknown ones are measured, and appended one by one.
 
         Args:
             genes: int8[n, genes].
-            measure: which images one row of genes classifies right, bool[images].
+            measure: takes one row of genes, returns which images that subnet classifies correctly, bool[images].
             progress: wraps the rows that have to be measured (a progress bar).
-            map_rows: applies `measure` to all rows, in order: by itself, or with other processes.
+            map_rows: applies `measure` to all rows, in order, in this process or in several.
         """
         new = {row.tobytes(): row for row in genes if row.tobytes() not in self.known}  # a row may be asked for twice
         rows = np.array(list(new.values()), dtype=np.int8).reshape(-1, genes.shape[1])
-        rows = np.unique(rows, axis=0)  # in order: subnets that start alike follow each other, and share that work
+        rows = np.unique(rows, axis=0)  # sorted, so that subnets with equal first blocks are neighbours, and share that work
         shown = progress(rows) if progress and len(rows) else rows
         for right, row in zip(map_rows(measure, rows), shown, strict=True):
             self._append(row, right)
         return np.array([self.known[row.tobytes()] for row in genes], dtype=np.float64)
 
     def has(self, genes: Genes) -> list[bool]:
-        """Tell of each row whether it has been measured."""
+        """Tell for each row whether it has been measured."""
         return [row.tobytes() in self.known for row in genes]
 
     def top1_by_group(self, genes: Genes) -> Floats | None:
-        """Top-1 of measured rows on each group of the images, float64[n, groups]; None where a row's were not recorded."""
+        """Top-1 of measured rows on each group of images, float64[n, groups]; None if it was not recorded for some row."""
         counts = [self.correct.get(row.tobytes()) for row in genes]
         sizes = np.array([len(group) for group in _groups(np.zeros(self.images))])
         return None if None in counts else np.array(counts, dtype=np.float64).reshape(len(genes), len(sizes)) / sizes
@@ -144,10 +144,10 @@ def _groups(images: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
 
 
 def sample_plan(space: SearchSpace, samples: int, rng: np.random.Generator) -> Genes:
-    """The subnets to measure: the largest, the smallest, then distinct random ones; a longer plan starts like a shorter one.
+    """The subnets to measure: the largest, the smallest, then distinct random ones; a longer plan extends a shorter one.
 
     Raises:
-        UserError: fewer than 2 samples, or more than the space has subnets.
+        UserError: `samples` is below 2, or above the number of subnets in the space.
     """
     if samples < 2:
         raise UserError(f"samples is {samples}; must be at least 2")

@@ -1,9 +1,10 @@
-"""The noise of measured accuracies, and how well the best possible predictor could rank them.
+"""The noise of measured accuracies, and the best rank correlation that a predictor could reach.
 
-All subnets are measured on the same images, so what is hard for all of them cancels in every comparison, and the binomial
-standard error is far too wide for one. What counts is by how much subnets disagree about which images are hard. A two-way
-analysis of variance over subnets and groups of the images gives it: what is neither the subnet's nor the group's. The
-fraction of the variance between subnets that is not noise is their reliability (Cronbach's alpha, Psychometrika 16, 1951).
+All subnets are measured on the same images, so images that are hard for all of them cancel in every comparison, and the
+binomial standard error is far too wide for a comparison. What counts is how much subnets disagree about which images are
+hard. A two-way analysis of variance over subnets and groups of images estimates it: the variance that neither the subnet nor
+the group explains. The fraction of the variance between subnets that is not noise is their reliability (Cronbach's alpha,
+Psychometrika 16, 1951).
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ SIMULATIONS = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """The noise of top-1 measured on shared images, which are seen as a sample of all such images."""
+    """The noise of top-1 measured on shared images, which are taken as a sample of all such images."""
 
     std: float
-    """Standard deviation of one subnet's top-1, without what all share; sqrt(2) times it for a difference of two."""
+    """Standard deviation of one subnet's top-1, without the error that all share; a difference of two has sqrt(2) of it."""
     reliability: float | None
-    """Variance of the subnets' true top-1 over the variance of the measured one, in [0, 1]; None where all are equal."""
+    """Variance of the subnets' true top-1 over that of their measured top-1, in [0, 1]; None if all measured are equal."""
     tau_ceiling: float | None
-    """Kendall tau that true top-1 would have with measured top-1, on average; None where all measured ones are equal."""
+    """Expected Kendall tau of true and measured top-1; None if all measured ones are equal."""
     tau_halves: float | None
-    """Kendall tau of top-1 on one half of the images with top-1 on the other, averaged over splits; measured. None where
-    all are equal on a half."""
+    """Kendall tau of measured top-1 on two halves of the images, averaged over random splits; None if all subnets are equal
+    on a half."""
 
     def lines(self) -> list[str]:
-        """The noise for people."""
+        """The noise as lines of text."""
         return [
             f"measuring noise    {100 * self.std:.3f} points (differences: {100 * 2**0.5 * self.std:.3f});"
             f" two halves of the images rank the subnets with tau {shown(self.tau_halves, '.3f')}",
@@ -45,16 +46,16 @@ class Noise:
 def measurement_noise(groups: Floats, rng: np.random.Generator) -> Noise:
     """Estimate the noise from the top-1 of subnets on groups of the images.
 
-    The ceiling is simulated: noise of the estimated size is added to accuracies spread like the measured ones, but with
-    their true variance. It bounds how well a predictor ranks accuracies on *other* images. Cross-validation on the same
-    images may exceed it: what this sample of images likes in a kernel or a depth is learnt with it.
+    The ceiling is simulated: the measured accuracies, scaled to their true variance, are compared with themselves plus noise
+    of the estimated size. It bounds the rank correlation of a predictor with accuracies on *other* images. Cross-validation
+    on the same images may exceed it, because the predictor also learns the peculiarities of these images.
 
     Args:
-        groups: top-1, float64[subnets, groups]; groups of equal size, to within an image.
-        rng: of the simulation.
+        groups: top-1, float64[subnets, groups]; the sizes of the groups differ by at most one image.
+        rng: source of randomness of the simulation.
 
     Raises:
-        UserError: fewer than 2 groups or 3 subnets.
+        UserError: there are fewer than 2 groups or 3 subnets.
     """
     subnets, count = groups.shape
     if subnets < 3 or count < 2:
@@ -73,7 +74,7 @@ def measurement_noise(groups: Floats, rng: np.random.Generator) -> Noise:
 
 
 def _ceiling(top1: Floats, reliability: float, variance: float, rng: np.random.Generator) -> float:
-    """Kendall tau of simulated true accuracies with noisy ones; 0 where all that is measured is noise."""
+    """Mean Kendall tau of simulated true accuracies with noisy ones; 0 where the measured variance is all noise."""
     true = top1.mean() + np.sqrt(reliability) * (top1 - top1.mean())
     noise = rng.normal(0, np.sqrt(variance), (SIMULATIONS, len(top1)))
     return mean_tau([kendall_tau(true, true + row) for row in noise]) or 0.0

@@ -1,4 +1,4 @@
-"""Any number of objectives that are all to be low ("losses"): their front, nondominated sorting, crowding, hypervolume."""
+"""Fronts, nondominated sorting, crowding and hypervolume of any number of losses (objectives that are all minimised)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from search.pareto.nondominated import no_lower, nondominated
 
 
 def front(losses: Floats) -> Indices:
-    """Indices of the rows of float64[n, objectives] that no other dominates, ascending in the first objective.
+    """Indices of the nondominated rows of float64[n, objectives], ascending in the first objective.
 
-    Of equal rows the first; `search.pareto.nondominated` is the kernel.
+    Of equal rows only the first is kept. `search.pareto.nondominated` is the kernel.
     """
     return nondominated(-losses[:, 0], losses[:, 1:].T)
 
@@ -21,8 +21,8 @@ def front(losses: Floats) -> Indices:
 def ranks(losses: Floats, violation: Floats | None = None) -> Indices:
     """Nondominated sorting with constraint domination (Deb et al. 2002, sections III.A and VI.A), int64[n].
 
-    Rank 0 is the front of the feasible rows, rank 1 the front of the rest, and so on; then come the infeasible rows, those
-    that violate least first. Two objectives take O(n log n) (Jensen 2003), more take O(n^2).
+    Rank 0 is the front of the feasible rows, rank 1 the front of the rest, and so on. The infeasible rows follow, those with
+    the smallest violation first. Two objectives take O(n log n) (Jensen 2003), more take O(n^2).
 
     Args:
         losses: float64[n, objectives].
@@ -44,7 +44,7 @@ def _ranks_of_feasible(losses: Floats) -> Indices:
 
 
 def _fronts_of_two(losses: Floats) -> Indices:
-    """Rows in lexicographic order; each joins the first front whose last row does not dominate it."""
+    """Ranks for two objectives: in lexicographic order, a row joins the first front whose last row does not dominate it."""
     distinct, inverse = np.unique(losses, axis=0, return_inverse=True)
     lowest: list[float] = []  # the second objective of each front's last row: its lowest; ascending over the fronts
     found = np.zeros(len(distinct), dtype=np.int64)
@@ -56,7 +56,7 @@ def _fronts_of_two(losses: Floats) -> Indices:
 
 
 def _peel(losses: Floats) -> Indices:
-    """Front after front, by counting how many rows not yet ranked dominate each one."""
+    """Ranks front by front: the next front are the rows that no unranked row dominates any more."""
     worse = no_lower(losses.T, losses.T)
     worse &= ~worse.T  # equal rows do not dominate each other
     rivals = worse.sum(axis=1)
@@ -87,10 +87,10 @@ def crowding(losses: Floats, rank: Indices) -> Floats:
 
 
 def hypervolume(losses: Floats, reference: Floats) -> float:
-    """Measure of all points that a set dominates and that dominate the reference point; 2 or 3 objectives, exact.
+    """Area or volume of the points that some row dominates and that dominate the reference; exact, 2 or 3 objectives.
 
     Args:
-        losses: float64[n, objectives]; rows that do not lie below the reference in every objective add nothing.
+        losses: float64[n, objectives]; rows that are not below the reference in every objective add nothing.
         reference: float64[objectives].
 
     Raises:
@@ -110,7 +110,7 @@ def hypervolume(losses: Floats, reference: Floats) -> float:
 
 
 def _volume(rows: list[list[float]], reference: list[float]) -> float:
-    """Three objectives, the third ascending: the area covered in the first two grows row by row; each area is a slice."""
+    """Volume for three objectives: with rows ascending in the third, each adds to the area covered in the first two."""
     xs, ys = [-np.inf, reference[0]], [reference[1], -np.inf]  # a staircase: x ascending, y descending, with both ends
     area = volume = 0.0
     below = rows[0][2]

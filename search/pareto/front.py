@@ -1,4 +1,4 @@
-"""Pareto fronts of accuracy (up) against one cost (down): which points are on one, its size, thinning it."""
+"""Pareto fronts of accuracy (maximised) against one cost (minimised): their points, hypervolume and thinning."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Front:
 
 
 def front_order(cost: Floats, top1: Floats) -> Indices:
-    """Indices of the front's points, cost ascending; of equal points the first."""
+    """Indices of the nondominated points, cost ascending; of equal points the first."""
     return nondominated(top1, cost[None])[::-1]
 
 
 def hypervolume(cost: Floats, top1: Floats, worst_cost: float, worst_top1: float) -> float:
-    """Area between the front and the reference point, in units of cost x top-1; points beyond the reference add nothing."""
+    """Area between the front and the reference point (`worst_cost`, `worst_top1`), in units of cost x top-1."""
     return domination.hypervolume(np.stack([cost, -top1], axis=1), np.array([worst_cost, -worst_top1]))
 
 
 def thin(cost: Floats, top1: Floats, k: int) -> Indices:
-    """Ascending indices of at most `k` points of a front, evenly along the curve of (log cost, top-1), with both ends."""
+    """Ascending indices of at most `k` points spread evenly over a front in (log cost, top-1), with both of its ends."""
     if len(cost) <= k:
         return np.arange(len(cost))
     steps = [np.diff(values) / max(np.ptp(values), 1e-12) for values in (np.log(np.maximum(cost, 1e-12)), top1)]

@@ -1,7 +1,7 @@
 """The dominance kernel: one score (higher is better) against any number of costs (lower is better), for millions of points.
 
-A point dominates another when its score is at least as high and every cost at most as high; of equal points the first does.
-All objectives that are to be low are brought into this form by `search.pareto.domination.front`.
+A point dominates another when its score is at least as high and every cost at most as high; of equal points, the first
+dominates the others. `search.pareto.domination.front` brings objectives that are all minimised into this form.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ import numpy as np
 from search.arrays import Floats, Indices, Mask
 
 FIRST_BLOCK, BLOCK = 128, 512
-"""Points that are compared at once, with each other and with those kept; each block is twice the last."""
+"""Points compared at once, with each other and with those kept: sizes of the first and the largest block; they double."""
 SMALL = {1: 500, 2: 20_000}
-"""Most points, by the number of costs, for which sorting all is as fast as leaving most of them out first."""
+"""Most points, by the number of costs, for which sorting all of them is as fast as a rough selection first."""
 BINS = {1: (1 << 16) - 1, 2: 300}
+"""Bins of scores in the rough selection, by the number of costs."""
 
 
 def nondominated(score: Floats, costs: Floats) -> Indices:
-    """Indices of the points that no other dominates, best score first; of equal points the first.
+    """Indices of the nondominated points, best score first; of equal points the first.
 
-    With one cost, a running minimum; with two, a staircase of what is cheapest so far, against which the rest is compared in
-    blocks; with more, blocks against all that are kept.
+    With one cost, a running minimum finds them. With two, blocks of points are compared with the staircase of the cheapest
+    points so far. With more, blocks are compared with all points kept so far.
 
     Args:
         score: float64[n].
@@ -46,7 +47,7 @@ def nondominated(score: Floats, costs: Floats) -> Indices:
 
 
 def _binned(score: Floats, count: int) -> tuple[Indices, Indices]:
-    """Points in order of their bin of scores, the best first, and each bin; to sort 16 bits is ten times faster."""
+    """Indices of the points by bin of score, the best bin first, and their bins; sorting 16 bits is ten times as fast."""
     low, high = score.min(), score.max()
     bins = ((high - score) * (count / max(high - low, 1e-300))).astype(np.uint16)
     order = np.argsort(bins, kind="stable")
@@ -54,7 +55,7 @@ def _binned(score: Floats, count: int) -> tuple[Indices, Indices]:
 
 
 def _rough_front(score: Floats, costs: Floats) -> Indices:
-    """A small superset of the nondominated: what no point of a better bin is as cheap as."""
+    """A small superset of the nondominated points: those cheaper than every point of all better bins."""
     order, bins = _binned(score, BINS[1])
     cost = costs[0, order]
     lowest = np.minimum.accumulate(cost)
@@ -65,7 +66,7 @@ def _rough_front(score: Floats, costs: Floats) -> Indices:
 
 
 def _rough_surface(score: Floats, costs: Floats) -> Indices:
-    """The same against two costs."""
+    """The same as `_rough_front`, for two costs."""
     order, bins = _binned(score, BINS[2])
     better = _Staircase()
     places = []
@@ -77,21 +78,21 @@ def _rough_surface(score: Floats, costs: Floats) -> Indices:
 
 
 class _Rivals:
-    """Costs of points of which each has at least the score of all that follow."""
+    """Costs of the points kept so far; every point that is still to come has at most their score."""
 
     def __init__(self, count: int) -> None:
         self.costs = np.zeros((count, 0))
 
     def dominates(self, costs: Floats) -> Mask:
-        """Tell of each point whether one here is as cheap in all costs, bool[n]."""
+        """Tell for each point whether a kept one is at least as cheap in all costs, bool[n]."""
         return np.asarray(no_lower(costs, self.costs).any(axis=1))
 
     def add(self, costs: Floats) -> None:
-        """Take points in."""
+        """Keep points."""
         self.costs = np.concatenate([self.costs, costs], axis=1)
 
     def add_nondominated(self, costs: Floats) -> Indices:
-        """Take in those of some points, best score first, that nothing dominates; returns their places."""
+        """Keep the nondominated ones of some points (best score first); returns their indices."""
         open_ = np.flatnonzero(~self.dominates(costs))
         later = np.tril(no_lower(costs[:, open_], costs[:, open_]), -1)  # each point against those before it
         places = open_[~later.any(axis=1)]
@@ -100,7 +101,7 @@ class _Rivals:
 
 
 class _Staircase(_Rivals):
-    """The same for two costs: the lowest second cost at or below each first cost."""
+    """The same for two costs: for every first cost, the lowest second cost among points that are no dearer in the first."""
 
     def __init__(self) -> None:
         self.first, self.second = np.array([-np.inf]), np.array([np.inf])
@@ -118,7 +119,7 @@ class _Staircase(_Rivals):
 
 
 def no_lower(some: Floats, others: Floats) -> Mask:
-    """Compare each of some points with each of others: at least as high in all values, bool[some, others].
+    """Tell for each of `some` and each of `others` whether the first is at least as high in all values, bool[some, others].
 
     Both are float64[values, points].
     """

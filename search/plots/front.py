@@ -1,4 +1,4 @@
-"""Draws fronts that were computed elsewhere. Object-oriented matplotlib on the Agg and SVG canvases: no global state."""
+"""Plots of fronts that were computed elsewhere. Object-oriented matplotlib, so no global state."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-"""Okabe and Ito's palette, told apart by colour-blind readers; yellow is left out on white."""
+"""The palette of Okabe and Ito for colour-blind readers, without its yellow, which is too pale on white."""
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 LOG_AXIS_FROM = 4.0
-"""Costs that span more than this factor are drawn on a logarithmic axis."""
+"""Costs that span more than this factor get a logarithmic axis."""
 OVERLAY_STYLE: dict[str, Any] = {
     "linestyle": "none",
     "marker": "X",
@@ -36,6 +36,7 @@ OVERLAY_STYLE: dict[str, Any] = {
     "markeredgewidth": 1.2,
 }
 HALF_MARK_PX = 9
+"""Half the side of the box that a marker takes up, in pixels."""
 LABEL_PLACES = (
     (8, 0, "left", "center"),
     (-8, 0, "right", "center"),
@@ -46,18 +47,18 @@ LABEL_PLACES = (
     (7, -7, "left", "top"),
     (-7, -7, "right", "top"),
 )
-"""Places of a name beside its point: offset in points, alignment."""
+"""Places to try for a name beside its point: offset in points (x, y), horizontal and vertical alignment."""
 CLOUD_STRETCH = 1.15
-"""Length of the axis that the cloud may add below the front's span of accuracy, in units of that span."""
+"""Most length that the cloud may add to the accuracy axis below the front, in units of the front's span."""
 
 
 def plain(text: str) -> str:
-    """A name as matplotlib draws it letter by letter: a dollar sign does not begin a formula."""
+    """A name escaped for matplotlib, so that a dollar sign does not begin a formula."""
     return text.replace("$", r"\$")
 
 
 def check_format(path: Path) -> None:
-    """Raise `UserError` for a file name that cannot be drawn to."""
+    """Raise `UserError` unless a figure can be written to a file of this name."""
     if path.suffix.lower() not in FIGURE_SUFFIXES:
         raise UserError(f"--out is {path}; allowed are names ending in {', '.join(FIGURE_SUFFIXES)}")
 
@@ -65,17 +66,18 @@ def check_format(path: Path) -> None:
 def draw(surveys: Sequence[Survey], title: str, subtitle: str = "", overlay: Overlay | None = None) -> Figure:
     """Accuracy against a cost, one colour per platform: cloud, predicted front, measured points, the largest net.
 
-    Predictions are thin and dashed with a band of one standard deviation, measurements thick and filled with bars: one
-    standard error of the accuracy and, where it is known, the cost from its estimate to its 90th percentile.
+    Predictions are thin dashed lines with a band of one standard deviation. Measurements are thick lines with filled markers
+    and error bars: one standard error of the accuracy and, where it is known, the cost from its estimate to its 90th
+    percentile.
 
     Args:
-        surveys: one per platform, of one metric.
-        title: what is shown.
-        subtitle: smaller, below it.
-        overlay: other networks' points.
+        surveys: one per platform, all of the same metric.
+        title: title of the figure.
+        subtitle: smaller line below the title.
+        overlay: points of other networks.
 
     Raises:
-        UserError: nothing to draw, or more platforms than colours that can be told apart.
+        UserError: there is no survey, or there are more platforms than colours that can be told apart.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -120,7 +122,7 @@ def _draw_survey(axes: Axes, survey: Survey, colour: str, marker: str) -> None:
         best = survey.measured_front()
         axes.plot(survey.measured_cost[best], 100 * survey.measured_top1[best], color=colour, linewidth=1.6, zorder=4)
         p90 = survey.measured_p90
-        # Of a platform whose estimates are mostly too high, the 90th percentile lies below the estimate.
+        # On a platform whose estimates are mostly too high, the 90th percentile lies below the estimate.
         beyond = None if p90 is None else np.stack([survey.measured_cost - p90, p90 - survey.measured_cost]).clip(min=0)
         axes.errorbar(
             survey.measured_cost,
@@ -142,12 +144,12 @@ def _draw_survey(axes: Axes, survey: Survey, colour: str, marker: str) -> None:
 
 
 def _draw_overlay(figure: Figure, axes: Axes, overlay: Overlay, surveys: Sequence[Survey]) -> None:
-    """Hollow points with their names, which stand where they cover no other name or mark and do not leave the axes."""
+    """Hollow points with names, each placed where it covers no other name or marker and stays inside the axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     axes.plot(overlay.cost, 100 * overlay.top1, **OVERLAY_STYLE, zorder=7)
     canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()  # the layout, and with it where things are, is known only now
+    canvas.draw()  # positions are known only after the layout
     room = axes.get_window_extent(canvas.get_renderer())
     marks = [(overlay.cost, overlay.top1), *((survey.measured_cost, survey.measured_top1) for survey in surveys)]
     taken = [box for cost, top1 in marks for box in _boxes(axes, cost, top1)]
@@ -174,7 +176,7 @@ def _draw_overlay(figure: Figure, axes: Axes, overlay: Overlay, surveys: Sequenc
 
 
 def _boxes(axes: Axes, cost: Floats, top1: Floats) -> list[Any]:
-    """The boxes that marks cover, in pixels."""
+    """The boxes that markers cover, in pixels."""
     from matplotlib.transforms import Bbox
 
     points = axes.transData.transform(np.column_stack([cost, 100 * top1]))
@@ -182,13 +184,13 @@ def _boxes(axes: Axes, cost: Floats, top1: Floats) -> list[Any]:
 
 
 def _star(colour: str, measured: bool) -> dict[str, Any]:
-    """The largest net: filled when measured, hollow when predicted."""
+    """Style of the largest net's marker: filled when measured, hollow when predicted."""
     face, edge = (colour, "white") if measured else ("white", colour)
     return {"linestyle": "none", "marker": "*", "markersize": 15, "markerfacecolor": face, "markeredgecolor": edge}
 
 
 def _legend(surveys: Sequence[Survey], overlay: Overlay | None) -> list[Artist]:
-    """One entry per platform in its colour, then one per kind of mark in grey."""
+    """One entry per platform in its colour, then one per kind of line or marker in grey."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -241,7 +243,7 @@ def _set_axes(axes: Axes, surveys: Sequence[Survey], overlay: Overlay | None) ->
 
 
 def bare_axes(axes: Axes) -> None:
-    """A light grid, and no frame above and on the right."""
+    """Draw a light grid, and no frame above and on the right."""
     axes.tick_params(labelsize=10)
     axes.grid(visible=True, which="major", color="#DDDDDD", linewidth=0.7)
     axes.set_axisbelow(True)
@@ -250,7 +252,7 @@ def bare_axes(axes: Axes) -> None:
 
 
 def _accuracy_range(surveys: Sequence[Survey], overlay: Overlay | None) -> tuple[float, float]:
-    """Ends of the accuracy axis, in percent: the fronts with their error bars, and as much cloud as leaves them readable."""
+    """Limits of the accuracy axis, in percent: the fronts with error bars, and as much of the cloud as stays readable."""
     parts = [survey.front_top1 for survey in surveys] + ([] if overlay is None else [overlay.top1])
     for survey in surveys:
         if survey.front_std is not None:

@@ -1,4 +1,4 @@
-"""Draws the logs of searches: the best accuracy so far and, with several objectives, the hypervolume so far."""
+"""Plots of the logs of searches: the best accuracy so far and, with several objectives, the hypervolume so far."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DASHES = ("solid", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1.5, 1, 1.5)), (0, (6, 2)), (0, (2, 1)), (0, (3, 1, 1, 1, 1, 1)))
-"""Lines differ in more than their colour."""
+"""Line styles, so that lines differ in more than colour."""
 
 
 def draw_history(logs: Mapping[str, LoggedSearch], title: str) -> Figure:
-    """Progress of searches against the predictions they made.
+    """Progress of searches against the number of predictions made.
 
     Args:
-        logs: by name.
-        title: what is shown.
+        logs: logs by name.
+        title: title of the figure.
 
     Raises:
-        UserError: nothing to draw, more searches than can be told apart, an empty log, or searches that ask other things.
+        UserError: there is no log, more logs than colours that can be told apart, an empty log, or logs of searches in
+            different spaces or with different objectives.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine

@@ -1,4 +1,4 @@
-"""Points to draw beside a front: published networks, or a user's own measurements."""
+"""Points to plot beside a front: published networks, or a user's own measurements."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class Overlay:
     names: tuple[str, ...]
     cost: Floats
     top1: Floats
-    """In [0, 1]."""
+    """Accuracies in [0, 1]."""
 
 
 def read_overlay(path: str | Path, metric: str) -> Overlay:
-    """The points of a CSV file with the columns `name`, `top1` (a share) and the metric; other metrics may stand beside it.
+    """The points of a CSV file with the columns `name`, `top1` (a fraction) and the metric; other metrics are allowed.
 
     Raises:
-        UserError: as `ofa.files.csv_table.read_table`; a cost that is no positive number, or an accuracy that is no share.
+        UserError: as `ofa.files.csv_table.read_table`; or a cost is not a positive number, or an accuracy above 1.
     """
     others = [name for name in METRICS if name != metric]
     table = read_table(path, (*REQUIRED_COLUMNS, metric), others)
     cost, top1 = table.numbers(metric), table.numbers("top1")
     for i, value in enumerate(top1):
         if value > 1:
-            raise UserError(f"{table.place(i, 'top1')} is {value:g}; must be a share of at most 1 (0.76 is 76%)")
+            raise UserError(f"{table.place(i, 'top1')} is {value:g}; must be a fraction of at most 1 (0.76 is 76%)")
     return Overlay(tuple(table.columns["name"]), np.array(cost), np.array(top1))

@@ -1,7 +1,7 @@
-"""The one map from genes to numbers that accuracy models use.
+"""Features of subnets, which the accuracy models use.
 
-Every feature depends on one stage and the resolution only, so a model that is linear in them (before its link function) is
-stage-additive.
+Every feature depends only on one stage and the resolution, so a model that is linear in the features (before its link
+function) is stage-additive.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ FEATURE_SETS = ("choices", "choices+stages")
 class FeatureMap:
     """Features of subnets of a space.
 
-    `choices` is one indicator per gene and choice; those of absent blocks are all 0. `choices+stages` adds per stage the
-    logarithms (returns diminish) of its depth, its summed expand ratios and its summed kernels, alone and times the
-    resolution.
+    `choices` is one indicator per gene and choice; those of absent blocks are all 0. `choices+stages` adds, for each stage,
+    the logarithm of its depth, of its summed expand ratios and of its summed kernels (logarithms, because returns diminish),
+    alone and times the centred logarithm of the resolution.
     """
 
     def __init__(self, space: SearchSpace, kind: str) -> None:
@@ -32,7 +32,7 @@ class FeatureMap:
         self.kind = kind
         levels = [np.arange(len(gene.choices)) if len(gene.choices) > 1 else np.arange(0) for gene in space.genes]
         self.gene = np.repeat(np.arange(len(levels)), [len(level) for level in levels])
-        """The gene that each indicator looks at, int64[indicators]."""
+        """The gene of each indicator, int64[indicators]."""
         self._level = np.concatenate(levels).astype(np.int8)
 
     def __call__(self, genes: Genes) -> Floats:
@@ -44,7 +44,7 @@ class FeatureMap:
         return np.concatenate([choices, self._stages(genes, used)], axis=1, dtype=np.float64)
 
     def choices(self, genes: Genes, used: Mask, columns: Indices | slice = slice(None)) -> Mask:
-        """The indicators, or some columns of them, bool[n, columns]; `used` is which genes mean something."""
+        """The indicators, or some columns of them, bool[n, columns]; `used` marks the genes of present blocks."""
         gene = self.gene[columns]
         return np.asarray((genes[:, gene] == self._level[columns]) & used[:, gene])
 
@@ -70,7 +70,7 @@ def _log_sum(choices: Sequence[float], genes: Genes, used: Mask) -> Floats:
 
 
 def standard(features: Floats) -> tuple[Floats, Floats]:
-    """Mean and standard deviation of each feature; infinite for one that never varies, which is then standardised to 0."""
+    """Mean and standard deviation of each feature; the latter infinite for a constant one, which is standardised to 0."""
     scale = features.std(axis=0)
     scale[scale < 1e-9] = np.inf
     return features.mean(axis=0), scale

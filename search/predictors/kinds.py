@@ -28,6 +28,6 @@ class Kind:
 
 _ALL = Kind(RidgePredictor, fit_ridge), Kind(StageAdditivePredictor, fit_stage_additive), Kind(MLPPredictor, fit_mlp)
 KINDS = {kind.predictor.kind: kind for kind in _ALL}
-"""Every kind by the name that options and files use; each wins somewhere (`docs/search.md`)."""
+"""Every kind by the name that options and files use; for each there is a case where it is the best (`docs/search.md`)."""
 STORED = {kind.predictor.kind: kind.predictor for kind in _ALL} | {PublishedPredictor.kind: PublishedPredictor}
 """Class of every predictor that a file may hold, by its kind."""

@@ -1,9 +1,9 @@
-"""Accuracy of subnets by ridge regression and an ensemble of small networks that corrects it.
+"""Accuracy of subnets by ridge regression, corrected by an ensemble of small networks.
 
-The networks see the features of all stages together, so they can learn what a sum over stages cannot. Each is trained on its
-own random four fifths of the samples to predict the ridge's residuals. Their disagreement, and their error on the fifth that
-each has not seen, give the uncertainty (ensembles as in Lakshminarayanan et al., arXiv 1612.01474). torch trains them, in a
-second; predictions are numpy's, so that a query does without torch.
+The networks see the features of all stages together, so they can learn interactions that a sum over stages cannot express.
+Each is trained on its own random four fifths of the samples to predict the residuals of the ridge regression. Their
+disagreement, and their error on the fifth that each has not seen, give the uncertainty (ensembles as in Lakshminarayanan et
+al., arXiv 1612.01474). Torch trains them, in a second; predictions run in numpy, so that a query does not need torch.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from search.predictors.ridge import RidgePredictor, fit_ridge
 Weights = npt.NDArray[np.float32]
 
 MEMBERS = 6
+"""Networks in the ensemble."""
 HIDDEN_UNITS = 32
 TRAINING_STEPS = 200
 SAMPLES_PER_STEP = 512
@@ -54,9 +55,9 @@ class MLPPredictor:
     layers: tuple[Weights, ...]
     """Weight float32[members, inputs, outputs] and bias float32[members, 1, outputs] of each layer; ReLU between."""
     unit: float
-    """Score per unit of output."""
+    """Change of the score (logit of top-1) per unit of a network's output."""
     noise: float
-    """Variance of a measurement's score around the ensemble's mean that the members' disagreement does not explain."""
+    """Variance of a measured score around the ensemble's mean, beyond the members' disagreement."""
 
     @property
     def space(self) -> SearchSpace:
@@ -73,7 +74,7 @@ class MLPPredictor:
         return expit(self.base.score(genes) + self._corrections(genes).mean(axis=0))
 
     def std(self, genes: Genes) -> Floats:
-        """Standard deviation of what a measurement would give, float64[n]: model error and noise of the measurements."""
+        """Standard deviation of a measurement around the prediction, float64[n]: model error and measuring noise."""
         corrections = self._corrections(genes)
         score = self.base.score(genes) + corrections.mean(axis=0)
         return top1_std(score, self.noise + corrections.var(axis=0, ddof=1))
@@ -115,7 +116,7 @@ class MLPPredictor:
         )
 
     def describe(self) -> str:
-        """The make of the model, for people."""
+        """The model in words, for users."""
         return f"{len(self.layers[0])} networks of {self.layers[0].shape[2]} hidden units that correct a ridge"
 
 
@@ -142,9 +143,10 @@ def fit_mlp(space: SearchSpace, genes: Genes, top1: npt.ArrayLike, seed: int = 0
 
 
 def _unexplained(outputs: Floats, targets: Floats, unseen: Mask, leverage: Floats) -> float:
-    """Mean squared error on subnets that neither the members nor the ridge have seen, less the members' disagreement.
+    """Mean squared error on unseen subnets, minus the part that the members' disagreement explains.
 
-    A sample is unseen by a few members only, and the mean of few is further off than that of all.
+    A sample is unseen by only a few members; the mean of these varies more than that of all members, which is corrected for.
+    The ridge's residual is made one of leave-one-out by `leverage`.
     """
     members = unseen.sum(axis=0)
     known = members > 0
@@ -163,9 +165,9 @@ def _forward(layers: tuple[Weights, ...], x: Weights) -> Weights:
 
 
 def _train(x: Weights, targets: Weights, seen: Mask, rng: np.random.Generator) -> tuple[Weights, ...]:
-    """Fit every member to the samples that it sees, bool[members, samples]: AdamW with a cosine learning rate.
+    """Fit every member to the samples it sees (`seen`: bool[members, samples]), by AdamW with a cosine learning rate.
 
-    torch is imported here, where a predictor is fitted; whoever loads one does without.
+    Torch is imported here, so that only fitting a predictor needs it, not loading one.
     """
     import torch
 
@@ -193,7 +195,7 @@ def _train(x: Weights, targets: Weights, seen: Mask, rng: np.random.Generator) -
 
 
 def _initial(inputs: int, members: int, rng: np.random.Generator) -> list[Weights]:
-    """Random weights and zero biases, in the order of `MLPPredictor.layers`; the outputs start close to the ridge."""
+    """Random weights and zero biases, in the order of `MLPPredictor.layers`; the first corrections are small."""
     layers: list[Weights] = []
     for before, after in pairwise((inputs, HIDDEN_UNITS, HIDDEN_UNITS, 1)):
         layers.append((rng.normal(size=(members, before, after)) * np.sqrt(2 / before)).astype(np.float32))

@@ -1,4 +1,4 @@
-"""Protocols of an accuracy predictor: those that a search asks for. `search.predictors.kinds` has the predictors."""
+"""Protocols of an accuracy predictor, as a search needs them. `search.predictors.kinds` lists the predictors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Predictor(Protocol):
         """Predicted top-1 of int8[n, genes], float64[n] in [0, 1]."""
 
     def std(self, genes: Genes) -> Floats | None:
-        """Its standard deviation, float64[n]; None where a predictor does not know."""
+        """Standard deviation of the predicted top-1, float64[n]; None where a predictor does not estimate it."""
 
 
 @runtime_checkable
@@ -29,10 +29,10 @@ class AtResolutions(Predictor, Protocol):
 
 @runtime_checkable
 class StageAdditive(Predictor, Protocol):
-    """A predictor that is monotone in its `score`, a sum of terms that each depend on one stage and the resolution."""
+    """A predictor whose top-1 rises with `score`, a sum of terms that each depend on one stage and the resolution."""
 
     def score(self, genes: Genes) -> Floats:
-        """Increases with top-1, float64[n]."""
+        """Score of each subnet, float64[n]; rises with the predicted top-1."""
 
     def stage_scores(self, genes: Genes, base: Genes) -> Floats:
         """`score(genes) - score(base)` at every resolution of the space, float64[resolutions, n]."""

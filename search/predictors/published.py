@@ -1,7 +1,7 @@
 """The published package's accuracy predictors: small networks over one-hot architectures.
 
-Cai et al., https://github.com/mit-han-lab/once-for-all. Both have three hidden layers of 400 and ReLU, and inputs that are 1
-where a choice is taken; those of absent blocks are 0. torch only reads the file; the network runs in numpy.
+Cai et al., https://github.com/mit-han-lab/once-for-all. Both have three hidden layers of 400 units and ReLU. An input is 1
+where the subnet has that choice; the inputs of absent blocks are 0. Torch only reads the file; the network runs in numpy.
 
 - mbv3-w1.2, 128 inputs: kernel (20 blocks x 3), expand (20 x 3), resolution 112 to 224 in steps of 16.
 - resnet50, 82 inputs: resolution (8; there is no 208), whether the stem has its optional convolution (2), widths of the
@@ -26,7 +26,7 @@ from search.arrays import Floats, Indices
 Layers = tuple[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]], ...]
 HIDDEN_UNITS = 400
 ROWS_AT_ONCE = 192
-"""Rows predicted at once: two layers of them fit the second-level cache, which is a third faster than all rows."""
+"""Rows predicted at once: two layers of their activations fit the second-level cache, which takes a third off the time."""
 RESOLUTIONS = {
     "mbv3-w1.2": tuple(range(112, 225, 16)),
     "resnet50": (128, 144, 160, 176, 192, 224, 240, 256),
@@ -56,12 +56,12 @@ class PublishedPredictor:
     name: str
     """The space that it is for, which `space` is or is a part of."""
     gene: Indices
-    """The gene that each input looks at, int64[inputs]."""
+    """The gene of each input, int64[inputs]."""
     level: Indices
     """The choice of that gene for which the input is 1, int64[inputs]; -1 where the space does not have it."""
     layers: Layers
-    """Weight [inputs, outputs] and bias of each layer; ReLU between. float32, as in the package: twice as fast as float64
-    and equal to 1e-7, below which the same subnet may differ from batch to batch."""
+    """Weight [inputs, outputs] and bias of each layer; ReLU between. float32 as in the package: twice as fast as float64,
+    and equal to it within 1e-7. By as much the prediction of a subnet may differ between batches."""
 
     @property
     def resolutions(self) -> tuple[int, ...]:
@@ -69,7 +69,7 @@ class PublishedPredictor:
         return RESOLUTIONS[self.name]
 
     def top1(self, genes: Genes) -> Floats:
-        """Predicted top-1, float64[n]; raises `UserError` for a resolution it was not fitted to."""
+        """Predicted top-1, float64[n]; raises `UserError` for a resolution that the predictor was not fitted to."""
         features = self.features(genes)
         top1 = np.empty(len(features))
         rooms = np.empty((2, min(ROWS_AT_ONCE, len(features)), HIDDEN_UNITS), dtype=np.float32)
@@ -84,7 +84,7 @@ class PublishedPredictor:
         return top1
 
     def std(self, genes: Genes) -> None:
-        """Unknown: the published files carry no uncertainty."""
+        """Return None: the published files have no uncertainty."""
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays that are stored."""
@@ -116,7 +116,7 @@ class PublishedPredictor:
                 f"the published predictor does not know resolution {unknown[0]}; known are {list(self.resolutions)}: "
                 "search in space.restrict(resolutions=...)"
             )
-        used = np.where(self.space.rows(genes).present(), genes, -2)  # an absent block is no choice of any input
+        used = np.where(self.space.rows(genes).present(), genes, -2)  # -2 equals no level, so absent blocks are 0
         on = used.take(self.gene, axis=1) == self.level
         return np.asarray(on, dtype=np.float32)
 
@@ -161,7 +161,7 @@ def _names(layer: int) -> tuple[str, str]:
 
 
 def _normal(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Without the subnormal numbers (resnet50's file is full of them), which are slow to multiply and change nothing."""
+    """The values with subnormal numbers set to 0; resnet50's file is full of them, they are slow and change nothing."""
     return np.where(np.abs(values) < np.finfo(np.float32).tiny, np.float32(0), values)
 
 

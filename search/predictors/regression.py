@@ -1,8 +1,8 @@
-"""Regression on the logit of top-1 in its dual form, which the closed-form accuracy models share.
+"""Gaussian process regression on the logit of top-1 in its dual form, which the closed-form accuracy models share.
 
-With a Gaussian prior on a function the posterior mean is `gram @ dual`, and everything about it, leave-one-out errors
-included, is closed-form in the eigenbasis of the Gram matrix (Rasmussen and Williams, Gaussian Processes for Machine
-Learning, 2006, sections 2.2 and 5.4.2). The logit keeps predictions inside (0, 1).
+With a Gaussian prior on a function, the posterior mean is `gram @ dual`. Posterior variance and leave-one-out errors also
+have closed forms in the eigenbasis of the Gram matrix (Rasmussen and Williams, Gaussian Processes for Machine Learning,
+2006, sections 2.2 and 5.4.2). The logit keeps predictions inside (0, 1).
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from ofa.space.search_space import Genes
 from search.arrays import Floats
 
 PENALTIES = tuple(float(value) for value in np.logspace(-2, 3, 21))
+"""Candidates for `Solution.penalty`."""
 FEWEST_SAMPLES = 8
 ROWS_AT_ONCE = 4096
 """Rows predicted at once, so that their features stay in the cache."""
 INTERCEPT_STD = 30.0
-"""Prior standard deviation of the intercept, in units of the other weights': it is practically free."""
+"""Prior standard deviation of the intercept over that of the other weights; so large that the intercept is almost free."""
 LOGIT_MARGIN = 1e-4
 """Measured accuracies are moved this far from 0 and 1, where the logit is infinite."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Solution:
-    """A fit with the penalty of the smallest leave-one-out error."""
+    """A fit with the penalty that has the smallest leave-one-out error."""
 
     error: float
     """Mean squared leave-one-out error."""
     penalty: float
-    """Variance of the noise over the prior's."""
+    """Variance of the noise over the prior variance."""
     dual: Floats
     """(gram + penalty)^-1 targets, float64[n]."""
     variance: float
@@ -44,7 +45,7 @@ class Solution:
 
 
 def solve(gram: Floats, targets: Floats) -> Solution:
-    """Fit `targets` with the covariance `gram`, float64[n, n], up to a factor."""
+    """Fit `targets`, float64[n], with the prior covariance `gram`, float64[n, n], known up to a factor."""
     values, vectors = np.linalg.eigh(gram)
     values = np.maximum(values, 0)
     rotated = vectors.T @ targets
@@ -67,14 +68,14 @@ def solve(gram: Floats, targets: Floats) -> Solution:
 
 
 def with_intercept(features: Floats) -> Floats:
-    """A column for the intercept after the features."""
+    """The features with a last column for the intercept."""
     return np.concatenate([features, np.full((len(features), 1), INTERCEPT_STD)], axis=1)
 
 
 def linear_score(
     features: Callable[[Genes], Floats], genes: Genes, weights: Floats, offset: Floats, scale: Floats
 ) -> Floats:
-    """`with_intercept((features(genes) - offset) / scale) @ weights`, float64[n], without the large arrays between."""
+    """`with_intercept((features(genes) - offset) / scale) @ weights`, float64[n], without large intermediate arrays."""
     inner = weights[:-1] / scale
     constant = INTERCEPT_STD * weights[-1] - offset @ inner
     parts = [features(genes[i : i + ROWS_AT_ONCE]) @ inner + constant for i in range(0, len(genes), ROWS_AT_ONCE)]
@@ -82,7 +83,7 @@ def linear_score(
 
 
 def check_samples(genes: Genes, top1: npt.ArrayLike) -> Floats:
-    """The accuracies as float64[n]; raises `UserError` for too few samples, or accuracies that are none."""
+    """The accuracies as float64[n]; raises `UserError` for too few samples, or a value outside [0, 1]."""
     top1 = np.asarray(top1, dtype=np.float64)
     if top1.shape != (len(genes),):
         raise UserError(f"top1 has shape {top1.shape} for {len(genes)} subnets; expected ({len(genes)},)")
@@ -95,7 +96,7 @@ def check_samples(genes: Genes, top1: npt.ArrayLike) -> Floats:
 
 
 def logit(top1: Floats) -> Floats:
-    """Log odds; accuracies of 0 and 1 are moved to where it is finite."""
+    """Log odds; accuracies of 0 and 1 are first moved inside by `LOGIT_MARGIN`."""
     inside = np.clip(top1, LOGIT_MARGIN, 1 - LOGIT_MARGIN)
     return np.asarray(np.log(inside / (1 - inside)))
 

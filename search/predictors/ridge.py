@@ -1,8 +1,8 @@
 """Accuracy of subnets by Bayesian linear regression on the logit of top-1.
 
-With a Gaussian prior on the weights the posterior mean is ridge regression, and the posterior gives the uncertainty (Bishop,
-Pattern Recognition and Machine Learning, section 3.3). Features and penalty are those with the smallest leave-one-out error,
-which is exact and closed-form here, so a fit takes milliseconds. The logit keeps predictions inside (0, 1).
+With a Gaussian prior on the weights, the posterior mean is ridge regression, and the posterior variance is the uncertainty
+(Bishop, Pattern Recognition and Machine Learning, section 3.3). Feature set and penalty are those with the smallest
+leave-one-out error, which has an exact closed form, so a fit takes milliseconds. The logit keeps predictions inside (0, 1).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class RidgePredictor:
         "weights": "weights",
         "variance_factor": "spread",
     }
-    """Fields that are arrays, and their names in a file."""
+    """Fields that are arrays, with their names in a file."""
 
     space: SearchSpace
     features: str
@@ -62,7 +62,8 @@ class RidgePredictor:
     def stage_scores(self, genes: Genes, base: Genes) -> Floats:
         """`score(genes) - score(base)` at every resolution, float64[resolutions, n]; resolution genes are ignored.
 
-        The features are linear in the logarithm of the resolution (`predictors.features`), so two resolutions give all.
+        The features are linear in the logarithm of the resolution (`predictors.features`), so two resolutions decide the
+        others.
         """
         ends = []
         for resolution in {0, len(self.space.resolutions) - 1}:
@@ -75,18 +76,18 @@ class RidgePredictor:
         return np.asarray(ends[0] + along[:, None] * (ends[-1] - ends[0]))
 
     def std(self, genes: Genes) -> Floats:
-        """Standard deviation of what a measurement would give, float64[n]: model error and noise of the measurements."""
+        """Standard deviation of a measurement around the prediction, float64[n]: model error and measuring noise."""
         return top1_std(self.score(genes), self.variance * (self.penalty + self._left(genes)))
 
     def leverage(self, genes: Genes) -> Floats:
         """The leverage of each fitted subnet: the weight of its measurement in its own prediction, float64[n] in [0, 1).
 
-        A leave-one-out residual is the residual over one minus it.
+        A leave-one-out residual is the residual divided by (1 - leverage).
         """
         return np.minimum(self._left(genes) / self.penalty, 1 - 1e-9)
 
     def _left(self, genes: Genes) -> Floats:
-        """Prior variance that the samples have not explained, float64[n]."""
+        """Prior variance that the samples leave unexplained, float64[n]."""
         x = self._design(genes)
         return np.asarray(np.maximum((x**2).sum(axis=1) - ((x @ self.variance_factor) ** 2).sum(axis=1), 0))
 
@@ -111,7 +112,7 @@ class RidgePredictor:
         )
 
     def describe(self) -> str:
-        """The choices of the fit, for people."""
+        """The fitted choices in words, for users."""
         return f"features {self.features}, penalty {self.penalty:g}, both by leave-one-out"
 
     def _design(self, genes: Genes) -> Floats:
@@ -127,7 +128,7 @@ def fit_ridge(space: SearchSpace, genes: Genes, top1: npt.ArrayLike) -> RidgePre
         top1: measured top-1 accuracies, float64[n] in [0, 1].
 
     Raises:
-        UserError: too few samples, or accuracies that are none.
+        UserError: too few samples, or a top-1 outside [0, 1].
     """
     accuracies = check_samples(genes, top1)
     return min((_fit(space, kind, genes, accuracies) for kind in FEATURE_SETS), key=lambda pair: pair[0])[1]

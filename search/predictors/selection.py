@@ -1,4 +1,4 @@
-"""Chooses among kinds of predictor: the one that ranks held-out subnets best."""
+"""Choice among the kinds of predictor: the one that ranks held-out subnets best."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ from search.statistics import shown
 
 AUTO = "auto"
 LEAD_WITHOUT_EXACTNESS = 0.01
-"""Kendall tau that a kind must be ahead by if searching it is not exact (`search.exact.solve`)."""
+"""Lead in Kendall tau that a kind needs where the search on it cannot be exact (`search.exact.solve`)."""
 FOLDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """A fitted predictor and how its kind came out against the others."""
+    """A fitted predictor, and the comparison of its kind with the others."""
 
     predictor: FittedPredictor
     reports: Mapping[str, Report]
     """Cross-validation of every kind that was tried."""
     why: str
+    """Reason for the choice, in words."""
 
     @property
     def report(self) -> Report:
-        """Cross-validation of the kind that was taken."""
+        """Cross-validation of the chosen kind."""
         return self.reports[self.predictor.kind]
 
     def lines(self) -> list[str]:
-        """A table of the kinds, for people."""
+        """Lines of a table of the kinds, for users."""
         return [
             f"{kind:18} tau {shown(report.kendall_tau, '.3f')}, error {100 * report.mean_absolute_error:.3f} points,"
             f" {shown(report.within_1_std, '.0%')} within 1 std, {shown(report.within_2_std, '.0%')} within 2"
@@ -60,13 +61,13 @@ def select(
     Args:
         space: the space of the genes.
         genes: measured subnets, int8[n, genes].
-        top1: of each, float64[n].
-        kinds: out of `KINDS`.
-        seed: draws the folds.
-        scored: as `cross_validate`'s.
+        top1: measured accuracies, float64[n].
+        kinds: names out of `KINDS`.
+        seed: seed of the folds.
+        scored: as in `cross_validate`.
 
     Raises:
-        UserError: too few subnets, or accuracies that are none.
+        UserError: too few subnets, or a top-1 outside [0, 1].
     """
     reports = {
         kind: cross_validate(partial(KINDS[kind].fit, space), genes, top1, np.random.default_rng(seed), FOLDS, scored)
@@ -74,7 +75,7 @@ def select(
     }
     fitted = {kind: KINDS[kind].fit(space, genes, top1) for kind in kinds}
     known = {kind: report.kendall_tau for kind, report in reports.items()}
-    tau = {kind: -1.0 if value is None else value for kind, value in known.items()}  # what orders nothing comes last
+    tau = {kind: -1.0 if value is None else value for kind, value in known.items()}  # constant predictions come last
     handicap = {kind: 0.0 if isinstance(model, StageAdditive) else LEAD_WITHOUT_EXACTNESS for kind, model in fitted.items()}
     best = max(kinds, key=lambda kind: tau[kind] - handicap[kind])
     highest = max(kinds, key=lambda kind: tau[kind])

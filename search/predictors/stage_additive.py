@@ -1,9 +1,9 @@
 """Accuracy of subnets by a Gaussian process that is a sum over stages: any interaction within a stage, none between stages.
 
-The prior of the logit of top-1 is that of `ridge` plus one random function per stage, of everything in the stage and
-of the resolution. How alike two choices of a stage are falls with the number of genes in which they differ (a kernel over
-categories, as in Hutter et al., Parallel Algorithm Configuration, 2012). A network per stage would have the same form; here
-the posterior, its uncertainty and leave-one-out errors are closed-form.
+The prior of the logit of top-1 is that of `ridge` plus one random function per stage, which depends on all genes of the
+stage and on the resolution. The covariance of two choices of a stage falls with the number of genes in which they differ (a
+kernel over categories, as in Hutter et al., Parallel Algorithm Configuration, 2012). One network per stage could express the
+same; here the posterior mean, its variance and the leave-one-out errors have closed forms.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from search.rows import keys
 Indicators = npt.NDArray[np.float32]
 
 LENGTH_SCALES = (0.5, 1.0, 2.0, 4.0)
-"""Distances at which likeness falls to 1/e, in units of the samples' mean distance."""
+"""Candidates for the distance at which the covariance falls to 1/e, in units of the samples' mean distance."""
 STAGE_VARIANCES = (0.1, 0.3, 1.0, 3.0)
-"""Prior variance of the stages' functions over that of the linear part."""
+"""Candidates for the prior variance of the stages' functions over that of the linear part."""
 SAMPLES_TUNED_ON = 400
-"""Length and variance are chosen on the first so many samples."""
+"""Number of samples, from the first on, on which the length scale and the variance are chosen."""
 
 
 class StageKernel:
-    """Covariances of subnets of a space with the samples of a fit, apart from the noise."""
+    """Prior covariances of subnets of a space with the samples of a fit, without noise."""
 
     def __init__(self, space: SearchSpace, samples: Genes) -> None:
         self.space, self.samples = space, samples
@@ -65,7 +65,7 @@ class StageKernel:
 
     @property
     def stages(self) -> int:
-        """Stages that have a choice."""
+        """Number of stages that have a choice."""
         return len(self._stages)
 
     def linear(self, genes: Genes) -> Floats:
@@ -77,18 +77,18 @@ class StageKernel:
         return linear_score(self._features, genes, self.design.T @ dual, self._offset, self._scale)
 
     def stage(self, index: int, genes: Genes, length: float) -> Floats:
-        """Likeness of a stage (and the resolution) to the samples', float64[n, samples] in (0, 1]."""
+        """Correlation of a stage's function between `genes` and the samples, float64[n, samples] in (0, 1]."""
         _, used, inputs, mean = self._stages[index]
         differences = _differences(self._inputs(genes, used), inputs)
         return np.asarray(np.exp(-np.arange(len(used) + 1) / (mean * length)).take(differences))
 
     def distinct(self, index: int, genes: Genes) -> tuple[Genes, Indices]:
-        """One row for each choice of a stage (and resolution) among `genes`, and which of them each row has."""
+        """One row for each distinct choice of a stage and resolution among `genes`, and the index of each row's choice."""
         _, first, which = np.unique(keys(genes[:, self._stages[index][0]]), return_index=True, return_inverse=True)
         return genes[first], which
 
     def covariance(self, genes: Genes, length: float, weight: float) -> Floats:
-        """float64[n, samples]."""
+        """Prior covariance of `genes` with the samples, float64[n, samples]."""
         total = self.linear(genes) @ self.design.T
         for index in range(self.stages):
             rows, which = self.distinct(index, genes)
@@ -115,11 +115,13 @@ class StageAdditivePredictor:
     genes: Genes
     """The subnets fitted to, int8[samples, genes]."""
     dual: Floats
-    """Weight of each one's covariance, float64[samples]."""
+    """Weight of the covariance with each fitted subnet, float64[samples]."""
     length: float
+    """Length scale, as in `LENGTH_SCALES`."""
     weight: float
-    """Prior variance of the stages' functions together."""
+    """Prior variance of the sum of the stages' functions."""
     penalty: float
+    """Variance of the noise over the prior variance."""
     variance: float
     """Unit of all variances, calibrated on the leave-one-out errors."""
     mean: float
@@ -159,7 +161,7 @@ class StageAdditivePredictor:
         return np.stack(scores)
 
     def std(self, genes: Genes) -> Floats:
-        """Standard deviation of what a measurement would give, float64[n]: model error and noise of the measurements."""
+        """Standard deviation of a measurement around the prediction, float64[n]: model error and measuring noise."""
         parts = [self._score_variance(genes[i : i + ROWS_AT_ONCE]) for i in range(0, len(genes), ROWS_AT_ONCE)]
         return top1_std(self.score(genes), np.concatenate(parts) if parts else np.zeros(0))
 
@@ -204,12 +206,12 @@ class StageAdditivePredictor:
         return cls(space=space, genes=genes, dual=dual, **{name: float(facts[name]) for name in cls.NUMBERS})
 
     def describe(self) -> str:
-        """The choices of the fit, for people."""
+        """The fitted choices in words, for users."""
         return f"length {self.length:g}, stages' functions {self.weight:.3g}, penalty {self.penalty:.3g}, by leave-one-out"
 
 
 def fit_stage_additive(space: SearchSpace, genes: Genes, top1: npt.ArrayLike) -> StageAdditivePredictor:
-    """Fit to measured subnets; length, variance and penalty by leave-one-out. Arguments and errors as `fit_ridge`."""
+    """Fit to measured subnets; length scale, variance and penalty by leave-one-out. Arguments and errors as `fit_ridge`."""
     accuracies = check_samples(genes, top1)
     targets = logit(accuracies)
     mean = float(targets.mean())
@@ -233,7 +235,7 @@ def _solve(kernel: StageKernel, targets: Floats, length: float, weight: float) -
 
 
 def _tune(kernel: StageKernel, targets: Floats) -> tuple[float, float, float]:
-    """Leave-one-out error, length and weight of the best combination."""
+    """The combination with the smallest leave-one-out error: error, length scale and weight."""
     scale = max(kernel.linear_variance, 1.0)
     found = []
     for length in LENGTH_SCALES:

@@ -1,7 +1,7 @@
-"""Stores and loads accuracy predictors.
+"""Storing and loading accuracy predictors.
 
-A predictor is two files: `predictor.npz` with its arrays and `predictor.json` with everything else: its kind, the space's
-fingerprint, the cross-validation report, and what was measured.
+A predictor is two files: `predictor-DIGEST.npz` with its arrays, and `predictor.json` with everything else: its kind, the
+space's fingerprint, the cross-validation report, and facts of the measurements.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ PREDICTOR_FORMAT = 2
 
 
 def save_predictor(folder: str | Path, predictor: StoredPredictor, facts: Mapping[str, Any]) -> None:
-    """Write a predictor into a folder; a kill at any moment leaves the one before or the new one, whole.
+    """Write a predictor into a folder; a kill at any moment leaves the old one or the new one, complete.
 
     Args:
         folder: created when it does not exist.
-        predictor: what to store.
-        facts: kept in the JSON too: the report, what was measured.
+        predictor: the predictor to store.
+        facts: further entries of the JSON: the report, facts of the measurements.
     """
     folder = Path(folder)
     buffer = io.BytesIO()
@@ -44,7 +44,7 @@ def save_predictor(folder: str | Path, predictor: StoredPredictor, facts: Mappin
         "space": predictor.space.name,
         "fingerprint": predictor.space.fingerprint,
         "samples": predictor.samples,
-        "fitted": predictor.facts(),  # a dictionary of its own: its names are not those of the report
+        "fitted": predictor.facts(),  # nested, so that its names cannot collide with the report's
         "arrays": arrays,
         "arrays_sha256": sha256(folder / arrays),
     }
@@ -64,7 +64,7 @@ def load_predictor(path: str | Path, space: SearchSpace) -> Predictor:
         space: the space whose genes it will be given.
 
     Raises:
-        UserError: no predictor there, a damaged one, or one of another space (the message names both fingerprints).
+        UserError: there is no predictor, it is damaged, or it is for another space (the message names both fingerprints).
     """
     path = Path(path)
     if path.suffix == ".pth":
@@ -82,7 +82,7 @@ def load_predictor(path: str | Path, space: SearchSpace) -> Predictor:
 
 
 def predictor_file(path: Path) -> Path:
-    """The JSON of a predictor given as a run, a folder or the file itself; raises `UserError` when there is none."""
+    """The JSON of a predictor, given a run, a folder or the file itself; raises `UserError` when there is none."""
     candidates = [path] if path.suffix == ".json" else [path / "predictor.json", path / "predictor" / "predictor.json"]
     for candidate in candidates:
         if candidate.is_file():

@@ -16,7 +16,7 @@ from search.statistics import kendall_tau, shown
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """k-fold cross-validation; every figure is over predictions of subnets that the fit had not seen."""
+    """Result of k-fold cross-validation; every figure is over predictions of held-out subnets."""
 
     samples: int
     folds: int
@@ -27,16 +27,16 @@ class Report:
     r2: float | None
     """1 - squared error over the variance of the measurements; None where they do not vary."""
     within_1_std: float | None
-    """Share of the measurements inside the predicted mean +- 1 std, 0.68 when that is right; None: no predicted std."""
+    """Fraction of measurements within 1 predicted std of the prediction, 0.68 when the std is right; None without std."""
     within_2_std: float | None
-    """The same for 2 std; 0.95 when right."""
+    """The same for 2 std; 0.95 when the std is right."""
     z_std: float | None
-    """Root mean square of errors over predicted std: 1 when right, above when the model is too sure; None without std."""
+    """Root mean square of error over predicted std: 1 when the std is right, above 1 when too small; None without std."""
     top1_std: float
-    """Standard deviation of the measured top-1: what there is to explain."""
+    """Standard deviation of the measured top-1, to compare errors with."""
 
     def lines(self) -> list[str]:
-        """The report for people."""
+        """The report as lines of text."""
         return [
             f"cross-validation   {self.folds} folds over {self.samples} measured subnets",
             f"Kendall tau        {shown(self.kendall_tau, '.3f')}",
@@ -47,7 +47,7 @@ class Report:
         ]
 
     def coverage(self) -> str:
-        """The fractions of measurements within the predicted uncertainty, for people."""
+        """The fractions of measurements within the predicted uncertainty, as text."""
         if self.within_1_std is None:
             return "unknown: the predictor gives no std"
         return (
@@ -64,16 +64,16 @@ def cross_validate(
     folds: int = 5,
     scored: int | None = None,
 ) -> Report:
-    """Fit on all folds but one, predict that one, for each; choices made inside the fit are validated too.
+    """Predict each fold with a fit on all others; choices made inside the fit are validated too.
 
     Args:
-        fit: from genes and top-1 to a model.
+        fit: takes genes and top-1, returns a fitted predictor.
         genes: measured subnets, int8[n, genes].
-        top1: of each, float64[n].
-        rng: draws the folds.
-        folds: how many.
-        scored: the report is on so many subnets, the first (a random sample, say, apart from what was measured later because
-            it promised much); None: on all.
+        top1: measured accuracies, float64[n].
+        rng: source of the folds.
+        folds: number of folds.
+        scored: number of subnets, from the first on, that the report is about; None: all. The first may be a random sample,
+            and the rest subnets that were measured because they were predicted to be good.
 
     Raises:
         UserError: fewer than two subnets per fold.

@@ -1,6 +1,6 @@
-"""The subnets that a search may return, a space or a part of it: drawn at random, and varied without leaving it.
+"""The domain of a search, a space or a subspace: drawing subnets at random, and varying them without leaving it.
 
-Genes always index the choices of the whole space, also when a search is confined to a part of it.
+Genes always index the choices of the whole space, also when the search is confined to a subspace.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from search.rows import distinct, keys
 
 
 class Domain:
-    """The subnets a search may return, and how to move among them.
+    """The subnets that a search may return: sampling, crossover, mutation, neighbours.
 
     Args:
         space: the space whose genes are used.
-        part: a part of it (`space.restrict(...)`); the whole space by default.
+        part: a subspace to stay in (`space.restrict(...)`); the whole space by default.
 
     Raises:
-        UserError: `part` is no part of `space`.
+        UserError: `part` is not a subspace of `space`.
     """
 
     def __init__(self, space: SearchSpace, part: SearchSpace | None = None) -> None:
@@ -44,25 +44,26 @@ class Domain:
         self._move_level = np.array([level for _, level in moves], dtype=np.int8)
         later = self._move_level > 0
         self.alternatives = self._move_gene[later], self._move_level[later]
-        """Genes and levels, one pair per choice that is not the space's first: what tells subnets apart."""
+        """Gene and level of every choice but the first of each gene: the indicators that tell subnets apart."""
         self._move_grows = np.array([space.genes[gene].name.endswith("depth") for gene, _ in moves], dtype=np.bool_)
 
     # -- drawing -------------------------------------------------------------------------------------------------------
 
     def sample(self, n: int, rng: np.random.Generator) -> Genes:
-        """`n` subnets, every choice uniform; int8[n, genes], canonical."""
+        """`n` subnets, every gene drawn uniformly; int8[n, genes], canonical."""
         return self.space.canonical(self._levels(rng.random((n, len(self.counts)))))
 
     def sample_sizes(self, n: int, rng: np.random.Generator) -> Genes:
-        """`n` subnets of all sizes: each row leans, by a random exponent, to small choices or to large ones.
+        """`n` subnets of all sizes, int8[n, genes], canonical: a random exponent tilts each row to small or to large
+        choices.
 
-        Uniform choices add up to nets of nearly the same size; a tight or a loose budget needs others.
+        Subnets of uniform choices are all of nearly the same size; a tight or a loose budget needs others.
         """
         exponent = np.exp(rng.uniform(-3, 3, size=(n, 1)))
         return self.space.canonical(self._levels(rng.random((n, len(self.counts))) ** exponent))
 
     def extremes(self) -> Genes:
-        """The smallest and the largest choices, int8[2, genes]."""
+        """The smallest and the largest subnet, int8[2, genes]."""
         ends = np.stack([self.table[:, 0], self.table[self._columns, self.counts - 1]])
         return self.space.canonical(ends)
 
@@ -78,23 +79,23 @@ class Domain:
     # -- varying -------------------------------------------------------------------------------------------------------
 
     def grown(self, genes: Genes, rng: np.random.Generator) -> Genes:
-        """The rows with random choices for the blocks they do not have, for deeper children to inherit; not canonical."""
+        """The rows with random choices filled in for absent blocks, which deeper children can inherit; not canonical."""
         grown = genes.copy()
         place = np.flatnonzero(~self.space.rows(genes).present())
         grown.ravel()[place] = self._draw(place % genes.shape[1], rng)
         return grown
 
     def vary(self, mothers: Genes, fathers: Genes, crossed: int, changes: float, rng: np.random.Generator) -> Genes:
-        """A child of each mother: for the first `crossed` uniform crossover, then for all random reset of genes.
+        """A child of each mother: uniform crossover for the first `crossed` ones, then random reset of genes for all.
 
-        On average `changes` genes of a child take a new uniform value; random numbers are drawn for these and not for all.
-        Genes are chosen by the bits of a mask: fifteen times as fast as `np.where`.
+        On average `changes` genes of a child take a new uniform value; random numbers are drawn only for these.
+        Crossover selects genes by the bits of a mask, which is fifteen times as fast as `np.where`.
 
         Args:
-            mothers: int8[n, genes], `grown`.
-            fathers: int8[at least crossed, genes], `grown`.
-            crossed: how many, of the first, inherit each gene from either parent.
-            changes: mean number of genes reset.
+            mothers: int8[n, genes], as `grown` returns them.
+            fathers: int8[at least crossed, genes], as `grown` returns them.
+            crossed: number of children, from the first on, that inherit each gene from either parent.
+            changes: mean number of genes reset per child.
             rng: source of randomness.
 
         Returns:
@@ -123,7 +124,7 @@ class Domain:
     def neighbours(self, genes: Genes) -> Genes:
         """Every subnet that differs in one gene from one of the rows; distinct, without the rows themselves.
 
-        A stage that grows gets blocks of the smallest choices, or of the largest.
+        Blocks that a deeper neighbour adds have the smallest choices or the largest.
         """
         if not len(self._move_gene):
             return genes[:0]
@@ -146,7 +147,7 @@ class Domain:
 
 
 def _matching(space: SearchSpace, part: SearchSpace | None) -> list[Sequence[Any] | None]:
-    """Per gene of `space` the choices that `part` leaves open; None for all (or a block that `part` never has)."""
+    """The choices that `part` leaves open, per gene of `space`; None: all (or the gene's block is never in `part`)."""
     if part is None:
         return [None] * len(space.genes)
     by_name = {gene.name: gene.choices for gene in part.genes}

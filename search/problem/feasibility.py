@@ -1,4 +1,4 @@
-"""Feasible subnets, and what is attainable where limits cannot be met."""
+"""Feasible subnets, and the attainable values where limits cannot be met."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from search.problem.problem import Problem
 from search.rows import distinct
 
 DESCENTS = 16
+"""Rows from which coordinate descent starts."""
 MOST_STEPS = 200
+"""Most steps of a coordinate descent."""
 SAMPLED = 2048
+"""Subnets of each of two random samples in which feasible ones are looked for first."""
 
 
 def feasible_seeds(problem: Problem, rng: np.random.Generator) -> Genes:
@@ -42,10 +45,10 @@ def violation(problem: Problem, genes: Genes) -> Floats:
 
 
 def descend(problem: Problem, starts: Genes, score: Callable[[Genes], Floats]) -> Genes:
-    """Coordinate descent: from the best `DESCENTS` rows, go to the best one-gene neighbour until none is better.
+    """Coordinate descent: from the best `DESCENTS` rows, move to the best one-gene neighbour until none is better.
 
-    Every step lowers the score of a row or retires it, and at most `MOST_STEPS` are made, so it ends. Returns the rows,
-    int8[n, genes], best first.
+    A step lowers a row's score, or ends that row's descent; there are at most `MOST_STEPS` of them. Returns the rows
+    reached, int8[n, genes], best first.
     """
     order = np.argsort(score(starts), kind="stable")[:DESCENTS]
     current = starts[order]
@@ -74,7 +77,7 @@ def cheapest(problem: Problem, limit: Limit, starts: Genes) -> float:
 
 
 def infeasible(problem: Problem, scouts: Genes, closest: Genes) -> Infeasible:
-    """The exception for limits that no subnet meets: alone, or only together."""
+    """The exception for limits that no subnet meets: one of them alone, or all of them together."""
     alone = {limit: cheapest(problem, limit, np.concatenate([closest, scouts])) for limit in problem.limits}
     violated = {limit: value for limit, value in alone.items() if value > limit.bound}
     if violated:
@@ -87,7 +90,7 @@ def infeasible(problem: Problem, scouts: Genes, closest: Genes) -> Infeasible:
 
 
 def not_accurate_enough(problem: Problem, best: float) -> Infeasible:
-    """The exception for an accuracy that nothing reaches; `best` is the highest found within the limits."""
+    """The exception for a `min_top1` that nothing reaches; `best` is the highest accuracy found within the limits."""
     within = " within " + " and ".join(str(limit) for limit in problem.limits) if problem.limits else ""
     assert problem.min_top1 is not None
     wanted = f"no subnet of {problem.space.name}{within} is found with a predicted accuracy of {_asked(problem.min_top1)}"
@@ -102,7 +105,7 @@ def _sentence(problem: Problem, limit: Limit, value: float) -> str:
 
 
 def _asked(value: float) -> str:
-    """A limit as short as it can be told without rounding it."""
+    """A limit as text, as short as possible without rounding it."""
     return number(value) if float(number(value)) == value else str(value)
 
 

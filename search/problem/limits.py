@@ -1,4 +1,4 @@
-"""Upper limits on costs, and the error that says what is attainable where nothing meets them."""
+"""Upper limits on costs, and the error that names the attainable values where no subnet meets them."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ class Limit:
 class Infeasible(UserError):  # noqa: N818 - a finding, not a failure of the program
     """No subnet meets the limits; the message names the cheapest attainable value of each violated one.
 
-    `attainable` maps each violated limit to that value (to the closest subnet's value where every limit can be met alone).
-    It is empty where only `Problem.min_top1` is out of reach; the message then has the highest accuracy found.
+    `attainable` maps each violated limit to that value. Where every limit can be met alone, but not all together, it maps
+    every limit to the closest subnet's value. It is empty where only `Problem.min_top1` is out of reach; the message then
+    names the highest accuracy found.
     """
 
     def __init__(self, message: str, attainable: Mapping[Limit, float]) -> None:

@@ -1,4 +1,4 @@
-"""Objectives: accuracy, to be high, and costs, to be low."""
+"""Objectives: accuracy, which is maximised, and costs, which are minimised."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ ACCURACY = "top1"
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """Something to make as good as possible: `top1` is to be high, every cost (on a platform) low."""
+    """Something to optimise: `top1` is maximised, a cost (on a platform) is minimised."""
 
     metric: str = ACCURACY
     platform: str = ""
-    """Whose cost; empty for accuracy."""
+    """Platform of the cost; empty for accuracy."""
 
     def __post_init__(self) -> None:
         if self.metric != ACCURACY and self.metric not in METRICS:

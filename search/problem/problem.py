@@ -1,4 +1,4 @@
-"""A problem: the search for subnets of a space that are accurate and cost little, within limits."""
+"""A problem: which subnets of a space are wanted, by objectives and limits."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from search.problem.limits import Limit
 from search.problem.objectives import ACCURACY, Objective
 
 TOP1_ROUNDING = 1e-9
-"""Largest difference of a prediction that is computed again, among other rows."""
+"""Largest difference between two predictions of one subnet that were computed in different batches."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """The question a searcher answers."""
+    """What a searcher is asked for."""
 
     space: SearchSpace
     predictor: Predictor
@@ -31,15 +31,15 @@ class Problem:
     limits: Sequence[Limit] = ()
     """Limits on one platform or on several; all hold at once."""
     part: SearchSpace | None = None
-    """Only subnets of this part of the space (`space.restrict(...)`)."""
+    """Subspace to which the search is confined (`space.restrict(...)`); None: the whole space."""
     objectives: Sequence[Objective] = (Objective(),)
-    """With one, its best subnets are searched; with several, the subnets that no other dominates."""
+    """With one objective, the best subnets are searched; with several, the nondominated ones."""
     min_top1: float | None = None
-    """Only subnets predicted to have at least this accuracy, in [0, 1], but for `TOP1_ROUNDING`."""
+    """Least predicted accuracy of a subnet, in [0, 1], with a tolerance of `TOP1_ROUNDING`; None: no least."""
     confidence: float | None = None
-    """The confidence that `costs` are given at (`platform.costs(space, confidence=0.9)`), for messages."""
+    """The confidence of `costs` (`platform.costs(space, confidence=0.9)`), for messages."""
     source: str = ""
-    """The source of accuracies (a digest of the predictor): a log or a study never mixes two."""
+    """The source of accuracies (a digest of the predictor), so that a log or a study never mixes two predictors."""
     domain: Domain = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ class Problem:
             if objective.platform and objective.platform not in self.costs:
                 raise UserError(f"objective {objective}: the problem has no such platform, but {', '.join(self.costs)}")
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
-            raise UserError(f"objectives are {[str(o) for o in self.objectives]}; must be at least one, and each once")
+            raise UserError(f"objectives are {[str(o) for o in self.objectives]}; give at least one, and each only once")
         if self.min_top1 is not None and not 0 < self.min_top1 <= 1:
             raise UserError(f"min_top1 is {self.min_top1:g}; must be above 0 and at most 1")
         object.__setattr__(self, "domain", Domain(self.space, self.part))
@@ -61,7 +61,7 @@ class Problem:
 
     @property
     def least_top1(self) -> float:
-        """The lowest prediction that counts as accurate enough; a subnet reaches its own accuracy, asked for again."""
+        """The lowest prediction that counts as accurate enough: `min_top1`, minus the rounding of a repeated prediction."""
         return 0.0 if self.min_top1 is None else self.min_top1 - TOP1_ROUNDING
 
     def cost(self, metric: str, platform: str, genes: Genes) -> Floats:
@@ -74,7 +74,7 @@ class Problem:
         return np.stack(columns, axis=1) if columns else np.zeros((len(genes), 0))
 
     def values(self, genes: Genes, top1: Floats) -> Floats:
-        """The objectives' values, float64[n, objectives], each in its own unit; `top1` is that of the rows."""
+        """Values of the objectives, float64[n, objectives], each in its own unit; `top1` is the rows' accuracy."""
         columns = [
             top1 if objective.metric == ACCURACY else self.cost(objective.metric, objective.platform, genes)
             for objective in self.objectives
@@ -83,17 +83,17 @@ class Problem:
 
     @property
     def signs(self) -> Floats:
-        """float64[objectives]: `values * signs` is to be low in every column."""
+        """-1 for accuracy, 1 for a cost, float64[objectives]: `values * signs` are losses, to be minimised."""
         return np.array([-1.0 if objective.metric == ACCURACY else 1.0 for objective in self.objectives])
 
     @property
     def asked_costs(self) -> tuple[tuple[str, str], ...]:
-        """(metric, platform) of every cost that is limited or an objective, each once."""
+        """Pairs (metric, platform) of every cost that is limited or an objective, each once."""
         limited = [(limit.metric, limit.platform) for limit in self.limits]
         minimised = [(objective.metric, objective.platform) for objective in self.objectives if objective.platform]
         return tuple(dict.fromkeys(limited + minimised))
 
     @property
     def accuracy_only(self) -> bool:
-        """True where the most accurate subnet is searched, and nothing else."""
+        """True where accuracy is the only objective."""
         return tuple(self.objectives) == (Objective(),)

@@ -1,4 +1,4 @@
-"""The card of a queried subnet: every figure with its source and its uncertainty. Takes values, returns data."""
+"""The card of a queried subnet: every figure with its source and its uncertainty, as plain data."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from search.statistics import standard_error
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """The top-1 of a subnet on validation data, as far as it is known."""
+    """The top-1 of a subnet on validation data; None: unknown."""
 
     predicted: float | None = None
     predicted_std: float | None = None
     fitted_on: int | None = None
-    """Measured subnets the predictor was fitted to; None where nothing was predicted, or that is unknown."""
+    """Number of measured subnets that the predictor was fitted to; None where it is unknown, or nothing was predicted."""
     predictor: str | None = None
     """Source of a predictor that was not fitted to the run."""
     measured: float | None = None
     images: int | None = None
     """Validation images of the measurement."""
     candidates: int = 0
-    """Subnets measured, of which this is the best."""
+    """Number of subnets measured, of which this one is the best."""
 
 
 class Described(Protocol):
-    """Data as far as a card describes them."""
+    """A data set, as far as a card describes it."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -51,7 +51,7 @@ class Described(Protocol):
 
 
 def figure(name: str, value: float | None, unit: str, source: str, uncertainty: str | None) -> dict[str, Any]:
-    """One line of a card; `value` None is unknown, `uncertainty` None is not stated."""
+    """One line of a card; `value` None: unknown; `uncertainty` None: not stated."""
     return {"name": name, "value": value, "unit": unit, "source": source, "uncertainty": uncertainty}
 
 
@@ -66,12 +66,12 @@ def build_card(
     """The card of one subnet.
 
     Args:
-        title: its heading.
-        platforms: those that it is for.
-        costs: of its space, on each platform; at a confidence, their upper bounds are listed too.
-        genes: int8[1, genes].
-        accuracy: measured or predicted.
-        facts: added as they are (run, space, limits, input, ...).
+        title: heading of the card.
+        platforms: platforms that the subnet is for.
+        costs: costs of its space, on each platform; at a confidence, their upper bounds are listed too.
+        genes: the subnet, int8[1, genes].
+        accuracy: its measured or predicted accuracy.
+        facts: further entries, added as they are (run, space, limits, input, ...).
     """
     several = len(costs) > 1
     figures = [*_accuracies(accuracy)]
@@ -96,7 +96,7 @@ def _described(platform: Platform, costs: Costs, suffix: str) -> dict[str, Any]:
 
 
 def limits_plain(limits: Sequence[Limit], several: bool = False) -> dict[str, float]:
-    """Limits as JSON holds them; of several platforms, each is named."""
+    """Limits as JSON holds them; with `several` platforms, the names include the platform."""
     return {
         f"{limit.metric} on {limit.platform}" if several and METRICS[limit.metric].on_platform else limit.metric: limit.bound
         for limit in limits
@@ -122,7 +122,7 @@ def _accuracies(accuracy: Accuracy) -> list[dict[str, Any]]:
 
 
 def binomial(top1: float, images: int) -> str | None:
-    """The uncertainty of a measured accuracy, for people; None where all or none of the images are right."""
+    """The uncertainty of a measured accuracy, as text; None where all or none of the images are classified correctly."""
     error = float(standard_error(np.array(top1), images))
     return None if np.isnan(error) else f"\N{PLUS-MINUS SIGN}{100 * error:.2f} points (1 standard error, binomial)"
 
@@ -145,7 +145,7 @@ def _name(metric: Metric, platform: Platform) -> str:
 
 
 def _estimate(costs: Costs, metric: str, genes: Genes, name: str) -> dict[str, Any]:
-    """An estimated metric, with its known error, and what 9 of 10 measurements are expected to stay below."""
+    """The line of an estimated metric, with its known error and the bound for 9 of 10 measurements."""
     unit, why_unknown = METRICS[metric].unit, costs.why_unknown(metric)
     if why_unknown is not None:
         return figure(name, None, unit, f"unknown: {why_unknown}", None)
@@ -162,7 +162,7 @@ def _estimate(costs: Costs, metric: str, genes: Genes, name: str) -> dict[str, A
 
 def _bound(costs: Costs, metric: str, genes: Genes, name: str) -> dict[str, Any]:
     assert costs.confidence is not None
-    how = "the estimate, times what its known error makes of it"
+    how = "the estimate, times the bound on its known error"
     share = f"{100 * costs.confidence:g}%"
     value = _value(costs, metric, genes)
     return figure(f"{name}, upper at {share}", value, METRICS[metric].unit, how, f"{share} of measurements expected below")
@@ -179,7 +179,7 @@ def shape_figures(space: SearchSpace, genes: Genes, accuracy: Accuracy) -> list[
 
 
 def facts_of_input(space: SearchSpace, genes: Genes, data: Described) -> dict[str, Any]:
-    """The input of a subnet, as the card says it: channels, resolution in pixels, normalisation, classes in order."""
+    """The input of a subnet for its card: channels, resolution in pixels, normalisation, classes in order."""
     return {
         "channels": space.in_channels,
         "resolution": space.decode(genes)[0].resolution,
@@ -190,7 +190,7 @@ def facts_of_input(space: SearchSpace, genes: Genes, data: Described) -> dict[st
 
 
 def _exact(costs: Costs, metric: str, genes: Genes, name: str) -> dict[str, Any]:
-    """A metric that is computed."""
+    """The line of a metric that is computed exactly."""
     return figure(name, _value(costs, metric, genes), METRICS[metric].unit, costs.source(metric), METRICS[metric].exactness)
 
 

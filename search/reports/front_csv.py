@@ -1,4 +1,4 @@
-"""Writes what was computed elsewhere: the CSV beside a figure."""
+"""The CSV file beside a figure, with the numbers that the figure shows."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ Row = dict[str, object]
 def write_csv(path: str | Path, surveys: Sequence[Survey]) -> None:
     """One row per point of a figure: platform, kind (`front`, `largest`, `cloud`), cost, accuracies, genes.
 
-    Two rows per platform have the hypervolume of the predicted front and of the measured points, with the reference point as
-    their cost and predicted accuracy. An empty cell is unknown (not measured, or no uncertainty). Atomic.
+    Two rows per platform hold the hypervolumes of the predicted front and of the measured points; their cost and predicted
+    accuracy are the reference point. An empty cell means unknown (not measured, or no uncertainty). Atomic.
     """
     buffer = io.StringIO()
     metric = surveys[0].metric

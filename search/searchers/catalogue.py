@@ -1,4 +1,4 @@
-"""Searchers: what each must do, those there are, and the one that suits a problem."""
+"""Searchers: their protocol, the list of them, and the choice of one for a problem."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Searcher(Protocol):
         """The best subnets found with at most `budget` evaluations of the predictor.
 
         Args:
-            problem: what is asked.
-            rng: all that a search draws comes from it, so that equal seeds give equal searches.
+            problem: the problem to solve.
+            rng: the only source of randomness, so that equal seeds give equal searches.
             budget: most evaluations.
-            log: where evaluations are written, and read from when a search is resumed.
+            log: file to which evaluations are written, and from which they are read when a search is resumed.
 
         Raises:
             Infeasible: no subnet meets the limits.
-            UserError: the budget is not positive, or the searcher is not made for such objectives.
+            UserError: the budget is not positive, or the searcher does not support the problem's objectives.
         """
 
 
@@ -51,26 +51,26 @@ SEARCHERS: dict[str, Callable[[], Searcher]] = {
 AUTO = "auto"
 DEFAULT_BUDGET = 20_000
 DEFAULT_BUDGET_OF_OPTUNA = 300
-"""Its samplers take longer to propose a subnet than a predictor to evaluate a thousand."""
+"""Optuna's samplers take longer to propose one subnet than a predictor takes to evaluate a thousand."""
 
 
 def default_budget(name: str) -> int:
-    """Evaluations of the searcher of that name, where nobody says how many."""
+    """Default number of evaluations of a searcher, by name."""
     return DEFAULT_BUDGET_OF_OPTUNA if name == "optuna" else DEFAULT_BUDGET
 
 
 def find_searcher(name: str, problem: Problem | None = None) -> tuple[Searcher, str]:
-    """A searcher by name, and why this one; `auto` picks: exact where the problem allows it, else evolution or nsga2.
+    """A searcher by name, and the reason; `auto` chooses: exact where the problem allows it, else evolution or nsga2.
 
     Raises:
-        UserError: unknown name; the message lists what exists.
+        UserError: the name is unknown; the message lists the names.
     """
     if name not in (AUTO, *SEARCHERS):
         raise UserError(f"algorithm is {name!r}; available are {AUTO}, {', '.join(SEARCHERS)}")
     if name != AUTO:
         return SEARCHERS[name](), "as asked"
     accuracy_only = problem is None or problem.accuracy_only
-    reason = "it is not known yet what is searched" if problem is None else why_not_exact(problem)
+    reason = "the problem is not known yet" if problem is None else why_not_exact(problem)
     if reason is None and accuracy_only:
         return Exact(), "auto: predictor and costs are sums over stages, so the optimum can be computed"
     if reason is None:

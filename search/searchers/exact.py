@@ -1,8 +1,8 @@
-"""Exact search: what can be computed for the predictor, and not only searched for.
+"""Exact search: problems whose optimum for the predictor can be computed.
 
-The most accurate subnet within any limits is computed directly. The complete front of accuracy against one cost holds the
-answer to three more questions: the front itself (accuracy and the cost as objectives), the cheapest subnet of at least some
-accuracy (the cost as the objective, `Problem.min_top1`), and the cheapest subnet of all.
+The most accurate subnet within any limits is computed directly. The complete front of accuracy against one cost answers
+three more questions: the front itself (accuracy and the cost are the objectives), the cheapest subnet of at least some
+accuracy (the cost is the objective, with `Problem.min_top1`), and the cheapest subnet of all.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from search.problem.problem import Problem
 
 
 def why_not_exact(problem: Problem) -> str | None:
-    """Why `Exact` cannot solve a problem; None when it can."""
+    """Reason why `Exact` cannot solve a problem; None when it can."""
     if problem.accuracy_only:
         return why_no_tables(problem)
     costs = _costs(problem)
     if len(costs) != 1:
-        return f"the front has {len(costs)} costs; the exact one has 1"
+        return f"{len(costs)} costs are objectives; the exact front has one"
     return why_no_front(problem, costs[0].metric, costs[0].platform)
 
 
 @dataclass(frozen=True)
 class Exact:
-    """Dynamic programming over stages; needs a predictor that is stage-additive, and no more than one cost as objective."""
+    """Dynamic programming over stages; needs a stage-additive predictor, and at most one cost among the objectives."""
 
     @property
     def name(self) -> str:
@@ -42,9 +42,9 @@ class Exact:
         return "exact"
 
     def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:
-        """See `Searcher.search`; raises `UserError` too where the answer cannot be computed, saying why.
+        """See `Searcher.search`; also raises `UserError` with the reason where the answer cannot be computed.
 
-        Of a front longer than the budget, evenly spread points are returned, the ends among them.
+        A front longer than the budget is thinned to evenly spread points, with both of its ends.
         """
         archive = Archive(problem, budget, log, any_objective=True)
         if reason := why_not_exact(problem):
@@ -60,7 +60,7 @@ class Exact:
 
 
 def _from_front(problem: Problem, budget: int) -> Genes:
-    """The front's points that answer a problem whose objectives have one cost, the best first; of a front, `budget`."""
+    """The points of the front that answer a problem with one cost among its objectives, best first, thinned to `budget`."""
     objective = _costs(problem)[0]
     front = exact_front(replace(problem, objectives=[Objective()]), objective.metric, objective.platform)
     order = np.arange(len(front.genes))

@@ -1,10 +1,10 @@
 """NSGA-II over gene matrices: fronts of any number of objectives (Deb, Pratap, Agarwal and Meyarivan, IEEE TEC 6(2), 2002).
 
 A generation is a handful of array operations: binary tournaments by rank and crowding, uniform crossover, random reset,
-nondominated sorting. Three differences to the paper: variation is for categorical genes; a subnet is evaluated once, so no
-generation has copies; and everything nondominated that was ever evaluated is kept aside and returned, so the size of the
-population does not bound the front. Limits on costs are checked before a subnet is evaluated, so such an infeasible child is
-not evaluated at all; what only the prediction tells (`Problem.min_top1`) goes by constraint domination.
+nondominated sorting. It differs from the paper in three ways. Variation is for categorical genes. A subnet is evaluated
+once, so no generation has copies. All nondominated subnets ever evaluated are archived and returned, so the size of the
+population does not bound the front. Children beyond a limit on costs are never evaluated; those below `Problem.min_top1`,
+which only the prediction shows, are handled by constraint domination.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Nsga2:
     """Evolve a population towards the whole front."""
 
     population: int = 256
-    """Most members; a 20th of the budget where that is less. As many children are evaluated per generation."""
+    """Most members, and most children evaluated per generation; a 20th of the budget where that is less."""
     oversampling: int = 2
-    """Children made per child evaluated: some are infeasible or known."""
+    """Children made per child evaluated, since some are infeasible or known."""
     changes: float = 1.5
     """Genes reset per child, on average."""
     patience: int = 20
-    """Generations with next to nothing new to evaluate (under a tenth of what it may be) before the search ends."""
+    """Generations in a row with hardly anything new to evaluate (under a tenth of the population) before the search ends."""
 
     @property
     def name(self) -> str:
@@ -63,7 +63,7 @@ class Nsga2:
         return archive.result(self.name)
 
     def _first(self, problem: Problem, size: int, rng: np.random.Generator) -> Genes:
-        """Feasible subnets: a sample of all sizes, then what `feasible_seeds` found, which counts where limits are tight."""
+        """Subnets to start from: a sample of all sizes, then `feasible_seeds`, which are needed where limits are tight."""
         domain = problem.domain
         drawn = np.concatenate([domain.extremes(), domain.sample_sizes(4 * size, rng)])
         return np.concatenate([drawn, feasible_seeds(problem, rng)])
@@ -80,11 +80,11 @@ class Nsga2:
         return problem.domain.vary(mothers, fathers, n // 2, self.changes, rng)[rng.permutation(n)]
 
     def _known(self, problem: Problem, genes: Genes, top1: Floats) -> tuple[Genes, Floats, Floats]:
-        """Rows with their losses and by how much each misses the accuracy asked for."""
+        """The evaluated rows, their losses, and by how much each falls short of `Problem.min_top1`."""
         return genes[: len(top1)], problem.values(genes[: len(top1)], top1) * problem.signs, problem.least_top1 - top1
 
 
 def _survivors(losses: Floats, lacking: Floats, size: int) -> Indices:
-    """The best by rank, then by crowding."""
+    """Indices of the `size` best rows, by rank, then by crowding."""
     rank = ranks(losses, lacking)
     return np.lexsort((-crowding(losses, rank), rank))[:size]

@@ -1,13 +1,13 @@
 """Search by any of optuna's samplers, in a study that several processes may share and optuna-dashboard can open.
 
-Ask and tell in batches: the sampler proposes a batch of subnets, those within the limits are evaluated in one call, and all
-are told back. Every gene is a categorical parameter named like its choice (`stages[2].blocks[0].kernel`). Parameters
-of blocks beyond a stage's depth are suggested too, since most samplers need a fixed set of parameters, but change nothing:
-trials that mean the same subnet share one evaluation. Limits reach the sampler as constraints (`Trial.set_constraint`); a
-trial beyond them is told as pruned, without being evaluated.
+It asks and tells in batches: the sampler proposes a batch of subnets, those within the limits are evaluated in one call, and
+all results are told to the sampler. Every gene is a categorical parameter named like its choice
+(`stages[2].blocks[0].kernel`). Blocks beyond a stage's depth have parameters too, because most samplers need a fixed set of
+parameters, but these change nothing: trials of the same subnet share one evaluation. Limits reach the sampler as constraints
+(`Trial.set_constraint`); a trial beyond them is told as pruned, without being evaluated.
 
-The sampler works on a study in memory. With a storage, each batch's finished trials are added to the study there, and what
-other processes have added is taken over: a write per trial, where a live trial would be one per gene.
+The sampler works on a study in memory. With a storage, each batch's finished trials are added to the study there, and trials
+that other processes have added are read. That is one write per trial; a live trial in the storage would take one per gene.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 
 JOURNAL_SCHEME = "journal://"
 RETRY_AFTER_S = 1.0
-"""Wait before a database that could not be opened is tried once more."""
+"""Seconds to wait before a database that could not be opened is tried once more."""
 WORKER_ATTRIBUTE = "worker"
-"""User attribute that tells trials apart: host, process, number."""
+"""User attribute that identifies a trial: host, process, number."""
 NOT_CATEGORICAL = ("CmaEsSampler", "QMCSampler")
-"""They would draw every gene at random."""
+"""Samplers that draw categorical parameters at random."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class OptunaSearch:
     """Let an optuna sampler propose the subnets."""
 
     sampler: str = "TPESampler"
-    """A class of `optuna.samplers`."""
+    """Name of a class in `optuna.samplers`."""
     storage: str | None = None
-    """URL of the study: `sqlite:///FILE`, `journal://FILE`, `postgresql://...`; in memory by default."""
+    """URL of the study's storage: `sqlite:///FILE`, `journal://FILE`, `postgresql://...`; in memory by default."""
     study: str | None = None
     """The study's name; by default the space's name and a digest of the question."""
     batch: int = 16
-    """Trials asked at once."""
+    """Trials asked for at once."""
     patience: int = 20
     """Batches without anything new to evaluate before the search ends."""
 
@@ -76,7 +76,7 @@ class OptunaSearch:
         return "optuna"
 
     def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:
-        """See `Searcher.search`. A study in a storage is continued until it has `budget` evaluations, whoever made them.
+        """See `Searcher.search`. A study in a storage is continued until it has `budget` evaluations, from all processes.
 
         Raises:
             Infeasible: no subnet meets the limits.
@@ -86,7 +86,7 @@ class OptunaSearch:
         seeds = feasible_seeds(problem, rng)
         with _quiet():
             trials = _Trials(problem, archive, *self._open(problem, rng))
-            if not trials.read():  # some feasible subnets to begin with: under tight limits a sampler may never meet one
+            if not trials.read():  # begin with feasible subnets: under tight limits a sampler may never find one
                 for row in seeds[rng.permutation(len(seeds))[: min(self.batch, budget)]]:
                     trials.study.enqueue_trial(trials.parameters(row))
             barren = 0
@@ -126,7 +126,7 @@ class OptunaSearch:
 
 
 def find_sampler(name: str, seed: int) -> BaseSampler:
-    """One of optuna's samplers by the name of its class; raises `UserError` with what there is."""
+    """One of optuna's samplers by the name of its class; raises `UserError` listing the names."""
     import optuna
 
     known: dict[str, Any] = {}
@@ -145,13 +145,14 @@ def find_sampler(name: str, seed: int) -> BaseSampler:
 
 @dataclass
 class _Trials:
-    """A study's trials as subnets, and back."""
+    """Conversion between a study's trials and subnets."""
 
     problem: Problem
     archive: Archive
     study: Study
-    """The sampler's, in memory."""
+    """The sampler's study, in memory."""
     shared: Study | None
+    """The study in the storage, if there is one."""
     known: dict[bytes, float] = field(default_factory=dict)
     """Top-1 of the subnets evaluated by any process."""
     _here: set[str] = field(default_factory=set)
@@ -161,7 +162,7 @@ class _Trials:
         from optuna.distributions import CategoricalDistribution
 
         domain, space = self.problem.domain, self.problem.space
-        self.levels = {  # of each gene that is open: its column, and the gene of each choice
+        self.levels = {  # per gene with a choice: its column, and the level of each choice
             gene.name: (column, {gene.choices[level]: level for level in domain.table[column, :count].tolist()})
             for column, (gene, count) in enumerate(zip(space.genes, domain.counts.tolist(), strict=True))
             if count > 1
@@ -172,7 +173,7 @@ class _Trials:
         self.worker = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(2)}"
 
     def parameters(self, row: Genes) -> dict[str, Any]:
-        """The parameters of a row of genes, by optuna's names; those of an absent block are anything that is allowed."""
+        """The parameters of a row of genes, by optuna's names; those of absent blocks have any allowed value."""
         by_level = {name: {level: choice for choice, level in choices.items()} for name, (_, choices) in self.levels.items()}
         return {
             name: by_level[name].get(int(row[column]), next(iter(choices)))
@@ -189,7 +190,7 @@ class _Trials:
         return self.problem.space.canonical(rows)
 
     def read(self) -> bool:
-        """Take over what other processes have added since; whether there are any trials at all."""
+        """Read the trials that other processes have added since the last call; returns whether the storage has any trial."""
         from optuna.trial import TrialState
 
         if self.shared is None:
@@ -208,7 +209,7 @@ class _Trials:
         return bool(finished)
 
     def run(self, count: int) -> None:
-        """Ask for trials, evaluate the new feasible subnets among them, tell."""
+        """Ask the sampler for trials, evaluate the new feasible subnets among them, tell it the results."""
         trials = [self.study.ask(self.distributions) for _ in range(count)]
         genes = self.genes(trials)
         fresh = self.archive.new(genes)
@@ -278,7 +279,7 @@ def _storage(url: str | None) -> BaseStorage | str | None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without optuna's line per trial, and its notes that a sampler is experimental."""
+    """Silence optuna's line per trial, and its warnings that a sampler is experimental."""
     import optuna
 
     before = optuna.logging.get_verbosity()

@@ -1,4 +1,4 @@
-"""Random sampling: the honest baseline that any other searcher has to beat."""
+"""Random sampling: the baseline that every other searcher has to beat."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from search.problem.problem import Problem
 
 @dataclass(frozen=True)
 class RandomSearch:
-    """Uniform samples of the space; infeasible ones cost no evaluation, but a bounded number is drawn."""
+    """Uniform samples of the space; infeasible ones are not evaluated, and the number of draws is bounded."""
 
     batch: int = 1024
+    """Subnets drawn at once."""
     draws_per_evaluation: int = 20
-    """Most subnets drawn per evaluation of the budget."""
+    """Most subnets drawn, per evaluation in the budget."""
 
     @property
     def name(self) -> str:

@@ -123,7 +123,7 @@ def test_a_calibrated_platform_says_what_it_saw(name: str) -> None:
     costs = platform.costs(load_space("fmnist"))
     assert any(": conv_kxk: " in warning for warning in costs.warnings)
     assert not any("confidence" in warning for warning in costs.warnings)
-    assert "bounds at confidence 0.9 are of networks like those compared" in costs.at(0.9).warnings[-1]
+    assert "bounds at confidence 0.9 hold for networks like those compared" in costs.at(0.9).warnings[-1]
 
 
 @pytest.mark.parametrize("name", [name for name, platform in CALIBRATED.items() if "fmnist" in platform.description])

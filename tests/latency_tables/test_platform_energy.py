@@ -1,4 +1,4 @@
-"""The energy of a network besides its blocks, for every way to make a platform: known, or said to be unknown, never 0."""
+"""The constant part of a network's energy, for every way to make a platform: known, or said to be unknown, never 0."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def blocks_of(platform: Platform) -> np.ndarray:
 
 
 def modelled(**energy: object) -> Platform:
-    """A model of operations that takes 2 ms besides them."""
+    """A model of operations with a constant part of 2 ms."""
     model = LatencyModel(ops={"default": OpTime(ms_per_mmac=1.0)}, network_ms=2.0)
     ops = {"default": OpEnergy(pj_per_mac=10.0)} if "power_w" not in energy else None
     energies = EnergyModel(source="made up", ops=ops, **energy)  # type: ignore[arg-type]
@@ -57,7 +57,7 @@ def test_measured_blocks_alone_do_not_make_the_energy_of_a_network(tmp_path: Pat
     assert (costs.latency_ms(GENES) > 0).all()
     assert "energy_mj" not in costs.metrics
     message = (
-        r"^platform made-up: energy is unknown; its blocks' is measured, but not that of the -0\.2 ms besides them "
+        r"^platform made-up: energy is unknown; it is measured for its blocks, but not for the constant -0\.2 ms "
         r"\(table\.intercept_ms\): give energy\.network_mj, or measure again \(ofa profile\)$"
     )
     with pytest.raises(UserError, match=message):
@@ -105,10 +105,10 @@ def test_a_card_and_the_list_say_that_it_is_unknown_and_why(tmp_path: Path, caps
     card = build_card("x", [platform], [platform.costs(SPACE)], GENES[:1], accuracy, {})
     (energy,) = (line for line in card["figures"] if line["name"] == "Energy per inference")
     assert energy["value"] is None
-    assert energy["source"].startswith("unknown: its blocks' is measured, but not that of the -0.2 ms besides them")
+    assert energy["source"].startswith("unknown: it is measured for its blocks, but not for the constant -0.2 ms")
     assert main(["platforms", str(tmp_path / "old.yaml")]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "energy unknown its blocks' is measured, but not that of the -0.2 ms besides them" in shown
+    assert "energy unknown it is measured for its blocks, but not for the constant -0.2 ms" in shown
     assert "metrics latency_ms memory_kb" in shown
 
 

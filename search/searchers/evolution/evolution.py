@@ -1,15 +1,15 @@
 """Evolution over gene matrices, finished by local search.
 
-Genes are categorical, so variation is uniform crossover and random reset (regularised evolution and the published finder
-mutate one gene list at a time in Python; here a generation is a handful of array operations). Of the many children of each
-mother one is evaluated: the best by an additive surrogate, fitted to what was evaluated last (`evolution.surrogate`).
+Genes are categorical, so variation is uniform crossover and random reset. A generation is a handful of array operations
+(regularised evolution and the published finder mutate one gene list at a time in Python). Of the many children of each
+mother one is evaluated: the best by an additive surrogate, fitted to the latest evaluations (`evolution.surrogate`).
 
-The landscape is rugged: a population settles on one of many optima, and which one is chance. So populations are small and
-many, a few side by side. The resolution decides what every block costs, and the best subnets of different resolutions have
-little in common: at first every resolution (or group of neighbouring ones) has a population of its own, and the worse ones
-are given up early. A population that no longer improves makes room for another at the most promising resolutions, by turns
-from fresh samples, from crosses between the members of two that ended there (optima have much in common, and what two of
-them make of it is a good place to start), and from the best found so far with many genes reset.
+The landscape is rugged: a population converges to one of many optima, and chance decides which. So there are many small
+populations, a few at a time. The cost of every block depends on the resolution, and the best subnets of different
+resolutions have little in common. So at first every resolution, or group of neighbouring ones, is an island with a
+population of its own, and the worse islands are given up early. A population that no longer improves is replaced by a new
+one on a promising island. The new ones start in turn from fresh samples, from crossover between two populations that ended
+there (optima have much in common, so that is a good place to start), and from the best subnets so far with many genes reset.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from search.searchers.evolution.populations import Population, generation
 from search.searchers.evolution.surrogate import Surrogate
 
 DRAWN_PER_MEMBER = 18
-"""Drawn to start a population, per member; of the feasible ones those nearest to the limits are evaluated."""
+"""Subnets drawn per member to start a population; of the feasible ones, those nearest to the limits are evaluated."""
 EVALUATED_PER_MEMBER = 3
-"""Evaluated to start a population, per member."""
+"""Subnets evaluated per member to start a population."""
 EXCHANGES_PER_STEP = 200
-"""Two-gene neighbours evaluated per step of local search: the best by the surrogate."""
+"""Two-gene neighbours evaluated per step of local search: those that the surrogate ranks best."""
 
 
 @dataclass(frozen=True)
@@ -41,30 +41,31 @@ class Evolution:
     """Evolve populations of subnets, then climb from the leaders through one-gene and two-gene neighbours."""
 
     population: int = 96
-    """Most members; a 200th of the budget where that is less."""
+    """Most members of a population; a 200th of the budget where that is less."""
     side_by_side: int = 4
-    """Populations at a time; at first one per island, if that is more."""
+    """Populations that evolve at the same time; at first one per island, if that is more."""
     brood: int = 16
     """Children made per mother and generation, of which about one is evaluated."""
     changes: float = 1.0
     """Genes reset per child, on average."""
     remembered: int = 12
-    """Members of a population that ended, the best, that may be crossed with those of another."""
+    """Best members of an ended population that may be crossed with those of another."""
     elite: int = 20
-    """Number of the best found so far that may be perturbed."""
+    """Best subnets so far that may be perturbed."""
     perturbed: float = 0.4
-    """Fraction of their genes that is reset."""
+    """Fraction of the genes that a perturbation resets."""
     islands: int = 8
-    """Groups of resolutions that evolve apart, at most."""
+    """Most islands: groups of resolutions that evolve apart."""
     trial: int = 8
-    """Generations after which the worse half of the islands is given up, and again until `finalists` are left."""
+    """Generations after which the worse half of the islands is given up, again and again until `finalists` are left."""
     finalists: int = 2
+    """Islands that are never given up."""
     patience: int = 6
-    """Generations without a better leader before a population is given up."""
+    """Generations without a better leader (best member) after which a population ends."""
     leaders: int = 3
     """Subnets that local search starts from."""
     climbing_fraction: float = 0.05
-    """Fraction of the budget that is kept for local search."""
+    """Fraction of the budget that is reserved for local search."""
 
     @property
     def name(self) -> str:
@@ -90,7 +91,7 @@ class Evolution:
         return archive.result(self.name)
 
     def _climb(self, archive: Archive) -> None:
-        """Go from each leader to its best neighbour while that is better; end with the budget or at local optima."""
+        """Evaluate all neighbours of the best leader, again and again, until all are local optima or the budget ends."""
         domain = archive.problem.domain
         climbed: set[bytes] = set()
         while archive.left > 0:
@@ -102,7 +103,7 @@ class Evolution:
             best = archive.top1[0]
             near = domain.neighbours(row)
             archive.add(archive.new(near))
-            if archive.top1[0] <= best:  # an exchange: one gene cheaper pays for another that is dearer
+            if archive.top1[0] <= best:  # exchanges: one cheaper gene makes room for another dearer one
                 further = archive.new(domain.neighbours(near))
                 surrogate = Surrogate.fit(domain, archive.genes, archive.top1)
                 archive.add(further[np.argsort(-surrogate(further), kind="stable")[:EXCHANGES_PER_STEP]])
@@ -110,7 +111,7 @@ class Evolution:
 
 @dataclass
 class _Run:
-    """The state of one search: which islands are still in it, and how far it is."""
+    """The state of one search: the islands that are left, and their populations."""
 
     settings: Evolution
     archive: Archive
@@ -118,12 +119,12 @@ class _Run:
     size: int
     """Most members of a population."""
     reserve: int
-    """Evaluations kept for local search."""
+    """Evaluations reserved for local search."""
     founded: int = 0
-    """Populations after the first ones."""
+    """Populations started after the first ones."""
     generations: int = 0
     ended: dict[int, list[Population]] = field(default_factory=dict)
-    """The populations that no longer improved, by island."""
+    """The populations that have ended, by island."""
     best: dict[int, float] = field(init=False)
     """The best top-1 of every island that has not been given up."""
 
@@ -137,7 +138,7 @@ class _Run:
         self.best = dict.fromkeys(range(len(self.islands)), -np.inf)
 
     def first(self, island: int) -> Population | None:
-        """The first population of an island: from fresh samples and what is known already; None where there is nothing."""
+        """The first population of an island: fresh samples and the subnets evaluated so far; None where there are none."""
         domain = self.archive.problem.domain
         known = self.island_of[self.archive.genes[:, 0]] == island
         genes, top1 = self.archive.genes[known], self.archive.top1[known]
@@ -146,9 +147,10 @@ class _Run:
         return Population(domain, island, self.size, genes, top1) if len(genes) else None
 
     def another(self) -> Population | None:
-        """One more, on the best island, now and then on the second best; None where nothing new is found.
+        """One more population, on the best island or sometimes on the second best; None where nothing new is found.
 
-        Of four, one is fresh, one perturbed, and two are crosses: on the published predictor either alone finds less.
+        Of four populations, one starts from fresh samples, one from perturbed subnets, and two from crossover: on the
+        published predictor, each of these alone finds less.
         """
         island = self._island()
         turn = self.founded % 4
@@ -162,7 +164,7 @@ class _Run:
         return Population(self.archive.problem.domain, island, self.size, genes, self.archive.add(genes))
 
     def _island(self) -> int:
-        """The best one; every third time the second best, if it keeps up with half of the best one's populations."""
+        """The best island; every third time the second best, if it equals half of the best one's ended populations."""
         order = sorted(self.best, key=lambda island: -self.best[island])
         if self.founded % 3 == 2 and len(order) > 1:
             ended = self.ended.get(order[0], [])
@@ -171,7 +173,7 @@ class _Run:
         return order[0]
 
     def going_on(self, populations: list[Population]) -> list[Population]:
-        """The populations that still improve, on the islands that are still in the search."""
+        """The populations that still improve, on islands that have not been given up."""
         self.generations += 1
         patience = self.settings.patience
         for population in populations:
@@ -193,7 +195,7 @@ class _Run:
         return self._new(drawn, island)
 
     def _crossed(self, island: int) -> Genes:
-        """New subnets of an island between two populations that ended there, near the limits."""
+        """New subnets of an island, near the limits, from crossover between two populations that ended there."""
         domain, ended = self.archive.problem.domain, self.ended[island]
         rows = DRAWN_PER_MEMBER * self.size
         first = self.rng.integers(0, len(ended), size=rows)
@@ -204,7 +206,7 @@ class _Run:
         return self._new(domain.vary(best[one], best[other], rows, self.settings.changes, self.rng), island)
 
     def _perturbed(self, island: int) -> Genes:
-        """New subnets of an island, in part like the best known ones, near the limits."""
+        """New subnets of an island, near the limits: the best known ones with many genes reset."""
         domain, archive = self.archive.problem.domain, self.archive
         elite = archive.genes[self.island_of[archive.genes[:, 0]] == island][: self.settings.elite]
         if not len(elite):
@@ -220,7 +222,7 @@ class _Run:
 
 
 def _near_the_limits(problem: Problem, genes: Genes, n: int, rng: np.random.Generator) -> Genes:
-    """Choose at most `n` rows: mostly those that use most of a limit, a quarter at random. The best lie near the limits."""
+    """At most `n` rows: three quarters use most of a limit, because the best subnets lie there; a quarter is random."""
     if len(genes) <= n:
         return genes
     used = problem.utilisation(genes)

@@ -14,27 +14,28 @@ from search.problem.feasibility import violation
 from search.searchers.evolution.surrogate import Surrogate
 
 RECENT_PER_MEMBER = 10
-"""Subnets evaluated last that the surrogate is fitted to, per member."""
+"""Latest evaluations per member to which the surrogate is fitted."""
 GENERATIONS_BETWEEN_FITS = 2
 CANDIDATES_PER_MOTHER = 3
-"""Children of each mother, the best by the surrogate, that may be evaluated: the second where the first is known already."""
+"""Best children of each mother (by the surrogate) that may be evaluated: the second if the first is known, and so on."""
 
 
 @dataclass
 class Population:
-    """Subnets of one island, the best first, and the ones evaluated last, to which the surrogate is fitted."""
+    """Members on one island, the best first, and the latest evaluations, to which the surrogate is fitted."""
 
     domain: Domain
     island: int
-    """Its place in the list of islands."""
+    """Index of the island."""
     size: int
     """Most members."""
     genes: Genes
     top1: Floats
     recent: Genes = field(init=False)
+    """The latest subnets evaluated, members or not."""
     recent_top1: Floats = field(init=False)
     surrogate: Surrogate = field(init=False)
-    """Fitted to `recent`, anew every `GENERATIONS_BETWEEN_FITS` generations."""
+    """Surrogate fitted to `recent`; refitted every `GENERATIONS_BETWEEN_FITS` generations."""
     generations: int = 0
     stale: int = 0
     """Generations without a better leader."""
@@ -45,7 +46,7 @@ class Population:
         self._select()
 
     def join(self, genes: Genes, top1: Floats) -> None:
-        """The best of the population and its children go on."""
+        """Add evaluated children, and keep the best members."""
         best, memory = self.top1[0], RECENT_PER_MEMBER * self.size
         self.recent = np.concatenate([self.recent, genes])[-memory:]
         self.recent_top1 = np.concatenate([self.recent_top1, top1])[-memory:]
@@ -70,11 +71,11 @@ def generation(
     reserve: int,
     rng: np.random.Generator,
 ) -> None:
-    """One generation of every population, all in the same array operations.
+    """Evolve every population by one generation, all in the same array operations.
 
-    A mother has `brood` children, four of five by crossover inside her population and reset of `changes` genes, one by
-    reset alone; none leaves the island (`island_of` a resolution). About one per mother, the best by the surrogate, is
-    evaluated, while more than `reserve` evaluations are left.
+    Each mother has `brood` children: four in five by crossover within her population and reset of `changes` genes on
+    average, one in five by reset alone. Children stay on their mother's island (`island_of`: the island of each resolution).
+    About one child per mother, the best by the surrogate, is evaluated, until only `reserve` evaluations are left.
     """
     problem = archive.problem
     counts = np.array([len(population.genes) for population in populations])
@@ -101,7 +102,7 @@ def generation(
 
 
 def _promise(populations: list[Population], home: Indices, children: Genes, mother: Indices, father: Indices) -> Floats:
-    """Expected top-1 of children: the surrogate, and what their parents have beyond it."""
+    """Expected top-1 of children: the surrogate's estimate plus the mean residual of the parents."""
     beyond = np.concatenate([population.top1 - population.surrogate(population.genes) for population in populations])
     promise = (beyond[mother] + beyond[father]) / 2
     for i, population in enumerate(populations):
@@ -111,9 +112,9 @@ def _promise(populations: list[Population], home: Indices, children: Genes, moth
 
 
 def _best_of_each(promise: Floats) -> Indices:
-    """The `CANDIDATES_PER_MOTHER` most promising children of each: the best of every mother first, then the second best.
+    """The `CANDIDATES_PER_MOTHER` most promising children of each mother: first every mother's best, then the second best.
 
-    `promise` is float64[brood, mothers], -inf for a child beyond the limits; returned are places in it, row after row.
+    `promise` is float64[brood, mothers], -inf for a child beyond the limits; returns flat indices into it.
     """
     order = np.argsort(-promise, axis=0, kind="stable")[:CANDIDATES_PER_MOTHER]
     places = (order * promise.shape[1] + np.arange(promise.shape[1])).ravel()

@@ -275,5 +275,5 @@ def test_energies_that_do_not_follow_from_the_networks_are_refused() -> None:
 def test_energy_of_too_few_networks_is_refused(tmp_path: Path) -> None:
     given = timings(6, a_device())
     some = [replace(t, energy_mj=1.0) for t in given[:2]] + given[2:]
-    with pytest.raises(UserError, match="energy_mj of 2 networks; at least 4 are needed, or none"):
+    with pytest.raises(UserError, match="energy_mj is given for 2 networks; at least 4 are needed, or none"):
         calibrate(some, SUBJECT)

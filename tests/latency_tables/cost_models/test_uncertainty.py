@@ -284,7 +284,7 @@ def test_costs_of_a_platform_that_calibrate_would_refuse_warn() -> None:
     warnings = [text for text in load_platform("gap9").costs(SPACE).warnings if "outside the calibration" not in text]
     assert warnings == [
         f"platform gap9: {metric} is off by {off} on average on 4 networks that were not fitted; ofa calibrate refuses "
-        "more than 50%: take it for the order of magnitude"
+        "more than 50%: trust only its order of magnitude"
         for metric, off in (("latency_ms", "52%"), ("energy_mj", "74%"))
     ]
     refused = [name for name in platform_names() if refusals(load_platform(name))]

@@ -76,7 +76,7 @@ def results(kit: Path) -> Path:
     """What the device measured."""
     done = run_kit(kit, "--threads", "1")
     assert done.returncode == 0, done.stderr
-    assert "written: results.csv; now, where ofa is: ofa profile --import results.csv" in done.stdout
+    assert "written: results.csv; now, where ofa is installed: ofa profile --import results.csv" in done.stdout
     assert "visits, 0 s left" in done.stderr
     return kit / "results.csv"
 
@@ -140,7 +140,7 @@ def test_a_damaged_kit_is_refused(kit: Path, tmp_path: Path) -> None:
     (broken / "models.zip").write_bytes((kit / "models.zip").read_bytes()[:-1])
     done = run_kit(broken)
     assert done.returncode == 2
-    assert "models.zip: damaged: it has not the digest in manifest.json; unpack the kit again" in done.stderr
+    assert "models.zip: damaged: its digest is not that in manifest.json; unpack the kit again" in done.stderr
 
 
 def test_a_kit_refuses_wrong_options(kit: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_device_goes_on_where_it_stopped(kit: Path, results: Path, tmp_path: P
     part.write_text("".join(lines[:20]) + lines[20][:10])
     done = run_kit(kit, "--threads", "1", "--out", str(part))
     assert done.returncode == 0, done.stderr
-    assert "visits are there already; going on" in done.stderr
+    assert "visits are done already; continuing" in done.stderr
     assert len(rounds_of_all(part)) == len(lines)
     assert part.read_text().splitlines(keepends=True)[:18] == lines[:18]
     done = run_kit(kit, "--threads", "2", "--out", str(part))
@@ -203,7 +203,7 @@ def test_results_that_stop_early_are_refused(
     path.write_text("".join(rounds_of_all(results)[:-12]))
     assert imported(path, space_file, tmp_path / "x.yaml") == 2
     error = capsys.readouterr().err
-    assert f"of {VISITS} visits; run the same command again, it goes on" in error
+    assert f"of {VISITS} visits; run the same command again to continue" in error
     assert str(path) in error
 
 

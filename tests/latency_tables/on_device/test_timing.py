@@ -216,7 +216,7 @@ def test_progress_shows_what_is_left(capsys: pytest.CaptureFixture[str]) -> None
     progress.step()
     progress.step()
     shown = capsys.readouterr().err
-    assert "2 of 4 visits are there already; going on" in shown
+    assert "2 of 4 visits are done already; continuing" in shown
     assert "] 3/4 visits" in shown
     assert shown.endswith("4/4 visits, 0 s left   \n")
 
@@ -304,7 +304,7 @@ def test_other_settings_are_refused(measured: Path) -> None:
         ("0,1,a,0,1 nan", r"times_ms of a: nan is not finite and above 0"),
         ("0,1,a,0,1 0", r"times_ms of a: 0 is not finite and above 0"),
         ("0,1,a,0,1 inf", r"times_ms of a: inf is not finite and above 0"),
-        ("0,1,a,0,1us", r"times_ms of a: '1us' is no number"),
+        ("0,1,a,0,1us", r"times_ms of a: '1us' is not a number"),
         ("0,1,a,0,", r"times_ms of a is empty"),
         ("0,1,z,0,1", r"item is 'z', which the plan does not have"),
         ("0,1,n,0,1", r"item is 'n', out of order; lines are missing before it"),

@@ -102,7 +102,7 @@ def test_a_block_no_slower_than_an_empty_call_is_refused(plan: SpacePlan) -> Non
         made(plan, rows=rows)
 
 
-def test_the_energy_of_a_network_is_that_of_its_blocks_and_what_it_has_besides(plan: SpacePlan) -> None:
+def test_the_energy_of_a_network_is_that_of_its_blocks_and_a_constant(plan: SpacePlan) -> None:
     """Networks take 0.03 ms + 1.2 x the sum of their blocks, and 2 mJ + 1.5 x the sum of theirs: neither is the other."""
     block_ms = {shape: 0.1 + 0.07 * i for i, shape in enumerate(plan.blocks.values())}
     block_w = {item: 3.0 + i % 5 for i, item in enumerate(plan.blocks)}

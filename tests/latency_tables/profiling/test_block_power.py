@@ -200,7 +200,7 @@ def test_sessions_with_other_counters_are_not_added(space: SearchSpace, tmp_path
     partial.write_text(partial.read_text().replace("energy: a fake counter", "energy: another"))
     energy = session(space, partial, watts=2.0)
     assert energy.power_w is None
-    assert "the profile went on with other energy counters: a fake counter, then another" in energy.source
+    assert "the profile was continued with other energy counters: a fake counter, then another" in energy.source
 
 
 # -- without a counter -----------------------------------------------------------------------------------------------------

@@ -50,14 +50,14 @@ def test_a_missing_block_is_named_with_the_fingerprint_and_its_line(table: Path)
     costs = load_platform(table).costs(space)
     genes = np.stack([0 * space.levels, space.levels - 1])
     line = line_of(table, "fingerprint:")
-    message = rf"head 40->10 .*was not measured; {table}:{line}: table: fingerprint is {space.fingerprint}, of space small"
+    message = rf"head 40->10 .*was not measured; {table}:{line}: table: fingerprint is {space.fingerprint}, that of space small"
     with pytest.raises(UserError, match=message):
         costs.latency_ms(genes)
 
 
 def test_another_space_is_refused_with_the_line_and_the_fingerprint(table: Path) -> None:
     line = line_of(table, "fingerprint:")
-    message = rf"was not measured; {table}:{line}: table: fingerprint is {small_space().fingerprint}, of space small"
+    message = rf"was not measured; {table}:{line}: table: fingerprint is {small_space().fingerprint}, that of space small"
     space = load_space("mbv3-w1.2")
     with pytest.raises(UserError, match=message):
         load_platform(table).costs(space).latency_ms(0 * space.levels)

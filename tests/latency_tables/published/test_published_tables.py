@@ -126,7 +126,7 @@ def test_a_folder_keeps_the_resolutions_apart(tmp_path: Path) -> None:
         ("-idskip:0", "-idskip:1", "idskip is 1 with stride 2, 24 to 32 channels; input is not output"),
         ("-kernel:5", "-kernel:4", "kernel is 4 and stride 2; kernels are odd"),
         ("-se:0-hs:0", "", "se and hs are in some keys of the file and not in others"),
-        ("output:32x32x24", "output:32x32x20", "blocks are those of no space known here"),
+        ("output:32x32x24", "output:32x32x20", "blocks match no known space"),
     ],
 )
 def test_a_mistake_is_named(table: Path, old: str, new: str, message: str) -> None:

@@ -117,7 +117,7 @@ def test_overlay_is_drawn_and_checked(run: Path, tmp_path: Path, capsys: pytest.
         "name,top1\na,0.7\n"
     )
     assert "nets.csv:1: unknown column 'top5'" in refused("name,top1,energy_mj,top5\na,0.7,1,2\n")
-    assert "nets.csv:2: top1 is 76; must be a share of at most 1" in refused("name,top1,energy_mj\na,76,1\n")
+    assert "nets.csv:2: top1 is 76; must be a fraction of at most 1" in refused("name,top1,energy_mj\na,76,1\n")
     assert "nets.csv:3: energy_mj is ''; expected a number" in refused("name,top1,energy_mj\na,.7,1\nb,.7,\n")
     assert "nets.csv: no such file" in error(capsys, *words[:-3], tmp_path / "gone" / "nets.csv", *words[-2:])
 

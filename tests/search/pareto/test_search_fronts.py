@@ -118,11 +118,11 @@ def test_auto_takes_nsga2_elsewhere_and_says_why() -> None:
     problem = replace(make_problem(make_space()), objectives=[Objective(), LATENCY, ENERGY])
     searcher, why = find_searcher("auto", problem)
     assert searcher.name == "nsga2"
-    assert why == "auto: not exact, because the front has 2 costs; the exact one has 1; nsga2 evolves the whole front"
+    assert why == "auto: not exact, because 2 costs are objectives; the exact front has one; nsga2 evolves the whole front"
     limited = replace(two(problem), limits=[Limit("energy_mj", 2.0, "toy-phone")])
     assert "cannot keep to a limit on energy_mj of toy-phone too" in find_searcher("auto", limited)[1]
     with pytest.raises(
-        UserError, match="the exact search cannot solve this: the front has 2 costs; the exact one has 1; use"
+        UserError, match="the exact search cannot solve this: 2 costs are objectives; the exact front has one; use"
     ):
         find_searcher("exact", problem)[0].search(problem, np.random.default_rng(0), 100)
 
@@ -175,7 +175,7 @@ def test_wrong_objectives_are_named() -> None:
     with pytest.raises(UserError, match="objective latency on moon: the problem has no such platform, but toy-phone"):
         replace(free, objectives=[Objective("latency_ms", "moon")])
     for wrong in ([], [Objective(), Objective()]):
-        with pytest.raises(UserError, match="must be at least one, and each once"):
+        with pytest.raises(UserError, match="give at least one, and each only once"):
             replace(free, objectives=wrong)
     with pytest.raises(UserError, match="min_top1 is 75; must be above 0 and at most 1"):
         replace(free, min_top1=75.0)
