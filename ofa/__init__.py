@@ -1,4 +1,4 @@
-"""Once-for-all networks: an elastic supernet, its subnets, its training.
+"""Once-for-all networks: an elastic supernet, its subnets and its training.
 
 `from ofa import Supernet, extract, ...` imports torch on first use; `from ofa import load_space` does not.
 """

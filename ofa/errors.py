@@ -1,4 +1,4 @@
-"""The one exception that means "the user can fix this", and the form of its message."""
+"""The exception for mistakes that the user can fix, and the form of its message."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Labelled images as batches: split, cropped, augmented, resized and normalised, and the same ones after a restart.
+"""Labelled images as batches: split, cropped, augmented, resized and normalised, and reproducible after a restart.
 
-The order is a function of (seed, epoch), the augmentation of batch i of (seed, epoch, i) alone, so a run that resumes at
-batch i sees what it would have seen. Small sets live in memory as uint8; a large image folder is decoded by workers.
+The order of images is a function of (seed, epoch), the augmentation of batch i of (seed, epoch, i), so a run that resumes at
+batch i gets the same batches. Small data sets are kept in memory as uint8; a large image folder is decoded by workers.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Data:
 
     Attributes:
         channels: 1 or 3.
-        classes: names, in label order.
+        classes: names of the classes, in label order.
         sizes: number of images of each split: `train`, `validation`, and `test` where the source has one.
-        image_size: the shorter side of the stored images in pixels; None when they differ.
-        record: what identifies the data set.
-        mean, std: what images are normalised by, per channel, of values in [0, 1].
+        image_size: the shorter side of the stored images in pixels; None when they differ in size.
+        record: the record that identifies the data set.
+        mean, std: mean and standard deviation of each channel, by which images in [0, 1] are normalised.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Data:
         self._splits = splits
 
     def labels(self, split: str) -> npt.NDArray[np.int64]:
-        """int64[n], in the order of unshuffled batches."""
+        """Labels of a split, int64[n], in the order of unshuffled batches."""
         return self._split(split).labels
 
     def steps(self, split: str, batch_size: int, limit: int | None = None, drop_last: bool = False) -> int:
@@ -86,17 +86,17 @@ class Data:
         Args:
             split: `train`, `validation` or `test`.
             batch_size: images per batch; the last may be smaller.
-            resolution: pixels of the square images; or one per batch, as a sequence or a pure function of the batch's index.
-            shuffle: another order each epoch; otherwise a fixed one, in which classes are mixed.
-            augment: as the recipe says; otherwise the central square.
-            epoch: with seed and the batch's index, decides order and augmentation.
-            seed: see epoch.
-            start: index of the first batch to yield: the earlier ones are skipped, at no cost.
-            device: where the batches are made.
-            limit: use only so many images, the first of the order. Unshuffled they have every class in its proportion;
-                shuffled they are random ones, others in each epoch.
+            resolution: side of the square images in pixels; or one per batch, as a sequence or a function of its index.
+            shuffle: True: another random order each epoch. False: a fixed order, in which classes are mixed.
+            augment: True: augment as the recipe says. False: the central square of each image.
+            epoch: number of the epoch; with the seed and the batch's index it decides order and augmentation.
+            seed: seed of order and augmentation.
+            start: index of the first batch to yield; the ones before are skipped at no cost.
+            device: device on which the batches are made.
+            limit: use only so many images, the first ones in the order. Unshuffled, they hold every class in its proportion;
+                shuffled, they are random, and different in each epoch.
             drop_last: leave out a last batch that is not full.
-            share: yield only this process's share of each batch, its images as they would be in the whole; needs drop_last.
+            share: yield only this rank's share of each batch, with its images as they are in the whole; needs drop_last.
 
         Yields:
             float32[batch, channels, resolution, resolution] normalised and channels-last, and int64[batch] labels.
@@ -139,13 +139,13 @@ def load_data(
     """Read, split and prepare a data set.
 
     Args:
-        config: the recipe's section.
-        root: where `ofa data` puts data sets; None: the environment's OFA_DATA, else `data`.
+        config: the section `data` of the recipe.
+        root: folder into which `ofa data` puts data sets; None: the environment variable OFA_DATA, else `data`.
         channels: 1 or 3; images are converted. None: as stored, and 3 for image files.
-        world: the processes that load it: one lists the files for all.
+        world: the ranks that load the data; one of them lists the files for all.
 
     Raises:
-        UserError: nothing is there (says how to get it), or files are empty, corrupt or inconsistent.
+        UserError: there is no data (the message says how to get it), or files are empty, corrupt or inconsistent.
     """
     if channels not in (None, 1, 3):
         raise UserError(f"data {config.source}: channels is {channels}; images have 1 (grey) or 3 (RGB)")
@@ -183,7 +183,7 @@ def _resolution(resolution: Resolution, index: int) -> int:
 
 
 def _finish(images: Tensor, plan: BatchPlan, varied: AugmentConfig | None, mean: Tensor, std: Tensor) -> Tensor:
-    """Squares in 0..255 to float32 at the plan's resolution, normalised, channels-last."""
+    """Resize squares in 0..255 to the plan's resolution, augment and normalise them; float32, channels-last."""
     images = augmentation.resize(images.float(), plan.resolution)
     if varied is not None:
         if varied.vertical_flip:

@@ -1,4 +1,4 @@
-"""A look at a folder of images before hours of training: what is read, what is left out, what is damaged."""
+"""Checking a folder of images before hours of training: which files are read, left out, or damaged."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def check_folder(folder: Path, workers: int) -> tuple[Census, list[str]]:
     """The census of an image folder, and a line for each file that cannot be decoded; raises `UserError` as training would.
 
     Args:
-        folder: with `train/CLASS/*.jpg`.
-        workers: processes that decode; 0 decodes here.
+        folder: a folder with `train/CLASS/*.jpg`.
+        workers: number of processes that decode; 0: this process decodes.
     """
     listed = list_image_folder(folder)
     paths = [path for classes in listed.files.values() for files in classes.values() for path in files]

@@ -1,4 +1,4 @@
-"""Image files into uint8 batches, by worker processes; the result does not depend on how many there are."""
+"""Decoding image files into uint8 batches by worker processes; the result does not depend on their number."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ofa.data.sources.image_file import Box, Reading, read_pixels, require_pillo
 from ofa.errors import UserError
 
 SHOWN = 20
-"""Damaged files that a message names."""
+"""Most damaged files that a message names."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Job:
 
     paths: Sequence[str]
     resolution: int | None
-    """Pixels of the square to make; None keeps the stored size (which must then be the same for all)."""
+    """Side of the square to make, in pixels; None keeps the stored size, which must be the same for all files."""
     keep: float = 1.0
     """Fraction of the shorter side that the central square keeps."""
     crop_area: tuple[float, ...] | None = None
-    """Range of the area of a random crop, which then takes the place of the central square."""
+    """Range of the area of a random crop, as fractions; None: the central square instead."""
     seed: tuple[int, ...] = ()
     """Seed of the random crops; with an image's index in the batch it decides the image's crop."""
     mirrored: npt.NDArray[np.bool_] | None = None
@@ -42,7 +42,7 @@ class Job:
 
 
 class SizesDifferError(UserError):
-    """Files of several sizes where one size was expected."""
+    """Files have several sizes where one size was expected."""
 
 
 def decode(
@@ -52,17 +52,17 @@ def decode(
 
     Args:
         jobs: the batches.
-        reading: how files are read.
-        workers: processes that decode ahead; 0 decodes here.
+        reading: settings for reading files.
+        workers: processes that decode ahead; 0: this process decodes.
         pin_memory: put batches into page-locked memory, for copies to a GPU.
-        look_at_all: after a damaged file go on to the end, so that the message names all of them.
+        look_at_all: True: read all files even after a damaged one, so that the message names all damaged files.
 
     Yields:
         uint8[batch, resolution, resolution, channels] of each job.
 
     Raises:
-        UserError: files are corrupt or unreadable, named; Pillow is missing; or a worker process was killed.
-        SizesDifferError: a job keeps the stored size, which is not the same for all its files.
+        UserError: files are corrupt or unreadable (names them), Pillow is missing, or a worker process was killed.
+        SizesDifferError: a job keeps the stored size, and its files differ in size.
     """
     damaged: list[str] = []
     for batch in _outcomes(jobs, reading, workers, pin_memory):
@@ -80,13 +80,13 @@ def decode(
 
 
 def damaged_files(jobs: Sequence[Job], reading: Reading, workers: int) -> list[str]:
-    """A line for each file of the jobs that cannot be decoded; arguments as those of `decode`."""
+    """A line for each file of the jobs that cannot be decoded; arguments as in `decode`."""
     outcomes = _outcomes(jobs, reading, workers, pin_memory=False)
     return [line for outcome in outcomes if isinstance(outcome, _Failure) for line in outcome.damaged]
 
 
 def damage(messages: Sequence[str]) -> str:
-    """One line for all damaged files: the first of them by name, the rest counted."""
+    """One line for all damaged files, which names the first ones and counts the others."""
     if len(messages) == 1:
         return messages[0]
     more = f"; and {len(messages) - SHOWN} more" if len(messages) > SHOWN else ""
@@ -94,13 +94,13 @@ def damage(messages: Sequence[str]) -> str:
 
 
 def _outcomes(jobs: Sequence[Job], reading: Reading, workers: int, pin_memory: bool) -> Iterator[Tensor | _Failure]:
-    """Yield the outcome of each job, in order; the end of a worker process is a `UserError` that says what to do."""
+    """Yield the outcome of each job, in order; raises `UserError` with advice where a worker process was killed."""
     require_pillow()
     loader: DataLoader[Tensor | _Failure] = DataLoader(
         _Batches(jobs, reading), batch_size=None, num_workers=min(workers, len(jobs)), pin_memory=pin_memory
     )
     with warnings.catch_warnings():
-        # Python 3.12 warns of fork beside threads; the workers only decode files, they touch neither the threads nor a GPU.
+        # Python 3.12 warns of a fork in a process with threads; workers only decode files, they use neither threads nor GPU.
         warnings.filterwarnings("ignore", "This process .*is multi-threaded, use of fork", DeprecationWarning)
         batches = iter(loader)
     try:
@@ -116,9 +116,9 @@ def _outcomes(jobs: Sequence[Job], reading: Reading, workers: int, pin_memory: b
 
 
 def crop_box(height: int, width: int, area: tuple[float, ...], draws: Sequence[float]) -> Box:
-    """A box of random area, of aspect 3/4 to 4/3, inside of an image: left, top, right, bottom in pixels.
+    """A box of random area and aspect ratio (3/4 to 4/3) inside an image: left, top, right, bottom in pixels.
 
-    `draws` are four numbers in [0, 1). An aspect that does not fit is cut at the image's edge.
+    `draws` are four random numbers in [0, 1). A box that does not fit is cut at the image's edges.
     """
     target = (area[0] + draws[0] * (area[1] - area[0])) * height * width
     aspect = math.exp((2 * draws[1] - 1) * math.log(4 / 3))
@@ -130,7 +130,7 @@ def crop_box(height: int, width: int, area: tuple[float, ...], draws: Sequence[f
 
 @dataclass(frozen=True)
 class _Failure:
-    """Mistakes as a value, since an exception would lose its type between processes."""
+    """Failures as a value, because an exception would lose its type on the way between processes."""
 
     damaged: tuple[str, ...]
     """A line for each damaged file of a job."""
@@ -139,7 +139,7 @@ class _Failure:
 
 
 class _Batches(Dataset[Any]):
-    """A decoded job by its index, or what failed."""
+    """The decoded batch of each job, or its failure, by index."""
 
     def __init__(self, jobs: Sequence[Job], reading: Reading) -> None:
         self.jobs, self.reading = jobs, reading
@@ -182,7 +182,7 @@ def _draws(job: Job) -> list[list[float]]:
 
 
 def _empty(shape: tuple[int, ...]) -> Tensor:
-    """uint8; in a worker in memory that the main process sees, so that the batch is not copied there once more."""
+    """An unset uint8 tensor; in a worker it is in shared memory, so that the main process gets it without a copy."""
     if get_worker_info() is None:
         return torch.empty(shape, dtype=torch.uint8)
     storage: torch.UntypedStorage = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]

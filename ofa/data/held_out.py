@@ -1,7 +1,7 @@
-"""Choice of the images held out of training, and an order in which every beginning of a part is a fair sample of it.
+"""Choice of the images held out of training, and an order of images in which the first ones are always a fair sample.
 
-An image file is held out by a hash of its name, so that images that are added later move none from training to validation.
-Arrays have no names: there a seeded permutation decides.
+An image file is held out by a hash of its name, so that images added later do not move others from training to validation.
+Arrays have no names, so a seeded permutation decides there.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Hashes = npt.NDArray[np.uint64]
 
 
 def held_out(source: Source, config: DataConfig) -> dict[str, Part]:
-    """Split a source into `train`, `validation` and perhaps `test`, each in an order that mixes its classes in proportion.
+    """Split a source into `train`, `validation` and perhaps `test`, each in the order of `mixed_order`.
 
     Raises:
-        UserError: `validation` takes all training images or none, or is given beside a validation and a test part.
+        UserError: `validation` takes all training images or none, or is given although the source has validation and test.
     """
     parts = dict(source.parts)
     if config.validation is not None and "validation" in parts:
@@ -36,7 +36,7 @@ def held_out(source: Source, config: DataConfig) -> dict[str, Part]:
                 f"data {config.source}: validation is {config.validation} but the source has parts for validation and test; "
                 "leave validation out to use its own"
             )
-        parts["test"] = parts.pop("validation")  # as with ImageNet, whose val/ is where results are reported
+        parts["test"] = parts.pop("validation")  # as on ImageNet, where results are reported on val/
     hashes = {name: name_hashes(part, config) for name, part in parts.items()}
     ordered = {name: take(part, mixed_order(part.labels, config.split_seed, hashes[name])) for name, part in parts.items()}
     if "validation" not in ordered:
@@ -55,7 +55,7 @@ def held_out(source: Source, config: DataConfig) -> dict[str, Part]:
 
 
 def name_hashes(part: Arrays | Files, config: DataConfig) -> Hashes | None:
-    """A uniform hash of each file's name and the split's seed, uint64[n]; None where a part has no names to go by."""
+    """A uniform hash of each file's name and the split's seed, uint64[n]; None where names do not decide the split."""
     if isinstance(part, Arrays) or config.split_by != "name":
         return None
     key = str(config.split_seed).encode()
@@ -66,14 +66,14 @@ def name_hashes(part: Arrays | Files, config: DataConfig) -> Hashes | None:
 
 
 def mixed_order(labels: npt.NDArray[np.int64], seed: int, hashes: Hashes | None = None) -> npt.NDArray[np.int64]:
-    """A random order in which every beginning has each class in its proportion, to within one image.
+    """A random order in which the first n images hold each class in its proportion, to within one image, for every n.
 
-    The first images of it are a fair sample, and a split by it is stratified.
+    So the first images are a fair sample, and a split of the order is stratified.
 
     Args:
         labels: int64[n].
-        seed: of the order.
-        hashes: uint64[n] to order by instead.
+        seed: seed of the order.
+        hashes: uint64[n], the order within each class instead of the seed; None: the seed.
     """
     shuffled = np.random.default_rng(seed).permutation(len(labels)) if hashes is None else np.argsort(hashes, kind="stable")
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
@@ -92,7 +92,7 @@ def _chosen(train: Part, wanted: int | float, hashes: Hashes | None) -> npt.NDAr
     if hashes is None:
         chosen[: max(0, round(wanted * size) if isinstance(wanted, float) else wanted)] = True
         return chosen
-    # The first of each class by hash, so that none is without validation images: added images can only push it out.
+    # Every class gives at least its first image by hash; only added images with a smaller hash can take its place.
     by_hash = np.argsort(hashes, kind="stable")
     _, first = np.unique(train.labels[by_hash], return_index=True)
     if isinstance(wanted, float):

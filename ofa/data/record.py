@@ -1,4 +1,4 @@
-"""What a run was trained on, written down at its start, so that other data under the same name are noticed."""
+"""The record of a run's data, written at its start, so that other data under the same name are noticed later."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ofa.data.sources.read_source import Arrays, Files, Source
 
 SAMPLED_FILES = 64
-"""Files of a part whose content goes into its digest, besides the name and size of all."""
+"""Files of each split whose content goes into its digest; of all others only names and sizes do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,26 +24,26 @@ class DataRecord:
     found_at: str
     """Absolute path of the folder or file."""
     classes: tuple[str, ...]
-    """Names in label order."""
+    """Names of the classes in label order."""
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    """Mean and deviation of each channel that images are normalised by, of values in [0, 1]."""
+    """Standard deviation of each channel, by which (with the mean) images in [0, 1] are normalised."""
     images: dict[str, dict[str, int]]
-    """Images of each split and class."""
+    """Number of images by split and class."""
     digests: dict[str, str]
-    """SHA-256 of each part of the source: of names, sizes and a sample of the content of files; of all pixels of arrays."""
+    """SHA-256 of each part of the source: over names, sizes and a sample of the contents of files; over all of arrays."""
     census: str | None = None
-    """Counts of what an image folder holds, and of what was left out."""
+    """Counts of the images in an image folder, and of the files that are left out."""
 
     def sentence(self) -> str:
-        """One line for people who begin a training: where, how many images of how many classes, what is left out."""
+        """One line to show when training begins: the place, the numbers of images and classes, the files left out."""
         splits = ", ".join(f"{split} {sum(classes.values()):,}" for split, classes in self.images.items())
         held = f"{self.found_at}: {splits} images of {len(self.classes)} classes"
         return held if self.census is None else f"{held}; in its folders {self.census}"
 
     def difference(self, now: DataRecord) -> str | None:
-        """Tell what is no longer so, in one clause; None where the data are the same. Further parts do not matter."""
+        """The first difference from the current data, as a clause; None where they are the same. New splits do not count."""
         if now.classes != self.classes:
             return f"its classes were {_names(self.classes)}; now they are {_names(now.classes)}"
         for split, classes in self.images.items():

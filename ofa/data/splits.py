@@ -1,4 +1,4 @@
-"""The parts of a data set as sources of squares: held in memory as uint8, or decoded from files batch by batch."""
+"""The splits of a data set, which make square images for batches: from memory (uint8), or by decoding files."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from ofa.errors import UserError
 Part = Arrays | Files
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
-ORDER, GEOMETRY, COLOUR, ERASE, TURN = range(5)  # what a generator is for: each use has its own
-SIZE_SAMPLE = 64  # files whose size is looked at before all are decoded
-STATISTICS_SAMPLE = 2048  # files that mean and deviation are computed from
-STATISTICS_SIDE = 64
-IMAGES_AT_ONCE = 512  # while loading
+ORDER, GEOMETRY, COLOUR, ERASE, TURN = range(5)  # uses of random numbers; each has a generator of its own
+SIZE_SAMPLE = 64  # files whose size is read before all are decoded
+STATISTICS_SAMPLE = 2048  # files from which mean and standard deviation are computed
+STATISTICS_SIDE = 64  # pixels
+IMAGES_AT_ONCE = 512  # images decoded or converted at once
 LUMA = np.array([19595, 38470, 7471], dtype=np.uint32)  # ITU-R BT.601 in 1/65536, as Pillow rounds
 
 
 def generator(*seed: int) -> torch.Generator:
-    """A generator on the CPU that is a function of whole numbers, however alike they are."""
+    """A generator on the CPU, seeded by a hash of whole numbers, so that similar numbers give independent streams."""
     state = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) & (2**63 - 1))
 
 
 @dataclass(frozen=True, eq=False)
 class BatchPlan:
-    """One batch, or a process's share of it: its images, their size, and the seed of their augmentation."""
+    """One batch, or a rank's share of it: the images, their resolution, and the seed of their augmentation."""
 
     items: npt.NDArray[np.int64]
-    """Indices in the split."""
+    """Indices of the images in the split."""
     resolution: int
     seed: tuple[int, int, int]
     """Seed, epoch and index of the batch."""
     share: Share = WHOLE
-    """The process's share of the batch, which the items are."""
+    """The rank's share of the batch; `items` holds only this share."""
 
     def generator(self, use: int) -> torch.Generator:
         """A fresh generator for one use within this batch."""
@@ -58,7 +58,7 @@ class BatchPlan:
 
 
 class Split(ABC):
-    """Labels in a fixed order, and a way to squares of the images."""
+    """Labels in a fixed order, and square images for batches."""
 
     labels: npt.NDArray[np.int64]
     channels: int
@@ -68,15 +68,15 @@ class Split(ABC):
     def squares(
         self, plans: Sequence[BatchPlan], config: DataConfig, varied: AugmentConfig | None, device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Per plan: images [batch, channels, side, side] in 0..255, uint8 or float32, any side; and labels int64[batch]."""
+        """For each plan: images [batch, channels, side, side] in 0..255, uint8 or float32, any side; labels int64[batch]."""
 
     @abstractmethod
     def statistics(self) -> Statistics:
-        """Mean and deviation per channel of values in [0, 1]."""
+        """Mean and standard deviation of each channel, of values in [0, 1]."""
 
 
 class MemorySplit(Split):
-    """All images as uint8[n, height, width, channels]; kept on each device that asks for them."""
+    """All images in memory as uint8[n, height, width, channels]; a copy is kept on each device on which batches are made."""
 
     def __init__(self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> None:
         self.labels = labels
@@ -117,7 +117,7 @@ class MemorySplit(Split):
 
 
 class FileSplit(Split):
-    """Image files, decoded by workers ahead of use."""
+    """Image files, which workers decode ahead of use."""
 
     def __init__(self, files: Files, reading: Reading, workers: int) -> None:
         self.labels = files.labels
@@ -148,7 +148,7 @@ class FileSplit(Split):
             yield batch, torch.from_numpy(self.labels[plan.items]).to(device, non_blocking=True)
 
     def statistics(self) -> Statistics:
-        """Implement `Split.statistics` on the central squares of the first files, which are a fair sample."""
+        """Implement `Split.statistics` by the central squares of the first files, which are a fair sample."""
         sample = self._paths[:STATISTICS_SAMPLE]
         starts = range(0, len(sample), IMAGES_AT_ONCE)
         jobs = [Job(sample[start : start + IMAGES_AT_ONCE], STATISTICS_SIDE) for start in starts]
@@ -161,9 +161,9 @@ def _mirrored(plan: BatchPlan) -> npt.NDArray[np.bool_]:
 
 
 def make_splits(parts: Mapping[str, Part], channels: int | None, workers: int, config: DataConfig) -> dict[str, Split]:
-    """A split of each part; files are decoded into memory where all are of one size and below the memory limit.
+    """A split of each part; files are decoded into memory where all have one size and fit the memory limit.
 
-    `channels` (1 or 3) are what images are converted to; None keeps arrays as they are and decodes files to 3.
+    Images are converted to `channels` (1 or 3); None keeps those of arrays, and decodes files to 3.
     """
     splits: dict[str, Split] = {}
     for name, part in parts.items():
@@ -177,22 +177,22 @@ def make_splits(parts: Mapping[str, Part], channels: int | None, workers: int, c
         if _fits(list(files.values()), reading, int(config.memory_limit_mb * 1e6)):
             return splits | {name: _decoded(part, reading, workers) for name, part in files.items()}
     except SizesDifferError:
-        pass  # rare sizes that the sample did not show: decode batch by batch
+        pass  # the sample of sizes missed some: decode batch by batch
     return splits | {name: FileSplit(part, reading, workers) for name, part in files.items()}
 
 
 def take(part: Part, items: npt.NDArray[np.int64]) -> Part:
-    """The images of a part at the given places, in that order."""
+    """The images of a part at the given indices, in that order."""
     if isinstance(part, Arrays):
         return Arrays(part.images[items], part.labels[items])
     return Files(part.paths.take(items), part.labels[items], part.folder)
 
 
 def _fits(parts: Sequence[Files], reading: Reading, memory_limit: int) -> bool:
-    """Tell whether a sample of the files has one size, and all together are below the limit."""
+    """Tell whether a sample of the files has one size, and all files of this size fit the limit (bytes)."""
     sizes = set()
     for path in (path for part in parts for path in part.paths[:SIZE_SAMPLE]):
-        with suppress(UserError):  # decoding tells of all that are damaged
+        with suppress(UserError):  # decoding reports damaged files, all at once
             sizes.add(size_of(path, reading.upright))
     if len(sizes) != 1:
         return False
@@ -222,7 +222,7 @@ def _with_channels(images: npt.NDArray[np.uint8], channels: int | None) -> npt.N
 
 
 def _statistics(chunks: Iterator[npt.NDArray[np.uint8]]) -> Statistics:
-    """Mean and population deviation of each channel, from histograms: exact, and small in memory."""
+    """Mean and population standard deviation of each channel, exactly, from histograms."""
     counts: npt.NDArray[np.int64] | None = None
     for chunk in chunks:
         flat = chunk.reshape(-1, chunk.shape[-1])

@@ -1,4 +1,4 @@
-"""Activation checkpointing (Chen et al., arXiv:1604.06174): less memory for more time, and the same numbers."""
+"""Activation checkpointing (Chen et al., arXiv:1604.06174): less memory, more time, the same gradients."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch.utils.checkpoint import checkpoint
 
 
 def checkpointed(block: nn.Module, *inputs: Any) -> Tensor:
-    """Output of `block` for `inputs`; until the backward pass, which computes it again, only the inputs are kept.
+    """Output of `block` for `inputs`; only the inputs are stored, and the backward pass computes the block again.
 
-    The block must draw nothing at random. Its batch norms see the batch twice and count it once.
+    The block must not draw random numbers. Its batch norms see the batch twice, but update their statistics once.
     """
     out: Tensor = checkpoint(
         block,
@@ -27,7 +27,7 @@ def checkpointed(block: nn.Module, *inputs: Any) -> Tensor:
 
 @contextmanager
 def _same_statistics(block: nn.Module) -> Iterator[None]:
-    """Batch norms leave their running statistics alone."""
+    """Keep batch norms from updating their running statistics."""
     norms = [child for child in block.modules() if isinstance(child, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     try:

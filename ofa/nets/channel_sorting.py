@@ -1,7 +1,8 @@
-"""Channel sorting of layers: before narrower choices are opened, the most important channels go first.
+"""Channel sorting: before narrower choices are opened, the most important channels are moved to the front.
 
-Importance is the L1 norm of the weights that read a channel (OFA, section 3.3; Li et al., 2017). Channels move only inside
-the groups that opened choices delimit, so every function already opened stays; squeeze-excite's hidden channels too.
+Importance is the L1 norm of the weights that read a channel (OFA, section 3.3; Li et al., 2017). The widths that are open
+already divide the channels into groups, and channels move only inside a group, so open subnets compute the same as before.
+This holds for the hidden channels of squeeze-and-excitation too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ GROUP_OFFSET = 1e5
 def sort_between(reader: ElasticConv, writers: Sequence[ElasticConvNorm], bounds: Sequence[int]) -> Tensor:
     """Sort the channels that `reader` reads and `writers` write, in place; returns the order, int64[channels].
 
-    `bounds` are the numbers of channels that opened choices use, ascending.
+    `bounds` are the numbers of channels that open choices use, ascending.
     """
     order = _order(_importance(reader), bounds)
     _permute_inputs(reader, order)
@@ -31,7 +32,7 @@ def sort_between(reader: ElasticConv, writers: Sequence[ElasticConvNorm], bounds
 
 
 def sort_squeeze_excite(se: ElasticSqueezeExcite, order: Tensor, bounds: Sequence[int]) -> None:
-    """Give a gate the `order` of its channels, and sort its hidden channels; `bounds` are of its channels."""
+    """Reorder a gate's channels by `order`, and sort its hidden channels; `bounds` are of its channels."""
     _permute_inputs(se.reduce, order)
     _permute_outputs(se.expand, order)
     hidden = _order(_importance(se.expand), sorted({se_channels(bound) for bound in bounds}))
@@ -47,8 +48,8 @@ def _importance(reader: ElasticConv) -> Tensor:
 def _order(importance: Tensor, bounds: Sequence[int]) -> Tensor:
     """Indices by falling importance inside each group [bound, next bound).
 
-    Groups are kept apart by an offset, as in the published package; in float32 the offset also rounds importance to 1/64
-    outside the first group, which decides ties there. Kept for equality with the package; it moves no channel that matters.
+    Groups are kept apart by an offset, as in the published package. Outside the first group, the offset also rounds
+    importance to 1/64 (float32), which makes ties; that is kept for equality with the package, and hardly changes the order.
     """
     offset = torch.zeros_like(importance)
     for bound in bounds:

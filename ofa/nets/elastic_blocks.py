@@ -1,4 +1,4 @@
-"""Elastic blocks: stem, the blocks of stages, head, at full size. What is chosen of them is an argument of `forward`."""
+"""Elastic blocks at full size: stem, blocks of stages, head. Choices (kernel, width, ...) are arguments of `forward`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ElasticStem(nn.Module):
 
 
 class ElasticBlock(nn.Module):
-    """A block of a stage with elastic kernel, expand ratio, input and output width: what all kinds have in common.
+    """A block of a stage with elastic kernel, expand ratio, input and output width: base class of all kinds.
 
     Args:
         space: the search space.
@@ -64,15 +64,15 @@ class ElasticBlock(nn.Module):
         self.hidden_for = partial(hidden_channels, space)
 
     def forward(self, x_BCHW: Tensor, block: Block, stage: Stage, scale_B111: Tensor | None = None) -> Tensor:
-        """B x in x H x W to B x stage.width x H/stride x W/stride; the branch of a residual block may be scaled."""
+        """B x in x H x W to B x stage.width x H/stride x W/stride; `scale_B111` scales the branch of a residual block."""
         raise NotImplementedError
 
     def sort_hidden_channels(self, bounds: Sequence[int]) -> None:
-        """Put the most important hidden channels first, in place; `bounds` are the numbers of them already opened."""
+        """Put the most important hidden channels first, in place; `bounds`: their numbers in the open choices."""
         raise NotImplementedError
 
     def pass_input_through(self) -> None:
-        """Zero the branch, if there is something beside it: the block then starts as the identity (Goyal et al., 2017)."""
+        """Zero the branch of a block with a shortcut, so that only the shortcut counts at first (Goyal et al., 2017)."""
         raise NotImplementedError
 
 
@@ -161,16 +161,16 @@ class ElasticBottleneck(ElasticBlock):
         sort_between(self.middle.conv, [self.reduce], bounds)
 
     def pass_input_through(self) -> None:
-        """Implement `ElasticBlock.pass_input_through`; a projected shortcut passes it through too."""
+        """Implement `ElasticBlock.pass_input_through`; a projection counts as a shortcut too."""
         nn.init.zeros_(self.project.norm.weight)
 
 
 ELASTIC_BLOCKS: dict[str, type[ElasticBlock]] = {"mbconv": ElasticMBConv, "bottleneck": ElasticBottleneck}
-"""The module of each kind of `ofa.space.kinds.KINDS`."""
+"""The module class of each kind in `ofa.space.kinds.KINDS`."""
 
 
 class ElasticHead(nn.Module):
-    """The head of every subnet; only its first layer sees the last stage's width."""
+    """The head of every subnet; only its first layer depends on the last stage's width."""
 
     def __init__(self, space: SearchSpace) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Elastic layers: full-size weights, of which `ofa.nets.slices` says what a choice uses, here as in extraction."""
+"""Elastic layers: full-size weights, of which a choice uses a slice; `ofa.nets.slices` takes it, also for extraction."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class ElasticConv(Conv):
     """A convolution of which the leading channels and smaller kernels can be used.
 
     Args:
-        in_channels: the most input channels.
-        out_channels: the most output channels.
+        in_channels: largest number of input channels.
+        out_channels: largest number of output channels.
         kernels: kernel sizes in pixels, ascending.
-        stride: in pixels.
+        stride: stride in pixels.
         depthwise: one group per channel.
         transforms: learn a matrix from each kernel size to the next smaller one.
         bias: add a bias.
@@ -44,9 +44,9 @@ class ElasticConv(Conv):
                 self.register_parameter(slices.transform_name(large, small), nn.Parameter(torch.empty(small**2, small**2)))
 
     def weight_for(self, out_channels: int, in_channels: int, kernel: int) -> Tensor:
-        """The weight of a choice: out_channels x in_channels (1 if depthwise) x kernel x kernel.
+        """Weights of the chosen slice: out_channels x in_channels (1 if depthwise) x kernel x kernel.
 
-        Training multiplies by transforms in the fastest way, without an order of sums; all else as extraction does.
+        In training, products with transforms add up in any order, which is fastest; otherwise in that of extraction.
         """
         channels = out_channels, 1 if self.depthwise else in_channels
         product = F.linear if self.training else slices.ordered_product
@@ -67,14 +67,14 @@ class ElasticConv(Conv):
         if self.training and x_BCHW.device.type == "cpu":
             if self.depthwise and max(x_BCHW.shape[2:]) < kernel:
                 return _small_map_conv(x_BCHW, weight, self.stride)
-            if not self.depthwise and kernel == 1 and x_BCHW.shape[2:] == (1, 1):  # behind a pool: one matrix product
+            if not self.depthwise and kernel == 1 and x_BCHW.shape[2:] == (1, 1):  # after a pool: one matrix product
                 return F.linear(x_BCHW.flatten(1), weight.flatten(1), bias)[:, :, None, None]
         return F.conv2d(x_BCHW, weight, bias, self.stride, kernel // 2, groups=groups)
 
 
 
 class ElasticNorm(nn.BatchNorm2d):
-    """Batch norm of the leading channels; its statistics belong to no subnet in particular: recalibrate before use."""
+    """Batch norm of the leading channels. Its statistics are a mixture over subnets, so recalibrate a subnet before use."""
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Shape is kept."""
@@ -89,7 +89,7 @@ class ElasticNorm(nn.BatchNorm2d):
 
 
 class ElasticLinear(Linear):
-    """A linear layer that takes any leading features."""
+    """A linear layer that takes any number of leading features."""
 
     def forward(self, x_BF: Tensor) -> Tensor:
         """B x any leading features to B x out_features."""
@@ -122,7 +122,7 @@ class ElasticConvNorm(nn.Module):
 
 
 class ElasticSqueezeExcite(nn.Module):
-    """Squeeze-and-excitation of the leading channels, with as many leading hidden channels as they need."""
+    """Squeeze-and-excitation of the leading channels; the number of hidden channels follows from theirs."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ def _small_map_conv(x_BCHW: Tensor, weight: Tensor, stride: int | tuple[int, ...
     """A depthwise convolution of a map smaller than its kernel: the same sums, but with a fast gradient on a CPU.
 
     oneDNN's weight gradient is many times slower when the kernel is larger than the map (`benchmarks/depthwise.py`). So the
-    kernel is cropped to the taps that can meet the map at all, and the padding is made explicit.
+    kernel is cropped to the taps that can reach the map at all, and the padding is made explicit.
     """
     kernel = min(weight.shape[-1], 2 * max(x_BCHW.shape[2:]) - 1)
     padded = F.pad(x_BCHW, [kernel // 2] * 4)

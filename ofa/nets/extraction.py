@@ -12,10 +12,11 @@ from ofa.space.subnet import Subnet
 
 
 def extract(supernet: Supernet, subnet: Subnet) -> Net:
-    """A plain `nn.Module` that computes what `supernet(images, subnet)` does; in eval mode bit by bit.
+    """A plain `nn.Module` that computes the same as `supernet(images, subnet)`; in eval mode the same bits.
 
-    It shares nothing with the supernet; its device, precision, memory format and mode (training or eval) are the supernet's.
-    So are its batch-norm statistics, which belong to no subnet in particular: `recalibrate_batch_norm` it before use.
+    It shares no memory with the supernet; its device, precision, memory format and mode (training or eval) are the
+    supernet's. Its batch-norm statistics are copied too; they are a mixture over subnets, so call `recalibrate_batch_norm`
+    before use.
 
     Raises:
         UserError: the subnet is not in the supernet's space (its resolution does not matter here).
@@ -30,6 +31,6 @@ def extract(supernet: Supernet, subnet: Subnet) -> Net:
 
 
 def _is_channels_last(module: nn.Module) -> bool:
-    # By strides: `is_contiguous` says yes to both formats for 1x1 and for one-channel weights, and a net may have no others.
+    # By strides, because 1x1 and one-channel weights are contiguous in both formats, and a net may have no others.
     weights = [parameter for parameter in module.parameters() if parameter.dim() == 4 and parameter.shape[1] > 1]
     return bool(weights) and all(weight.stride(1) == 1 and weight.stride(3) == weight.shape[1] for weight in weights)

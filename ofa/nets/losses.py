@@ -1,4 +1,4 @@
-"""The loss of a subnet: true labels, smoothed, and the soft ones of a teacher."""
+"""The loss of a subnet: cross-entropy with smoothed labels, and distillation from a teacher."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def subnet_loss(
     label_weight: float = 1.0,
     divergence: str = "cross_entropy",
 ) -> Tensor:
-    """Cross-entropy with smoothed labels; with a teacher, `label_weight` times that plus `distill` times the divergence.
+    """Cross-entropy with smoothed labels; with a teacher, `label_weight` times it plus `distill` times the divergence.
 
     Args:
         logits: float32[batch, classes] of the subnet.
-        labels: int64[batch], or probabilities, float32[batch, classes], of mixed images.
-        label_smoothing: share of the label spread over all classes (Szegedy et al., 2016).
-        teacher: probabilities of the teacher, float32[batch, classes], or none.
-        distill: weight of the teacher's term; 0 leaves the labels alone.
-        label_weight: weight of the labels beside a teacher; 0 is for subnets that learn from the teacher only.
-        divergence: from the teacher, a name in `DIVERGENCES`.
+        labels: int64[batch]; or for mixed images probabilities, float32[batch, classes].
+        label_smoothing: fraction of the label's probability that is spread over all classes (Szegedy et al., 2016).
+        teacher: probabilities of the teacher, float32[batch, classes]; None: no teacher.
+        distill: weight of the divergence from the teacher; 0: only the labels count.
+        label_weight: weight of the labels where there is a teacher; 0: only the teacher counts.
+        divergence: kind of divergence from the teacher, a name in `DIVERGENCES`.
     """
     if teacher is None or distill == 0:
         return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
@@ -42,7 +42,7 @@ def subnet_loss(
 
 
 def cross_entropy(logits: Tensor, teacher: Tensor) -> Tensor:
-    """Cross entropy with the teacher's probabilities (Hinton et al., 2015), a scalar: a KL divergence plus a constant."""
+    """Cross-entropy with the teacher's probabilities (Hinton et al., 2015), a scalar: KL divergence plus a constant."""
     return F.cross_entropy(logits, teacher)
 
 
@@ -51,17 +51,17 @@ def alpha_divergence(
 ) -> Tensor:
     """Adaptive alpha-divergence from the teacher, with clipped importance weights (AlphaNet, Wang et al., 2021).
 
-    D(p, q) = sum of q_i ((p_i / q_i)^alpha - 1) / (alpha (alpha - 1)), whose gradient is that of
-    -1/alpha sum of q_i (p_i / q_i)^alpha log q_i with the factors before the logarithm held fixed. (p_i / q_i)^alpha is
-    clipped to `largest_weight`. Of every image the largest of the divergences counts: a negative alpha punishes probability
-    where the teacher has little, a positive one its lack where the teacher has much. alpha = 1 is the Kullback-Leibler
-    divergence KL(p, q).
+    D(p, q) = sum of q_i ((p_i / q_i)^alpha - 1) / (alpha (alpha - 1)). Its gradient is that of -1/alpha sum of q_i (p_i /
+    q_i)^alpha log q_i with the factors before the logarithm held constant; the importance weight (p_i / q_i)^alpha is
+    clipped to `largest_weight`. For every image, the largest divergence over `alphas` counts: a negative alpha penalises
+    probability where the teacher has little, a positive one lack of it where the teacher has much. alpha = 1 is the
+    Kullback-Leibler divergence KL(p, q).
 
     Args:
-        logits: float32[batch, classes] of the student, q.
-        teacher: float32[batch, classes], p.
-        alphas: not 0.
-        largest_weight: above which an importance weight is clipped.
+        logits: logits of the student, whose probabilities are q, float32[batch, classes].
+        teacher: probabilities of the teacher, p, float32[batch, classes].
+        alphas: values of alpha, none of them 0.
+        largest_weight: largest importance weight.
 
     Returns:
         The mean over the batch, a scalar.
@@ -80,7 +80,7 @@ def alpha_divergence(
         surrogates.append(-(q * weights * log_q).sum(1) / alpha)
     value, chosen = torch.stack(divergences).max(dim=0)
     surrogate = torch.stack(surrogates).gather(0, chosen[None])[0]
-    return (value + surrogate - surrogate.detach()).mean()  # the divergence's value with the clipped gradient
+    return (value + surrogate - surrogate.detach()).mean()  # value of the divergence, gradient of the clipped surrogate
 
 
 DIVERGENCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -1,7 +1,7 @@
 """Plain modules: a subnet without elasticity, built from the shapes that `walk_blocks` yields.
 
-Names are those of the supernet (`stages.0.1.expand.conv.weight`; `ofa.space.layers` has them). Tensor shapes:
-B batch, C channels, H and W height and width.
+Parameters have the names of the supernet's (`stages.0.1.expand.conv.weight`; `ofa.space.layers` lists them). In tensor
+shapes, B is the batch, C channels, H and W height and width.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from ofa.space.subnet import Subnet
 
 
 def activation(name: str) -> nn.Module:
-    """The activation of that name in `ofa.space.activations`, working in place."""
+    """The activation of this name in `ofa.space.activations`, in place."""
     module: nn.Module = getattr(nn, ACTIVATIONS[name].module)(inplace=True)
     return module
 
 
 class Conv(nn.Conv2d):
-    """A convolution whose weights are not set when it is made: `initialise` does, or a copy of others."""
+    """A convolution that leaves its weights unset; `initialise` sets them, or weights are copied into it."""
 
     def reset_parameters(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class Linear(nn.Linear):
-    """A linear layer whose weights are not set when it is made."""
+    """A linear layer that leaves its weights unset, as `Conv` does."""
 
     def reset_parameters(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class ConvNorm(nn.Module):
@@ -57,7 +57,7 @@ class ConvNorm(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Channels scaled by a gate of their averages (Hu et al., 2018; hard sigmoid as in MobileNetV3)."""
+    """Squeeze-and-excitation (Hu et al., 2018), with a hard sigmoid as in MobileNetV3."""
 
     def __init__(self, reduce: OpShape, expand: OpShape) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class Bottleneck(nn.Module):
 
 
 class PlainStem(nn.Module):
-    """One convolution, or two or three of which the middle one of three is residual; optionally a max pool."""
+    """One convolution; or two, or three whose middle one is residual; optionally a max pool."""
 
     def __init__(self, shape: BlockShape) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class PlainHead(nn.Module):
         self.classifier = Linear(ops["classifier"].in_channels, ops["classifier"].out_channels)
 
     def forward(self, x_BCHW: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """B x in x H x W to B x classes; dropout in training draws from `generator`, or from torch's own if none."""
+        """B x in x H x W to B x classes; dropout in training draws from `generator`, or torch's own if None."""
         x = self.features(self.conv(x_BCHW).mean((2, 3), keepdim=True)).flatten(1)
         if generator is None or not self.training:
             x = self.dropout(x)
@@ -158,7 +158,7 @@ PLAIN_BLOCKS: dict[str, type[nn.Module]] = {"stem": PlainStem, "mbconv": MBConv,
 
 
 def plain_block(shape: BlockShape) -> nn.Module:
-    """The module of a shape, its weights not set."""
+    """The module of a shape, with unset weights."""
     return PLAIN_BLOCKS[shape.kind](shape)
 
 
@@ -185,19 +185,19 @@ class Net(nn.Module):
 
 
 def build_net(space: SearchSpace, subnet: Subnet, generator: torch.Generator | None = None) -> Net:
-    """A subnet with fresh weights, drawn from `generator` (torch's own if none)."""
+    """A subnet with random weights, drawn from `generator` (torch's own if None)."""
     net = empty_net(space, subnet)
     initialise(net, generator)
     return net
 
 
 def empty_net(space: SearchSpace, subnet: Subnet, device: torch.device | str = "cpu") -> Net:
-    """A subnet whose weights are allocated but not set; uses no random numbers."""
+    """A subnet whose weights are allocated but not set; draws no random numbers."""
     return Net(space, subnet).to(device)
 
 
 def build_block(shape: BlockShape, generator: torch.Generator | None = None) -> nn.Module:
-    """One piece of a subnet with fresh weights, for measuring it alone."""
+    """One block of a subnet with random weights, to measure it alone."""
     block = plain_block(shape)
     initialise(block, generator)
     return block
@@ -223,7 +223,7 @@ def initialise(module: nn.Module, generator: torch.Generator | None = None) -> N
 
 
 def fold_batch_norm(net: nn.Module) -> None:
-    """Fold batch norms into their convolutions, in place: the same function in eval mode, up to rounding, and faster."""
+    """Fold batch norms into their convolutions, in place: faster, and the same function in eval mode up to rounding."""
     for child in net.modules():
         if isinstance(child, ConvNorm) and isinstance(child.norm, nn.BatchNorm2d):
             child.conv = fuse_conv_bn_eval(child.conv, child.norm)

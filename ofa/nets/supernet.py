@@ -1,4 +1,4 @@
-"""The supernet: one set of weights for every subnet of a space. The subnet is an argument of `forward`, never a state."""
+"""The supernet: shared weights for every subnet of a space. The subnet is an argument of `forward`, never a state."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ofa.space.subspace import is_subspace
 
 
 def branch_scale(x_BCHW: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-    """Factor of a residual branch, B x 1 x 1 x 1: 0 for each image with probability `rate`, else what keeps the mean."""
+    """Factor of a residual branch for each image, B x 1 x 1 x 1: 0 with probability `rate`, else 1 / (1 - rate)."""
     keep_B111 = draws.keep(x_BCHW[:, :1, :1, :1], 1 - rate, generator)
     return keep_B111 / (1 - rate)
 
 
 class Supernet(nn.Module):
-    """Every subnet of `space` in one set of weights (Cai et al., 2020, https://arxiv.org/abs/1908.09791).
+    """A network that contains every subnet of `space` (Cai et al., 2020, https://arxiv.org/abs/1908.09791).
 
     Args:
         space: the search space.
-        generator: draws the fresh weights; torch's own generator if none.
+        generator: source of the random initial weights; torch's own generator if None.
     """
 
     def __init__(self, space: SearchSpace, generator: torch.Generator | None = None) -> None:
@@ -56,9 +56,9 @@ class Supernet(nn.Module):
         """Logits of one subnet.
 
         Args:
-            images: float32[batch, channels, height, width], any size the strides allow: the caller resizes.
-            subnet: a choice out of the space.
-            generator: for dropout and drop-connect in training.
+            images: float32[batch, channels, height, width] of any size that the strides allow; the caller resizes.
+            subnet: a subnet of the space.
+            generator: source of randomness for dropout and drop-connect in training.
             drop_connect: in training, the probability that an image skips the last residual block; it falls linearly to 0
                 towards the first one (Huang et al., arXiv:1603.09382).
             activation_checkpointing: in training, keep only the input of each block; the backward pass computes the rest.
@@ -67,9 +67,9 @@ class Supernet(nn.Module):
             float32[batch, classes].
 
         Raises:
-            UserError: the images have other channels than the space, or the subnet is not in it (any resolution will do).
+            UserError: the images do not have the space's channels, or the subnet (resolution apart) is not in the space.
         """
-        # Without these checks a slice would quietly fit: leading input channels, leading blocks, leading hidden channels.
+        # Without these checks a slice of the weights would fit silently: leading input channels, blocks, hidden channels.
         if images.shape[1] != self.space.in_channels:
             raise UserError(f"{self.space.name}: images have {images.shape[1]} channels; expected {self.space.in_channels}")
         self.space.check(subnet)
@@ -88,7 +88,7 @@ class Supernet(nn.Module):
         return logits
 
     def blocks(self) -> Iterator[tuple[int, int, ElasticBlock]]:
-        """Every block of the stages, with the index of its stage and its own in it."""
+        """Every block of the stages, with the index of its stage and its index in that."""
         for s, stage in enumerate(self.stages):
             for b, block in enumerate(stage.children()):
                 assert isinstance(block, ElasticBlock)
@@ -102,13 +102,13 @@ class Supernet(nn.Module):
 
     @torch.no_grad()
     def sort_channels(self, opened: SearchSpace | Sequence[float]) -> None:
-        """Sort the hidden channels of every block, most important first, in place; every function already opened stays.
+        """Sort the hidden channels of every block in place, most important first; open subnets compute the same as before.
 
         Args:
-            opened: what is trained already: a part of the space, or its expand ratios (`[6]`: the largest only).
+            opened: the choices that are open (trained) already, as a subspace or as expand ratios (`[6]`: only the largest).
 
         Raises:
-            UserError: an expand ratio that no stage has, or a space that is no part of the supernet's.
+            UserError: no stage has an expand ratio, or `opened` is not a subspace of the supernet's space.
         """
         _check_opened(self.space, opened)
         for s, b, block in self.blocks():
@@ -118,7 +118,7 @@ class Supernet(nn.Module):
 def _check_opened(space: SearchSpace, opened: SearchSpace | Sequence[float]) -> None:
     if isinstance(opened, SearchSpace):
         if not is_subspace(opened, space):
-            raise UserError(f"{opened.name} is no part of {space.name}; give a restriction of the supernet's own space")
+            raise UserError(f"{opened.name} is not a subspace of {space.name}; give a restriction of the supernet's space")
         return
     known = sorted({expand for stage in space.stages for expand in stage.expands})
     for expand in opened:
@@ -127,7 +127,7 @@ def _check_opened(space: SearchSpace, opened: SearchSpace | Sequence[float]) -> 
 
 
 def _opened_hidden_channels(space: SearchSpace, opened: SearchSpace | Sequence[float], stage: int, index: int) -> list[int]:
-    """The numbers of hidden channels of a block that opened choices use, ascending."""
+    """The numbers of hidden channels of a block in the open choices, ascending."""
     if isinstance(opened, SearchSpace):
         part, expands = opened, opened.stages[stage].expands
         pairs = [(i, o) for i in in_widths(part, stage, index) for o in part.stages[stage].widths]

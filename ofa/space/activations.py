@@ -1,4 +1,4 @@
-"""The one table of activations: what spaces may name, and what torch, numpy, oneDNN and ONNX have for it. No torch here."""
+"""The table of activations: the names that spaces use, and the forms in torch, numpy, oneDNN and ONNX. No torch here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 
 class OnnxGraph(Protocol):
-    """An ONNX graph in the making; each method appends to it and returns the name of a tensor."""
+    """An ONNX graph under construction; each method appends to it and returns the name of the new tensor."""
 
     def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Append a node."""
@@ -22,18 +22,18 @@ class OnnxGraph(Protocol):
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation function, by the names that others have for it."""
+    """An activation function, with its name in each library."""
 
     module: str
-    """Class of `torch.nn`; takes `inplace`."""
+    """Name of its class in `torch.nn`; the class takes `inplace`."""
     onnx: Callable[[OnnxGraph, str], str]
-    """Appends it to a graph behind the tensor named."""
+    """Appends it to a graph, applied to the tensor of the given name; returns the name of its output."""
     array: Callable[[npt.NDArray[np.float32]], object]
     """Applies it to an array in place."""
     onednn: str | None = None
-    """Name under which oneDNN's convolution applies it to what it writes; None: it cannot, or not without parameters."""
+    """Name under which oneDNN fuses it into a convolution; None: not fused, or only with parameters."""
     in_spaces: bool = True
-    """May be named in the YAML of a space; else only squeeze-and-excitation uses it."""
+    """True: the YAML of a space may name it. False: only squeeze-and-excitation uses it."""
 
 
 def _h_sigmoid(x: npt.NDArray[np.float32]) -> None:

@@ -1,8 +1,8 @@
-"""Gene rows: a subnet as a row of small integers, and the one place that knows which column means what. No torch here.
+"""Gene rows: a subnet as a row of small integers. Only this file knows the meaning of the columns. No torch here.
 
-A gene is an index into the ascending choices of one thing. The order of columns is: resolution; the stem's genes; then stage
-after stage its stage genes, and of each of its blocks the block genes (`StageSpace` names both). All others read and write
-genes by name, through `GeneRows`.
+A gene is an index into the ascending choices of one dimension (a width, a kernel size, ...). The columns are, in order: the
+resolution; the stem's genes; then for each stage its stage genes, followed by the block genes of each of its blocks
+(`StageSpace` names both). All other code reads and writes genes by name, through `GeneRows`.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def gene_list(resolutions: tuple[int, ...], stem: StemSpace, stages: Sequence[St
 
 
 class GeneLayout:
-    """Positions of the genes of a space's stages, and tables that follow from them: computed once a space.
+    """Positions of the genes of a space's stages, and tables derived from them; computed once per space.
 
     Args:
-        stages: the space's.
+        stages: the stages of the space.
     """
 
     def __init__(self, stages: Sequence[StageSpace]) -> None:
@@ -62,7 +62,7 @@ class GeneLayout:
 
     @cached_property
     def present(self) -> list[npt.NDArray[np.bool_]]:
-        """For each stage, the genes of its blocks that mean something at each depth, bool[depths, blocks * block genes]."""
+        """For each stage, which genes of its blocks are used at each depth, bool[depths, blocks * block genes]."""
         tables = []
         for stage in self.stages:
             blocks = np.arange(stage.depths[-1]) < np.asarray(stage.depths)[:, None]
@@ -71,7 +71,7 @@ class GeneLayout:
 
     @cached_property
     def blocks(self) -> list[npt.NDArray[np.object_]]:
-        """For each stage, every choice of a block, as `Block`, with an axis for each block gene."""
+        """For each stage, an array of every possible `Block`, with one axis for each block gene."""
         tables = []
         for stage in self.stages:
             choices = [stage.choices(name) for name in stage.block_genes]
@@ -83,13 +83,13 @@ class GeneLayout:
 
 
 class GeneRows:
-    """Rows of genes by name. Everything is a view: what is written into it is written into the rows.
+    """Access to gene rows by name. All results but `present` and `chosen` are views: writing to them writes to the rows.
 
-    Shapes are those of `genes` without the last axis, written `...` here. Over the numbers of the columns in place of genes
-    (`SearchSpace.columns`) the same names give columns.
+    In the shapes below, `...` are all axes of `genes` but the last. `SearchSpace.columns` is a `GeneRows` over the column
+    numbers 0, 1, 2, ..., so there the same names return column numbers.
 
     Args:
-        layout: the space's.
+        layout: layout of the space.
         genes: [..., genes] of any type.
     """
 
@@ -98,7 +98,7 @@ class GeneRows:
 
     @property
     def resolution(self) -> Rows:
-        """The resolution's gene, [...]."""
+        """The gene of the resolution, [...]."""
         return self.genes[..., 0]
 
     @property
@@ -107,7 +107,7 @@ class GeneRows:
         return self.genes[..., 1:_BEFORE_STAGES]
 
     def of_stem(self, name: str) -> Rows:
-        """One of `STEM_GENES`, [...]."""
+        """The gene of the stem with this name, out of `STEM_GENES`, [...]."""
         return self.stem[..., STEM_GENES.index(name)]
 
     def stage(self, stage: int) -> Rows:
@@ -115,7 +115,7 @@ class GeneRows:
         return self.genes[..., self._layout.starts[stage] : self._layout.starts[stage + 1]]
 
     def of_stage(self, name: str, stage: int) -> Rows:
-        """A stage gene, [...]."""
+        """The stage gene with this name, [...]."""
         return self.stage(stage)[..., self._stages[stage].stage_genes.index(name)]
 
     def width(self, stage: int) -> Rows:
@@ -127,17 +127,17 @@ class GeneRows:
         return self.of_stage("depth", stage)
 
     def blocks(self, stage: int) -> Rows:
-        """All genes of a stage's blocks, those beyond its depth too, [..., blocks, block genes]."""
+        """All genes of a stage's blocks, including blocks beyond its depth, [..., blocks, block genes]."""
         choices = self._stages[stage]
         genes = self.stage(stage)[..., len(choices.stage_genes) :]
         return genes.reshape(*genes.shape[:-1], choices.depths[-1], len(choices.block_genes))
 
     def block(self, name: str, stage: int) -> Rows:
-        """A block gene of every block of a stage, [..., blocks]."""
+        """The block gene with this name, of every block of a stage, [..., blocks]."""
         return self.blocks(stage)[..., self._stages[stage].block_genes.index(name)]
 
     def present(self) -> npt.NDArray[np.bool_]:
-        """Mask of the genes that mean something, bool[..., genes]: false for those of blocks beyond a stage's depth."""
+        """Mask of the genes in use, bool[..., genes]: false for blocks beyond a stage's depth."""
         mask = np.ones(self.genes.shape, dtype=np.bool_)
         of_mask = GeneRows(self._layout, mask)
         for s, (stage, table) in enumerate(zip(self._stages, self._layout.present, strict=True)):
@@ -146,7 +146,7 @@ class GeneRows:
         return mask
 
     def chosen(self, stage: int) -> list[Stage]:
-        """Decode a stage of each of the rows, [n, genes]."""
+        """One stage of each row decoded, a list of length n; the rows must be [n, genes]."""
         choices, table, genes = self._stages[stage], self._layout.blocks[stage], self.blocks(stage)
         blocks = table[tuple(genes[..., i] for i in range(table.ndim))].tolist()
         depths = [choices.depths[gene] for gene in self.depth(stage).tolist()]

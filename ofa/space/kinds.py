@@ -16,12 +16,13 @@ from ofa.space.subnet import Block, Stage
 
 
 class Slot(NamedTuple):
-    """A place for a block in a space, and what comes into it."""
+    """A position of a block in a space, with its input."""
 
     choices: StageSpace
+    """The choices of its stage."""
     stride: int
     residual: bool
-    """The block's input is added to its output as it is."""
+    """True: the block's unchanged input is added to its output."""
     in_width: int
     """Input channels."""
     in_size: int
@@ -30,21 +31,21 @@ class Slot(NamedTuple):
 
 @dataclass(frozen=True)
 class BlockKind:
-    """Rules of a kind of block: its operations, and what its expand ratio is of."""
+    """Rules of a kind of block: its operations, and the meaning of its expand ratio."""
 
     build: Callable[[Slot, int, Block, Stage], BlockShape]
-    """Slot, hidden channels, what is chosen of the block and of its stage, to operations."""
+    """Takes the slot, the number of hidden channels, the chosen block and its stage; returns the operations."""
     expands_output: bool = False
-    """An expand ratio is of the output's channels; else of the input's."""
+    """True: expand ratios multiply the output channels. False: the input channels."""
     squeeze_excite: bool = False
-    """Can have squeeze-and-excitation."""
+    """True: may have squeeze-and-excitation."""
 
     def hidden_channels(self, expand: float, in_width: int, out_width: int) -> int:
-        """Channels between the block's 1x1 convolutions."""
+        """Number of channels between the block's 1x1 convolutions."""
         return make_divisible(round((out_width if self.expands_output else in_width) * expand))
 
     def shape(self, slot: Slot, block: Block, stage: Stage) -> BlockShape:
-        """The shape of a choice in a slot."""
+        """The shape of a chosen block in a slot."""
         return self.build(slot, self.hidden_channels(block.expand, slot.in_width, stage.width), block, stage)
 
 
@@ -89,4 +90,4 @@ KINDS = {
     "mbconv": BlockKind(_mbconv, squeeze_excite=True),
     "bottleneck": BlockKind(_bottleneck, expands_output=True),
 }
-"""MobileNetV2's and V3's inverted bottleneck; ResNet's bottleneck."""
+"""Kinds of block by name: the inverted bottleneck of MobileNetV2 and V3, and ResNet's bottleneck."""

@@ -1,7 +1,7 @@
 """Shapes of operations and of blocks, and the rules by which channels are rounded. No torch here.
 
-A `BlockShape` is what runs as one piece (and what a latency table measures); an `OpShape` is one operation of it. Both are
-frozen and hashable: they are the keys of tables.
+A `BlockShape` is a block, the unit that a latency table measures; an `OpShape` is one operation of a block. Both are frozen
+and hashable, because they are the keys of tables.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class OpShape:
     stride: int = 1
     groups: int = 1
     norm: bool = False
-    """Followed by batch norm, which a runtime folds into the convolution."""
+    """True: batch norm follows, which a runtime folds into the convolution."""
     bias: bool = False
     activation: str = "none"
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one image; pools, sums and activations count as none, as in the published package."""
+        """Multiply-accumulates for one image; pools, sums and activations count as 0, as in the published package."""
         if self.kind not in CONVOLUTIONS:
             return 0
         weights = self.kernel**2 * self.in_channels // self.groups * self.out_channels
@@ -42,7 +42,7 @@ class OpShape:
 
     @property
     def params(self) -> int:
-        """Weights, biases, and batch norm's scale and shift."""
+        """Number of weights, biases, and scales and shifts of batch norm."""
         if self.kind not in CONVOLUTIONS:
             return 0
         weights = self.kernel**2 * self.in_channels // self.groups * self.out_channels
@@ -51,10 +51,10 @@ class OpShape:
 
 @dataclass(frozen=True, slots=True)
 class BlockShape:
-    """A piece of a subnet: its operations in order, and what runs beside them.
+    """A block of a subnet: the operations of its main branch in order, and those of its shortcut.
 
-    `shortcut` are the operations of the parallel branch of a residual block whose shapes differ; with `residual` the sum of
-    both branches (`main[-1]` is then the `add`) holds the block's input until the end.
+    `shortcut` has operations where input and output of a bottleneck differ in shape. With `residual`, `main[-1]` is the
+    `add` of the two branches, and the block's input (or the shortcut's output) stays in memory until then.
     """
 
     kind: str
@@ -89,5 +89,5 @@ def make_divisible(value: float, divisor: int = 8) -> int:
 
 
 def se_channels(hidden: int) -> int:
-    """Channels inside squeeze-and-excitation: a quarter, rounded."""
+    """Hidden channels of squeeze-and-excitation: a quarter of the channels, rounded."""
     return make_divisible(hidden // 4)

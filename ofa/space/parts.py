@@ -1,4 +1,4 @@
-"""The parts of a search space: what is elastic about stem, stages and head. No torch here."""
+"""The choices of the stem, the stages and the head of a search space. No torch here."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from ofa.space.activations import ACTIVATIONS
 
 MOST_CHOICES = 127  # a gene is an int8
 FIELD_OF_GENE = {"width": "widths", "depth": "depths", "se": "se", "kernel": "kernels", "expand": "expands"}
-"""The field of a stage that holds the choices of a gene."""
+"""The field of `StageSpace` that holds the choices of a gene."""
 LISTS = ("kernels", "depths", "expands", "se")
-"""Choices of a stage that are named by their values; widths, which differ from stage to stage, are counted instead."""
+"""Fields that a subspace restricts by listing values. Widths differ from stage to stage, so it restricts their number."""
 
 
 class Choices(TypedDict, total=False):
     """Choices that stay open in a subspace; a dimension that is missing or None stays as it is."""
 
     kernels: Sequence[int] | None
-    """Sizes in pixels."""
+    """Kernel sizes in pixels."""
     depths: Sequence[int] | None
-    """Blocks per stage."""
+    """Numbers of blocks per stage."""
     expands: Sequence[float] | None
     se: Sequence[bool] | None
     widths: int | None
-    """Number of each stage's (and the stem's) widths, counted from the widest."""
+    """Number of widths of the stem and of each stage that stay open, counted from the widest."""
     resolutions: Sequence[int] | None
-    """Input sides in pixels."""
+    """Sides of the input in pixels."""
 
 
 @dataclass(frozen=True)
 class _ChoicesBound:
-    """Positive, finite, ascending, distinct, and few enough for an int8 gene."""
+    """Bound of a list of choices: positive, finite, ascending, distinct, and few enough for an int8 gene."""
 
     may_be_empty: bool = False
 
     def complaint(self, name: str, value: Sequence[float], verb: str) -> str | None:
-        """Name the list, or the choice in it that is wrong."""
+        """Name the list, or the wrong choice in it."""
         if not value:
             return None if self.may_be_empty else f"{name} is empty; at least one choice is needed"
         if list(value) != sorted(set(value)):
@@ -50,38 +50,38 @@ class _ChoicesBound:
         return None if len(value) <= MOST_CHOICES else f"{name} has {len(value)} choices; at most {MOST_CHOICES} are allowed"
 
     def as_json(self) -> dict[str, Any]:
-        """All but the order."""
+        """The same rules as JSON schema, which cannot state the order."""
         least = {} if self.may_be_empty else {"minItems": 1}
         return least | {"maxItems": MOST_CHOICES, "uniqueItems": True, "items": {"exclusiveMinimum": 0}}
 
 
 class _KernelBound:
-    """Odd and positive."""
+    """Bound of a kernel size: odd and positive."""
 
     def complaint(self, name: str, value: int, verb: str) -> str | None:
-        """Name the kernel."""
+        """Refuse even and negative sizes."""
         if value % 2 == 0:
             return f"kernel {value} is even; kernels must be odd"
         return None if value > 0 else f"kernel {value} is negative; kernels must be at least 1"
 
     def as_json(self) -> dict[str, Any]:
-        """Both."""
+        """The same rules as JSON schema."""
         return {"minimum": 1, "not": {"multipleOf": 2}}
 
 
 class _SwitchBound:
-    """A list of what a switch may be."""
+    """Bound of the list of values that a switch may take."""
 
     allowed = ((False,), (True,), (False, True))
 
     def complaint(self, name: str, value: tuple[bool, ...], verb: str) -> str | None:
-        """Name the one list that leaves a choice."""
+        """Refuse other lists."""
         if value in self.allowed:
             return None
         return f"{name} {verb} {list(value)}; allowed are true, false, and the list [false, true] to choose from"
 
     def as_json(self) -> dict[str, Any]:
-        """An enumeration."""
+        """The allowed lists as JSON schema."""
         return {"enum": [list(choices) for choices in self.allowed]}
 
 
@@ -94,20 +94,20 @@ ActivationName = Annotated[str, OneOf(tuple(name for name, activation in ACTIVAT
 
 @dataclass(frozen=True, kw_only=True)
 class StemSpace(Bounded):
-    """The choices before the stages."""
+    """The choices of the stem, the layers before the stages."""
 
     widths: WholeChoices
-    """Output channels."""
+    """Choices of its output channels."""
     hidden_widths: Annotated[tuple[int, ...], _ChoicesBound(may_be_empty=True)] = ()
-    """Nominal channels of the inner convolutions of a deep stem, rounded to a multiple of 8; empty for a single one."""
+    """Choices of the channels inside a deep stem, before rounding to a multiple of 8; empty where it is not deep."""
     depths: WholeChoices = (1,)
-    """Number of convolutions: 1, or 2 and 3 (ResNet-D's stem, of which the middle one is residual)."""
+    """Choices of its number of convolutions: 1; or 2 and 3, a deep stem as in ResNet-D, whose middle one is residual."""
     kernel: Kernel = 3
-    """Side in pixels."""
+    """Kernel size in pixels."""
     stride: Stride = 2
-    """Of the first convolution."""
+    """Stride of the first convolution."""
     activation: ActivationName = "relu"
-    """After each convolution."""
+    """Activation after each convolution."""
     pool: bool = False
     """A 3x3 max pool of stride 2 at the end."""
 
@@ -124,7 +124,7 @@ class StemSpace(Bounded):
             raise ValueError(f"depths are {list(self.depths)}; allowed are [1], or values out of 2 and 3")
 
     def restrict(self, widths: int | None, every_depth: bool) -> StemSpace:
-        """The stem with its widest `widths` choices (None: all), and with every depth or only its largest."""
+        """The stem with only its `widths` widest widths (None: all), and with every depth or only the largest."""
         kept = slice(-widths if widths else None, None)
         depths = self.depths if every_depth else self.depths[-1:]
         return replace(self, widths=self.widths[kept], hidden_widths=self.hidden_widths[kept], depths=depths)
@@ -135,20 +135,20 @@ class StageSpace(Bounded):
     """The choices of one stage."""
 
     widths: WholeChoices
-    """Output channels of its blocks."""
+    """Choices of the output channels of its blocks."""
     depths: WholeChoices
-    """Number of blocks."""
+    """Choices of its number of blocks."""
     kernels: Annotated[tuple[Kernel, ...], CHOICES]
-    """Sizes in pixels."""
+    """Choices of kernel sizes, in pixels."""
     expands: Annotated[tuple[Annotated[float, FINITE], ...], CHOICES]
-    """Hidden channels over input channels (mbconv) or over output channels (bottleneck). A stage whose only expand ratio is
-    1 has no expansion convolution."""
+    """Choices of expand ratios: hidden channels over input channels (mbconv) or over output channels (bottleneck). The
+    blocks of a stage whose only expand ratio is 1 have no expansion convolution."""
     stride: Stride = 1
     """Stride of the first block."""
     activation: ActivationName = "relu"
-    """Inside its blocks (mbconv), also after their sum (bottleneck)."""
+    """Activation inside its blocks, and for bottlenecks also after the sum."""
     se: bool | Annotated[tuple[bool, ...], _SwitchBound()] = False
-    """Squeeze-and-excitation after the depthwise convolution (mbconv only); a list: chosen for the stage as a whole."""
+    """Squeeze-and-excitation after the depthwise convolution (mbconv only); `[false, true]`: a choice, one for the stage."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "expands", tuple(map(float, self.expands)))  # 3 and 3.0 are one choice, one fingerprint
@@ -156,17 +156,17 @@ class StageSpace(Bounded):
 
     @property
     def stage_genes(self) -> tuple[str, ...]:
-        """Names of what is chosen once for the stage: width, depth, what its blocks share; properties of `subnet.Stage`."""
+        """Names of the genes chosen once for the stage (attributes of `subnet.Stage`): width, depth, then shared genes."""
         return ("width", "depth", "se") if isinstance(self.se, tuple) else ("width", "depth")
 
     @property
     def block_genes(self) -> tuple[str, ...]:
-        """Names of what is chosen for each block: the fields of `subnet.Block`, in their order."""
+        """Names of the genes chosen for each block: the fields of `subnet.Block`, in order."""
         return ("kernel", "expand")
 
     @property
     def shared_genes(self) -> tuple[str, ...]:
-        """The stage genes that say what is inside each of its blocks: all but width and depth."""
+        """The stage genes that change the inside of all its blocks alike: all but width and depth."""
         return self.stage_genes[2:]
 
     def choices(self, gene: str) -> tuple[Any, ...]:
@@ -201,7 +201,7 @@ class StageSpace(Bounded):
         return self.keep(kept)
 
     def keep(self, kept: Mapping[str, tuple[Any, ...]]) -> StageSpace:
-        """The stage with other lists of choices, by field; a choice that is no list, but fixed, stays as it is."""
+        """The stage with other lists of choices, by field; a field that is fixed (not a list) stays as it is."""
         lists: dict[str, Any] = {name: choices for name, choices in kept.items() if isinstance(getattr(self, name), tuple)}
         return replace(self, **lists)
 
@@ -211,13 +211,13 @@ class HeadSpace(Bounded):
     """The layers after the stages; nothing here is elastic."""
 
     width: Count | None = None
-    """Channels of a 1x1 convolution with batch norm before the average pool; none if absent."""
+    """Output channels of a 1x1 convolution with batch norm before the average pool; None: no such layer."""
     features: Count | None = None
-    """Channels of a 1x1 convolution without norm after the average pool; none if absent."""
+    """Output channels of a 1x1 convolution without norm after the average pool; None: no such layer."""
     activation: ActivationName = "relu"
-    """After each of its convolutions."""
+    """Activation after each of its convolutions."""
     dropout: Fraction = 0.0
-    """Before the classifier, in training."""
+    """Dropout rate before the classifier, in training."""
 
 
 def lists_in(choices: Choices) -> dict[str, Sequence[Any]]:

@@ -1,6 +1,6 @@
-"""The search space: everything elastic, frozen, and its subnets as rows of genes (`ofa.space.gene_rows`).
+"""The search space: a frozen description of everything elastic, and its subnets as rows of genes (`ofa.space.gene_rows`).
 
-Genes of blocks beyond a stage's depth are 0, so equal subnets have equal rows. numpy only: no torch here.
+Genes of blocks beyond a stage's depth are 0 in canonical rows, so equal subnets have equal rows. Only numpy, no torch here.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ class SearchSpace(Bounded):
     """Everything elastic about a network family; see `docs/spaces.md` for the YAML."""
 
     name: str
-    """For people, in cards and messages."""
+    """Name in cards and messages."""
     block: Annotated[str, OneOf(tuple(KINDS))]
     """`mbconv` (MobileNetV2, V3) or `bottleneck` (ResNet)."""
     stem: StemSpace
     stages: Annotated[tuple[StageSpace, ...], NotEmpty("a space needs at least one stage")]
-    """In order; each has blocks of one resolution."""
+    """Stages in order; the blocks of a stage have feature maps of the same size."""
     head: HeadSpace
     resolutions: WholeChoices
-    """Sides of the square input, in pixels."""
+    """Choices of the side of the square input, in pixels."""
     in_channels: Count = 3
-    """Of an image: 1 (grey) or 3 (RGB)."""
+    """Channels of an image: 1 (grey) or 3 (RGB)."""
     classes: Count = 1000
     """Outputs of the network, one per class of the data."""
     kernel_transforms: bool = True
-    """Learned matrices between kernel sizes (OFA, section 3.3); without, a smaller kernel is the centre of a larger one."""
+    """True: a smaller kernel is the centre of a larger one, times a learned matrix (OFA, section 3.3). False: no matrix."""
     norm_eps: Annotated[float, Above(0), FINITE] = 1e-5
-    """Added to the variance by every batch norm (the published ProxylessNAS has 1e-3)."""
+    """Epsilon of every batch norm, added to the variance (the published ProxylessNAS has 1e-3)."""
     compound: bool = False
-    """The expand ratios of a stage follow its depth, the i-th choice of one with the i-th of the other (CompOFA, Sahni et
-    al., 2021). The genes stay; all other rows are not in the space."""
+    """True: depth and expand ratio of a stage are coupled: the i-th depth has the i-th expand ratio in all its blocks
+    (CompOFA, Sahni et al., 2021). The genes are the same; rows with other combinations are not in the space."""
     description: str = ""
-    """For people."""
+    """One or two sentences for users."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,7 +67,7 @@ class SearchSpace(Bounded):
             if self.compound and len(stage.depths) != len(stage.expands):
                 raise ValueError(
                     f"stages[{i}]: depths are {list(stage.depths)} and expands {list(stage.expands)}; "
-                    "in a compound space they go together, so give as many of one as of the other"
+                    "in a compound space the i-th depth has the i-th expand ratio, so give as many of one as of the other"
                 )
             if stage.se is not False and not KINDS[self.block].squeeze_excite:
                 able = ", ".join(name for name, kind in KINDS.items() if kind.squeeze_excite)
@@ -86,7 +86,7 @@ class SearchSpace(Bounded):
         facts = schema.to_plain(self)
         del facts["name"], facts["description"]
         if not self.compound:
-            del facts["compound"]  # spaces from before it was there keep their fingerprint
+            del facts["compound"]  # so that spaces older than this field keep their fingerprint
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     @cached_property
@@ -101,11 +101,11 @@ class SearchSpace(Bounded):
 
     @cached_property
     def columns(self) -> GeneRows:
-        """The number of each column, by the names of `GeneRows`: `columns.depth(2)`, `columns.block("kernel", 2)[0]`."""
+        """Column numbers, by the names of `GeneRows`: `columns.depth(2)`, `columns.block("kernel", 2)[0]`."""
         return self.rows(np.arange(len(self.genes)))
 
     def rows(self, genes: npt.NDArray[Any]) -> GeneRows:
-        """Genes [..., genes] by name."""
+        """Access by name to gene rows [..., genes]."""
         return GeneRows(self._layout, genes)
 
     @cached_property
@@ -126,11 +126,11 @@ class SearchSpace(Bounded):
     # -- genes ---------------------------------------------------------------------------------------------------------
 
     def sample(self, n: int, rng: np.random.Generator) -> Genes:
-        """`n` random subnets, every choice uniform as in OFA; int8[n, genes], canonical."""
+        """`n` random subnets, every gene uniform as in OFA; int8[n, genes], canonical."""
         return self.canonical(rng.integers(0, self.levels, size=(n, len(self.levels)), dtype=np.int8))
 
     def canonical(self, genes: npt.ArrayLike) -> Genes:
-        """A copy in which the genes of absent blocks are 0, and those of expand ratios follow the depth if compound."""
+        """A copy in which genes of absent blocks are 0 and, in a compound space, expand genes follow the depth."""
         genes = np.array(genes, dtype=np.int8, ndmin=2)
         rows = self.rows(genes)
         for s in range(len(self.stages) if self.compound else 0):
@@ -167,11 +167,11 @@ class SearchSpace(Bounded):
         return row
 
     def check(self, subnet: Subnet) -> None:
-        """Raise `UserError` naming the first choice that is not in the space; any resolution will do."""
+        """Raise `UserError` naming the first choice that is not in the space; the resolution is not checked."""
         self.encode(replace(subnet, resolution=self.resolutions[0]))
 
     def _check_compound(self, genes: Genes) -> None:
-        """Raise `UserError` if a compound space does not have one of the rows."""
+        """Raise `UserError` if the space is compound and one of the rows is not in it."""
         if not self.compound:
             return
         rows = self.rows(genes)
@@ -184,7 +184,7 @@ class SearchSpace(Bounded):
                 blocks, given, tied = stage.depths[depth[row]], stage.expands[expand[row, block]], stage.expands[depth[row]]
                 raise UserError(
                     f"{self.name}: stages[{s}] has {blocks} blocks and expand ratio {given:g}; "
-                    f"in this compound space it goes with {tied:g}"
+                    f"in this compound space that depth has expand ratio {tied:g}"
                 )
 
     def _index(self, place: str, choices: tuple[Any, ...], value: Any) -> int:
@@ -231,25 +231,25 @@ class SearchSpace(Bounded):
     # -- subspaces -----------------------------------------------------------------------------------------------------
 
     def restrict(self, **choices: Unpack[Choices]) -> SearchSpace:
-        """The space with only some choices open; its subnets are subnets of this one too (its genes are its own).
+        """The space with only some choices open. Its subnets are subnets of this space too; its gene rows are its own.
 
         A stage keeps those of its choices that are listed, and always its largest, so stages with other choices (a fixed
         first stage, ResNet's depths) need no list of their own.
 
         Raises:
-            UserError: a value that no stage of the space has; or of a compound space, depths and not as many expand ratios.
+            UserError: no stage of the space has a value; or depths and expand ratios of a compound space differ in number.
         """
         self.check_choices(choices)
         widths, resolutions = choices.get("widths"), choices.get("resolutions") or self.resolutions
         stages = tuple(stage.restrict(lists_in(choices), widths) for stage in self.stages)
-        # A deep stem's optional convolution counts as depth: open only once every depth of the stages is.
+        # The optional convolution of a deep stem counts as depth: it is open only when all depths of the stages are.
         every_depth = choices.get("depths") is None or all(
             kept.depths == stage.depths for kept, stage in zip(stages, self.stages, strict=True)
         )
         kept = tuple(size for size in self.resolutions if size in resolutions)
         try:
             return replace(self, stages=stages, stem=self.stem.restrict(widths, every_depth), resolutions=kept)
-        except ValueError as error:  # compound, and the depths kept have not the expand ratios kept
+        except ValueError as error:  # compound, and depths and expand ratios that are left do not match
             raise UserError(f"{self.name}: {error}") from None
 
     def check_choices(self, choices: Choices) -> None:
@@ -283,7 +283,7 @@ def load_space(name_or_path: str | Path) -> SearchSpace:
     """A space that ships (`mbv3-w1.2`, ...) by name, or one from a YAML file.
 
     Raises:
-        UserError: the file is missing or wrong, or the name is unknown; the message lists what is known.
+        UserError: the file is missing or wrong, or the name is unknown; the message lists the names.
     """
     path = shipped.find("spaces", name_or_path, what="space")
     return schema.build(SearchSpace, schema.load_yaml(path), str(path))

@@ -1,7 +1,7 @@
-"""The one traversal of a subnet: from a choice to the shapes of its operations.
+"""The traversal of a subnet: from its choices to the shapes of its operations.
 
-Everything that costs something reads these shapes: operations, parameters, memory, latency tables, profiling; and
-plain modules are built from them. No torch here.
+All costs are computed from these shapes (MACs, parameters, memory, latency, energy), profiles measure them, and plain
+modules are built from them. No torch here.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ __all__ = [
 
 
 def walk(space: SearchSpace, subnet: Subnet) -> Iterator[OpShape]:
-    """The operations of a subnet, in order; any resolution the strides allow, also one not in the space."""
+    """The operations of a subnet, in order, at any resolution that the strides allow, in the space or not."""
     for block in walk_blocks(space, subnet):
         yield from block.ops
 
 
 def walk_blocks(space: SearchSpace, subnet: Subnet) -> Iterator[BlockShape]:
-    """The pieces of a subnet, in order: stem, the blocks of every stage, head."""
+    """The blocks of a subnet, in order: the stem, the blocks of every stage, the head."""
     stem = stem_shape(space, subnet.stem, subnet.resolution)
     yield stem
     width, size = subnet.stem.width, stem.main[-1].out_size
@@ -50,7 +50,7 @@ def walk_blocks(space: SearchSpace, subnet: Subnet) -> Iterator[BlockShape]:
 
 
 def stem_shape(space: SearchSpace, stem: Stem, resolution: int) -> BlockShape:
-    """The stem: one convolution, or a deep stem of two or three of which the middle one of three is residual."""
+    """The stem: one convolution; or a deep stem of two, or of three whose middle one is residual."""
     choices = space.stem
     widths = [stem.width]
     if stem.hidden is not None:
@@ -77,8 +77,8 @@ def stage_block_shape(
         space: the space.
         stage: index of the stage.
         index: index of the block in its stage.
-        block: what is chosen of the block.
-        chosen: what is chosen of the stage; its blocks are not looked at.
+        block: the chosen kernel and expand ratio.
+        chosen: the chosen stage; its `blocks` are ignored.
         in_width: input channels.
         in_size: side of the input in pixels.
     """
@@ -108,19 +108,19 @@ def head_shape(space: SearchSpace, in_width: int, in_size: int) -> BlockShape:
 
 
 def hidden_channels(space: SearchSpace, expand: float, in_width: int, out_width: int) -> int:
-    """Channels between a block's 1x1 convolutions."""
+    """Number of channels between a block's 1x1 convolutions."""
     return KINDS[space.block].hidden_channels(expand, in_width, out_width)
 
 
 def in_widths(space: SearchSpace, stage: int, index: int) -> tuple[int, ...]:
-    """Every number of input channels that a block can see."""
+    """Every possible number of input channels of a block."""
     if index > 0:
         return space.stages[stage].widths
     return space.stages[stage - 1].widths if stage > 0 else space.stem.widths
 
 
 def is_residual(space: SearchSpace, stage: int, index: int) -> bool:
-    """Tell whether a block's shortcut is the identity: a property of the space, the same for all of its subnets."""
+    """Tell whether a block's shortcut is the identity, which is the same for all subnets of the space."""
     if index > 0:
         return True
     inputs = in_widths(space, stage, index)
@@ -136,5 +136,5 @@ def macs(ops: Iterable[OpShape]) -> int:
 
 
 def params(ops: Iterable[OpShape]) -> int:
-    """Parameters."""
+    """Number of parameters."""
     return sum(op.params for op in ops)

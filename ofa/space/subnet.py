@@ -1,4 +1,4 @@
-"""One choice out of a search space. Depth is the length of a tuple, so an unused gene cannot exist."""
+"""A subnet: one choice for everything elastic. Depth is the length of a tuple, so there are no unused genes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage: output channels, its blocks, first to last, and what they share where that is a choice."""
+    """A stage: its output channels, its blocks from first to last, and the choices that the blocks share."""
 
     width: int
     blocks: tuple[Block, ...]
     se: bool | None = None
-    """True where its blocks have squeeze-and-excitation; None where the space leaves no choice."""
+    """True: its blocks have squeeze-and-excitation. None: the space leaves no choice."""
 
     @property
     def depth(self) -> int:
@@ -33,7 +33,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Stem:
-    """The layers before the stages: output channels; convolutions; nominal channels of the inner ones, if any."""
+    """The layers before the stages: output channels, number of convolutions, channels between these (before rounding)."""
 
     width: int
     depth: int = 1
@@ -53,7 +53,7 @@ class Subnet:
         plain = dict(schema.to_plain(self))
         for stage in plain["stages"]:
             if stage["se"] is None:
-                del stage["se"]  # subnets of spaces without the choice are written as before it was there
+                del stage["se"]  # subnets of spaces without this choice are written as by earlier versions
         return plain
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Subspaces of a search space: what a phase of progressive shrinking has opened, or what a user has fixed."""
+"""Subspaces of a search space: opened by a phase of progressive shrinking, or left by a user's `--fix`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ofa.space.search_space import SearchSpace
 
 
 def only(space: SearchSpace, **choices: Unpack[Choices]) -> SearchSpace:
-    """The space with nothing but the listed choices; what a user fixes in a search.
+    """The space with only the listed choices, for `--fix` in a search.
 
-    A stage keeps those of its choices that are listed (`SearchSpace.restrict` keeps its largest besides). What is fixed in a
-    stage anyway (all of a fixed first stage) stays as it is. In a compound space a depth brings its expand ratio, and an
-    expand ratio its depth.
+    A stage keeps only those of its choices that are listed (`SearchSpace.restrict` also keeps its largest). A field in which
+    a stage has no choice stays as it is. In a compound space, a depth selects its expand ratio, and an expand ratio its
+    depth.
 
     Raises:
-        UserError: a value that no stage of the space has, or a stage with several choices and none of the listed.
+        UserError: no stage of the space has a value, or a stage with several choices has none of the listed ones.
     """
     space.check_choices(choices)
     whole = space.restrict(widths=choices.get("widths"), resolutions=choices.get("resolutions"))
@@ -28,9 +28,9 @@ def only(space: SearchSpace, **choices: Unpack[Choices]) -> SearchSpace:
 
 
 def _only_listed(space: SearchSpace, i: int, listed: Mapping[str, Sequence[Any]]) -> dict[str, tuple[Any, ...]]:
-    """Those of `LISTS` that stage `i` keeps when only the listed choices are wanted."""
+    """The choices that stage `i` keeps of each field in `LISTS` that it has."""
     has = space.stages[i].lists
-    kept: dict[str, set[int]] = {}  # levels, which tell what goes together in a compound space
+    kept: dict[str, set[int]] = {}  # by level, because equal levels are coupled in a compound space
     for name, known in has.items():
         wanted = listed.get(name, known)
         kept[name] = {level for level, choice in enumerate(known) if choice in wanted or len(known) == 1}
@@ -42,14 +42,14 @@ def _only_listed(space: SearchSpace, i: int, listed: Mapping[str, Sequence[Any]]
             tied = has["depths"], has["expands"]
             pairs = ", ".join(f"{depth} with {expand:g}" for depth, expand in zip(*tied, strict=True))
             raise UserError(
-                f"{space.name}: stage {i} has depths that go with expand ratios, {pairs}; none of these pairs is in "
+                f"{space.name}: stage {i} has depths coupled with expand ratios, {pairs}; none of these pairs is in "
                 f"depths {list(listed['depths'])} and expands {list(listed['expands'])}"
             )
     return {name: tuple(known[level] for level in sorted(kept[name])) for name, known in has.items()}
 
 
 def largest_only(space: SearchSpace) -> SearchSpace:
-    """The space whose only network is the largest, at every resolution."""
+    """The space of the largest network alone, at every resolution."""
     stages = tuple(stage.restrict(dict.fromkeys(LISTS, ()), widths=1) for stage in space.stages)
     return replace(space, stages=stages, stem=space.stem.restrict(widths=1, every_depth=False))
 

@@ -1,7 +1,7 @@
 """Checkpoints of a training run: one file of tensors and state, written atomically, checked by digest.
 
-`latest.json` names the file and its SHA-256; it is replaced only after the file is on disk, so a crash at any moment leaves
-the checkpoint before it. The position in the schedule that counts is the one in the file, under the digest.
+`latest.json` holds the file's name and its SHA-256. It is replaced only after the file is on disk, so a crash at any moment
+leaves the previous checkpoint. Training resumes at the position stored in the file itself, which the digest covers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a run needs to go on: position, sums of the unfinished epoch, and tensors by name."""
+    """Everything that a run needs to resume: position, sums of the unfinished epoch, and tensors by name."""
 
     position: Position
     progress: dict[str, Any]
@@ -39,14 +39,16 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint and forget the one before; of two at the same position the digest tells the names apart."""
+    """Write a checkpoint and delete the previous one; the digest in the name keeps two at the same position apart."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in checkpoint.tensors.items()}
     facts = {"position": asdict(checkpoint.position), "progress": checkpoint.progress}
     content = save(tensors, metadata={"state": json.dumps(facts)})
     digest = hashlib.sha256(content).hexdigest()
     name = f"phase{checkpoint.position.phase}-step{checkpoint.position.step}-{digest[:8]}.safetensors"
     atomic_write(folder / name, content)
-    write_json(folder / "latest.json", facts | {"file": name, "sha256": digest})  # the facts are for people
+    write_json(
+        folder / "latest.json", facts | {"file": name, "sha256": digest}
+    )  # position and progress here are only for readers
     for old in folder.glob("*.safetensors"):
         if old.name != name:
             old.unlink()
@@ -56,7 +58,7 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint | None:
     """The latest checkpoint, or None if there is none.
 
     Raises:
-        UserError: the file is missing or its digest is another.
+        UserError: the file is missing, or its digest is wrong.
     """
     latest = folder / "latest.json"
     if not latest.exists():
@@ -80,6 +82,6 @@ def flatten(**groups: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def unflatten(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """One group out of `flatten`'s result."""
+    """One group out of the result of `flatten`."""
     prefix = f"{name}/"
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -1,6 +1,6 @@
-"""Fine-tune one subnet of a run, taught by the run's largest net.
+"""Fine-tuning one subnet of a run as a plain network, with the run's largest net as the teacher.
 
-Cai et al. (2020) report subnets after so many more epochs as #25 and #75. The subnet is a plain network here.
+Cai et al. (2020) mark subnets that were fine-tuned for 25 or 75 epochs as #25 and #75.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from ofa.training.step import GradientStep, descend
 from ofa.training.weight_average import WeightAverage
 
 PHASE = 1_000_000
-"""Number of fine-tuning among the phases, and of its first epoch among all epochs, for random streams of its own."""
+"""Phase number and epoch offset of fine-tuning, so that its random numbers differ from those of every training phase."""
 
 
 class PlainSubnet(nn.Module):
-    """A plain subnet that trains as it does in the supernet, and is called like it: seeded dropout, drop-connect."""
+    """A plain subnet with the interface of `Supernet`, which trains as it would there: seeded dropout, drop-connect."""
 
     def __init__(self, net: Net) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class PlainSubnet(nn.Module):
         drop_connect: float = 0.0,
         activation_checkpointing: bool = False,
     ) -> Tensor:
-        """`Supernet.forward` for the one subnet that the net is; same arguments."""
+        """Logits of the net, float32[batch, classes]; arguments as in `Supernet.forward`, `subnet` is ignored."""
         x = self.net.stem(images)
         blocks = [block for stage in self.net.stages for block in stage.children()]
         for done, block in enumerate(blocks):
@@ -65,20 +65,20 @@ def finetune(
     phase: Phase,
     report: Callable[[int, float], None],
 ) -> None:
-    """Train a plain subnet in place by the steps of its run, then recalibrate its batch norm; it is left in eval mode.
+    """Train a plain subnet in place with the run's training step, recalibrate its batch norm, leave it in eval mode.
 
     The same call gives the same weights on a CPU.
 
     Args:
-        module: the extracted subnet.
-        subnet: what it is; images come at its resolution.
-        evaluator: of the run: its data, and its largest net as the teacher.
-        recipe: of the run: everything but the phases holds here too.
-        phase: epochs, learning rate, warm-up and the weight of the teacher.
+        module: the extracted subnet, a `Net`.
+        subnet: its description; images are resized to its resolution.
+        evaluator: evaluator of the run; it has the data, and the largest net, which is the teacher.
+        recipe: recipe of the run; everything but its phases is used.
+        phase: epochs, learning rate, warm-up and weight of the teacher.
         report: called after every epoch with its number and its mean loss.
 
     Raises:
-        UserError: the device does not compute in the recipe's precision.
+        UserError: the device does not support the recipe's precision.
     """
     device, space = torch.device(evaluator.device), evaluator.supernet.space
     check_precision(recipe.precision, device)
@@ -129,6 +129,6 @@ def _batches(evaluator: SubnetEvaluator, recipe: Recipe, resolution: int, epoch:
 
 
 def paired_gain(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """The gain in accuracy and its standard error, from which of the same images were right before and after, bool[n]."""
+    """The gain in accuracy and its standard error; arguments: which of the same images were right, bool[n]."""
     changes = after.astype(np.float64) - before
     return float(changes.mean()), float(changes.std() / len(changes) ** 0.5)

@@ -1,4 +1,4 @@
-"""The optimiser of a supernet, and its momenta by the names of the parameters, as a checkpoint holds them."""
+"""The optimiser of a supernet, and its momentum buffers by parameter name, as a checkpoint holds them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ofa.runs.recipe import OptimiserConfig
 
 
 def make_optimiser(net: nn.Module, config: OptimiserConfig, fused: bool | None = None) -> torch.optim.SGD:
-    """SGD for a supernet or a plain net; its weight decay spares norms, biases and kernel transforms.
+    """SGD for a supernet or a plain net; norms, biases and kernel transforms have no weight decay.
 
     Args:
-        net: on the device it is trained on.
+        net: the net, already on the device on which it is trained.
         config: the recipe's section.
         fused: use PyTorch's fused SGD kernel; None: yes on CUDA, no elsewhere.
     """
@@ -28,14 +28,14 @@ def make_optimiser(net: nn.Module, config: OptimiserConfig, fused: bool | None =
     momentum = config.momentum
     optimiser = torch.optim.SGD(groups, lr=0.0, momentum=momentum, nesterov=momentum > 0, fused=fused or None)
     if fused and momentum > 0:
-        # The first subnets bring gradients of some parameters only, and PyTorch's fused step wants momenta of all or none.
+        # The first subnets give only some parameters a gradient, and PyTorch's fused step needs buffers for all or none.
         for parameter in net.parameters():
             optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimiser
 
 
 def momenta(net: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The momentum of every parameter that has one."""
+    """The momentum buffers by parameter name; parameters without a buffer are left out."""
     buffers = {}
     for name, parameter in net.named_parameters():
         buffer = optimiser.state.get(parameter, {}).get("momentum_buffer")
@@ -48,5 +48,5 @@ def set_momenta(net: nn.Module, optimiser: torch.optim.Optimizer, values: Mappin
     """The inverse of `momenta`."""
     for name, parameter in net.named_parameters():
         if name in values:
-            # In the parameter's memory format, without which a GPU's optimisers are slow or refuse.
+            # In the parameter's memory format; with another one, optimisers on a GPU are slow or fail.
             optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(values[name])

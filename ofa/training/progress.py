@@ -1,4 +1,4 @@
-"""Progress of a training: sums of an epoch, a JSON line per epoch, a progress bar, optionally TensorBoard."""
+"""Progress of a training: sums over an epoch, a JSON line per epoch, a progress bar, optionally TensorBoard."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class MetricsLog:
         self._writer = _tensorboard_writer(tensorboard) if tensorboard else None
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows so far; a last line cut off by a crash is left out. Raises `UserError` for another line that is none."""
+        """All rows so far; a last line cut off by a crash is left out, any other invalid line raises `UserError`."""
         if not self.path.exists():
             return []
         lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
@@ -36,11 +36,13 @@ class MetricsLog:
             try:
                 rows += [json.loads(line)] if line else []
             except json.JSONDecodeError as error:
-                raise UserError(f"{self.path}:{number}: not an epoch's row: {error.msg}; remove the line to go on") from None
+                raise UserError(
+                    f"{self.path}:{number}: not an epoch's row: {error.msg}; remove the line to continue"
+                ) from None
         return rows
 
     def keep_before(self, phase: int, epoch: int) -> None:
-        """Forget rows of epochs that a resumed run will go through again."""
+        """Delete rows of epochs that a resumed run will repeat."""
         kept = [row for row in self.rows() if (row["phase"], row["epoch"]) < (phase, epoch)]
         atomic_write(self.path, "".join(json.dumps(row) + "\n" for row in kept))
 
@@ -64,18 +66,18 @@ class EpochSums:
 
     @classmethod
     def from_checkpoint(cls, progress: Mapping[str, Any], first: bool) -> EpochSums:
-        """The inverse of `progress` on rank 0, which writes checkpoints; the joules of other ranks are in none."""
+        """The inverse of `progress`. Only rank 0 (`first`) writes checkpoints, so the energy of other ranks is unknown."""
         seconds, joules = progress["seconds"], progress["energy_j"]
         unread_s = progress.get("unread_s", seconds if joules is None else 0.0)  # absent before version 0.2
         spent = Spent(seconds, joules or 0.0, unread_s) if first else Spent(seconds, 0.0, seconds)
         return cls(progress["loss"], progress["steps"], spent)
 
     def progress(self) -> dict[str, Any]:
-        """The content as a checkpoint holds it."""
+        """The sums as a checkpoint holds them."""
         return {"loss": float(self.loss), "steps": self.steps} | self.spent.plain()
 
     def row(self, batch_size: int, world: World) -> dict[str, Any]:
-        """The part of the epoch's row that follows from it; called by all ranks, whose energies add up."""
+        """Loss, speed, time and energy for the epoch's row; a collective call, in which the ranks' energies are added."""
         every = world.gather(self.spent)
         spent = replace(sum(every, Spent()), seconds=self.spent.seconds, unread_s=max(one.unread_s for one in every))
         return {
@@ -85,10 +87,10 @@ class EpochSums:
 
 
 def spent_by_rows(rows: Iterable[Mapping[str, Any]], unfinished: Spent) -> tuple[Spent, str, str]:
-    """Sum up the training steps of a run that was begun before there were ledgers (version 0.2).
+    """Time and energy of a run's training steps from its `metrics.jsonl`, for runs older than ledgers (version 0.2).
 
     Returns:
-        Time and energy by the rows of finished epochs and the unfinished one; their source; what rows do not tell.
+        Time and energy of the finished epochs and of the unfinished one; their source; a note on what they leave out.
     """
     spent, source = unfinished, ""
     for row in rows:
@@ -98,7 +100,7 @@ def spent_by_rows(rows: Iterable[Mapping[str, Any]], unfinished: Spent) -> tuple
 
 
 class LateReading:
-    """A number that a device is still computing, read without waiting for it."""
+    """Reads a number from a GPU that is still computing it, without waiting for it."""
 
     def __init__(self) -> None:
         self._waiting: tuple[Tensor, torch.cuda.Event] | None = None
@@ -118,7 +120,7 @@ class LateReading:
 
 
 def progress_bar(rows: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
-    """A bar of tqdm's on the standard error: on a terminal ten times a second, in a file or a pipe twice a minute."""
+    """A tqdm bar on stderr, updated ten times a second on a terminal, twice a minute in a file or a pipe."""
     every = 0.1 if sys.stderr.isatty() else 30.0
     return tqdm(rows, file=sys.stderr, dynamic_ncols=True, mininterval=every, maxinterval=max(10.0, every), **options)
 
@@ -130,19 +132,19 @@ class Progress:
         self._bar = progress_bar(total=total, initial=done, unit="step", disable=quiet, smoothing=0.02)
 
     def step(self, phase: str, epoch: int, epochs: int, loss: float | None) -> None:
-        """One step more; `loss` is shown when given."""
+        """Advance by one step; shows `loss` unless it is None."""
         self._bar.set_description_str(f"{phase} epoch {epoch + 1}/{epochs}", refresh=False)
         if loss is not None:
             self._bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
         self._bar.update()
 
     def line(self, text: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         if not self._bar.disable:
             self._bar.write(text)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """End the bar and leave it on the screen."""
         self._bar.close()
 
 

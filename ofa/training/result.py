@@ -1,6 +1,6 @@
-"""The result of a run: accuracy of its subnets on test data, and the time and energy that training took.
+"""The result of a run: accuracy of its subnets on test data, and the time and energy of training.
 
-Beside this, only `ofa evaluate --split test` looks at test data.
+Apart from this module, only `ofa evaluate --split test` uses test data.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ofa.space import shapes
 from ofa.training.progress import MetricsLog, spent_by_rows
 
 PURPOSES = (TRAINING, EVALUATION, CHECKPOINT, LOST)
-"""Purposes of a training; other verbs book theirs beside."""
+"""Purposes whose time and energy count as training; other verbs book purposes of their own."""
 
 
 def report_result(
@@ -29,7 +29,7 @@ def report_result(
 ) -> dict[str, Any]:
     """Test accuracy of the largest, the smallest and random subnets, with training time and energy; writes `result.json`.
 
-    The processes of `world` share the subnets; the first one writes.
+    A collective call: the ranks of `world` share the subnets, rank 0 writes.
 
     Returns:
         `split` (`test`, or `validation` where the data has no test part), `images`, `largest_top1`, `smallest_top1`,
@@ -68,13 +68,13 @@ def report_result(
 
 
 def spent_on(run: RunDirectory, world: World = ALONE) -> dict[str, Any]:
-    """Time and energy of a run so far, by what they were spent on; called by all processes.
+    """Time and energy of a run so far, in total and by purpose; a collective call.
 
     Returns:
-        `train_seconds` and `train_energy_j`: the sums over all purposes (energy None where none is known, else a lower bound
-        where `train_energy_missing` names something); `train_energy_source`; `train_spent`: for `training`, `evaluation`,
-        `checkpoint` and, after a kill, `lost` (what it undid) `seconds`, `energy_j` and `unread_s`, the seconds of which no
-        energy is known.
+        `train_seconds` and `train_energy_j`, the sums over all purposes: energy is None where nothing is known, and a lower
+        bound where `train_energy_missing` names something. `train_energy_source`. `train_spent`: `seconds`, `energy_j` and
+        `unread_s` (the seconds without a reading of energy) of each purpose: `training`, `evaluation`, `checkpoint` and,
+        after a kill, `lost` (steps after the last checkpoint).
     """
     found = world.gather([(path, Account.read(path)) for path in ledger_files(run.energy_folder, world)])
     account = combined(pair for pairs in found for pair in pairs)
@@ -92,7 +92,7 @@ def spent_on(run: RunDirectory, world: World = ALONE) -> dict[str, Any]:
 
 
 def result_lines(result: dict[str, Any], path: Path) -> list[str]:
-    """A result for people."""
+    """A result as lines of text."""
     lines = [
         f"{result['split']} accuracy on {result['images']} images, subnets taken without retraining:",
         f"  largest   {100 * result['largest_top1']:.2f}%",
@@ -108,7 +108,7 @@ def result_lines(result: dict[str, Any], path: Path) -> list[str]:
 
 
 def _spent_lines(result: dict[str, Any]) -> list[str]:
-    """Older results have sums over training steps alone."""
+    """Time and energy as lines of text; results of older versions cover only training steps."""
     joules, missing = result["train_energy_j"], result.get("train_energy_missing", [])
     bound = "at least " if missing else ""
     energy = "no energy reading" if joules is None else f"{bound}{joules / 3.6e6:.4f} kWh"

@@ -1,6 +1,6 @@
 """Learning rate, resolution and subnets of each training step, as functions of (seed, phase, step) alone.
 
-Nothing here has a state, so a run that resumes at any step continues exactly as it would have gone on.
+Nothing here has a state, so a run that resumes at any step continues exactly as it would have without the stop.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from ofa.runs.recipe import Phase
 from ofa.space.search_space import SearchSpace
 from ofa.space.subnet import Subnet
 
-_SUBNETS, _RESOLUTION, _DROPOUT, _MIX = 1, 2, 3, 4  # streams of random numbers that must not be the same
+_SUBNETS, _RESOLUTION, _DROPOUT, _MIX = 1, 2, 3, 4  # part of each seed, so that the random streams differ
 
 
 def learning_rate(phase: Phase, step: int, steps_per_epoch: int, scale: float) -> float:
     """Linear warm-up, then a cosine to zero (Loshchilov and Hutter, 2017).
 
     Args:
-        phase: its rates and epochs.
-        step: since the phase began.
+        phase: the phase, with its learning rates and epochs.
+        step: number of the step within the phase.
         steps_per_epoch: optimiser steps in an epoch.
-        scale: images a step over the images `peak_lr` is meant for.
+        scale: images per step over the number of images that `peak_lr` is meant for.
     """
     peak = phase.peak_lr * scale
     warmup = phase.warmup_epochs * steps_per_epoch
@@ -35,7 +35,7 @@ def learning_rate(phase: Phase, step: int, steps_per_epoch: int, scale: float) -
 
 
 def resolution_of_step(opened: SearchSpace, seed: int, phase: int, step: int) -> int:
-    """The resolution of a step's batch, uniform over the opened ones."""
+    """The resolution of a step's batch, drawn uniformly from the open ones."""
     rng = np.random.default_rng((seed, phase, step, _RESOLUTION))
     return opened.resolutions[rng.integers(len(opened.resolutions))]
 
@@ -49,7 +49,7 @@ def subnets_of_step(opened: SearchSpace, config: Phase, seed: int, phase: int, s
 
 
 def generator_of_step(seed: int, phase: int, step: int, device: torch.device) -> torch.Generator:
-    """The generator of a step's dropout."""
+    """The generator of a step's dropout and drop-connect."""
     words = np.random.SeedSequence((seed, phase, step, _DROPOUT)).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(words[0] >> np.uint64(1)))
 

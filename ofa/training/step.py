@@ -1,4 +1,4 @@
-"""One training step, of a supernet or of a plain subnet: what each subnet learns from, by which loss; then the optimiser."""
+"""One training step of a supernet or of a plain subnet: gradients of the step's subnets, then the optimiser."""
 
 from __future__ import annotations
 
@@ -27,23 +27,22 @@ from ofa.training.schedule import generator_of_step, mix_rng_of_step, subnets_of
 
 @dataclass(frozen=True, kw_only=True)
 class GradientStep:
-    """The gradients of the steps of one phase."""
+    """Computes the gradients of the steps of one phase."""
 
     net: nn.Module
-    """Its parameters get the gradients: a `Supernet`, or a net that is called like one (`ofa.training.finetuning`)."""
+    """The trained net: a `Supernet`, or a net with its interface (`ofa.training.finetuning`)."""
     recipe: Recipe
-    """Losses, mixing, drop-connect, precision, activation checkpointing."""
+    """Recipe, for label smoothing, mixing, drop-connect, precision, activation checkpointing."""
     phase: Phase
     index: int
-    """Number of the phase in the streams of random numbers."""
+    """Number of the phase, part of the seeds of random numbers."""
     subnets: Callable[[int, int], Sequence[Subnet]]
-    """The subnets of a step, by its number and the resolution of its images."""
+    """Takes the number of a step and the resolution of its images, returns the subnets of the step."""
     classes: int
     teacher: nn.Module | None = None
-    """The net whose soft labels every subnet learns from; None where there is none, or where the largest subnet of the step
-    teaches the others."""
+    """Net whose soft labels all subnets learn from; None: no teacher, or the largest subnet of a step teaches the others."""
     world: World = ALONE
-    """The processes that share each batch."""
+    """The ranks that share each batch."""
 
     @classmethod
     def of_phase(
@@ -55,7 +54,7 @@ class GradientStep:
         teacher: nn.Module | None = None,
         world: World = ALONE,
     ) -> GradientStep:
-        """The steps of phase `index` of a recipe, which trains the part `opened` of the supernet's space."""
+        """The steps of phase `index` of a recipe, which trains the subspace `opened` of the supernet's space."""
         return cls(
             net=supernet,
             recipe=recipe,
@@ -68,11 +67,11 @@ class GradientStep:
         )
 
     def __call__(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
-        """Put the gradients of a step's subnets into `.grad`, in place of what was there; their mean loss, a scalar.
+        """Replace `.grad` by the gradients of a step's subnets, averaged over ranks; returns their mean loss, a scalar.
 
         Args:
-            step: since the phase began; it decides the subnets, the dropout and how images are mixed.
-            images: float32[batch, channels, side, side]; of several processes, each gives its part of the batch.
+            step: number of the step within the phase; it decides the subnets, the dropout and the mixing of images.
+            images: float32[batch, channels, side, side], this rank's share of the batch.
             labels: int64[batch].
         """
         self.net.zero_grad(set_to_none=True)
@@ -85,7 +84,7 @@ class GradientStep:
         soft = self._soft_labels(images)
         share = 1 / len(subnets) if recipe.optimiser.subnet_gradients == "mean" else 1.0
         total = torch.zeros((), device=images.device)
-        in_place = phase.teacher == "largest"  # the first subnet is the largest: it teaches the next ones
+        in_place = phase.teacher == "largest"  # the first subnet of the step is the largest, and teaches the others
         for number, subnet in enumerate(subnets):
             drop_connect = recipe.drop_connect if number == 0 or not in_place else 0.0
             with self._precision(images.device):
@@ -108,7 +107,7 @@ class GradientStep:
 
     @torch.no_grad()
     def _soft_labels(self, images: Tensor) -> Tensor | None:
-        """The teacher looks once."""
+        """Probabilities of the teacher, float32[batch, classes]; None where there is no teacher net."""
         if self.teacher is None:
             return None
         with self._precision(images.device):
@@ -116,12 +115,12 @@ class GradientStep:
         return F.softmax(logits.float(), dim=1)
 
     def _precision(self, device: torch.device) -> AbstractContextManager[object]:
-        """The context of a forward pass; the backward pass then has the same precisions, operation by operation."""
+        """The autocast context of a forward pass; the backward pass uses the same precision for each operation."""
         return torch.autocast(device.type, torch.bfloat16) if self.recipe.precision == "bf16" else nullcontext()
 
 
 def descend(net: nn.Module, optimiser: torch.optim.Optimizer, rate: float, clip_norm: float | None) -> None:
-    """Clip the gradients of a net, where `clip_norm` says so, and take the optimiser's step at a learning rate."""
+    """Clip the gradients of a net to norm `clip_norm` (None: do not), and take an optimiser step at learning rate `rate`."""
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(net.parameters(), clip_norm)
     for group in optimiser.param_groups:
@@ -130,7 +129,7 @@ def descend(net: nn.Module, optimiser: torch.optim.Optimizer, rate: float, clip_
 
 
 def load_teacher(path: Path, space: SearchSpace, device: torch.device) -> nn.Module:
-    """The largest net as the first phase left it, in training mode: it normalises with the batch, at any resolution."""
+    """The largest net at the end of the first phase, in training mode, so that batch norm fits any resolution."""
     teacher = empty_net(space, space.largest())
     teacher.load_state_dict(load_weights(path))
     placed: nn.Module = teacher.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

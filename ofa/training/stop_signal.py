@@ -1,4 +1,4 @@
-"""SIGTERM, as Slurm and Docker send it before they kill: noted at once, obeyed after the step and its checkpoint."""
+"""SIGTERM, which Slurm and Docker send before they kill: training ends after the current step and a checkpoint."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 
 class StopSignal:
-    """Whether this process has been asked to end.
+    """A flag that SIGTERM sets.
 
     Attributes:
-        came: set by the first SIGTERM inside `watched`. A second one ends the process at once, as before.
+        came: True after the first SIGTERM inside `watched`. A second one has its usual effect.
     """
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class StopSignal:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """A block in which SIGTERM waits for `came` to be looked at; what waits at its end is sent again."""
+        """Run a block in which SIGTERM only sets `came`; at its end, a signal that came is raised again."""
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may handle signals
             return

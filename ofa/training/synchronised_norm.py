@@ -1,4 +1,4 @@
-"""Batch norm over the parts of a batch that several processes hold: exactly what one process would do with all of it."""
+"""Batch norm over a batch that several ranks share, with the same result as on one rank that has all of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ofa.nets.elastic_layers import ElasticNorm
 
 
 def synchronise_norms(net: nn.Module, world: World) -> None:
-    """Let every batch norm of a supernet or a plain net normalise with the whole batch in training; its tensors stay."""
+    """Replace every batch norm of a supernet or a plain net by one that normalises over all ranks; tensors are shared."""
     if world.size == 1:
         return
     for parent in list(net.modules()):
@@ -24,7 +24,7 @@ def synchronise_norms(net: nn.Module, world: World) -> None:
 
 
 class SynchronisedNorm(ElasticNorm):
-    """A batch norm of the leading channels whose mean and variance in training are those of all processes' images."""
+    """A batch norm of the leading channels whose mean and variance in training are over the images of all ranks."""
 
     def __init__(self, norm: nn.BatchNorm2d, world: World) -> None:
         super().__init__(norm.num_features, norm.eps, norm.momentum)
@@ -32,7 +32,7 @@ class SynchronisedNorm(ElasticNorm):
         self.world = world
 
     def load_from(self, norm: nn.BatchNorm2d) -> None:
-        """Share the tensors of another norm."""
+        """Use the tensors of another norm; they are shared, not copied."""
         self.weight, self.bias = norm.weight, norm.bias
         self.running_mean, self.running_var = norm.running_mean, norm.running_var
         self.num_batches_tracked = norm.num_batches_tracked
@@ -57,7 +57,7 @@ class SynchronisedNorm(ElasticNorm):
 
 
 class _Normalise(torch.autograd.Function):
-    """Forward exchanges two numbers per channel, backward two more (Ioffe and Szegedy, 2015, section 3)."""
+    """Normalisation over all ranks: forward exchanges two numbers per channel, backward two (Ioffe and Szegedy, 2015)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, world: World) -> tuple[Tensor, ...]:
@@ -73,12 +73,13 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         x, weight, mean, var = ctx.saved_tensors
         grad = grads[0]
-        # As if the statistics were constants (for channels-last maps CUDA wants the two of training defined, if empty) ...
+        # The gradient as if the statistics were constants (CUDA needs saved statistics, even if empty, for channels-last)
+        # ...
         none = mean.new_empty(0)
         grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
             grad, x, weight, mean, var, none, none, False, ctx.eps, [True, True, True]
         )
-        # ... and what flows through them: the means over the whole batch of the gradient, and of it times the normalised x.
+        # ... plus that through the statistics: means over the whole batch of the gradient, and of gradient x normalised x.
         count = x.numel() // x.shape[1]
         of_bias, of_weight = ctx.world.stack(torch.stack((grad_bias, grad_weight))).mean(0) / count
         normalised = F.batch_norm(x, mean, var, None, None, False, 0.0, ctx.eps)

@@ -1,8 +1,9 @@
-"""The loop that runs every phase of a recipe; what a step does is in `ofa.training.step`.
+"""The training loop over all phases of a recipe; `ofa.training.step` has a single step.
 
-Progressive shrinking (Cai et al., 2020, section 3.3) trains the largest net first, which then teaches; each next phase goes
-on with the same weights and opens more choices. A sandwich (Yu et al., 2020) is one phase with everything open. The run can
-be killed at any moment: it goes on at the last checkpoint, bit by bit the same on a CPU.
+Progressive shrinking (Cai et al., 2020, section 3.3) first trains the largest net, which becomes the teacher. Each later
+phase continues with the same weights and opens more choices. The sandwich rule (Yu et al., 2020) is one phase with
+everything open. A run can be killed at any moment and resumes at the last checkpoint; on a CPU, with the same bits as
+without the kill.
 """
 
 from __future__ import annotations
@@ -36,16 +37,17 @@ from ofa.training.transfer import start_from
 from ofa.training.weight_average import WeightAverage
 
 LOSS_EVERY_STEPS = 20
+"""Steps between updates of the loss in the progress bar."""
 
 
 class Trainer:
     """Trains the supernet of a run, from its last checkpoint on.
 
     Args:
-        run: where everything is read from and written to.
-        device: where to train.
-        quiet: no progress bar.
-        world: the processes that share each batch; the first one writes.
+        run: the run directory, for everything that is read or written.
+        device: device to train on.
+        quiet: True: no progress bar.
+        world: the ranks that share each batch; rank 0 writes.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class Trainer:
         if self.recipe.zero_gamma:
             self.supernet.pass_inputs_through()
         self.start: str | None = None
-        if self.recipe.init is not None and not run.has_checkpoint:  # a run that goes on needs no other
+        if self.recipe.init is not None and not run.has_checkpoint:  # a resumed run has weights of its own
             self.start = start_from(self.supernet, self.recipe.init, self.data.record)
         decay = self.recipe.average_decay
         self.average = WeightAverage(self.supernet, decay) if decay > 0 else None
@@ -89,7 +91,7 @@ class Trainer:
 
     @property
     def result(self) -> Supernet:
-        """The supernet that is measured and saved: the averaged weights where the recipe averages, else the trained ones."""
+        """The supernet that is evaluated and saved: the average where the recipe averages weights, else the trained one."""
         return self.supernet if self.average is None else self.average.net
 
     def train(self) -> None:
@@ -141,7 +143,7 @@ class Trainer:
             save_weights(teacher_path, extract(self.result, self.space.largest()).state_dict())
         self.position, self.optimiser = Position(index + 1, 0), None
         self._save()
-        self.world.wait()  # the next phase reads the teacher; what NCCL exchanges there would not hold this process back
+        self.world.wait()  # the next phase reads the teacher's file, and NCCL's collective calls do not block this process
 
     def _enter_phase(self, index: int) -> None:
         if index > 0 and _opens_expands(self.opened[index - 1], self.opened[index]):
@@ -172,7 +174,7 @@ class Trainer:
         scale = self.recipe.batch_size / self.recipe.lr_images
         self.supernet.train()
         self.ledger.begin(TRAINING)
-        clock = time.perf_counter()  # since the epoch began or the last checkpoint was written
+        clock = time.perf_counter()  # start of the epoch, or time of the last checkpoint
         for step, (images, labels) in enumerate(batches, first_step + start):
             # Forward and backward of each subnet.
             loss = gradients(step, images, labels)
@@ -240,7 +242,7 @@ class Trainer:
         return {f"top1_{name}": float(value) for name, value in zip(named, values, strict=True)}
 
     def _end_training(self, next_purpose: str) -> None:
-        """Book the steps since the last call; wait for the device first, whose time counts."""
+        """Book the training steps since the last call, after waiting for the device to finish them."""
         self.sums.loss = loss = float(self.sums.loss)
         if not isfinite(loss):
             name = self.recipe.phases[self.position.phase].name
@@ -273,7 +275,7 @@ class Trainer:
         self._open_ledger(checkpoint)
 
     def _open_ledger(self, checkpoint: Checkpoint | None) -> None:
-        """Go on with the ledger of this process; what was spent after the checkpoint is lost."""
+        """Continue the ledger of this rank; what was spent after the checkpoint is booked as lost."""
         self.ledger = Ledger(self.run.energy_folder, "train", self.meter, self.world)
         if checkpoint is None:
             self.ledger.take_back(None)
@@ -294,11 +296,11 @@ class Trainer:
             set_momenta(self.supernet, self.optimiser, unflatten(checkpoint.tensors, "momentum"))
 
     def _epoch(self) -> int:
-        """The epoch of the phase that is not booked yet; its last step may have been taken already."""
+        """The epoch within the phase that is not finished yet, even if its last step has been taken."""
         return (self.position.step - self.sums.steps) // self.steps_per_epoch
 
     def _place(self) -> tuple[int, int, int]:
-        """The position, then whether its epoch is finished, evaluation included; it ascends in the course of a run."""
+        """A key that ascends in the course of a run: the position, then 1 once its epoch (evaluation too) is finished."""
         return self.position.phase, self.position.step, int(self.sums.steps == 0)
 
 

@@ -1,4 +1,4 @@
-"""Start from a trained supernet on another data set: its weights, a new classifier for new classes, a shorter recipe."""
+"""Transfer of a trained supernet to another data set: its weights, a new classifier for new classes, a shorter recipe."""
 
 from __future__ import annotations
 
@@ -17,33 +17,35 @@ from ofa.runs.run_directory import RunDirectory, load_weights
 from ofa.space.search_space import SearchSpace
 from ofa.training.progress import MetricsLog
 
-SHARE = 0.25
-"""Of the optimiser steps that the supernet was trained for."""
+STEPS_FRACTION = 0.25
+"""Optimiser steps of a transfer, as a fraction of those that the supernet was trained for."""
 IMPORTED_STEPS = {20_000: 500, 500_000: 10_000}
+"""Optimiser steps from imported weights, for fewer than so many training images, ..."""
 MOST_IMPORTED_STEPS = 20_000
-"""Optimiser steps from imported weights: below so many training images, and with more (BiT's rule, arXiv:1912.11370)."""
+"""... and for more (BiT's rule, arXiv:1912.11370)."""
 LEAST_STEPS_PER_EPOCH = 8
+"""Fewest steps in an epoch; the batch size is halved until there are as many."""
 CLASSIFIER = "head.classifier."
 
 
 def transfer_recipe(
     source: RunDirectory, data: str, epochs: int | None = None, resolutions: tuple[int, ...] | None = None
 ) -> tuple[Recipe, SearchSpace]:
-    """The recipe that takes a finished run's supernet to other images, and its space.
+    """The recipe, and its space, that trains a finished run's supernet on other images.
 
-    All subnets are trained already, so one phase opens everything: the largest net learns from the labels and teaches the
-    smallest and random ones in the same step (the sandwich of Yu et al., 2020). Channels stay in their order.
+    All subnets are trained already, so one phase opens everything: in each step, the largest net learns from the labels and
+    teaches the smallest and a random one (the sandwich rule, Yu et al., 2020). Channels are not sorted again.
 
     Args:
         source: a finished run; its own data may be gone.
-        data: the new data set, as a recipe's `source`; other settings of the run's data are kept, but the validation part,
-            which is the data set's own, or a tenth of it.
-        epochs: of the phase; None: a quarter of the run's optimiser steps, and no fewer epochs than it had. From imported
-            weights, which have no steps, `IMPORTED_STEPS`.
-        resolutions: sides of the images in pixels; None: the run's.
+        data: the new data set, as a recipe's `source`. The run's other settings of data are kept, except for the validation
+            split, which is the data set's own, or a tenth of its training images.
+        epochs: epochs of the phase; None: a quarter of the run's optimiser steps, but at least as many epochs. Imported
+            weights have no steps; theirs are `IMPORTED_STEPS`.
+        resolutions: sides of the images in pixels; None: those of the run.
 
     Raises:
-        UserError: the data or the resolutions do not fit; or `epochs` is None and the run does not tell its steps.
+        UserError: data or resolutions do not fit the space, or `epochs` is None and the run's steps are unknown.
     """
     imported = source.import_path.exists()
     normalise = source.recipe.data.normalise if imported else None  # the run's own is that of its own images
@@ -56,7 +58,7 @@ def transfer_recipe(
     if epochs is None and imported:
         epochs = ceil(_imported_steps(images) / (images // batch))
     elif epochs is None:
-        epochs = max(_epochs(source.recipe), ceil(SHARE * _steps(source) / (images // batch)))
+        epochs = max(_epochs(source.recipe), ceil(STEPS_FRACTION * _steps(source) / (images // batch)))
     phase = Phase(
         name="transfer",
         epochs=epochs,
@@ -87,22 +89,22 @@ def transfer_recipe(
 
 
 def start_from(supernet: Supernet, run: str | Path, data: DataRecord) -> str:
-    """Give a fresh supernet the weights of a finished run; its classifier only where the classes are the run's.
+    """Copy the weights of a finished run into a supernet; those of the classifier only where the classes are the same.
 
     Args:
-        supernet: with fresh weights; its classifier keeps them where classes are others, or may be.
-        run: the finished run. Its data may be gone.
-        data: the images that the supernet will be trained on.
+        supernet: a supernet with random weights; its classifier keeps them where the classes differ, or may differ.
+        run: the finished run; its data may be gone.
+        data: record of the images that the supernet will be trained on.
 
     Returns:
-        What it starts from, in a line for people.
+        A line for users on what training starts from.
 
     Raises:
         UserError: the run is not finished, or its space differs in more than resolutions and classes.
     """
     source = RunDirectory.open(run)
     space = supernet.space
-    side = (max(source.space.resolutions[-1], space.resolutions[-1]),)  # weights know no resolution
+    side = (max(source.space.resolutions[-1], space.resolutions[-1]),)  # weights do not depend on the resolution
     like = replace(source.space, classes=space.classes, resolutions=side)
     if like.fingerprint != replace(space, resolutions=side).fingerprint:
         raise UserError(
@@ -121,7 +123,7 @@ def start_from(supernet: Supernet, run: str | Path, data: DataRecord) -> str:
 
 
 def _why_new_classifier(source: RunDirectory, now: DataRecord) -> str | None:
-    """How the classes of the new images differ from the run's, or might; None where they are the same, in the same order."""
+    """Reason why the new classes differ from the run's, or may differ; None where they are the same, in the same order."""
     if len(now.classes) != source.space.classes:
         return f"{len(now.classes)} classes instead of {source.space.classes}"
     before = source.record()
@@ -146,7 +148,7 @@ def _epochs(recipe: Recipe) -> int:
 
 
 def _steps(source: RunDirectory) -> int:
-    """Optimiser steps that the run took, from what it left; its data may be gone."""
+    """Optimiser steps that the run took, from files in its directory."""
     record, batch = source.record(), source.recipe.batch_size
     if record is not None:
         return _epochs(source.recipe) * (sum(record.images["train"].values()) // batch)

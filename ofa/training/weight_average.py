@@ -1,8 +1,8 @@
-"""The moving average of a net's weights: less noisy than the weights themselves while the learning rate is high.
+"""The moving average of a net's weights, which is less noisy than the weights while the learning rate is high.
 
-`torch.optim.swa_utils.AveragedModel` takes 2.7 times as long (`mbv3-w1.0`, one core: 11 ms a step against 4) and reads a
-tensor's value at every step. It also starts with the weights after the first step instead of those before it, so runs begun
-with this class would not go on bit by bit.
+`torch.optim.swa_utils.AveragedModel` takes 2.7 times as long (`mbv3-w1.0`, one core: 11 ms per step against 4), and waits
+for the device at every step to read a tensor's value. It also starts from the weights after the first step, not from those
+before it, so runs begun with this class would not resume with the same bits.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class WeightAverage(Generic[Net]):
     """An exponential moving average (Polyak and Juditsky, 1992), in a net of its own.
 
     Args:
-        net: whose weights are averaged; nothing but its values is used.
-        decay: share of the average that a step keeps. While young less: step `n` keeps at most (1 + n) / (10 + n).
+        net: the net whose weights are averaged; it is not changed.
+        decay: fraction of the average that an update keeps; the update after step `n` keeps at most (1 + n) / (10 + n).
     """
 
     def __init__(self, net: Net, decay: float) -> None:
@@ -31,11 +31,11 @@ class WeightAverage(Generic[Net]):
         self._averages, self._averaged = _floats(self.net), _floats(net)
 
     def restart(self) -> None:
-        """Forget the past: the weights as they are (after a sort, channels mean something else)."""
+        """Set the average to the current weights (channel sorting makes older ones meaningless)."""
         self._keep(0.0)
 
     def update(self, step: int) -> None:
-        """Take in the weights after step `step` since the restart."""
+        """Update the average with the current weights; `step` counts from 0 since the restart."""
         self._keep(min(self.decay, (1 + step) / (10 + step)))
 
     @torch.no_grad()

@@ -53,9 +53,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {"out": str(args.out), "top1": top1, "images": measured.images, "subnet": subnet.to_dict(), "card": card}
 
 
-def _card(
-    directory: RunDirectory, platforms: list[Any], measured: Measured, genes: Genes, top1: float
-) -> dict[str, Any]:
+def _card(directory: RunDirectory, platforms: list[Any], measured: Measured, genes: Genes, top1: float) -> dict[str, Any]:
     from ofa.cli.shared.options import platform_costs
     from search.reports.card import Accuracy, build_card, facts_of_input, shape_figures
 

@@ -1,8 +1,8 @@
 """Augmentation of a whole batch at once, on the device the batch is on.
 
-Every function draws its choices from the generator it is given (on the CPU, so that a GPU sees the same choices; none waits
-for the GPU) and is vectorised over the batch: crops are index arithmetic, flips a `where`. Bytes are [n, height, width,
-channels], as stored; floats are [batch, channels, height, width] in 0..255 until they are normalised.
+Every function draws its choices from the given generator, which is on the CPU, so that choices are the same on every device;
+none waits for the GPU. All are vectorised over the batch: crops are index arithmetic, flips a `where`. Images of bytes are
+[n, height, width, channels], as stored; images of floats are [batch, channels, height, width] in 0..255 until normalised.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ class AugmentConfig(Bounded):
     """Variation of training images; everything is off unless the recipe asks for it."""
 
     horizontal_flip: bool = False
-    """Mirror an image with probability one half."""
+    """Mirror an image left to right with probability one half."""
     vertical_flip: bool = False
-    """The same upside down."""
+    """Turn an image upside down with probability one half."""
     crop_padding: WholeNumber = 0
-    """Shift by up to so many pixels of the stored image, filling with black (4 is usual for 32 px)."""
+    """Shift an image by up to so many stored pixels, and fill with black (4 is usual for 32 px)."""
     random_resized_crop: Range | None = None
-    """Range of the area a random crop keeps, such as [0.08, 1.0] (Szegedy et al., arXiv:1409.4842)."""
+    """Range of the fraction of the area that a random crop keeps, such as [0.08, 1.0] (Szegedy et al., arXiv:1409.4842)."""
     brightness: Share = 0.0
-    """Multiply by a factor out of [1 - brightness, 1 + brightness]."""
+    """Multiply pixels by a random factor out of [1 - brightness, 1 + brightness]."""
     contrast: Share = 0.0
-    """The same around the image's mean grey."""
+    """Multiply the difference from the image's mean grey by such a factor."""
     saturation: Share = 0.0
-    """The same around each pixel's grey; colour images only."""
+    """Multiply the difference from the pixel's grey by such a factor; colour images only."""
     rand_augment: RandAugmentConfig | None = None
-    """Random operations of every kind, after the ones above."""
+    """RandAugment, applied after the changes above."""
     erase_probability: Share = 0.0
-    """Fill a random rectangle with the mean colour, with this probability (random erasing, arXiv:1708.04896)."""
+    """Probability that a random rectangle is filled with the mean colour (random erasing, arXiv:1708.04896)."""
     erase_area: Range = (0.02, 0.33)
     """Range of the erased area, as a fraction of the image."""
 
@@ -69,16 +69,16 @@ class AugmentConfig(Bounded):
 
 
 def shift_and_flip(images: Tensor, side: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """Cut from each image a window around the centre, shifted by up to `crop_padding` pixels, mirrored or not.
+    """Cut a window out of each image: the centre shifted by up to `crop_padding` pixels, mirrored or not.
 
     Args:
         images: uint8[batch, height, width, channels].
-        side: of the window, at most height and width.
+        side: side of the window, at most height and width.
         config: `crop_padding` and `horizontal_flip` are used.
-        generator: on the CPU.
+        generator: source of randomness, on the CPU.
 
     Returns:
-        uint8[batch, channels, side, side]; what lies outside of the image is black.
+        uint8[batch, channels, side, side]; pixels outside the image are black.
     """
     batch, height, width, _ = images.shape
     padding = config.crop_padding
@@ -104,9 +104,9 @@ def center(images: Tensor, side: int) -> Tensor:
 def crop_boxes(
     count: int, height: int, width: int, area: tuple[float, ...], generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Boxes of random area and of aspect 3/4 to 4/3, inside of an image: left, top, width, height, float64[count] pixels.
+    """Boxes of random area and aspect ratio (3/4 to 4/3) inside an image: left, top, width, height, float64[count] pixels.
 
-    An aspect that does not fit is cut at the image's edge, so the number of draws is the same for every image.
+    A box that does not fit is cut at the image's edges, so the number of draws is the same for every image.
     """
     areas = _uniform(count, area, generator) * (height * width)
     aspects = torch.exp(_uniform(count, (math.log(3 / 4), math.log(4 / 3)), generator))
@@ -136,13 +136,13 @@ def random_resized_crop(
 
 
 def resampling(starts: Tensor, lengths: Tensor, size: int, resolution: int) -> Tensor:
-    """Weights that resample an interval of a row of pixels by a triangle filter, widened where it shrinks.
+    """Weights that resample an interval of a row of pixels by a triangle filter, which is wider where the row shrinks.
 
     Args:
-        starts: float64[n], where the intervals start, in pixels; a half is the middle of the first pixel. On their device.
-        lengths: float64[n]; a negative one reads backwards.
-        size: pixels in the row.
-        resolution: pixels to make.
+        starts: start of each interval in pixels, float64[n]; 0.5 is the middle of the first pixel.
+        lengths: length of each interval in pixels, float64[n]; a negative one reads backwards.
+        size: number of pixels in the row.
+        resolution: number of pixels to make.
 
     Returns:
         float32[n, resolution, size], rows summing to 1: equal to Pillow's and PyTorch's antialiased bilinear resizing.
@@ -156,7 +156,7 @@ def resampling(starts: Tensor, lengths: Tensor, size: int, resolution: int) -> T
 
 
 def flip(images: Tensor, generator: torch.Generator, dim: int = 3) -> Tensor:
-    """Each image of [batch, channels, height, width] mirrored with probability one half; `dim` 2 is upside down."""
+    """Each image of [batch, channels, height, width] mirrored with probability one half; `dim` 2: upside down."""
     flips = draws.uniform(len(images), generator).view(-1, 1, 1, 1) < 0.5
     return torch.where(flips.to(images.device, non_blocking=True), images.flip(dim), images)
 
@@ -164,7 +164,7 @@ def flip(images: Tensor, generator: torch.Generator, dim: int = 3) -> Tensor:
 def resize(images: Tensor, resolution: int) -> Tensor:
     """Antialiased bilinear resampling to `resolution` x `resolution` pixels.
 
-    As two matrix products, which for small images take half the time of `F.interpolate(antialias=True)`.
+    Two matrix products do it, which for small images take half the time of `F.interpolate(antialias=True)`.
     """
     height, width = images.shape[2:]
     if (height, width) == (resolution, resolution):

@@ -1,4 +1,4 @@
-"""Mixup and cutmix: images of a batch blended in pairs, and their labels with them."""
+"""Mixup and cutmix: pairs of images of a batch are blended, and their labels in the same proportion."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ofa.files.bounds import Bounded, NotNegative
 
 @dataclass(frozen=True, kw_only=True)
 class MixConfig(Bounded):
-    """Off unless the recipe asks for it; with both, each batch is mixed by one of them, at random."""
+    """Mixing of training images; off unless the recipe asks for it. With both, each batch gets one of them at random."""
 
     mixup: NotNegative = 0.0
-    """Both parameters of the beta distribution of an image's weight (Zhang et al., arXiv:1710.09412); 0 is off."""
+    """Parameter of the beta distribution, Beta(a, a), of an image's weight (Zhang et al., arXiv:1710.09412); 0: off."""
     cutmix: NotNegative = 0.0
-    """The same for the area of a rectangle that comes from the other image (Yun et al., arXiv:1905.04899)."""
+    """The same for the area of the rectangle that comes from the other image (Yun et al., arXiv:1905.04899)."""
 
     @property
     def used(self) -> bool:
@@ -29,21 +29,21 @@ class MixConfig(Bounded):
 def mix(images: Tensor, labels: Tensor, classes: int, config: MixConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Mix each image with its neighbour, all in the same proportion; the last of an odd number stays as it is.
 
-    Neighbours, so that a process whose share of the batch is even needs no image of another process.
+    Neighbours are used so that a rank with an even share of the batch needs no image of another rank.
 
     Args:
         images: float32[batch, channels, height, width], in random order.
         labels: int64[batch].
         classes: number of classes.
-        config: at least one of mixup and cutmix is on.
-        rng: draws the proportion and the rectangle.
+        config: settings in which mixup or cutmix is on.
+        rng: source of the proportion and the rectangle.
 
     Returns:
-        The mixed images, and probabilities, float32[batch, classes].
+        The mixed images, and the label probabilities, float32[batch, classes].
     """
     cut = config.cutmix > 0 and (config.mixup == 0 or rng.random() < 0.5)
     parameter = config.cutmix if cut else config.mixup
-    weight = float(rng.beta(parameter, parameter))  # of the image itself: lambda in the papers
+    weight = float(rng.beta(parameter, parameter))  # of the image against its neighbour; lambda in the papers
     neighbours = _neighbours(len(images), images.device)
     other = images[neighbours]
     if cut:
@@ -59,11 +59,11 @@ def mix(images: Tensor, labels: Tensor, classes: int, config: MixConfig, rng: np
 
 
 def _neighbours(count: int, device: torch.device) -> Tensor:
-    """1, 0, 3, 2, ..., int64[count]."""
+    """Index of each image's neighbour, int64[count]: 1, 0, 3, 2, ..."""
     return torch.arange(count, device=device).bitwise_xor_(1).clamp_(max=count - 1)
 
 
 def _interval(side: int, fraction: float, rng: np.random.Generator) -> slice:
-    """A fraction of a side around a random centre, cut off at the image's edges."""
+    """An interval around a random centre, of a fraction of the side, cut at the image's edges."""
     centre, half = rng.integers(side), round(side * fraction) // 2
     return slice(max(0, int(centre) - half), min(side, int(centre) + half))

@@ -1,7 +1,8 @@
-"""Random operations on a whole batch at once, on its device, in the manner of RandAugment (Cubuk et al., arXiv:1909.13719).
+"""RandAugment (Cubuk et al., arXiv:1909.13719) of a whole batch at once, on its device.
 
-Every image gets its own operations out of `OPERATIONS`, all at one magnitude, with a random sign where that makes sense.
-Ranges are the paper's. Left out of its list: equalize, which has no cheap form for a batch on a device.
+Every image gets its own operations out of `OPERATIONS`, all at the same magnitude, with a random sign where that makes
+sense. The ranges are those of the paper. Its operation `equalize` is left out, because there is no cheap version for a
+batch.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ class RandAugmentConfig(Bounded):
     """Number and strength of the operations."""
 
     operations: Count = 2
-    """On each image, one after the other."""
+    """Number of operations applied to each image, one after the other."""
     magnitude: Annotated[float, AtLeast(0), AtMost(LARGEST)] = 9.0
-    """0 to 10: the part of each operation's range."""
+    """Strength of the operations: 0 (none) to 10 (all of an operation's range)."""
 
 
 def rand_augment(images: Tensor, config: RandAugmentConfig, generator: torch.Generator) -> Tensor:
     """Vary images in 0..255, float32[batch, channels, height, width]; the shape is kept.
 
-    `generator` is on the CPU: another device sees the same choices, and is not waited for.
+    `generator` is on the CPU, so that choices are the same on every device, and no device is waited for.
     """
     images = images.clone()
     for _ in range(config.operations):
@@ -50,7 +51,7 @@ def rand_augment(images: Tensor, config: RandAugmentConfig, generator: torch.Gen
     return images
 
 
-# -- each: images in 0..255, strengths in [-1, 1] of shape [batch, 1, 1, 1] -> images ------------------------------------
+# -- operations: images in 0..255 and strengths in [-1, 1], shape [batch, 1, 1, 1], to images ----------------------------
 
 
 def _identity(images: Tensor, strength: Tensor) -> Tensor:
@@ -67,7 +68,7 @@ def _solarize(images: Tensor, strength: Tensor) -> Tensor:
 
 
 def _posterize(images: Tensor, strength: Tensor) -> Tensor:
-    step = 2 ** (4 * strength.abs()).floor()  # 8 bits less up to 4
+    step = 2 ** (4 * strength.abs()).floor()  # drops up to 4 of 8 bits
     return (images / step).floor() * step
 
 
@@ -120,7 +121,7 @@ def _translate_y(images: Tensor, strength: Tensor) -> Tensor:
 
 
 def _affine(images: Tensor, top: tuple[Tensor, ...], bottom: tuple[Tensor, ...]) -> Tensor:
-    """Resampled where the matrix [top, bottom] sends each pixel, in units of half a side; black outside."""
+    """Images resampled at the points to which the matrix [top, bottom] maps pixels (units: half a side); black outside."""
     matrix = torch.stack([torch.stack(top, dim=1), torch.stack(bottom, dim=1)], dim=1)  # [batch, 2, 3]
     grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)

@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao et al., arXiv:1708.07747; MIT): its four files, their digests, how they are read. No torch here."""
+"""Fashion-MNIST (Xiao et al., arXiv:1708.07747; MIT licence): its four files, their digests, reading them. No torch here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read(root: Path) -> dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.in
     """Images uint8[n, 28, 28] and labels int64[n] of `train` and `test`, from `root/fashion-mnist/*.gz`.
 
     Raises:
-        UserError: a file is missing (says how to get it), or its content is not the published one.
+        UserError: a file is missing (the message says how to get it), or its content is not the published one.
     """
     folder = root / NAME
     parts = {}
@@ -43,7 +43,7 @@ def checked_content(path: Path) -> bytes:
     """The uncompressed content of one of the four files, equal to the published one by digest.
 
     Raises:
-        UserError: the file is missing, corrupt, or another.
+        UserError: the file is missing, corrupt, or not the published one.
     """
     try:
         with gzip.open(path, "rb") as file:
@@ -59,10 +59,10 @@ def checked_content(path: Path) -> bytes:
 
 
 def parse_idx(content: bytes, dimensions: int, place: str) -> npt.NDArray[np.uint8]:
-    """An array out of the IDX format: two zero bytes, the type, the number of dimensions, big-endian sizes, the values.
+    """An array from the IDX format: two zero bytes, the type, the number of dimensions, big-endian sizes, the values.
 
     Raises:
-        UserError: another type, another number of dimensions, or a length that does not fit the sizes.
+        UserError: type or number of dimensions are not the expected ones, or the length does not fit the sizes.
     """
     expected = bytes([0, 0, UNSIGNED_BYTE, dimensions])
     if content[:4] != expected:

@@ -1,7 +1,7 @@
-"""One image file, read with Pillow: upright, without transparency, 8 bits a channel.
+"""Reading one image file with Pillow: upright, without transparency, 8 bits per channel.
 
-Pillow is the extra `images` and is imported where a file is opened. Only formats that Pillow decodes by itself are allowed:
-one that calls another program (EPS starts Ghostscript) is not, whatever the file is called.
+Pillow is the extra `images`, imported when a file is opened. Only formats that Pillow decodes by itself are allowed, not
+those for which it calls another program (EPS starts Ghostscript), whatever the ending of the file.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ FORMATS = (
     *("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF"),
     *("HEIF", "TGA", "ICO", "PCX", "SGI", "QOI", "DDS"),
 )
-"""Names of Pillow's formats that may be read. HEIF needs the package pillow-heif and is read where it is installed."""
+"""Formats that may be read, by Pillow's names. HEIF is read where the package pillow-heif is installed."""
 MODES = {1: "L", 3: "RGB"}
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 ORIENTATION = 0x0112
-"""The tag of EXIF that says how a camera was held."""
+"""The EXIF tag for the orientation of the camera."""
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 Choose = Callable[[int, int], Box]
@@ -35,14 +35,14 @@ Choose = Callable[[int, int], Box]
 
 @dataclass(frozen=True)
 class Reading:
-    """Settings by which all files of a data set are read."""
+    """Settings for reading all files of a data set."""
 
     channels: int
     """1 (grey) or 3 (RGB); files are converted."""
     background: int = 255
-    """Grey value, 0 (black) to 255 (white), of the ground that transparent images are laid on."""
+    """Grey value, 0 (black) to 255 (white), behind the transparent areas of an image."""
     upright: bool = True
-    """Turn photographs as the camera noted in EXIF."""
+    """True: turn photographs upright by their EXIF orientation."""
 
 
 def require_pillow() -> Any:
@@ -56,13 +56,13 @@ def require_pillow() -> Any:
 
 
 def suffixes() -> frozenset[str]:
-    """Endings of the files that can be read here, in lower case with their dot."""
+    """Endings of the files that can be read, in lower case with a dot."""
     registered = require_pillow().registered_extensions()
     return frozenset(suffix for suffix, name in registered.items() if name in FORMATS)
 
 
 def open_image(path: str) -> Image:
-    """A file whose header has been read; raises `UserError` naming it where it is no image that may be read."""
+    """An opened file whose header has been read; raises `UserError` where it is not an image of an allowed format."""
     image_module = require_pillow()
     try:
         image: Image = image_module.open(path, formats=_known_formats(image_module))
@@ -83,7 +83,7 @@ def is_image(path: str) -> bool:
 
 
 def size_of(path: str, upright: bool = True) -> tuple[int, int]:
-    """Height and width of the upright image, out of a file's header."""
+    """Height and width of the upright image, from the file's header."""
     with open_image(path) as image:
         width, height = image.size
         return (width, height) if upright and _orientation(image) >= 5 else (height, width)
@@ -95,11 +95,11 @@ def read_pixels(
     """One file as uint8[height, width, channels].
 
     Args:
-        path: the file; of an animation the first frame.
-        reading: how.
-        resolution: pixels of the square that is made; None keeps the stored size.
-        choose: height and width of the upright image to the box that becomes the square; with `resolution`.
-        mirror: swap left and right.
+        path: the file; only the first frame of an animation is read.
+        reading: settings for reading.
+        resolution: side of the resulting square in pixels; None keeps the stored size.
+        choose: takes height and width of the upright image, returns the box that becomes the square; only with `resolution`.
+        mirror: True: swap left and right.
 
     Raises:
         UserError: the file is missing, damaged, of a format that is not allowed, or has more than 8 bits a channel.
@@ -130,22 +130,22 @@ def read_pixels(
 
 
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
-"""From EXIF's orientation to Pillow's `Transpose` that makes the image upright (as `ImageOps.exif_transpose`)."""
+"""Pillow's `Transpose` that makes an image upright, by its EXIF orientation (as in `ImageOps.exif_transpose`)."""
 
 
 def _orientation(image: Image) -> int:
-    """1 to 8; 1 where the file says nothing, or nonsense, and for TIFF, which Pillow turns itself."""
+    """The EXIF orientation, 1 to 8; 1 where it is missing or invalid, and for TIFF, which Pillow turns itself."""
     if image.format == "TIFF":
         return 1
     try:
         value = image.getexif().get(ORIENTATION, 1)
     except (OSError, ValueError, SyntaxError, KeyError, TypeError):
-        return 1  # damaged metadata of an image that may be sound
+        return 1  # damaged metadata; the image itself may be sound
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _drafted(image: Image, box: Box, size: tuple[int, int], resolution: int, turned: bool) -> Box:
-    """Let JPEG decode to a half, a quarter or an eighth where that is enough; the box in the upright image of that size."""
+    """Let Pillow decode a JPEG at 1/2, 1/4 or 1/8 of its size where that is enough; returns the box scaled to that size."""
     height, width = size
     fit_x, fit_y = resolution / (box[2] - box[0]), resolution / (box[3] - box[1])
     wanted = (math.ceil(width * fit_x), math.ceil(height * fit_y))
@@ -156,7 +156,7 @@ def _drafted(image: Image, box: Box, size: tuple[int, int], resolution: int, tur
 
 
 def _without_transparency(image: Image, reading: Reading) -> Image:
-    """The image in the mode of the wanted channels; where it is transparent, the background shows, not a hidden colour."""
+    """The image in the mode of the wanted channels, with the background in place of transparent pixels."""
     mode = MODES[reading.channels]
     if not image.has_transparency_data:
         return image if image.mode == mode else image.convert(mode)
@@ -168,7 +168,7 @@ def _without_transparency(image: Image, reading: Reading) -> Image:
 
 
 def _deep(image: Image) -> str:
-    """The mode of pixels with more than 8 bits, else nothing. Pillow itself cuts colours of 16 bits to 8 in silence."""
+    """The mode of an image with more than 8 bits per channel, else an empty text; Pillow would silently cut it to 8 bits."""
     if image.mode in DEEP_MODES:
         return image.mode
     for tile in getattr(image, "tile", ()):

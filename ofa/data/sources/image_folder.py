@@ -1,4 +1,4 @@
-"""A folder of image files, `train/CLASS/*.jpg`: what is read as which class, and what is left out."""
+"""A folder of image files, `train/CLASS/*.jpg`: the files of each class, and the files that are left out."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ FOLDER_NAMES = {
     "validation": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-"""Names of the folders that hold each part, in any case of letters."""
+"""Names of the folders that hold each part, in upper or lower case."""
 SHOWN = 8
 
 
 @dataclass(frozen=True)
 class Census:
-    """Contents of a folder, for people to check before hours of training."""
+    """Contents of a folder, for users to check before hours of training."""
 
     images: Mapping[str, Mapping[str, int]]
     """Number of images by part and class."""
     left_out: Mapping[str, int]
-    """Number of files that are not read, by their ending."""
+    """Number of files that are not read, by ending."""
     other_folders: Sequence[str] = ()
-    """Folders beside the parts that are not read."""
+    """Folders that are not read, beside those of the parts."""
 
     def sentence(self) -> str:
         """One line, such as `train: 36 images of 3 classes (12, 12, 12); 8 files left out: 6 .gif, 2 .heic`."""
@@ -47,7 +47,7 @@ class Census:
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Folder of each part, paths by part and class (classes in the order of their labels), and the census."""
+    """The folder of each part, its paths by class (classes in label order), and the census."""
 
     folders: Mapping[str, Path]
     files: Mapping[str, Mapping[str, Sequence[str]]]
@@ -109,11 +109,11 @@ def _classes(folder: Path, known: frozenset[str], left_out: Counter[str]) -> dic
 
 
 def _images(folder: str, known: frozenset[str], left_out: Counter[str]) -> Iterator[str]:
-    """Paths of the images in a class folder and below it; a file without an ending is looked into."""
+    """Paths of the images in a class folder and below it; the header of a file without an ending tells whether it is one."""
     seen = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
-        if real in seen:  # a link to a folder above
+        if real in seen:  # a link to a folder that was visited
             folders.clear()
             continue
         seen.add(real)

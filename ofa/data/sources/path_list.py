@@ -1,4 +1,4 @@
-"""Many paths in little memory."""
+"""A list of many paths in little memory."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 
 class PathList(Sequence[str]):
-    """Paths as one array of bytes and the bounds of each; made by `of`.
+    """Paths as one array of bytes, with the start and end of each; made by `of`.
 
-    Strings would be an object each, and processes that fork off to decode could not share them: counting references writes
-    to an object's memory, so that every worker ends up with a copy of its own.
+    A list of strings could not be shared with forked workers: reference counting writes to the memory of each string, so
+    every worker would end up with a copy of all of them.
     """
 
     def __init__(self, text: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> None:
@@ -22,14 +22,14 @@ class PathList(Sequence[str]):
 
     @classmethod
     def of(cls, paths: Iterable[str]) -> PathList:
-        """The same paths, in the same order."""
+        """A list of these paths, in the same order."""
         encoded = [os.fsencode(path) for path in paths]
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
         ends = np.cumsum(lengths)
         return cls(np.frombuffer(b"".join(encoded), np.uint8), ends - lengths, ends)
 
     def take(self, places: npt.NDArray[np.int64]) -> PathList:
-        """The paths at the given places, in that order."""
+        """The paths at the given indices, in that order."""
         return PathList(self._text, self._starts[places], self._ends[places])
 
     def __iter__(self) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""Labelled images from where they are: Fashion-MNIST, numpy arrays, a folder of image files.
+"""Reading labelled images: Fashion-MNIST, numpy arrays, a folder of image files.
 
-`read_source` returns the parts as they stand (training, and validation or test where the source has them); splitting,
+`read_source` returns the parts as stored (training, and validation or test where the source has them); splitting,
 normalisation and augmentation belong to `ofa.data.batches`. No torch here.
 """
 
@@ -45,7 +45,7 @@ class Files:
     paths: PathList
     labels: npt.NDArray[np.int64]
     folder: str
-    """Folder that all paths lie below; the rest of a path is a file's name, the same wherever the data set is put."""
+    """Folder above all paths; the rest of a path is the file's name, which does not change when the data set is moved."""
 
     def names(self) -> Iterator[str]:
         """Path of each file below `folder`, with `/` between folders."""
@@ -61,7 +61,7 @@ class Source:
     place: Path = Path()
     """The folder or file that it was read from."""
     census: Census | None = None
-    """Of an image folder."""
+    """Census of an image folder; None for other sources."""
 
 
 def data_root() -> Path:
@@ -73,12 +73,12 @@ def read_source(source: str, root: Path) -> Source:
     """Read a data set by the recipe's `source`.
 
     Args:
-        source: `fashion-mnist`; a folder `train/CLASS/*.jpg` with `val/` or `test/` too; an `.npz`; a folder of `.npy`.
-            A relative path is looked for in the current directory, then below `root`.
-        root: the data root, where `ofa data` puts data sets.
+        source: `fashion-mnist`; a folder with `train/CLASS/*.jpg` and perhaps `val/` or `test/`; an `.npz`; a folder of
+            `.npy`. A relative path is looked for in the current directory, then below `root`.
+        root: the data root, into which `ofa data` puts data sets.
 
     Raises:
-        UserError: nothing is there, or what is there is empty, corrupt or inconsistent; names the file.
+        UserError: there is no data, or it is empty, corrupt or inconsistent; names the file.
     """
     if source == fashion_mnist.NAME:
         arrays = fashion_mnist.read(root)
@@ -124,7 +124,7 @@ def _load_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def _read_named(arrays: Mapping[str, npt.NDArray[Any]], place: str) -> Source:
-    """Parts out of named arrays; labels are whole numbers or class names, `classes` optionally names the numbers."""
+    """Parts out of named arrays; labels are class names, or whole numbers, which an array `classes` may name."""
     found: dict[str, tuple[str, str]] = {}
     for part, spellings in ARRAY_NAMES.items():
         for images, labels in spellings:
@@ -159,7 +159,7 @@ def _class_names(labels: npt.NDArray[Any], given: tuple[str, ...] | None, place:
 
 def _numbers(labels: npt.NDArray[Any], classes: tuple[str, ...], place: str) -> npt.NDArray[np.int64]:
     if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]  # as Keras stores CIFAR's
+        labels = labels[:, 0]  # as Keras stores the labels of CIFAR
     if labels.ndim != 1:
         raise UserError(f"{place}: has shape {list(labels.shape)}; expected one label per image")
     if labels.dtype.kind == "U":
@@ -176,7 +176,7 @@ def _numbers(labels: npt.NDArray[Any], classes: tuple[str, ...], place: str) -> 
 
 
 def _arrays(images: npt.NDArray[Any], labels: npt.NDArray[np.int64], place: str) -> Arrays:
-    """Checked arrays with the channels last; channels are told by their number, 1 or 3."""
+    """Checked arrays with the channels last; the axis of length 1 or 3 is taken as the channels."""
     if images.dtype != np.uint8:
         raise UserError(f"{place}: is {images.dtype}; expected uint8 in 0..255")
     if images.ndim == 3:

