@@ -1,4 +1,4 @@
-"""The device that computes."""
+"""Choosing the device, and checking that it supports a precision."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ofa.errors import UserError
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA where it is present; raises `UserError` for a device that is not there.
+    """The device of this name; `auto` is CUDA where it is available. Raises `UserError` for a device that does not exist.
 
-    A GPU becomes the one that this process works on, also where no tensor says so: events, energy, page-locked copies. Of
-    several processes that `torchrun` starts on a machine, each gets one of its own.
+    A GPU becomes the current device of this process, which is used where no tensor decides: events, energy, page-locked
+    copies. Each process that `torchrun` starts on a machine gets a GPU of its own.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -36,6 +36,6 @@ def choose_device(name: str) -> torch.device:
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Raises `UserError` for bf16 on a GPU that would only imitate it."""
+    """Raise `UserError` for bf16 on a GPU that can only emulate it."""
     if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise UserError(f"precision is bf16, which {torch.cuda.get_device_name(device)} does not compute; use fp32")

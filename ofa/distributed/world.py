@@ -1,7 +1,8 @@
-"""Several processes that work on one run: who is who, and what they tell each other.
+"""Several processes (ranks) that work on one run, and the communication between them.
 
-`torchrun` starts the processes and names them in the environment; `join` connects them: NCCL between GPUs, gloo between CPUs
-and for messages. Without it a process is `ALONE`, every method below is what it is for one, and nothing is imported.
+`torchrun` starts the processes and numbers them by environment variables; `join` connects them: NCCL between GPUs, gloo
+between CPUs and for messages. Without `torchrun` a process is `ALONE`: every method below then does what it would do for one
+rank, without communication, and torch is not imported.
 """
 
 from __future__ import annotations
@@ -23,23 +24,24 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 STEP_TIMEOUT = timedelta(minutes=10)
-"""The longest wait for a reduction; every rank is at the same step."""
+"""Longest wait in a reduction of tensors, where every rank is at the same step."""
 MESSAGE_TIMEOUT = timedelta(days=1)
-"""The longest wait for a message: others may still be measuring. A rank that ends closes its connection, and is noticed."""
+"""Longest wait for a message, because other ranks may still be measuring. A rank that ends closes its connection, so the
+others notice at once."""
 ROUND = 8
-"""Items of `World.map` that each process does before the results are exchanged: few enough to lose little in a kill, enough
-that a slow one does not keep the others waiting."""
+"""Items of `World.map` that each rank computes before results are exchanged: few enough to lose little in a kill, enough
+that a slow item does not keep the other ranks waiting."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """One of the equal parts of a batch."""
+    """One of the equal parts into which ranks divide a batch."""
 
     index: int = 0
     parts: int = 1
 
     def of(self, count: int) -> slice:
-        """The places of a batch of `count` images that are in this part; `count` divides by the parts."""
+        """The slice of a batch of `count` images that is this part; `count` is a multiple of `parts`."""
         size = count // self.parts
         return slice(self.index * size, (self.index + 1) * size)
 
@@ -49,14 +51,14 @@ WHOLE = Share()
 
 @dataclass(frozen=True)
 class World:
-    """One of the `size` processes (ranks) of a run. Methods that exchange something are called by all ranks in one order."""
+    """One of the `size` ranks of a run. All ranks must call the methods that communicate, in the same order."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    """Among the processes of this machine."""
+    """Rank among the processes of this machine."""
     messages: Any = None
-    """The process group for messages; gradients use torch's default group."""
+    """Process group for messages; gradients use torch's default group."""
 
     @property
     def first(self) -> bool:
@@ -65,20 +67,20 @@ class World:
 
     @property
     def share(self) -> Share:
-        """The part of every batch that is this process's."""
+        """This rank's share of every batch."""
         return Share(self.rank, self.size)
 
     def check_batch(self, batch_size: int) -> None:
-        """Raise `UserError` where a batch has no equal parts."""
+        """Raise `UserError` unless a batch divides into equal parts."""
         if batch_size % self.size:
             raise UserError(
-                f"batch_size {batch_size} does not divide by the {self.size} processes; it counts the images of all of them"
+                f"batch_size {batch_size} does not divide by the {self.size} processes; it is the batch of all together"
             )
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
     def gather(self, value: Item) -> list[Item]:
-        """The values of all processes, by rank; on every process."""
+        """The values of all ranks, in order of rank; on every rank."""
         values: list[Any] = [value]
         if self.size > 1:
             import torch.distributed as dist
@@ -89,7 +91,7 @@ class World:
         return values
 
     def broadcast(self, value: Item) -> Item:
-        """The first process's value; on every process."""
+        """The value of rank 0, on every rank."""
         values: list[Any] = [value]
         if self.size > 1:
             import torch.distributed as dist
@@ -114,7 +116,7 @@ class World:
         return found  # type: ignore[return-value]
 
     def wait(self) -> None:
-        """Wait until all ranks are here."""
+        """Wait until all ranks have called this."""
         self.gather(None)
 
     @contextmanager
@@ -144,7 +146,7 @@ class World:
         """Yield `function` of every item, in order, on every rank; each rank computes a part. All ranks give the same items.
 
         Raises:
-            UserError: from `function` on any process; as `agree` does.
+            UserError: `function` raises one on any rank; see `agree`.
         """
         if self.size == 1:
             yield from map(function, items)
@@ -183,16 +185,16 @@ class World:
         """Serve rank 0: compute this rank's share of every `lead` call until `leading` ends."""
         some: Sequence[Item] | None = None
         while (some := self.broadcast(some)) is not None:
-            with suppress(SystemExit):  # of a mistake that the first process tells, before it lets go
+            with suppress(SystemExit):  # from `agree`: rank 0 prints the error, then ends `leading`
                 for _ in self.map(function, some):
                     pass
 
     # -- tensors -------------------------------------------------------------------------------------------------------
 
     def average_gradients(self, net: nn.Module, loss: Tensor) -> Tensor:
-        """Replace the gradients that are there by their mean over all processes, in one reduction; the mean of `loss`.
+        """Replace all gradients by their mean over the ranks, in one reduction; returns the mean of `loss`.
 
-        Every process must have gradients of the same parameters.
+        The same parameters must have gradients on every rank.
         """
         if self.size == 1:
             return loss
@@ -210,7 +212,7 @@ class World:
         return mean_loss
 
     def broadcast_weights(self, net: nn.Module) -> None:
-        """Give the first process's parameters and statistics to all: the same sum may round differently on another GPU."""
+        """Copy parameters and statistics of rank 0 to all ranks; the same sum may round differently on another GPU."""
         if self.size == 1:
             return
         import torch
@@ -223,7 +225,7 @@ class World:
         torch._foreach_copy_(values, _views(flat, values))
 
     def stack(self, tensor: Tensor) -> Tensor:
-        """The tensors of all processes in a new leading dimension; no gradient flows through it."""
+        """The tensors of all ranks, stacked along a new first dimension; no gradient flows through it."""
         import torch
         import torch.distributed as dist
 
@@ -240,12 +242,12 @@ class World:
             cause = str(error).splitlines()[0].rpartition("] ")[2]
             raise LostContactError(
                 f"process {self.rank} of {self.size} lost contact with another ({cause}); "
-                "the same command goes on at the last checkpoint, with any number of processes"
+                "the same command resumes at the last checkpoint, with any number of processes"
             ) from None
 
 
 class LostContactError(UserError):
-    """Another process ended or cannot be reached."""
+    """Another rank ended or cannot be reached."""
 
 
 ALONE = World()
@@ -253,13 +255,13 @@ ALONE = World()
 
 @contextmanager
 def join(device: torch.device) -> Iterator[World]:
-    """Connect to the other processes that `torchrun` started, for as long as the block lasts; `ALONE` where there are none.
+    """Connect to the other processes that `torchrun` started, for the length of the block; `ALONE` where there are none.
 
     Args:
-        device: of this process, from `choose_device`; each has its own GPU, or all are on CPUs.
+        device: device of this process, from `choose_device`; each has its own GPU, or all are on CPUs.
 
     Raises:
-        UserError: the others cannot be reached.
+        UserError: the other processes cannot be reached.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or "RANK" not in os.environ:
@@ -280,7 +282,7 @@ def join(device: torch.device) -> Iterator[World]:
 
 
 def processes_here() -> int:
-    """Processes of this run on this machine, which share its CPUs."""
+    """Number of processes of this run on this machine, which share its CPUs."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
@@ -290,7 +292,7 @@ def _rounds(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
 
 
 def _views(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """One tensor as several of the shapes of `like`."""
+    """A flat tensor as views with the shapes of `like`."""
     import torch
 
     parts = torch.split(flat, [tensor.numel() for tensor in like])

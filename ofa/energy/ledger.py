@@ -1,7 +1,7 @@
-"""A ledger: time and energy of a run by what they were spent on, kept through kills.
+"""A ledger: time and energy of a run by purpose, which survives kills.
 
-Each process that works on a run has a file of its own in the run's folder `energy/`, `VERB-RANK.json`, whole at any moment
-and written at least every `BEAT_S`. What a kill undoes, as it comes after the last checkpoint, is booked as lost.
+Each rank that works on a run has a file of its own in the run's folder `energy/`, `VERB-RANK.json`, which is complete at any
+moment and written at least every `BEAT_S`. Work after the last checkpoint, which a kill undoes, is booked as lost.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ofa.errors import UserError
 from ofa.files.vouched import read_vouched_json, write_vouched_json
 
 TRAINING, EVALUATION, CHECKPOINT, LOST = "training", "evaluation", "checkpoint", "lost"
-"""Purposes of a training; other verbs have one each."""
+"""Purposes of a training; every other verb has one purpose."""
 BEAT_S = 10.0
-"""Seconds between two writings of the file: what a kill may leave out."""
+"""Seconds between two writings of the file, so the most that a kill can leave unbooked."""
 KEPT_MARKS = 4
-"""The last one may be that of a checkpoint which was never finished, or of a process that was a step ahead."""
-ADVICE = "delete it to go on without what it had booked"
+"""Marks kept: the last one may belong to a checkpoint that was never finished, or to a rank that was a step ahead."""
+ADVICE = "delete it to continue without what it had booked"
 
 
 class Meter(Protocol):
@@ -45,9 +45,9 @@ class Spent:
 
     seconds: float = 0.0
     joules: float = 0.0
-    """Counted joules: a lower bound where `unread_s` is above 0 or a reading lacked a part."""
+    """Joules that were read: a lower bound where `unread_s` is above 0 or a reading lacked a part."""
     unread_s: float = 0.0
-    """Seconds of which no joules are known."""
+    """Seconds for which no energy was read."""
 
     def __add__(self, other: Spent) -> Spent:
         return Spent(self.seconds + other.seconds, self.joules + other.joules, self.unread_s + other.unread_s)
@@ -57,11 +57,11 @@ class Spent:
 
     @property
     def energy_j(self) -> float | None:
-        """The joules; None where none are known."""
+        """The joules; None where no energy was read at all."""
         return None if self.joules == 0 and self.unread_s > 0 else self.joules
 
     def plain(self) -> dict[str, float | None]:
-        """The fields as files for people have them, energy None where none is known."""
+        """The fields as reports show them, energy None where none was read."""
         return {"seconds": self.seconds, "energy_j": self.energy_j, "unread_s": self.unread_s}
 
 
@@ -72,17 +72,17 @@ class Account:
     spent: dict[str, Spent] = field(default_factory=dict)
     """Sums by purpose."""
     sources: list[str] = field(default_factory=list)
-    """Sources of the readings: counters, or why there was none; each once."""
+    """Sources of the readings, counters or reasons why there was none; each once."""
     missing: list[str] = field(default_factory=list)
-    """Parts that are in no sum, each once."""
+    """Parts that no sum includes, each once."""
     kills: int = 0
-    """Ends of the process in the middle of its work that it could not book."""
+    """Number of times that the process was killed during its work, so that the last seconds were not booked."""
     marks: list[tuple[list[int], dict[str, Spent]]] = field(default_factory=list)
-    """Places in the work, ascending, and what had been spent on the way there."""
+    """Positions in the work to which it can be taken back, ascending, with the sums by purpose up to there."""
 
     @classmethod
     def read(cls, path: Path) -> Account:
-        """An empty one if the file is not there; raises `UserError` where it is damaged."""
+        """The account in a file, empty if there is no file; raises `UserError` where it is damaged."""
         if not path.exists():
             return cls()
         raw = read_vouched_json(path, ADVICE)
@@ -95,7 +95,7 @@ class Account:
         return account
 
     def write(self, path: Path, is_open: bool) -> None:
-        """Replace the file; `is_open` while its process works, which a kill leaves so."""
+        """Replace the file; `is_open`: True while its process works, and therefore after a kill."""
         write_vouched_json(path, asdict(self) | {"open": is_open})
 
     def add(self, purpose: str, spent: Spent) -> None:
@@ -103,23 +103,23 @@ class Account:
         self.spent[purpose] = self.spent.get(purpose, Spent()) + spent
 
     def mark(self, place: Sequence[int]) -> dict[str, Any]:
-        """Note that the work stands at a place to which it may be taken back; places only ascend.
+        """Mark the current position of the work, to which it may be taken back; positions only ascend.
 
         Returns:
-            What was spent on the way there, for `take_back`, as JSON has it.
+            The sums by purpose up to here as JSON, for `take_back`.
         """
         kept = [mark for mark in self.marks if mark[0] < list(place)]
         self.marks = [*kept, (list(place), self._of_work())][-KEPT_MARKS:]
         return {purpose: asdict(spent) for purpose, spent in self._of_work().items()}
 
     def take_back(self, place: Sequence[int] | None, marked: dict[str, Any] | None = None) -> None:
-        """Book as lost what was spent on the way from a place, or from the start (None), to where the work had come.
+        """Take the work back to a position, or to its start (None): what was spent after that is booked as lost.
 
-        What was spent on checkpoints is not lost.
+        What was spent on checkpoints stays booked as such.
 
         Args:
-            place: where the work goes on.
-            marked: what `mark` returned there; None: the last mark up to there counts.
+            place: position at which the work resumes.
+            marked: the result of `mark` at that position; None: the last mark up to it counts.
         """
         self.marks = [mark for mark in self.marks if place is not None and mark[0] <= list(place)]
         kept = self.marks[-1][1] if self.marks else {}
@@ -131,7 +131,7 @@ class Account:
                 self.add(LOST, spent - self.spent[purpose])
 
     def carry_over(self, purpose: str, spent: Spent, source: str, missing: str) -> None:
-        """Book what another record tells of, and name what that lacks."""
+        """Book time and energy from another record, and note what that leaves out."""
         self.add(purpose, spent)
         _note(self.sources, [source])
         _note(self.missing, [missing])
@@ -140,18 +140,18 @@ class Account:
         return {purpose: spent for purpose, spent in self.spent.items() if purpose not in (CHECKPOINT, LOST)}
 
     def total(self, purposes: Iterable[str]) -> Spent:
-        """The sum over purposes; one that is not booked has cost nothing."""
+        """The sum over purposes; a purpose without a booking counts as 0."""
         return sum((self.spent[purpose] for purpose in purposes if purpose in self.spent), Spent())
 
 
 class Ledger:
-    """Books the time and energy of this process for one purpose after the other.
+    """Books the time and energy of this rank for one purpose after the other.
 
     Args:
-        folder: of ledgers, of a run.
-        verb: what this process does; its file goes on where it is there.
-        meter: of this process's device, used by nothing else meanwhile.
-        world: the processes that do it together; each has its file.
+        folder: the folder of a run's ledgers.
+        verb: the verb that this process runs; an existing file of that verb is continued.
+        meter: the meter of this rank's device; nothing else may use it meanwhile.
+        world: the ranks that work together; each has a file of its own.
         beat_s: seconds between two writings of the file.
     """
 
@@ -171,7 +171,7 @@ class Ledger:
         self._thread: threading.Thread | None = None
 
     def begin(self, purpose: str) -> Spent:
-        """Book what was spent since the last call, and go on for another purpose (or the same); what was booked."""
+        """Book what was spent since the last call, then measure for `purpose`; returns what was booked."""
         with self._lock:
             spent = self._book()
             self._purpose, self._since = purpose, Spent()
@@ -184,14 +184,14 @@ class Ledger:
         return spent
 
     def mark(self, place: Sequence[int]) -> dict[str, Any]:
-        """`Account.mark` after what was booked so far."""
+        """Mark the current position; see `Account.mark`."""
         with self._lock:
             return self.account.mark(place)
 
     def take_back(self, place: Sequence[int] | None, marked: dict[str, Any] | None = None) -> None:
-        """`Account.take_back` before the first `begin`; `marked` is what rank 0 had marked.
+        """Take the work back before the first `begin`; see `Account.take_back`. `marked` is from the mark of rank 0.
 
-        Rank 0 also takes back the spending of ranks that this training has no more.
+        Rank 0 also takes back the ledgers of ranks that no longer exist, as after a restart with fewer processes.
         """
         self.account.take_back(place, marked if self.world.first else None)
         for path in ledger_files(self.folder, self.world):
@@ -201,7 +201,7 @@ class Ledger:
                 account.write(path, is_open=False)
 
     def close(self) -> Spent:
-        """Book what was spent since the last call of `begin`, and end; what was booked."""
+        """Book what was spent since the last call of `begin`, and end; returns what was booked."""
         self._done.set()
         if self._thread is not None:
             self._thread.join()
@@ -216,7 +216,7 @@ class Ledger:
         self._measuring = True
 
     def _book(self) -> Spent:
-        """Book what the meter has read; all since the last call of `begin`."""
+        """Book the meter's reading; returns everything since the last call of `begin`."""
         if self._measuring:
             self._measuring = False
             reading = self._meter.stop()
@@ -231,7 +231,7 @@ class Ledger:
 
     def _beat(self) -> None:
         while not self._done.wait(self._beat_s):
-            with self._lock, suppress(UserError):  # a full disk: whoever writes next tells
+            with self._lock, suppress(UserError):  # a full disk: the next write outside this thread raises it
                 self._book()
                 self._measure()
                 self.account.write(self.path, is_open=True)
@@ -239,7 +239,7 @@ class Ledger:
 
 @contextmanager
 def booked(folder: Path, verb: str, purpose: str, meter: Meter, world: World = ALONE) -> Iterator[None]:
-    """Book a block for one purpose; arguments as of `Ledger`."""
+    """Book a block for one purpose; arguments as in `Ledger`."""
     ledger = Ledger(folder, verb, meter, world)
     ledger.begin(purpose)
     try:
@@ -249,14 +249,14 @@ def booked(folder: Path, verb: str, purpose: str, meter: Meter, world: World = A
 
 
 def ledger_files(folder: Path, world: World) -> list[Path]:
-    """The files that a process answers for: its own; the first process also for those of processes that are gone."""
+    """The ledgers that a rank accounts for: its own, and on rank 0 also those of ranks that no longer exist."""
     ranks = {path: path.stem.rpartition("-")[2] for path in sorted(folder.glob("*-*.json"))}
     known = ((path, int(rank)) for path, rank in ranks.items() if rank.isdigit())
     return [path for path, rank in known if rank == world.rank or (world.first and rank >= world.size)]
 
 
 def combined(files: Iterable[tuple[Path, Account]]) -> Account:
-    """Several ledgers as one: energies add up; time is that of first processes, the others work at the same time."""
+    """Several ledgers as one: energies add up; time is that of rank 0, because the other ranks work at the same time."""
     whole = Account()
     for path, account in files:
         first = path.stem.endswith("-0")

@@ -1,7 +1,7 @@
-"""The energy meter of this machine: it adds up what its counters say, and names what it cannot read.
+"""The energy meter of this machine: it adds up its counters, and names the parts that it cannot read.
 
-RAPL for processor and memory (`counters.rapl`), NVML for an NVIDIA GPU (`counters.nvml`). An unknown is None, never 0; a sum
-that lacks a part is a lower bound and says so.
+RAPL counts processor and memory (`counters.rapl`), NVML an NVIDIA GPU (`counters.nvml`). An unknown energy is None, never 0;
+a sum that lacks a part is marked as a lower bound.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from ofa.energy.counters.base import Counter, Found, reason
 from ofa.energy.counters.rapl import POWERCAP
 
 MOST_W = 1000.0
-"""More than a processor package takes: a counter that falls, and would have risen faster, did not wrap but started anew."""
+"""Power that no processor package exceeds. A counter that falls either wrapped around, or was reset; it was reset if
+wrapping around would mean more than this power."""
 SAMPLE_S = 10.0
-"""Often enough to see every wraparound: the smallest range, 65 kJ, lasts 65 s at `MOST_W`."""
+"""Seconds between readings, short enough to see every wraparound: the smallest range, 65 kJ, lasts 65 s at `MOST_W`."""
 
 
 @dataclass(frozen=True)
@@ -27,24 +28,25 @@ class EnergyReading:
     """The energy between start and stop of a meter."""
 
     joules: float | None
-    """A lower bound where something is missing; None where the device's own counter cannot be read."""
+    """Energy; a lower bound where something is missing, None where the device's own counter cannot be read."""
     seconds: float
     source: str
-    """The counters that were added and what is missing beside them; or why nothing was counted."""
+    """The counters that were added, and the missing parts; or the reason why nothing was counted."""
     missing: tuple[str, ...] = ()
     """Parts whose energy is not in `joules`, each with the reason."""
 
 
 class EnergyMeter:
-    """Measures the energy between `start` and `stop`: of processor and memory, and of a CUDA device that GPU.
+    """Measures the energy between `start` and `stop`: of processor and memory, and for a CUDA device also of the GPU.
 
-    Never raises because of a counter: a reading says what is missing. One measurement at a time; a meter can be used again.
+    A counter that fails raises nothing: the reading names it as missing. A meter can be used again, one measurement at a
+    time.
 
     Args:
-        device: as torch names it.
-        processor: whether processor and memory count; not where another process of the same work counts them.
+        device: name of the device in torch.
+        processor: True: processor and memory count. False: another rank on this machine counts them.
         powercap: folder of the RAPL domains.
-        sample_s: seconds between two looks at counters that wrap around.
+        sample_s: seconds between readings of counters that wrap around.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class EnergyMeter:
         else:
             own, beside = Found(missing=(f"none is known for device {device}",)), Found()
         if not own.counters and own.missing:
-            beside = Found()  # a processor's joules are no reading of a GPU
+            beside = Found()  # the processor's energy alone must not pass for that of a GPU
         self._own = own.counters
         self._tallies = [_Tally(counter) for counter in own.counters + beside.counters]
         self._missing = own.missing + beside.missing
@@ -72,7 +74,7 @@ class EnergyMeter:
 
     @property
     def available(self) -> bool:
-        """True if the device's own energy can be read, or another process counts it."""
+        """True if the device's own energy can be read, or another rank counts it."""
         return bool(self._own) or not self._missing
 
     def start(self) -> None:
@@ -82,14 +84,14 @@ class EnergyMeter:
         self._mirrors = {(i, j) for j in places for i in range(j)}
         self._tallies = [_Tally(tally.counter) for tally in self._tallies]
         self._sample()
-        self._started = time.perf_counter()  # next to the readings, here and at the end: joules and seconds of one window
+        self._started = time.perf_counter()  # right after the readings, as in `stop`, so that joules and seconds match
         self._done.clear()
         if any(tally.counter.range_j is not None for tally in self._tallies):
             self._thread = threading.Thread(target=self._watch, name="energy-meter", daemon=True)
             self._thread.start()
 
     def stop(self) -> EnergyReading:
-        """End the measurement; raises `RuntimeError` when none was started (a mistake of the program)."""
+        """End the measurement; raises `RuntimeError` when none was started (a programming error)."""
         if self._started is None:
             raise RuntimeError("EnergyMeter.stop() without start()")
         self._end_thread()
@@ -106,7 +108,7 @@ class EnergyMeter:
         return EnergyReading(sum(tally.joules or 0.0 for tally in counted), seconds, source, missing)
 
     def _distinct(self) -> list[_Tally]:
-        """The counters that were read; of those that mirror each other the one that has counted most."""
+        """The counters that were read; among counters that mirror each other, only the one that has counted most."""
         mirrored = {j for _, j in self._mirrors}
         found = []
         for i, tally in enumerate(self._tallies):
@@ -121,10 +123,10 @@ class EnergyMeter:
             self._sample()
 
     def _sample(self) -> None:
-        """Read all counters forth and back.
+        """Read all counters forwards, then backwards.
 
-        Two mirror each other as long as one always lies between two readings of the other: some processors show one counter
-        under several names, and the values of separate counters differ.
+        Some processors show one counter under several names. Two counters are taken as mirrors of each other as long as
+        every value of one lies between two readings of the other; values of separate counters differ.
         """
         with self._lock:
             forth = [tally.read(time.perf_counter()) for tally in self._tallies]
@@ -144,13 +146,13 @@ class _Tally:
     def __init__(self, counter: Counter) -> None:
         self.counter = counter
         self.joules: float | None = None
-        """None until a second reading."""
+        """Energy so far; None until the second reading."""
         self._last: tuple[float, float] | None = None
         self._unread = ""
         self._gaps: dict[str, None] = {}  # in order, each once
 
     def read(self, now_s: float) -> float | None:
-        """Add what the counter has risen by since its last reading; its value, None where it cannot be read."""
+        """Add the counter's rise since its last reading; returns its value, None where it cannot be read."""
         try:
             value = self.counter.read()
         except (OSError, ValueError) as error:
@@ -174,8 +176,8 @@ class _Tally:
 
 
 def _risen(counter: Counter, before_j: float, after_j: float, seconds: float) -> tuple[float, str]:
-    """Joules that a counter has certainly counted between two readings, and what is not known of them ("": nothing)."""
-    range_j, most_j = counter.range_j, MOST_W * (seconds + 1)  # the second is for readings that follow each other closely
+    """Joules that a counter has certainly counted between two readings, and a note on what may be missing ("": nothing)."""
+    range_j, most_j = counter.range_j, MOST_W * (seconds + 1)  # one second more, for readings in quick succession
     gap = ""
     if range_j is not None and MOST_W * seconds > range_j:
         gap = f"not read for {seconds:.0f} s, in which it may have wrapped around"
@@ -184,12 +186,12 @@ def _risen(counter: Counter, before_j: float, after_j: float, seconds: float) ->
     if range_j is not None and after_j - before_j + range_j <= most_j:
         return after_j - before_j + range_j, gap
     if after_j <= most_j:
-        return after_j, "it started anew; what it had counted until then is lost"
+        return after_j, "it was reset; what it had counted until then is lost"
     return 0.0, f"it fell from {before_j:g} to {after_j:g} J"
 
 
 def _between(low: float | None, value: float | None, high: float | None) -> bool:
-    """True if a value may lie between two readings, the second of which may have wrapped around; None is an unknown."""
+    """True if a value may lie between two readings, the second of which may have wrapped around; None: unknown."""
     if low is None or value is None or high is None:
         return True
     return low <= value <= high if low <= high else value >= low or value <= high

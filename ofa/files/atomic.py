@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: atomic writes, JSON, digests."""
+"""Files that are either complete or absent: atomic writes, JSON, digests."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ofa.errors import UserError
 
 
 def atomic_write(path: str | Path, content: bytes | str) -> None:
-    """Write a file so that a reader (or a crash) sees the old content or the new, never a part.
+    """Write a file so that readers, also after a crash, see either the old content or the new, never a part.
 
     A temporary file in the same folder is written, synchronised to disk and renamed over `path`; then the folder itself is
     synchronised, so that the rename survives a power cut. The folder is created when it does not exist. Text is UTF-8.
 
     Raises:
-        UserError: the folder or file cannot be written (permissions, full disk, a folder of that name).
+        UserError: the folder or file cannot be written (permissions, full disk, a folder with that name).
     """
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content
@@ -45,13 +45,13 @@ def atomic_write(path: str | Path, content: bytes | str) -> None:
 
 
 def remove_temporaries(folder: Path, names: str = "*") -> None:
-    """Delete what killed writers of files left in a folder; for the holder of their lock. `names` is a glob pattern."""
+    """Delete temporary files that killed processes left in a folder; only the holder of its lock may. `names`: a glob."""
     for path in folder.glob(f".{names}.????????.tmp"):
         path.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, data: Any) -> None:
-    """`data` as indented JSON, atomically; NaN and infinities are refused (`ValueError`), for JSON has none."""
+    """Write `data` as indented JSON, atomically; raises `ValueError` for NaN and infinities, which JSON does not have."""
     atomic_write(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
 
 
@@ -80,7 +80,7 @@ def sha256(path: str | Path) -> str:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line to a file that grows line by line, and to the disk; a kill leaves it whole, cut or not there.
+    """Append a line to a file and synchronise it to disk; after a kill the line is complete, cut or absent.
 
     Raises:
         UserError: the file cannot be written (permissions, full disk).
@@ -95,7 +95,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 def drop_half_a_line(path: Path) -> None:
-    """Cut a last line that a killed writer did not finish, of a file that grows line by line."""
+    """Remove a last line that a killed process did not finish."""
     content = path.read_bytes()
     if content and not content.endswith(b"\n"):
         with open(path, "r+b") as file:
@@ -103,7 +103,7 @@ def drop_half_a_line(path: Path) -> None:
 
 
 def _mode_of_new_files() -> int:
-    """Permissions an ordinary `open` would give (`mkstemp` is private by design; a run directory is not)."""
+    """Permissions that `open` gives to a new file (`mkstemp` makes private ones)."""
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
@@ -111,7 +111,7 @@ def _mode_of_new_files() -> int:
 
 def _synchronise_folder(folder: Path) -> None:
     if os.name != "posix":
-        return  # elsewhere a folder cannot be opened for synchronising
+        return  # Windows cannot open a folder to synchronise it
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

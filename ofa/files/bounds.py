@@ -1,10 +1,10 @@
-"""Bounds of values, declared as annotations of a dataclass's fields: checked when one is made, and told to editors.
+"""Bounds of values, declared in the annotations of dataclass fields: checked at construction, and in schemas for editors.
 
     epochs: Annotated[int, AtLeast(1)]
     precision: Annotated[str, OneOf(("fp32", "bf16"))] = "fp32"
 
-A dataclass that has such fields inherits `Bounded`; the loader (`ofa.files.schema`) adds the file and the key's line to its
-message, and `ofa.files.json_schema` writes the same bounds for editors.
+A dataclass with such fields inherits `Bounded`. The loader (`ofa.files.schema`) adds the file and the key's line to error
+messages, and `ofa.files.json_schema` writes the same bounds for editors.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class BoundError(UserError):
 
 @runtime_checkable
 class Bound(Protocol):
-    """What a value must keep to."""
+    """A rule that a value must satisfy."""
 
     def complaint(self, name: str, value: Any, verb: str) -> str | None:
-        """What is wrong, `NAME is VALUE; what is allowed` (`verb` is `is`, or `has` of an item of a list); None: nothing."""
+        """The error, `NAME is VALUE; what is allowed` (`verb`: `is`, or `has` for an item of a list); None: no error."""
 
     def as_json(self) -> dict[str, Any]:
-        """The bound in JSON schema, as far as that can say it."""
+        """The bound as JSON schema, as far as that can express it."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,11 @@ class _Limit:
     """One end of an interval; a message names all limits of a value together."""
 
     words: str
+    """The limit in words, as in `at least`."""
     keyword: str
-    """In JSON schema."""
+    """The keyword in JSON schema."""
     holds: Callable[[Any, Any], bool]
-    """Of a value and the limit."""
+    """Takes a value and the limit, returns whether the value is within."""
     limit: float
 
     def __str__(self) -> str:
@@ -61,7 +62,7 @@ class _Limit:
         return None if self.holds(value, self.limit) else f"{name} {verb} {value!r}; must be {self}"
 
     def as_json(self) -> dict[str, Any]:
-        if isinf(self.limit):  # which JSON does not have
+        if isinf(self.limit):  # JSON has no infinity
             return {self.keyword.replace("exclusiveM", "m"): copysign(sys.float_info.max, self.limit)}
         return {self.keyword: self.limit}
 
@@ -84,36 +85,36 @@ Fraction = Annotated[float, AtLeast(0), Below(1)]
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of these values."""
+    """Bound of a value that must be one of a few."""
 
     allowed: tuple[Any, ...]
 
     def complaint(self, name: str, value: Any, verb: str) -> str | None:
-        """Name what is allowed."""
+        """Refuse other values, naming the allowed ones."""
         return None if value in self.allowed else f"{name} {verb} {value!r}; allowed are {', '.join(map(str, self.allowed))}"
 
     def as_json(self) -> dict[str, Any]:
-        """An enumeration."""
+        """The allowed values as JSON schema."""
         return {"enum": list(self.allowed)}
 
 
 @dataclass(frozen=True)
 class NotEmpty:
-    """A list with at least one item; `why` says so in the words of its field."""
+    """Bound of a list that needs at least one item; `why` says so in the words of its field."""
 
     why: str
 
     def complaint(self, name: str, value: Any, verb: str) -> str | None:
-        """Say why."""
+        """Refuse an empty list, with the reason."""
         return None if value else f"{name} is empty; {self.why}"
 
     def as_json(self) -> dict[str, Any]:
-        """A least number of items."""
+        """The same rule as JSON schema."""
         return {"minItems": 1}
 
 
 class Bounded:
-    """Base of a dataclass whose fields have bounds; one with further checks calls this `__post_init__` first."""
+    """Base class of dataclasses whose fields have bounds; a class with further checks calls this `__post_init__` first."""
 
     def __post_init__(self) -> None:
         """Check the bounds; raises `BoundError` for the first field that is outside."""
@@ -136,7 +137,7 @@ def _has_bounds(hint: Any) -> bool:
 
 @cache
 def _check(hint: Any) -> Check:
-    """What complains of a value by the bounds in its type; made once a type. The value's type itself is right."""
+    """The check of a value against the bounds in its type hint, made once per hint; the value already has that type."""
     origin, arguments = get_origin(hint), get_args(hint)
     if not _has_bounds(hint):
         return lambda name, value, verb: None
@@ -157,7 +158,7 @@ def _check(hint: Any) -> Check:
 
 
 def _complaint_of_union(options: tuple[Any, ...], name: str, value: Any, verb: str) -> str | None:
-    """By the option of the value's own type; where the options are numbers of several kinds, all of them are named."""
+    """The error of a value against the option that has its type; where all options are numbers, the message names all."""
     if value is None:
         return None
     fitting = [option for option in options if _bare(option) is type(value)] or list(options)

@@ -1,4 +1,4 @@
-"""CSV files that people write: columns by name, with the line of every mistake. Only the standard library is needed."""
+"""CSV files that users write: columns by name, and error messages with the line. Needs only the standard library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def safe_cell(text: str) -> str:
-    """Text that a spreadsheet shows and does not run as a formula; an apostrophe leads one that it would (OWASP)."""
+    """Text that no spreadsheet runs as a formula: one that would be run gets an apostrophe in front (OWASP)."""
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
@@ -25,21 +25,21 @@ class Table:
     path: Path
     columns: dict[str, list[str]]
     lines: list[int]
-    """Of each row."""
+    """Line of each row in the file."""
 
     def place(self, row: int, column: str) -> str:
-        """Where a value stands, for messages."""
+        """File, line and column of a value, for messages."""
         return f"{self.path}:{self.lines[row]}: {column}"
 
     def numbers(self, column: str, empty: float | None = None) -> list[float]:
         """A column of finite numbers above 0.
 
         Args:
-            column: its name.
-            empty: stands for a missing value; None: there must be none.
+            column: name of the column.
+            empty: value of an empty cell; None: empty cells are an error.
 
         Raises:
-            UserError: a value that is none; the message has its line.
+            UserError: a cell is not such a number; the message names its line.
         """
         values = []
         for i, text in enumerate(self.columns[column]):
@@ -61,7 +61,7 @@ def read_table(path: str | Path, required: Sequence[str], optional: Sequence[str
     """Read a CSV file whose first line names its columns; empty lines are skipped.
 
     Raises:
-        UserError: no such file, no rows, a column that is missing, unknown or there twice, or a line of another length.
+        UserError: there is no file or no row, a column is missing, unknown or given twice, or a line has another length.
     """
     path = Path(path)
     try:
@@ -99,7 +99,7 @@ def _check_names(path: Path, names: Sequence[str], required: Sequence[str], opti
         if name not in required and name not in optional:
             raise UserError(f"{path}:1: unknown column {name!r}; {known}")
         if name in names[:i]:
-            raise UserError(f"{path}:1: column {name!r} stands there twice")
+            raise UserError(f"{path}:1: column {name!r} is given twice")
     for name in required:
         if name not in names:
             raise UserError(f"{path}:1: column {name!r} is missing; {known}")

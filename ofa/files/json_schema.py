@@ -1,7 +1,7 @@
 """JSON schema (draft 2020-12) of a dataclass that YAML is loaded into, for editors: types, bounds, defaults, descriptions.
 
-It says what `ofa.files.schema.build` accepts, but for rules that join several keys. Descriptions are the strings under the
-fields, as everywhere in this project.
+It describes what `ofa.files.schema.build` accepts, except for rules over several keys. Descriptions are the strings under
+the fields.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def json_schema(cls: type, title: str) -> dict[str, Any]:
 
 
 def _define(cls: type[Any], definitions: dict[str, Any]) -> None:
-    """Add the schema of a dataclass, and of all that it holds, to the definitions."""
-    definitions[cls.__name__] = {}  # so that one which holds itself ends
+    """Add the schema of a dataclass, and of the dataclasses in its fields, to the definitions."""
+    definitions[cls.__name__] = {}  # so that recursion ends where a class contains itself
     hints, texts = get_type_hints(cls, include_extras=True), field_docs(cls)
     fields = [field for field in dataclasses.fields(cls) if field.init]
     properties = {}
@@ -72,7 +72,7 @@ def _schema(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def _union(options: list[dict[str, Any]]) -> dict[str, Any]:
-    """Any of the options; of a single type or nothing, one schema, for which editors have better messages."""
+    """Any of the options; "a type or null" becomes a single schema, for which editors have better messages."""
     if len(options) == 2 and options[1] == {"type": "null"} and "type" in options[0]:
         allowed = {"enum": [*options[0]["enum"], None]} if "enum" in options[0] else {}
         return options[0] | {"type": [options[0]["type"], "null"]} | allowed

@@ -1,8 +1,8 @@
-"""A lock on a file or folder that one process writes over time; a second process gets one line that names the first.
+"""A lock on a file or folder that one process writes; a second process gets an error that names the first.
 
-The kernel keeps the lock (a POSIX record lock), so it ends with its process, however that ends; the lock file says whose it
-is. Where the kernel cannot tell whether a process of another machine still runs, the lock is refused, and the line says what
-to delete.
+The kernel holds the lock (a POSIX record lock), so it ends with its process, however that ends; the lock file names its
+holder. Where the kernel cannot know whether a process on another machine still runs, the lock is refused, and the message
+says what to delete.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ except ImportError:  # not on Windows
 LOCK = ".lock"
 """Name of the lock of a folder, inside it; that of a file `NAME` is `.NAME.lock` beside it."""
 OF_ONE_MACHINE = frozenset(("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay"))
-"""File systems that no other machine writes to."""
+"""File systems to which only one machine writes."""
 OF_ALL_MACHINES = {"nfs": "local_lock=none", "nfs4": "local_lock=none", "lustre": "flock", "ceph": "", "gpfs": ""}
-"""Network file systems, and the mount option with which their locks hold for all machines."""
+"""Network file systems whose locks hold for all machines, with the mount option that is needed for that."""
 COMMAND_CHARACTERS = 80
+"""Characters of the holder's command that are kept."""
 
 _held: dict[Path, int] = {}
-"""Lock files that this process holds, with its number: a forked process has the dictionary but not the locks."""
+"""Lock files that this process holds, with its process ID: a forked process inherits the dictionary, not the locks."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Holder:
     pid: int
     host: str
     boot: str
-    """Identifies the running kernel, where the system has such a number."""
+    """Boot ID of the running kernel; empty where the system has none."""
     since: str
     command: str
 
@@ -58,7 +59,7 @@ class Holder:
 
     @classmethod
     def read(cls, descriptor: int) -> Holder | None:
-        """None where the file says nothing: no one holds it, or has not written yet."""
+        """The holder in a lock file; None where it is empty: there is no holder, or it has not written its name yet."""
         try:
             return cls(**json.loads(os.pread(descriptor, 4096, 0)))
         except (ValueError, TypeError):
@@ -66,17 +67,17 @@ class Holder:
 
     @property
     def on_this_machine(self) -> bool:
-        """True if it runs, or ran, here; a machine that was restarted is the same one."""
+        """True if it runs, or ran, on this machine, before a restart or after."""
         return self.host == platform.node() or (self.boot != "" and self.boot == _boot())
 
     @property
     def alive(self) -> bool:
-        """True if a process of this number runs here."""
+        """True if a process with this ID runs on this machine."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return False
-        except PermissionError:  # another user's
+        except PermissionError:  # it belongs to another user
             return True
         return True
 
@@ -86,13 +87,13 @@ class Holder:
 
 @contextmanager
 def locked(place: str | Path) -> Iterator[None]:
-    """Keep a file or folder for this process while the block lasts; inside the block it may be locked again, to no effect.
+    """Lock a file or folder for this process during the block; locking it again inside the block has no effect.
 
     Args:
-        place: a folder that exists, or a file that exists or not.
+        place: an existing folder, or a file that may exist.
 
     Raises:
-        UserError: another process holds it, or one of another machine may hold it; or its folder cannot be written to.
+        UserError: another process holds it, a process on another machine may hold it, or its folder cannot be written to.
     """
     place = Path(place)
     file = place / LOCK if place.is_dir() else place.with_name(f".{place.name}.lock")
@@ -112,7 +113,7 @@ def locked(place: str | Path) -> Iterator[None]:
 
 
 def _take(place: Path, file: Path) -> int:
-    """The descriptor of a lock file that is now this process's."""
+    """The descriptor of the lock file, which this process now holds."""
     while True:
         try:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
@@ -123,7 +124,7 @@ def _take(place: Path, file: Path) -> int:
             before = Holder.read(descriptor)
             if kept is False:
                 raise UserError(f"{place}: {before or 'another process'} is writing to it; wait for it, or end it")
-            if _is_at(descriptor, file):  # else its holder deleted it between our two steps
+            if _is_at(descriptor, file):  # else its holder deleted it between opening and locking
                 _check_gone(place, file, before, bool(kept))
                 os.truncate(descriptor, 0)
                 os.pwrite(descriptor, json.dumps(asdict(Holder.here())).encode(), 0)
@@ -138,7 +139,7 @@ def _take(place: Path, file: Path) -> int:
 
 
 def _kernel_lock(descriptor: int) -> bool | None:
-    """Ask the kernel for the lock: True if it gave it, False if another has it, None if this file system keeps none."""
+    """Ask the kernel for the lock: True: granted; False: another process has it; None: this file system has no locks."""
     if fcntl is None:
         return None
     try:
@@ -149,7 +150,7 @@ def _kernel_lock(descriptor: int) -> bool | None:
 
 
 def _check_gone(place: Path, file: Path, before: Holder | None, kept: bool) -> None:
-    """Raise `UserError` unless the holder before, if there was one, has certainly ended."""
+    """Raise `UserError` unless the previous holder, if there was one, has certainly ended."""
     if not kept:
         print(f"warning: {place}: its file system keeps no locks; let no other process write to it", file=sys.stderr)
     if before is None:
@@ -171,13 +172,13 @@ def _holds_everywhere(file: Path) -> bool:
 
 
 def _file_system(file: Path) -> tuple[str, list[str]]:
-    """Its kind and its mount options; an empty name where the system does not say."""
+    """Kind and mount options of the file system that holds a file; an empty kind where the system does not tell."""
     try:
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return "", []
     nearest, found = "", ("", [""])
-    for line in mounts:  # of two mounts at one place the later one is seen
+    for line in mounts:  # of two mounts at one place, the later one is visible
         before, _, after = line.partition(" - ")
         place = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), before.split()[4])
         if len(place) >= len(nearest) and file.is_relative_to(place):

@@ -1,4 +1,4 @@
-"""Names that become parts of paths: letters, digits, dot, underscore and dash, so that none leads anywhere else."""
+"""Names that become parts of paths: letters, digits, dot, underscore and dash, so that none leads out of its folder."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,64}")
 
 
 class _NameBound:
-    """A name that a path may be made of."""
+    """Bound of a name that is used in a path."""
 
     def complaint(self, name: str, value: str, verb: str) -> str | None:
-        """Show the name, cut off where it is long."""
+        """Refuse other names; the message cuts long ones."""
         if NAME.fullmatch(value):
             return None
         return f"{name} {verb} {value[:80]!r}; allowed are 1 to 64 letters, digits, '.', '_' and '-', not dots alone"
 
     def as_json(self) -> dict[str, Any]:
-        """The pattern."""
+        """The pattern as JSON schema."""
         return {"pattern": f"^{NAME.pattern}$"}
 
 
@@ -26,12 +26,12 @@ PlainName = Annotated[str, _NameBound()]
 
 
 def check_name(name: str, what: str = "name") -> None:
-    """Raise `ValueError` for a name that a path must not be made of."""
+    """Raise `ValueError` for a name that must not be used in a path."""
     wrong = _NameBound().complaint(what, name, "is")
     if wrong is not None:
         raise ValueError(wrong)
 
 
 def made_name(text: str) -> str:
-    """A name that says as much as possible of any text, such as that of a file: what is not allowed becomes a dash."""
+    """An allowed name close to any text, such as the name of a file: other characters become dashes."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:64].strip(".") or "unnamed"

@@ -1,7 +1,7 @@
-"""YAML into frozen dataclasses: types come from the annotations, every mistake names its line.
+"""Loading YAML into frozen dataclasses: annotations give the types, and every error message names the line.
 
-The loader keeps the line of each mapping, so a message reads `recipes/mine.yaml:12: phases[1]: unknown key 'epoch';
-known keys are ...`. Types are decided by the dataclass, not by YAML (PyYAML reads `3e-5` as a string).
+The loader keeps the line of each key, so a message reads `recipes/mine.yaml:12: phases[1]: unknown key 'epoch'; known keys
+are ...`. The dataclass decides types, not YAML (PyYAML reads `3e-5` as a string).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 SHOWN = 80
 """Characters of a value that a message shows."""
 MOST_VALUES = 5_000_000
-"""Values in a file, aliases written out; a measured table of a large space has a hundred thousand."""
+"""Most values in a file, counting each use of an alias; a measured table of a large space has a hundred thousand."""
 
 
 class Mapping(dict[str, Any]):
@@ -34,12 +34,12 @@ class Mapping(dict[str, Any]):
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Safe, and in C where PyYAML was built with it (seven times faster)."""
+    """PyYAML's safe loader, in C where it was built with that (seven times faster)."""
 
 
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> Mapping:
     given = set()
-    for key_node, _ in node.value:  # before merging: a key may override one that `<<` brings in
+    for key_node, _ in node.value:  # before merging, because a key may override one from `<<`
         if not isinstance(key_node, yaml.ScalarNode):
             raise yaml.MarkedYAMLError(problem="a list or mapping is no key", problem_mark=key_node.start_mark)
         if key_node.value in given:
@@ -82,7 +82,13 @@ def load_yaml(path: str | Path) -> Mapping:
         raise UserError(f"{path}{line}: not valid YAML: {problem[:SHOWN]}") from None
     except RecursionError:
         raise UserError(f"{path}: not valid YAML: nested too deeply") from None
-    except (ValueError, OverflowError, TypeError, KeyError, AttributeError) as error:  # of a constructor, as for 31 February
+    except (
+        ValueError,
+        OverflowError,
+        TypeError,
+        KeyError,
+        AttributeError,
+    ) as error:  # from a constructor, as for 31 February
         raise UserError(f"{path}: not valid YAML: a value cannot be read: {str(error)[:SHOWN]}") from None
     if not isinstance(data, Mapping):
         raise UserError(f"{path}: expected a mapping of keys, got {'nothing' if data is None else repr(data)[:SHOWN]}")
@@ -96,7 +102,7 @@ def load_yaml(path: str | Path) -> Mapping:
 
 
 def _size(value: Any, known: dict[int, int]) -> int:
-    """The number of values with every alias written out; each is counted once, so that growth costs nothing to see."""
+    """The number of values, counting each use of an alias. Each object is visited once, so this takes linear time."""
     if not isinstance(value, (dict, list)):
         return 1
     if id(value) not in known:
@@ -110,13 +116,13 @@ def build(cls: type[T], data: Any, place: str) -> T:
 
     Args:
         cls: a dataclass; field types may be scalars, tuples, optionals, unions of scalars and dataclasses, all with bounds
-            (`ofa.files.bounds`). One that has a field `places: dict[str, str]` with `init=False` is told where its keys
-            stand, for messages later on.
+            (`ofa.files.bounds`). A field `places: dict[str, str]` with `init=False` is filled with the place of each key,
+            for later messages.
         data: the parsed value.
-        place: where it came from, for messages (`file: phases[0]`).
+        place: its file and key, for messages (`file: phases[0]`).
 
     Raises:
-        UserError: unknown or missing keys, wrong types, or what the dataclass's own checks refuse.
+        UserError: a key is unknown or missing, a type is wrong, or a check of the dataclass fails.
     """
     if not isinstance(data, dict):
         raise UserError(f"{place}: expected a mapping of keys, got {shown(data)}")
@@ -151,7 +157,7 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _at(place: str, data: dict[str, Any], key: str | None = None) -> str:
-    """`file: path` with the line after the file name, where the mapping knows it."""
+    """The place `file: key` with the line after the file name, where it is known."""
     line = getattr(data, "line", 0)
     if key is not None:
         line = getattr(data, "key_lines", {}).get(key, line)
@@ -184,11 +190,11 @@ def _convert_union(options: tuple[Any, ...], value: Any, place: str) -> Any:
         return None
     options = tuple(option for option in options if option is not type(None))
     lists = tuple(option for option in options if get_origin(option) is tuple)
-    if isinstance(value, (list, tuple)):  # where one thing or a list may stand, the message is about what was meant
+    if isinstance(value, (list, tuple)):  # only options of the value's own form, so that a message is about what was meant
         options = lists or options
     else:
         options = tuple(option for option in options if option not in lists) or options
-    if type(value) in options:  # 1.0 is a fraction where both a fraction and a number may stand
+    if type(value) in options:  # 1.0 stays a float where int and float are both allowed
         return _convert(type(value), value, place)
     for option in options[:-1]:
         try:

@@ -1,4 +1,4 @@
-"""Where the files that ship with the project are: in a checkout beside the package, in a wheel inside it."""
+"""The configuration files that ship with the project: in a checkout beside the package, in a wheel inside it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def config_root() -> Path:
 
 
 def names(folder: str) -> list[str]:
-    """Names of what ships in `folder` of the configuration root ("" is the root itself: the recipes)."""
+    """Names of the files in `folder` of the configuration root (`spaces`, or "" for the recipes in the root itself)."""
     return sorted(path.stem for path in (config_root() / folder).glob("*.yaml"))
 
 

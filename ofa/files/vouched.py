@@ -1,7 +1,7 @@
-"""Files that vouch for themselves: JSON, lines of JSON, YAML and tensors that carry the digest of what they say.
+"""Vouched files: JSON, lines of JSON, YAML and tensors that carry a digest of their own content.
 
-A flipped bit in a stored accuracy is a wrong answer that looks like a right one. What is written here is read back only as
-it was written. Files of versions before 0.2 carry no digest; they are read as they are.
+A flipped bit in a stored accuracy is a wrong answer that looks right, so a file whose content does not match its digest is
+refused. Files of versions before 0.2 have no digest, and are read without this check.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ofa.files.atomic import atomic_write, read_json
 KEY = "sha256"
 """The last key of a vouched object: the digest of the others."""
 FIRST_LINE = "# Written by ofa, with a digest at the end; if you change this file on purpose, delete both lines.\n"
-"""Of vouched text."""
+"""First line of a vouched text."""
 LAST_LINE = re.compile(r"^# sha256: ([0-9a-f]{64})\n\Z", re.MULTILINE)
 LENGTH_BYTES = 8
-"""A safetensors file begins with the length of its header in so many bytes."""
+"""Bytes at the start of a safetensors file that hold the length of its header."""
 
 
 def write_vouched_json(path: str | Path, data: Mapping[str, Any]) -> None:
-    """`data` as indented JSON with its digest, atomically; NaN and infinities are refused (`ValueError`)."""
+    """Write `data` as indented JSON with its digest, atomically; raises `ValueError` for NaN and infinities."""
     atomic_write(path, json.dumps(_with_digest(data), indent=2, allow_nan=False) + "\n")
 
 
@@ -35,10 +35,10 @@ def read_vouched_json(path: str | Path, advice: str) -> dict[str, Any]:
 
     Args:
         path: the file.
-        advice: how to have it made again, for the message.
+        advice: what the user can do about a damaged file, for the message.
 
     Raises:
-        UserError: it is missing, unreadable, no JSON object, or other than its digest says.
+        UserError: the file is missing, unreadable, not a JSON object, or does not match its digest.
     """
     data = read_json(path)
     if not isinstance(data, dict):
@@ -52,7 +52,7 @@ def vouched_line(entry: Mapping[str, Any]) -> str:
 
 
 def read_vouched_line(line: str, place: str, advice: str) -> dict[str, Any]:
-    """The entry of a line that `vouched_line` made, or of one without a digest; raises as `read_vouched_json`."""
+    """The entry of a line from `vouched_line`, or of one without a digest; raises as `read_vouched_json` does."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -63,13 +63,13 @@ def read_vouched_line(line: str, place: str, advice: str) -> dict[str, Any]:
 
 
 def vouched_text(text: str) -> str:
-    """YAML or another text with comments of `#`, with its digest in such a comment."""
+    """A text whose comments begin with `#` (YAML), with its digest in a comment at the end."""
     text = f"{FIRST_LINE}{text}"
     return f"{text}# {KEY}: {hashlib.sha256(text.encode()).hexdigest()}\n"
 
 
 def check_text(text: str, place: str) -> None:
-    """Raise `UserError` where a text of `vouched_text` has changed; one without its first and last line is not checked."""
+    """Raise `UserError` where a text from `vouched_text` has changed; without its first and last line, it is not checked."""
     last = LAST_LINE.search(text)
     if not (text.startswith(FIRST_LINE) or last):
         return
@@ -81,16 +81,16 @@ def check_text(text: str, place: str) -> None:
 
 
 def vouch_for_tensors(content: bytes) -> bytes:
-    """A safetensors file with the digest of its tensors in its metadata, beside the metadata that it has."""
+    """The safetensors file `content` with the digest of its tensors added to its metadata."""
     header, tensors = _split(content)
     metadata = {**header.pop("__metadata__", {}), KEY: _tensor_digest(header, tensors)}
     encoded = json.dumps({"__metadata__": metadata, **header}, separators=(",", ":")).encode()
-    encoded += b" " * (-len(encoded) % LENGTH_BYTES)  # tensors begin at a multiple of 8 bytes, as the format asks
+    encoded += b" " * (-len(encoded) % LENGTH_BYTES)  # the format requires tensors to begin at a multiple of 8 bytes
     return len(encoded).to_bytes(LENGTH_BYTES, "little") + encoded + tensors
 
 
 def check_tensors(content: bytes, place: str, advice: str) -> None:
-    """Raise `UserError` where a safetensors file is other than its own digest says; one without metadata has none."""
+    """Raise `UserError` where a safetensors file does not match its own digest; a file without metadata has none."""
     try:
         header, tensors = _split(content)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -123,12 +123,12 @@ def _with_digest(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _digest(data: Mapping[str, Any]) -> str:
-    """Of the canonical JSON, so that layout and the order of keys do not matter."""
+    """Digest of the canonical JSON, in which layout and order of keys do not matter."""
     return hashlib.sha256(json.dumps(data, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _checked(data: dict[str, Any], place: str, advice: str) -> dict[str, Any]:
-    """The object without digest and mark. Either of them alone means that the other one was lost."""
+    """The object without its digest and `vouched` mark; one of these without the other counts as damage."""
     plain = {key: value for key, value in data.items() if key != KEY}
     if KEY in data or "vouched" in data:
         try:

@@ -1,6 +1,6 @@
-"""A folder that is valid only when complete: written beside its place and renamed into it.
+"""A folder that is valid only when complete: it is written elsewhere and renamed to its place.
 
-So a kill or a full disk leaves the folder that was there, or none.
+So a kill or a full disk leaves the old folder, or none.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ OLD = "old"
 
 @contextlib.contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """A new folder that takes the place of `path` at the end of the block; on an exception `path` stays as it was.
+    """A new folder that replaces `path` at the end of the block; on an exception `path` stays as it was.
 
-    What else lies in the folder that is replaced is carried over. Between two renames there is a moment without a folder at
-    `path`; a kill just then is mended by `restore`.
+    Files of the old folder that the new one does not have are carried over. Between two renames there is no folder at `path`
+    for a moment; after a kill just then, `restore` puts the old one back.
 
     Raises:
-        UserError: the place cannot be written to.
+        UserError: the folder cannot be written.
     """
     path = Path(path).absolute()
     restore(path)
@@ -53,7 +53,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
 
 
 def restore(path: str | Path) -> None:
-    """Put back the folder that a killed `whole_folder` had moved aside, and remove what it had not finished."""
+    """Put back the folder that a killed `whole_folder` had moved aside, or finish its replacement."""
     path = Path(path).absolute()
     old = _aside(path)
     if old.is_dir():

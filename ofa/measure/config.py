@@ -1,4 +1,4 @@
-"""The recipe's section `evaluation`: how many subnets and images are measured."""
+"""The recipe's section `evaluation`: the numbers of subnets and images that are measured."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ofa.files.bounds import Bounded, Count, WholeNumber
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig(Bounded):
-    """Measurements while training and at the end, always on extracted, recalibrated subnets."""
+    """Measurements during and after training, always on extracted, recalibrated subnets."""
 
     every_epochs: Count = 1
-    """Epochs from one measurement to the next; the last of a phase is measured always."""
+    """Epochs from one measurement to the next; the last epoch of a phase is always measured."""
     images: Count = 2000
-    """Validation images looked at after an epoch."""
+    """Validation images on which subnets are measured after an epoch."""
     recalibration_images: Count = 1024
     """Training images for batch-norm statistics."""
     final_subnets: WholeNumber = 20

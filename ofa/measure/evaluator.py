@@ -1,4 +1,4 @@
-"""Accuracy of subnets: extract, recalibrate batch norm, look at held-out images."""
+"""Accuracy of subnets: extract, recalibrate batch norm, classify held-out images."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from ofa.nets.plain import Net
 from ofa.nets.supernet import Supernet
 from ofa.space.subnet import Subnet
 
-CACHE_BYTES = 2**30  # prepared images of one split at one resolution above this are made anew each time
-CACHES_BYTES = 2**32  # of all splits and resolutions; the longest unused are let go
-STARTS_BYTES = 2**30  # outputs of first blocks that are kept, of all splits and resolutions together
+CACHE_BYTES = 2**30  # most bytes of prepared images of one split at one resolution; more are prepared anew each time
+CACHES_BYTES = 2**32  # most bytes over all splits and resolutions; the least recently used are dropped
+STARTS_BYTES = 2**30  # most bytes of outputs of first blocks, over all splits and resolutions
 
 
 class SubnetEvaluator:
     """Measures subnets of one supernet; batches are prepared once per resolution and kept.
 
     Args:
-        supernet: its weights are read at every call, so it may train on in between.
+        supernet: the supernet; its weights are read at every call, so it may be trained between calls.
         data: the data set.
         config: numbers of images.
-        images: validation images to look at; None: all.
-        device: where subnets run; if it is a CPU, this process keeps the memory it frees from now on.
-        world: the processes that share the subnets of a call of `top1`.
+        images: number of validation images to use; None: all.
+        device: device on which subnets run; on a CPU, this process keeps the memory that it frees from now on.
+        world: the ranks that share the subnets of a call of `top1`.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class SubnetEvaluator:
         self._starts = SharedStarts(STARTS_BYTES)
 
     def size(self, split: str = "validation") -> int:
-        """Images that an accuracy on `split` is measured on."""
+        """Number of images on which an accuracy on `split` is measured."""
         available = len(self.data.labels(split))
         return min(available, self.images or available)
 
@@ -72,7 +72,7 @@ class SubnetEvaluator:
     @torch.inference_mode()
     def top1(self, subnets: Sequence[Subnet], split: str = "validation", progress: bool = False) -> npt.NDArray[np.float64]:
         """Top-1 accuracy of each subnet at its own resolution, float64[n] in [0, 1]."""
-        self.size(split)  # a split that is not there is an error before the bar
+        self.size(split)  # raises for an unknown split, before a bar appears
         values = self.world.map(lambda subnet: float(self.correct(subnet, split).mean()), subnets)
         bar = tqdm(values, f"measuring on {split}", len(subnets), unit="subnet", disable=not progress)
         found = np.array(list(bar), dtype=np.float64)
@@ -83,7 +83,7 @@ class SubnetEvaluator:
     def correct(self, subnet: Subnet, split: str = "validation") -> npt.NDArray[np.bool_]:
         """For each image, whether the top-1 prediction is its label, bool[images], in the same order for every subnet.
 
-        What subnets have in common at their start is kept from call to call, up to STARTS_BYTES.
+        Outputs of first blocks, which many subnets share, are kept between calls, up to STARTS_BYTES.
         """
         seen = ImagesSeen(self.recalibration_images(subnet.resolution), self._images(split, subnet.resolution))
         ends = []
@@ -95,7 +95,7 @@ class SubnetEvaluator:
 
     @torch.inference_mode()
     def correct_of(self, module: nn.Module, resolution: int, split: str = "validation") -> npt.NDArray[np.bool_]:
-        """`correct` for a plain network, which is changed in place and can then be used for nothing else."""
+        """`correct` for a plain network, which is changed in place and can only be evaluated afterwards."""
         speed_up(module)
         return self._is_label(torch.cat([module(images).argmax(1) for images in self._images(split, resolution)]), split)
 
@@ -114,7 +114,7 @@ class SubnetEvaluator:
         return self._batches(split, resolution, self.size(split))
 
     def _batches(self, split: str, resolution: int, limit: int) -> Iterable[Tensor]:
-        """Prepared images; a list where they are kept."""
+        """Prepared images; a list where they are cached."""
         limit = min(limit, len(self.data.labels(split)))
         whole = self.data.batches(
             split,
@@ -129,7 +129,7 @@ class SubnetEvaluator:
         if 4 * limit * self.data.channels * resolution**2 > CACHE_BYTES:
             return batches
         key = (split, resolution, limit)
-        kept = self._cache[key] = self._cache.pop(key, []) or list(batches)  # the last one in order is the last used
+        kept = self._cache[key] = self._cache.pop(key, []) or list(batches)  # moved to the end: most recently used
         while sum(4 * batch.numel() for images in self._cache.values() for batch in images) > CACHES_BYTES:
             self._cache.popitem(last=False)
         return kept

@@ -1,8 +1,8 @@
 """Faster evaluation of a plain network on a CPU: the same function, up to rounding.
 
-PyTorch's own modules are slow at three things that a measurement does much of: convolutions of the smallest maps, which are
-faster as matrix products; activations, which read and write again what the convolution before them has just written; and the
-statistics of maps that a 1x1 convolution has made several times wider than its input, which follow from the input.
+PyTorch's own modules are slow at three things that measurements do a lot: convolutions of the smallest maps, which are
+faster as matrix products; activations as separate passes, which read and write the convolution's output once more; and batch
+statistics of maps that a 1x1 convolution has made several times wider, which can be computed from its narrower input.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ofa.space.activations import ACTIVATIONS
 ONEDNN_NAMES: dict[type[nn.Module], str] = {
     getattr(nn, activation.module): activation.onednn for activation in ACTIVATIONS.values() if activation.onednn
 }
-"""Activations that oneDNN's convolution can apply to what it writes, by the name that it has for them."""
-SMALL_MAP_PIXELS = 16  # up to here a matrix product is faster than oneDNN's convolution
-LARGE_MAP_PIXELS = 64  # from here statistics cost less by way of the input
+"""Activations that oneDNN can fuse into a convolution, with its names for them."""
+SMALL_MAP_PIXELS = 16  # most pixels for which a matrix product is faster than oneDNN's convolution
+LARGE_MAP_PIXELS = 64  # fewest pixels for which statistics are faster to compute from the input
 
 
 class ProductConv(nn.Module):
@@ -36,7 +36,7 @@ class ProductConv(nn.Module):
 
 
 class FusedConv(nn.Module):
-    """A convolution with bias and activation in one pass; without gradients."""
+    """A convolution with bias and activation in one pass; it has no gradients."""
 
     def __init__(self, conv: nn.Conv2d, activation: nn.Module) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class FusedConv(nn.Module):
 
 
 def speed_up(net: nn.Module) -> None:
-    """Fold batch norms into their convolutions, which then apply the activations, in place; only for reading."""
+    """Fold batch norms and activations into their convolutions, in place; the net can then only be evaluated."""
     fold_batch_norm(net)
     products_behind_pools(net)
     for child in net.modules():
@@ -63,7 +63,7 @@ def speed_up(net: nn.Module) -> None:
 
 
 def products_behind_pools(net: nn.Module) -> None:
-    """Replace the convolutions of maps of one pixel by matrix products, in place."""
+    """Replace convolutions of one-pixel maps by matrix products, in place."""
     for child in net.modules():
         if isinstance(child, SqueezeExcite):
             child.reduce, child.expand = ProductConv(child.reduce), ProductConv(child.expand)  # type: ignore[assignment]
@@ -72,19 +72,19 @@ def products_behind_pools(net: nn.Module) -> None:
 
 
 def can_fuse(block: ConvNorm) -> bool:
-    """Tell whether this build of PyTorch has oneDNN's operation, for such weights and this activation."""
+    """Tell whether oneDNN can fuse this block: device, type and activation fit, and PyTorch was built with it."""
     weight = block.conv.weight
     here = weight.device.type == "cpu" and weight.dtype == torch.float32
     return here and type(block.activation) in ONEDNN_NAMES and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 
 
 def is_pointwise(conv: nn.Conv2d) -> bool:
-    """Tell whether each pixel of the output is a product of the weight and one pixel of the input."""
+    """Tell whether each output pixel depends on one input pixel only: a 1x1 convolution of stride 1 without groups."""
     return conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1
 
 
 def widens(block: nn.Module) -> bool:
-    """Tell whether `normalised` can take the place of a block's forward pass, and is faster on large maps."""
+    """Tell whether `normalised` can replace a block's forward pass and is faster on large maps: it widens its input."""
     if not isinstance(block, ConvNorm) or not can_fuse(block) or not isinstance(block.norm, nn.BatchNorm2d):
         return False
     conv = block.conv
@@ -92,10 +92,10 @@ def widens(block: nn.Module) -> bool:
 
 
 def statistics_behind(conv: nn.Conv2d, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each channel that a 1x1 convolution makes, float[out] each, without its output.
+    """Mean and biased variance of each output channel of a 1x1 convolution, float[out] each, computed from its input.
 
-    With weights w and an input of mean m and covariance C they are w m and w C w: exact, and cheap where there are many more
-    pixels than channels.
+    With weights w and an input of mean m and covariance C, they are w m and w C w. That is exact, and cheap where there are
+    many more pixels than channels.
     """
     pixels = x_BCHW.permute(0, 2, 3, 1).reshape(-1, conv.in_channels)
     weight = conv.weight.flatten(1)
@@ -106,7 +106,7 @@ def statistics_behind(conv: nn.Conv2d, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def normalised(block: ConvNorm, x_BCHW: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-    """The output of a convolution, batch norm and activation whose statistics are given, in one pass."""
+    """The output of a block (convolution, batch norm, activation) with the given statistics, in one pass."""
     norm = block.norm
     weight, bias = fuse_conv_bn_weights(block.conv.weight, None, mean, var, norm.eps, norm.weight, norm.bias)
     return _convolve(x_BCHW, block.conv, weight, bias, block.activation)
@@ -114,7 +114,9 @@ def normalised(block: ConvNorm, x_BCHW: Tensor, mean: Tensor, var: Tensor) -> Te
 
 def _product(x_BCHW: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     size, channels, height, width = x_BCHW.shape
-    pixels = x_BCHW.permute(0, 2, 3, 1).reshape(-1, channels)  # a matrix: of more dimensions PyTorch makes one product each
+    pixels = x_BCHW.permute(0, 2, 3, 1).reshape(
+        -1, channels
+    )  # a matrix, because with more dimensions PyTorch makes one product each
     return F.linear(pixels, weight.flatten(1), bias).view(size, height, width, -1).permute(0, 3, 1, 2)
 
 

@@ -1,4 +1,4 @@
-"""Batch-norm statistics of one subnet, measured on a few batches."""
+"""Recalibration: batch-norm statistics of one subnet, measured on a few batches."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ from ofa.measure.fast_inference import LARGE_MAP_PIXELS, normalised, statistics_
 from ofa.nets.plain import ConvNorm
 
 PIXELS_AT_ONCE = 8192
-"""Pixels of a channel whose statistics are computed in one sum, on a CPU."""
+"""Pixels per channel that one sum adds up on a CPU; more would lose accuracy."""
 
 
 @torch.no_grad()
 def recalibrate_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> list[Tensor]:
     """Replace a plain module's batch-norm statistics by those of `batches`, in place; nothing else changes.
 
-    Every layer normalises with the current batch's mean and biased variance while their averages over batches (weighted by
-    batch size, as in the published package) are collected. On an exception the module is left as it was.
+    While the batches run, every layer normalises with the mean and biased variance of the current batch, and the averages of
+    these over batches are collected, weighted by batch size as in the published package. On an exception the module is left
+    as it was.
 
     Args:
         module: a plain network, as `extract` returns it.
         batches: images, float32[batch, channels, height, width] each.
 
     Returns:
-        What the module made of each batch.
+        The module's output for each batch.
 
     Raises:
-        UserError: no batches.
+        UserError: there are no batches.
     """
     averages = _Averages(module)
     saved = {norm: (_mean(norm).clone(), _var(norm).clone()) for norm in averages.sums}
     modes = {child: child.training for child in module.modules()}
     images, outputs = 0, []
     try:
-        module.eval()  # a layer then normalises with what its hook has just put there
+        module.eval()  # so that a layer normalises with the statistics that its hook has just set
         with averages.collected():
             for batch in batches:
                 outputs.append(module(batch))
@@ -57,7 +58,7 @@ def recalibrate_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> list
 
 
 class _Averages:
-    """The statistics of all batch norms of a module, each batch's weighted by its size and added up, while it runs."""
+    """Collects the statistics of all batch norms of a module while it runs, as sums weighted by batch size."""
 
     def __init__(self, module: nn.Module) -> None:
         norms = [child for child in module.modules() if isinstance(child, nn.BatchNorm2d)]
@@ -66,7 +67,7 @@ class _Averages:
 
     @contextmanager
     def collected(self) -> Iterator[None]:
-        """Within, every layer normalises with the statistics of its batch."""
+        """Run a block in which every layer normalises with the statistics of the current batch, and these are collected."""
         hooks = [norm.register_forward_pre_hook(self._use_batch_statistics) for norm in self.sums]
         try:
             for block in self._widening:
@@ -99,9 +100,9 @@ class _Averages:
 def batch_statistics(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each channel, float[channels] each.
 
-    On a CPU PyTorch's one pass adds up all pixels of a channel in a row, in float32: on a channels-last map of 64 images of
-    112 x 112 pixels its variance is off by 4e-4. So it is asked for a few images at a time, and what it says is put together
-    (1e-6). On a GPU it is Welford's algorithm in many short rows, and hundreds of parts would be hundreds of kernels.
+    On a CPU, PyTorch adds up all pixels of a channel in one float32 sum: for 64 channels-last images of 112 x 112 pixels,
+    the variance is off by 4e-4. So it is called for a few images at a time, and the results are combined (error 1e-6). On a
+    GPU, PyTorch uses Welford's algorithm on many short rows, and hundreds of parts would be hundreds of kernels.
     """
     pixels = PIXELS_AT_ONCE if x_BCHW.device.type == "cpu" else x_BCHW[:, 0].numel()
     parts = torch.split(x_BCHW, max(1, pixels // x_BCHW[0, 0].numel()))

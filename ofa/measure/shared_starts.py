@@ -1,7 +1,7 @@
-"""First blocks that several networks have in common, computed once for the same images.
+"""Outputs of first blocks that several networks share, computed once for the same images.
 
-Random subnets of a supernet differ, but not at their start: the stem and fixed blocks are the same in all, and of the first
-elastic block, often the dearest of the net, there are no more than the choices of one block.
+Random subnets of a supernet differ little at their start: the stem and fixed blocks are the same in all, and the first
+elastic block, often the most expensive of the net, has only as many versions as one block has choices.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import walk_blocks
 from ofa.space.subnet import Subnet
 
-PIECES_SHARED = 4  # at the start of a net whose outputs are kept; later ones are too rarely met again
+PIECES_SHARED = 4  # pieces at the start of a net whose outputs are kept; later ones are rarely needed again
 
 
 @dataclass(frozen=True)
 class ImagesSeen:
-    """Inputs of a piece of a net, in batches: of the images for batch-norm statistics, and of those to be classified."""
+    """Inputs of a piece of a net, in batches: for the recalibration images, and for the images to classify."""
 
     recalibration: Iterable[Tensor]
     images: Iterable[Tensor]
 
 
 class SharedStarts:
-    """Measures nets of one space; outputs of their first pieces are kept for nets that start with the same weights.
+    """Classifies images with nets of one space, and keeps outputs of first pieces for nets that start with the same weights.
 
-    Weights are compared by their digest, so nothing old is used when the supernet has trained on.
+    Weights are compared by digest, so outputs are not reused after the supernet was trained further.
 
     Args:
-        limit_bytes: of all outputs kept, on the images' device. The longest unused are let go; outputs of a piece that would
-            take more than a quarter are not kept.
+        limit_bytes: most bytes of all kept outputs, on the images' device. The least recently used are dropped; outputs of a
+            piece that would take more than a quarter are not kept.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -47,21 +47,21 @@ class SharedStarts:
         self._kept: OrderedDict[bytes, ImagesSeen] = OrderedDict()
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Drop all outputs."""
         self._kept.clear()
 
     def bytes_kept(self) -> int:
-        """Bytes of all outputs kept."""
+        """Bytes of all kept outputs."""
         return sum(map(_size, self._kept.values()))
 
     def predictions(self, net: Net, seen: ImagesSeen, source: str, ends: Sequence[int]) -> Tensor:
-        """Recalibrate and classify, int64[images]; the net can be used for nothing else afterwards.
+        """Recalibrate a net and classify images, int64[images]; the net can only be evaluated afterwards.
 
         Args:
-            net: in eval mode or not.
+            net: the net, in eval mode or not.
             seen: the images.
-            source: names them: the same name, the same images.
-            ends: after so many pieces (see `pieces`) outputs are kept; ascending.
+            source: a name for the images; equal names mean equal images.
+            ends: numbers of pieces (see `pieces`) after which outputs are kept, ascending.
         """
         whole = pieces(net)
         starts = [nn.Sequential(*whole[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
@@ -86,19 +86,19 @@ class SharedStarts:
             self._kept.popitem(last=False)
 
     def ends(self, space: SearchSpace, subnet: Subnet, images: int) -> list[int]:
-        """After which pieces of a subnet outputs are worth keeping and small enough, of so many images in all."""
+        """Numbers of pieces of a subnet after which outputs are worth keeping and small enough, for `images` images."""
         outputs = [shape.main[-1] for shape in walk_blocks(space, subnet)][:PIECES_SHARED]
         sizes = [4 * images * output.out_channels * output.out_size**2 for output in outputs]
         return [i for i, size in enumerate(sizes, start=1) if size <= self.limit_bytes // 4]
 
 
 def pieces(net: Net) -> list[nn.Module]:
-    """A net's stem, blocks and head: one behind the other they are the net."""
+    """A net's stem, blocks and head, which in sequence are the net."""
     return [net.stem, *(block for stage in net.stages for block in stage.children()), net.head]
 
 
 def _prepare(piece: nn.Module, seen: ImagesSeen) -> list[Tensor]:
-    """Recalibrate a piece and make it fast, for reading only; what it made of the images for recalibration."""
+    """Recalibrate a piece and speed it up (it can then only be evaluated); returns its outputs for recalibration images."""
     products_behind_pools(piece)
     outputs = recalibrate_batch_norm(piece, seen.recalibration)
     speed_up(piece.eval())

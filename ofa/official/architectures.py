@@ -40,11 +40,11 @@ def to_arch(space: SearchSpace, subnet: Subnet) -> dict[str, Any]:
     """The inverse of `to_subnet`; entries of absent blocks are the smallest choice. The resolution is under `image_size`.
 
     Raises:
-        UserError: the subnet is not in the space, or the published format cannot say what is chosen.
+        UserError: the subnet is not in the space, or the published format cannot express it.
     """
     space.check(subnet)
     if any(stage.shared_genes for stage in space.stages):
-        raise UserError(f"{space.name}: squeeze-and-excitation is elastic here; the published format has no word for it")
+        raise UserError(f"{space.name}: squeeze-and-excitation is elastic here; the published format cannot express that")
     if space.block == "bottleneck":
         widths = [space.stem.hidden_widths.index(subnet.stem.hidden or 0), space.stem.widths.index(subnet.stem.width)]
         widths += [s.widths.index(choice.width) for s, choice in zip(space.stages, subnet.stages, strict=True)]
@@ -60,7 +60,7 @@ def to_arch(space: SearchSpace, subnet: Subnet) -> dict[str, Any]:
 
 
 def fixed_stages(space: SearchSpace) -> int:
-    """The published MobileNets count their first, fixed block apart."""
+    """Number of fixed stages before the elastic ones, which the published architecture dict of a MobileNet leaves out."""
     return 0 if space.stages[0].expands_channels else 1
 
 
@@ -101,7 +101,7 @@ def _bottleneck_subnet(space: SearchSpace, arch: Mapping[str, Any], resolution: 
     parts = [space.stem.hidden_widths, space.stem.widths, *(stage.widths for stage in space.stages)]
     for i, (index, choices) in enumerate(zip(widths, parts, strict=True)):
         _check_range(f"w[{i}]", index, len(choices) - 1)
-    # As in the package, only the largest entry brings in the stem's optional convolution: 1 does not.
+    # As in the package, only the largest entry adds the stem's optional convolution; 1 does not.
     stem_depth = 3 if depths[0] == max(extras) else 2
     stem = Stem(space.stem.widths[widths[1]], stem_depth, space.stem.hidden_widths[widths[0]])
     stages, start = [], 0

@@ -73,7 +73,7 @@ def _layer(block: Any, index: int) -> dict[str, Any]:
 
 
 def _expand(space: SearchSpace, layer: Mapping[str, Any], stage: StageSpace) -> float:
-    """The expand ratio whose rounded channels are the layer's; its own ratio where none is."""
+    """The expand ratio out of `choices` whose rounded channels are the layer's; the layer's own ratio if there is none."""
     middle, kind = layer.get("mid_channels"), KINDS[space.block]
     channels = layer["in_channels"], layer["out_channels"]
     if not all(isinstance(count, int) for count in channels):

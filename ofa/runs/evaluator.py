@@ -16,9 +16,9 @@ def evaluator_of_run(
 
     Args:
         run: the run.
-        device: where subnets run.
-        images: images of a split to look at; None: all.
-        world: the processes that share the subnets of a call of `top1`.
+        device: device on which subnets run.
+        images: number of images of a split to use; None: all.
+        world: the ranks that share the subnets of a call of `top1`.
 
     Raises:
         UserError: the weights are damaged, or the data set is missing or does not fit the space.

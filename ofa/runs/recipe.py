@@ -26,20 +26,20 @@ CHOICES = (*LISTS, "widths")
 
 @dataclass(frozen=True, kw_only=True)
 class Opens(Bounded):
-    """Choices that a phase opens; what is not given stays as the phase before left it."""
+    """Choices that are open from a phase on; a key that is not given stays as in the previous phase."""
 
     kernels: tuple[int, ...] | None = None
-    """Sizes in pixels."""
+    """Open kernel sizes, in pixels."""
     depths: tuple[int, ...] | None = None
-    """Blocks per stage."""
+    """Open numbers of blocks per stage."""
     expands: tuple[float, ...] | None = None
-    """Expand ratios."""
+    """Open expand ratios."""
     se: tuple[bool, ...] | None = None
-    """With or without squeeze-and-excitation."""
+    """Open choices of squeeze-and-excitation: `[true]`, `[false]` or both."""
     widths: Count | None = None
-    """Number of stage widths, counted from the widest."""
+    """Number of open widths of the stem and of each stage, counted from the widest."""
     everything: bool = False
-    """All choices of the space."""
+    """True: all choices of the space are open."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,7 +47,7 @@ class Opens(Bounded):
             raise ValueError("opens has everything and other keys; give one or the others")
 
     def given(self) -> dict[str, Any]:
-        """What is given, by name; None stands for all that the space has."""
+        """The keys that are given, with their values; None stands for all choices of the space."""
         values = {name: getattr(self, name) for name in CHOICES}
         given = {name: value for name, value in values.items() if value is not None}
         return dict.fromkeys(CHOICES) | given if self.everything else given
@@ -55,32 +55,32 @@ class Opens(Bounded):
 
 @dataclass(frozen=True, kw_only=True)
 class Phase(Bounded):
-    """One part of the schedule: what is open, which subnets a step has, and what they learn from."""
+    """One phase of the schedule: the open choices, the subnets of a step, and what they learn from."""
 
     name: str
-    """For logs and messages; each phase has its own."""
+    """Name in logs and messages; phases have different names."""
     epochs: Count
     """Epochs of the cosine schedule, after the warm-up."""
     peak_lr: NotNegative
-    """For `lr_images` images a step; scaled in proportion to the batch."""
+    """Peak learning rate for `lr_images` images per step; scaled in proportion to `batch_size`."""
     opens: Opens = field(default_factory=Opens)
     warmup_epochs: WholeNumber = 0
-    """Epochs of the linear warm-up, before the others."""
+    """Epochs of linear warm-up, before the others."""
     warmup_lr: NotNegative = 0.0
-    """Where the linear warm-up starts; not scaled."""
+    """Learning rate at the start of the warm-up; not scaled."""
     subnets_per_step: Count = 1
-    """Subnets that each batch trains, whose gradients are put together."""
+    """Subnets that each step trains on the same batch; their gradients are combined."""
     include: tuple[Annotated[str, OneOf(INCLUDED)], ...] = ()
-    """Subnets that are part of every step: `largest`, `smallest` (of what is open); the others are random."""
+    """Subnets in every step, the `largest` or `smallest` of the open ones; the others are random."""
     teacher: Annotated[str, OneOf(TEACHERS)] = "first"
-    """`first`: the largest net as the first phase left it teaches all subnets (OFA). `largest`: the largest net of the same
-    step, which learns from the labels alone, teaches the others (BigNAS)."""
+    """`first`: the largest net at the end of the first phase teaches all subnets (OFA). `largest`: the largest net of the
+    same step, which learns from the labels alone, teaches the others (BigNAS)."""
     distill: NotNegative = 1.0
-    """Weight of the teacher's soft labels; without effect where there is no teacher, as `first` in the first phase."""
+    """Weight of the teacher's soft labels; without effect where there is no teacher, as with `first` in the first phase."""
     label_weight: NotNegative = 1.0
-    """Weight of the true labels beside a teacher."""
+    """Weight of the true labels where there is a teacher."""
     divergence: Annotated[str, OneOf(tuple(DIVERGENCES))] = "cross_entropy"
-    """From the teacher: `cross_entropy`, or `alpha_divergence` (AlphaNet)."""
+    """Divergence from the teacher: `cross_entropy`, or `alpha_divergence` (AlphaNet)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -93,7 +93,7 @@ class Phase(Bounded):
 
     @property
     def total_epochs(self) -> int:
-        """Warm-up included."""
+        """Number of epochs, including the warm-up."""
         return self.warmup_epochs + self.epochs
 
 
@@ -102,13 +102,13 @@ class OptimiserConfig(Bounded):
     """SGD with Nesterov momentum, as published."""
 
     momentum: Fraction = 0.9
-    """Of the gradient, Nesterov's."""
+    """Nesterov momentum."""
     weight_decay: NotNegative = 3e-5
-    """Of convolutions and the classifier; norms, biases and kernel transforms have none."""
+    """Weight decay of convolutions and the classifier; norms, biases and kernel transforms have none."""
     clip_norm: Annotated[float, Above(0)] | None = None
-    """Largest norm of a step's gradient."""
+    """Norm to which a step's gradient is clipped; None: no clipping."""
     subnet_gradients: Annotated[str, OneOf(("mean", "sum"))] = "mean"
-    """`mean` over a step's subnets, or their `sum` as in the published code."""
+    """Combination of the gradients of a step's subnets: their `mean`, or their `sum` as in the published code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,48 +116,48 @@ class Recipe(Bounded):
     """Everything a run depends on; `docs/training.md` explains the YAML."""
 
     space: str
-    """A name that ships, or the path of a YAML file, from here or beside the recipe."""
+    """Name of a space that ships, or path of a YAML file, relative to the recipe or to the current directory."""
     data: DataConfig
     phases: Annotated[tuple[Phase, ...], NotEmpty("a recipe needs at least one phase")]
-    """In order; each goes on with the weights of the one before."""
+    """Phases in order; each continues with the weights of the previous one."""
     classes: Annotated[int, AtLeast(2)] | None = None
-    """Of the data, where they are not as many as the space says."""
+    """Number of classes; None: that of the space."""
     resolutions: WholeChoices | None = None
-    """In place of the space's."""
+    """Resolutions in pixels; None: those of the space."""
     init: str | None = None
     """A finished run whose supernet this one starts from (`ofa.training.transfer`)."""
     batch_size: Count = 64
-    """Images a step, of all processes together."""
+    """Images per step, over all processes together."""
     lr_images: Count = 64
-    """Images a step that `peak_lr` is meant for."""
+    """Images per step that `peak_lr` is meant for."""
     label_smoothing: Fraction = 0.1
-    """Share of a label that is spread over all classes."""
+    """Fraction of a label's probability that is spread over all classes."""
     mix: MixConfig = field(default_factory=MixConfig)
     """Mixup and cutmix."""
     average_decay: Fraction = 0.0
-    """Of a moving average of the weights, which is then what is measured and saved; 0 is off."""
+    """Decay of a moving average of the weights, which is then measured and saved in place of them; 0: off."""
     drop_connect: Fraction = 0.0
-    """Probability that an image skips the last residual block in training; less, linearly, for earlier ones. Where the
-    largest net of a step teaches, of that net alone, as in BigNAS."""
+    """Probability that an image skips the last residual block in training, falling linearly to 0 at the first. Where the
+    largest net of a step is the teacher, only that net drops blocks, as in BigNAS."""
     zero_gamma: bool = False
-    """Start with residual blocks that pass their input through (Goyal et al., arXiv:1706.02677)."""
+    """Start with residual blocks that pass their input through unchanged (Goyal et al., arXiv:1706.02677)."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     synchronise_norms: bool = False
-    """With several processes: batch norms in training use the whole batch, not each process's part of it."""
+    """With several processes: batch norms in training use the whole batch, not only each process's share."""
     precision: Annotated[str, OneOf(PRECISIONS)] = "fp32"
-    """`bf16`: autocast of training, of subnets and teacher. Weights, batch-norm statistics, losses and all that is measured
-    stay float32."""
+    """Precision of training: `bf16` autocasts subnets and teacher. Weights, batch-norm statistics, losses and all
+    measurements stay float32."""
     activation_checkpointing: bool = False
-    """Compute what is inside a block again in the backward pass instead of keeping it (`nets.activation_checkpointing`)."""
+    """Recompute the inside of blocks in the backward pass instead of storing it, to save memory."""
     checkpoint_seconds: Annotated[float, AtLeast(0)] = 120.0
-    """A checkpoint at least so often, and after every epoch."""
+    """Most seconds between checkpoints; there is one after every epoch too."""
     tensorboard: bool = False
-    """Write event files besides `metrics.jsonl` (extra `tensorboard`)."""
+    """Write TensorBoard event files in addition to `metrics.jsonl` (extra `tensorboard`)."""
     seed: WholeNumber = 0
-    """Decides weights, order, augmentation and subnets."""
+    """Seed of initial weights, order of images, augmentation and subnets."""
     description: str = ""
-    """For people."""
+    """One or two sentences for users."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -170,7 +170,7 @@ def load_recipe(name_or_path: str | Path) -> tuple[Recipe, SearchSpace]:
     """A recipe and its space, checked against each other.
 
     Raises:
-        UserError: with file and line; also for a phase that closes a choice, or opens one the space does not have.
+        UserError: the file is wrong, or a phase closes a choice or opens one that the space does not have; names the line.
     """
     path = shipped.find("", name_or_path, what="recipe")
     raw = schema.load_yaml(path)
@@ -188,10 +188,10 @@ def load_recipe(name_or_path: str | Path) -> tuple[Recipe, SearchSpace]:
 
 
 def opened_spaces(recipe: Recipe, space: SearchSpace, places: Sequence[str] | None = None) -> list[SearchSpace]:
-    """The part of the space that each phase trains.
+    """The subspace that each phase trains.
 
     Raises:
-        UserError: a phase closes a choice or opens one the space does not have; or the last leaves some of the space closed.
+        UserError: a phase closes a choice, or opens one that the space does not have.
     """
     places = places or [f"phases[{i}]" for i in range(len(recipe.phases))]
     opened: list[SearchSpace] = []
@@ -200,7 +200,7 @@ def opened_spaces(recipe: Recipe, space: SearchSpace, places: Sequence[str] | No
         limits |= phase.opens.given()
         try:
             part = _open(space, limits)
-        except ValueError as error:  # what the space or a part of it refuses
+        except ValueError as error:  # from `restrict`, or from the space that it makes
             raise UserError(f"{place} ({phase.name}): {error}") from None
         if opened and not is_subspace(opened[-1], part):
             raise UserError(f"{place} ({phase.name}): closes a choice that an earlier phase opened; phases only open more")

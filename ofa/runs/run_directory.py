@@ -1,4 +1,4 @@
-"""The run directory: everything a training run leaves. `ofa.runs.run_files` knows its layout."""
+"""The run directory, with everything that a training run leaves. `ofa.runs.run_files` has its layout."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RunDirectory(RunFiles):
-    """A run directory with its recipe, which gives its data and its supernet."""
+    """A run directory with its recipe, from which its data and its supernet can be loaded."""
 
     recipe: Recipe
 
     @classmethod
     def create(cls, path: str | Path, recipe: Recipe, space: SearchSpace) -> RunDirectory:
-        """A new run directory, or the same one again.
+        """A new run directory, or an existing one of the same recipe and space.
 
         Raises:
-            UserError: the folder holds another recipe or space, or something that is no run.
+            UserError: the folder holds a run with another recipe or space, or something else.
         """
         path = Path(path)
         if (path / "recipe.yaml").exists():
@@ -73,18 +73,18 @@ class RunDirectory(RunFiles):
         return net.to(device).eval()
 
     def record(self) -> DataRecord | None:
-        """What the run is trained on; None where that was not written down yet, or by a version before 0.2."""
+        """The record of the run's data; None where it is not written yet, or the run is older than version 0.2."""
         if not self.record_path.exists():
             return None
         known = read_vouched_json(self.record_path, "delete it if the images are those that the run was trained on")
         return schema.build(DataRecord, known, str(self.record_path))
 
     def data(self, world: World = ALONE, *, write_record: bool = False) -> Data:
-        """The recipe's data, with the channels and classes that the space expects; found wherever the run is moved to.
+        """The recipe's data, with the channels and classes of the space; found even after the run was moved.
 
         Args:
-            world: the processes that load it.
-            write_record: write down what the data are, where the run does not know yet.
+            world: the ranks that load it.
+            write_record: True: write the record of the data, if the run has none yet.
 
         Raises:
             UserError: the data are missing, do not fit the space, or are not those that the run was trained on.
@@ -108,23 +108,23 @@ class RunDirectory(RunFiles):
 
 
 def _is_beginning(entry: Path) -> bool:
-    """Whether a kill may have left this in a run that had not begun: its space, a lock, a temporary file."""
+    """Tell whether a kill may have left this file before the run began: its space, a lock, a temporary file."""
     return entry.name == "space.yaml" or (entry.name.startswith(".") and entry.name.endswith((".tmp", LOCK)))
 
 
 LEGACY: dict[str, Any] = {"split_by": "order", "exif_orientation": False}
-"""How runs before version 0.2 read images, by the option of the recipe's section `data` that they do not have."""
+"""Options of the recipe's section `data` that are missing in runs before version 0.2, with the values that these imply."""
 
 
 def _as_stored(recipe: Recipe, file: Path) -> Recipe:
-    """The recipe with the habits of the version that wrote the file."""
+    """The recipe with the `LEGACY` options, where an older version wrote the file."""
     stored = schema.load_yaml(file).get("data")
     missing = {key: value for key, value in LEGACY.items() if isinstance(stored, dict) and key not in stored}
     return replace(recipe, data=replace(recipe.data, **missing)) if missing else recipe
 
 
 def _load_where_it_is(config: DataConfig, known: DataRecord | None, channels: int, world: World) -> Data:
-    """The data where the run found them before; else where the recipe says."""
+    """The data at the place where the run found them before; if that is gone, at the recipe's."""
     place = None if known is None else Path(known.found_at)
     if place is None or not world.once(place.exists):
         return load_data(config, channels=channels, world=world)
@@ -134,13 +134,13 @@ def _load_where_it_is(config: DataConfig, known: DataRecord | None, channels: in
 
 
 def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
-    """A state dict as a safetensors file that vouches for its content, written atomically."""
+    """Write a state dict as a safetensors file with a digest of its content; atomic."""
     content = save({key: value.detach().cpu().contiguous() for key, value in state.items()})
     atomic_write(path, vouch_for_tensors(content))
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict of a file; raises `UserError` where it is missing or damaged, were it by one bit."""
+    """The state dict in a file; raises `UserError` where the file is missing, or damaged even by one bit."""
     try:
         content = path.read_bytes()
         check_tensors(content, str(path), "copy the file again, or train again")

@@ -1,15 +1,15 @@
-"""The layout of a run directory, its space and its lock: all that verbs need which only search. No torch here.
+"""The layout of a run directory, its space and its lock, which is all that searching verbs need. No torch here.
 
-- `recipe.yaml`, `space.yaml`: as resolved; a run goes on only with the same ones
-- `data.json`: what the data are: classes, counts, normalisation, digests
-- `import.json`: of weights that were trained elsewhere, where they are from (`ofa.runs.imported`)
+- `recipe.yaml`, `space.yaml`: the resolved recipe and space; a run resumes only with the same ones
+- `data.json`: the record of the data: classes, counts, normalisation, digests
+- `import.json`: the source of imported weights (`ofa.runs.imported`); only in runs that `ofa import` made
 - `metrics.jsonl`: a line per epoch
-- `checkpoint/`: where training can be taken up again
+- `checkpoint/`: the checkpoint at which training resumes
 - `teacher.safetensors`: the largest net after the first phase
-- `supernet.safetensors`, `result.json`: the result, its accuracy on test data, time and energy
+- `supernet.safetensors`, `result.json`: the trained weights; accuracy on test data, time and energy
 - `energy/`: time and energy by purpose (`ofa.energy.ledger`)
-- `predictor/`, `queries/`: what later verbs add
-- `.lock`: while a process writes to the run, which one
+- `predictor/`, `queries/`: results of later verbs
+- `.lock`: the process that writes to the run at present
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from ofa.files.lock import locked
 from ofa.space.search_space import SearchSpace
 
 WRITTEN = ("recipe.yaml", "space.yaml", "data.json", "import.json", "metrics.jsonl", "result.json", "*.safetensors")
-"""Files of a run directory that only the holder of its lock writes; so it does all in `WRITTEN_FOLDERS`."""
+"""Files of a run directory that only the holder of its lock writes, like all files in `WRITTEN_FOLDERS`."""
 WRITTEN_FOLDERS = ("checkpoint", "energy", "predictor")
 
 
 @contextmanager
 def locked_run(path: str | Path, world: World = ALONE) -> Iterator[None]:
-    """Keep a run directory, made if it is not there, for the processes of `world`; the first one holds the lock.
+    """Lock a run directory, created if it does not exist, for the ranks of `world`; rank 0 holds the lock.
 
     Temporary files that killed processes left are deleted.
 
     Raises:
-        UserError: another process holds the run directory; it is named.
+        UserError: another process holds the lock; the message names it.
     """
     path = Path(path)
     with ExitStack() as held:
@@ -64,13 +64,13 @@ class RunFiles:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """A finished run; raises `UserError` if the folder is none."""
+        """A finished run; raises `UserError` if the folder is not one."""
         path = Path(path)
         if not (path / "recipe.yaml").exists():
             raise UserError(f"{path}: no run directory (no recipe.yaml in it); make one with: ofa train CONFIG --run {path}")
         run = cls._read(path)
         if not run.weights_path.exists():
-            raise UserError(f"{path}: training is not finished; go on with the same command: ofa train CONFIG --run {path}")
+            raise UserError(f"{path}: training is not finished; continue it with: ofa train CONFIG --run {path}")
         return run
 
     @classmethod
@@ -83,12 +83,12 @@ class RunFiles:
 
     @property
     def record_path(self) -> Path:
-        """What data the run is trained on."""
+        """Record of the data that the run is trained on."""
         return self.path / "data.json"
 
     @property
     def import_path(self) -> Path:
-        """Where imported weights are from; there only if they are."""
+        """File with the source of imported weights; absent from other runs."""
         return self.path / "import.json"
 
     @property
@@ -108,15 +108,15 @@ class RunFiles:
 
     @property
     def checkpoint_folder(self) -> Path:
-        """Folder of the checkpoint from which training can be taken up again."""
+        """Folder of the checkpoint at which training resumes."""
         return self.path / "checkpoint"
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether training has written a checkpoint yet."""
+        """True once training has written a checkpoint."""
         return (self.checkpoint_folder / "latest.json").exists()
 
     @property
     def energy_folder(self) -> Path:
-        """Ledgers of what was spent on the run."""
+        """Folder of the ledgers of time and energy."""
         return self.path / "energy"

@@ -1,7 +1,7 @@
-"""An energy counter, as the meter sees it.
+"""The protocol of an energy counter.
 
-Another kind (`zeus`, `codecarbon`) is a file beside `rapl` and `nvml` with a class of these three members and a function
-`find` that gives what it found, and a line in `ofa.energy.meter`.
+To add a kind of counter (`zeus`, `codecarbon`), write a file beside `rapl` and `nvml` with a class that has these three
+members and a function `find` that returns a `Found`, and call it in `ofa.energy.meter`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import Protocol
 
 
 class Counter(Protocol):
-    """Joules of one part of a machine: a number that only rises, until it wraps around or starts anew."""
+    """Energy of one part of a machine in joules: a number that only rises, until it wraps around or is reset."""
 
     name: str
-    """Kind and part: `RAPL package-0`."""
+    """Kind of counter and part of the machine: `RAPL package-0`."""
     range_j: float | None
-    """The value at which it wraps around to 0; None: it never does."""
+    """Value at which it wraps around to 0; None: it never does."""
 
     def read(self) -> float:
-        """Joules since some moment; raises `OSError` or `ValueError` when it cannot be read."""
+        """Joules since an arbitrary moment; raises `OSError` or `ValueError` when it cannot be read."""
         ...
 
 
@@ -33,5 +33,5 @@ class Found:
 
 
 def reason(error: Exception) -> str:
-    """The words of an error, without number and file name."""
+    """The text of an error, without error number and file name."""
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)

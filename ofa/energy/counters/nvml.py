@@ -1,6 +1,6 @@
 """NVML: the energy counter of an NVIDIA GPU (Volta and later), in millijoules since its driver was loaded.
 
-Through the package `nvidia-ml-py` (the extra `gpu`), imported where a GPU is asked for.
+It is read through the package `nvidia-ml-py` (the extra `gpu`), imported when a GPU is measured.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from ofa.energy.counters.base import Found
 
 
 class NvmlCounter:
-    """One NVIDIA GPU."""
+    """The energy counter of one NVIDIA GPU."""
 
     range_j: float | None = None
 
     def __init__(self, device: str) -> None:
-        """`device` as torch names it: `cuda` or `cuda:1`. Raises `OSError` saying what is missing."""
+        """`device` is torch's name, such as `cuda` or `cuda:1`. Raises `OSError` naming what is missing."""
         try:
             self._nvml: Any = importlib.import_module("pynvml")
         except ImportError:
@@ -43,7 +43,7 @@ class NvmlCounter:
 
 
 def find(device: str) -> Found:
-    """The counter of one GPU, by torch's name of it."""
+    """The counter of one GPU, by torch's name for it."""
     try:
         return Found((NvmlCounter(device),))
     except OSError as error:

@@ -1,6 +1,6 @@
 """RAPL: the energy counters of Intel and AMD processors and of their memory (Linux kernel, power capping framework).
 
-Microjoules under /sys/class/powercap that wrap around; most systems let only root read them.
+They are files under /sys/class/powercap, in microjoules, that wrap around; on most systems only root can read them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 class RaplCounter:
-    """One RAPL domain."""
+    """The energy counter of one RAPL domain."""
 
     def __init__(self, folder: Path) -> None:
         """Raises `OSError` or `ValueError` when the domain cannot be read."""
@@ -23,15 +23,15 @@ class RaplCounter:
         self.read()
 
     def read(self) -> float:
-        """Joules since some moment."""
+        """Joules since an arbitrary moment."""
         return int(self._file.read_text()) * 1e-6
 
 
 def find(powercap: Path = POWERCAP) -> Found:
-    """The packages and memories of this machine, each domain once.
+    """The processor packages and memories of this machine, each domain once.
 
-    The domain `psys` holds the packages, and `core` and `uncore` are parts of one, so none of them is added. The kernel
-    gives a name once at each place; a second folder of that name shows the same domain by another way.
+    The domain `psys` includes the packages, and `core` and `uncore` are parts of a package, so none of these is added. Names
+    are unique below one parent; a second folder with the same name there shows the same domain.
     """
     counters: dict[tuple[str, str], RaplCounter] = {}
     missing: dict[tuple[str, str], str] = {}
@@ -47,7 +47,9 @@ def find(powercap: Path = POWERCAP) -> Found:
         except (OSError, ValueError) as error:
             missing[domain] = f"{folder}: {reason(error)}"
     unread = tuple(text for domain, text in missing.items() if domain not in counters)
-    if not any(name.startswith("package") for _, name in counters):  # a memory alone says little of its machine
+    if not any(
+        name.startswith("package") for _, name in counters
+    ):  # the memory's energy alone would say little of the machine's
         return Found(missing=unread or (f"no RAPL domain under {powercap}",))
     return Found(tuple(counters.values()), unread)
 

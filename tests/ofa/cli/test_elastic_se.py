@@ -186,7 +186,7 @@ def test_both_choices_learn() -> None:
 
 
 def test_the_published_format_has_no_word_for_it() -> None:
-    with pytest.raises(UserError, match="gated: squeeze-and-excitation is elastic here; the published format has no word"):
+    with pytest.raises(UserError, match="squeeze-and-excitation is elastic here; the published format cannot express"):
         official.to_arch(gated_space(), gated_space().largest())
 
 

@@ -183,7 +183,7 @@ def test_a_killed_process_ends_the_other_cleanly_and_any_number_goes_on(single: 
     told = first.err.read_text().splitlines()
     assert len(told) == 1
     assert "ofa train: error: process 0 of 2 lost contact with another" in told[0]
-    assert "the same command goes on at the last checkpoint" in told[0]
+    assert "the same command resumes at the last checkpoint" in told[0]
     before = rows(run)
     assert main(["train", str(recipe), "--run", str(run), "--device", "cpu", "--json"]) == 0  # now one process
     assert rows(run)[: len(before)] == before
@@ -216,7 +216,7 @@ def test_a_mistake_is_told_once(tmp_path: Path) -> None:
     recipe.write_text(recipe.read_text().replace("batch_size: 20\nlr", "batch_size: 21\nlr"))
     first, second = start(tmp_path, "train", str(recipe), "--run", str(tmp_path / "run"))
     assert (first.end(), second.end()) == (2, 2)
-    message = "ofa train: error: batch_size 21 does not divide by the 2 processes; it counts the images of all of them\n"
+    message = "ofa train: error: batch_size 21 does not divide by the 2 processes; it is the batch of all together\n"
     assert first.err.read_text() == message
     assert second.err.read_text() == ""
 

@@ -254,7 +254,7 @@ def test_the_board_and_a_second_folder_of_a_name_are_not_added(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("before", "after", "joules", "gap"),
     [
-        (200_000.0, 50.0, 50.0, "it started anew"),  # by a wraparound it would be 62 kJ in a second
+        (200_000.0, 50.0, 50.0, "it was reset"),  # by a wraparound it would be 62 kJ in a second
         (200_000.0, 150_000.0, 0.0, "it fell from 200000 to 150000 J"),
         (262_100.0, 50.0, 93.32885, ""),
     ],
@@ -275,7 +275,7 @@ def test_a_gpu_whose_driver_was_loaded_again_counts_from_there(tmp_path: Path, g
     gpu.return_value = 30_000
     reading = meter.stop()
     assert reading.joules == pytest.approx(30.0)
-    assert reading.missing == ("NVML Test GPU: it started anew; what it had counted until then is lost",)
+    assert reading.missing == ("NVML Test GPU: it was reset; what it had counted until then is lost",)
 
 
 def test_a_wraparound_that_nobody_looked_for_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,7 +191,7 @@ def test_a_damaged_ledger_is_named(tmp_path: Path) -> None:
     flipped = file.read_text().replace("3.0", "2.0")
     for content in ("{}", "[]", '{"spent": {"x": {"joule": 1}}}', flipped):
         file.write_text(content)
-        with pytest.raises(UserError, match=r"train-0.json: .*delete it to go on without what it had booked"):
+        with pytest.raises(UserError, match=r"train-0.json: .*delete it to continue without what it had booked"):
             Ledger(tmp_path, "train", Clock())
 
 

@@ -186,7 +186,7 @@ def test_reads_devices(tmp_path: Path) -> None:
     [
         ("", r"devices.csv:1: column 'platform' is missing; columns are platform and optionally device, latency_ms"),
         ("platform,latency\nnote10,3\n", r"devices.csv:1: unknown column 'latency'; columns are platform"),
-        ("platform,platform\nnote10,3\n", r"devices.csv:1: column 'platform' stands there twice"),
+        ("platform,platform\nnote10,3\n", r"devices.csv:1: column 'platform' is given twice"),
         ("platform,latency_ms\n", r"devices.csv: has no rows"),
         ("platform,latency_ms\nnote10,3\nnote10\n", r"devices.csv:3: has 1 values; line 1 has 2 columns"),
         ("platform,latency_ms\nnote10,3\nnote10,fast\n", r"devices.csv:3: latency_ms is 'fast'; expected a number"),
