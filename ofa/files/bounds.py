@@ -21,7 +21,7 @@ from typing import Annotated, Any, Protocol, Union, get_args, get_origin, get_ty
 from ofa.errors import UserError
 
 Check = Callable[[str, Any, str], str | None]
-"""From the name of a value, the value and `is` or `has` to what is wrong with it, or None."""
+"""Takes the name of a value, the value, and `is` or `has`; returns the error, None if there is none."""
 
 
 class BoundError(UserError):
