@@ -72,7 +72,6 @@ class ElasticConv(Conv):
         return F.conv2d(x_BCHW, weight, bias, self.stride, kernel // 2, groups=groups)
 
 
-
 class ElasticNorm(nn.BatchNorm2d):
     """Batch norm of the leading channels. Its statistics are a mixture over subnets, so recalibrate a subnet before use."""
 
@@ -87,14 +86,12 @@ class ElasticNorm(nn.BatchNorm2d):
         )
 
 
-
 class ElasticLinear(Linear):
     """A linear layer that takes any number of leading features."""
 
     def forward(self, x_BF: Tensor) -> Tensor:
         """B x any leading features to B x out_features."""
         return F.linear(x_BF, self.weight[:, : x_BF.shape[1]], self.bias)
-
 
 
 class ElasticConvNorm(nn.Module):
