@@ -6,7 +6,7 @@ runtime is told them when it opens one. Neither torch nor onnxruntime is importe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,20 @@ from ofa.space.activations import ACTIVATIONS
 from ofa.space.shapes import CONVOLUTIONS, BlockShape, OpShape
 
 Arrays = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """The images that a network takes: square, channels last."""
+
+    side: int
+    mean: tuple[float, ...]
+    """Of each channel, for values in [0, 1]."""
+    std: tuple[float, ...]
+    as_uint8: bool = True
+    """Values are uint8 of 0 to 255; else float32 of 0 to 1."""
+
+
 Weights = Callable[[OpShape, tuple[int, ...]], Arrays]
 """Values of a tensor of this shape that belongs to an operation; a bias has one dimension."""
 
@@ -48,7 +62,37 @@ def build_graph(blocks: Sequence[BlockShape], batch: int, weights: Weights) -> A
     sizes = [] if last.kind == "linear" else ["out_height", "out_width"]
     outputs = [helper.make_tensor_value_info("y", kind, [batch, last.out_channels, *sizes])]
     made = helper.make_graph(graph.nodes, "blocks", inputs, outputs, graph.initializers)
-    return _model(helper, made)
+    return _model(helper, made, "ofa profile")
+
+
+def build_network(blocks: Sequence[BlockShape], weights: Weights, image: ImageInput, facts: Mapping[str, str]) -> Any:
+    """An `onnx.ModelProto` of a whole network that takes images as a camera gives them and normalises them itself.
+
+    Its input `images` is [batch, side, side, channels], uint8 of 0 to 255 or float32 of 0 to 1; its output `logits` is
+    float32[batch, classes]; the batch is dynamic.
+
+    Args:
+        blocks: stem to head, for the side of the image.
+        weights: as `module_weights` gives them.
+        image: size, kind and normalisation of the input.
+        facts: kept as the model's metadata.
+
+    Raises:
+        UserError: the package `onnx` is not installed.
+    """
+    onnx = _import_onnx()
+    helper, kinds = onnx.helper, onnx.TensorProto
+    graph = _Graph(helper, weights)
+    current = graph.normalise("images", image)
+    for block in blocks:
+        current = _block(graph, block, current)
+    graph.nodes[-1].output[0] = "logits"
+    shape = ["batch", image.side, image.side, len(image.mean)]
+    inputs = [helper.make_tensor_value_info("images", kinds.UINT8 if image.as_uint8 else kinds.FLOAT, shape)]
+    outputs = [helper.make_tensor_value_info("logits", kinds.FLOAT, ["batch", blocks[-1].main[-1].out_channels])]
+    model = _model(helper, helper.make_graph(graph.nodes, "subnet", inputs, outputs, graph.initializers), "ofa export")
+    helper.set_model_props(model, dict(sorted(facts.items())))
+    return model
 
 
 def build_empty(batch: int) -> Any:
@@ -57,7 +101,7 @@ def build_empty(batch: int) -> Any:
     helper = onnx.helper
     x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [batch, 1, "height", "width"]) for name in "xy")
     made = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "empty", [x], [y])
-    return _model(helper, made)
+    return _model(helper, made, "ofa profile")
 
 
 def noise(rng: np.random.Generator) -> Weights:
@@ -88,7 +132,7 @@ class _Graph:
     def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Append a node."""
         output = f"t{len(self.nodes)}"
-        self.nodes.append(self.helper.make_node(kind, list(inputs), [output], **attributes))
+        self.nodes.append(self.helper.make_node(kind, list(inputs), [output], name=f"{kind}_{len(self.nodes)}", **attributes))
         return output
 
     def constant(self, values: Arrays) -> str:
@@ -106,6 +150,15 @@ class _Graph:
             constants.append(self.constant(self.weights(op, (op.out_channels,))))
         sides = {"kernel_shape": [op.kernel] * 2, "strides": [op.stride] * 2, "pads": [op.kernel // 2] * 4}
         return ACTIVATIONS[op.activation].onnx(self, self.node("Conv", x, *constants, group=op.groups, **sides))
+
+    def normalise(self, images: str, image: ImageInput) -> str:
+        """Camera images, channels last, as what the stem takes: normalised, channels first."""
+        scale = 255 if image.as_uint8 else 1
+        factor, shift = 1 / (np.array(image.std) * scale), -np.array(image.mean) / np.array(image.std)
+        x = self.node("Cast", images, to=1) if image.as_uint8 else images
+        x = self.node("Transpose", x, perm=[0, 3, 1, 2])
+        x = self.node("Mul", x, self.constant(factor.reshape(1, -1, 1, 1)))
+        return self.node("Add", x, self.constant(shift.reshape(1, -1, 1, 1)))
 
     def linear(self, op: OpShape, x: str) -> str:
         """A linear layer on flattened features."""
@@ -143,9 +196,9 @@ def _chain(graph: _Graph, ops: Iterable[OpShape], x: str, beside: str | None) ->
     return x
 
 
-def _model(helper: Any, graph: Any) -> Any:
+def _model(helper: Any, graph: Any, producer: str) -> Any:
     versions = {"opset_imports": [helper.make_opsetid("", OPSET)], "ir_version": IR_VERSION}
-    return helper.make_model(graph, producer_name="ofa profile", **versions)
+    return helper.make_model(graph, producer_name=producer, **versions)
 
 
 def _import_onnx() -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,30 +13,13 @@ import pytest
 import torch
 from torch import nn
 
+from ofa.deploy.formats.folded_weights import module_weights
 from ofa.deploy.formats.onnx_graph import Weights, build_empty, build_graph, noise
 from ofa.errors import UserError
-from ofa.nets.plain import build_block, build_net, fold_batch_norm
+from ofa.nets.plain import build_block, build_net
 from ofa.space.search_space import SearchSpace
-from ofa.space.shapes import BlockShape, OpShape, walk_blocks
+from ofa.space.shapes import BlockShape, walk_blocks
 from tests.space_toys import toy_space
-
-
-def weights_of(modules: Iterable[nn.Module]) -> Weights:
-    """The folded weights of blocks in the order in which a graph asks for them: a block's shortcut first."""
-    arrays = []
-    for module in modules:
-        fold_batch_norm(module)
-        convs = [(name, child) for name, child in module.named_modules() if isinstance(child, (nn.Conv2d, nn.Linear))]
-        convs.sort(key=lambda named: not named[0].startswith("shortcut"))
-        arrays += [t.detach().numpy() for _, conv in convs for t in (conv.weight, conv.bias) if t is not None]
-    given = iter(arrays)
-
-    def weights(op: OpShape, shape: tuple[int, ...]) -> np.ndarray:
-        array = next(given)
-        assert array.shape == shape, op
-        return array
-
-    return weights
 
 
 def disturb(module: nn.Module, generator: torch.Generator) -> nn.Module:
@@ -75,7 +58,7 @@ def test_a_block_is_the_torch_block(name: str) -> None:
         images = torch.randn(2, op.in_channels, op.in_size, op.in_size, generator=generator)
         with torch.inference_mode():
             expected = module(images).numpy()
-        found = run([shape], images.numpy(), weights_of([module]))
+        found = run([shape], images.numpy(), module_weights([module]))
         scale = np.abs(expected).max()
         assert found.shape == expected.shape
         assert np.abs(found - expected).max() <= 2e-5 * scale, shape
@@ -92,7 +75,7 @@ def test_a_whole_network_is_the_torch_network(name: str) -> None:
     with torch.inference_mode():
         expected = net(images).numpy()
     modules = [net.stem, *(block for stage in net.stages for block in stage), net.head]  # type: ignore[union-attr]
-    found = run(list(walk_blocks(space, subnet)), images.numpy(), weights_of(modules))
+    found = run(list(walk_blocks(space, subnet)), images.numpy(), module_weights(modules))
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
 
 

@@ -1,0 +1,113 @@
+"""A subnet directory in the formats of other runtimes, each checked against the network itself before it is written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ofa.deploy.check import Check, compare
+from ofa.deploy.deployable import Photos, network_logits
+from ofa.deploy.formats.catalogue import check_installed, version_of
+from ofa.deploy.formats.format import Deployable, Format, Precision
+from ofa.errors import UserError
+from ofa.files.atomic import sha256
+from ofa.files.vouched import write_vouched_json
+from ofa.files.whole_folder import whole_folder
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One file of an export."""
+
+    format: str
+    precision: Precision
+    file: str
+    bytes: int
+    sha256: str
+    check: Check
+    tools: dict[str, str | None]
+    """Versions of the packages that made it."""
+
+
+def export(
+    source: Deployable,
+    choices: Sequence[tuple[Format, Precision]],
+    calibration: Photos | None,
+    check_on: Photos,
+    out: Path,
+) -> list[Exported]:
+    """Write a folder with a file per format and precision, programs that run them, and `export.json`.
+
+    The folder is there as a whole or not at all: nothing is written where one file is beyond its tolerance.
+
+    Args:
+        source: the subnet.
+        choices: formats, each in a precision.
+        calibration: images that show the range of activations; int8 needs them.
+        check_on: images on which file and network are compared.
+        out: the folder; an export that is there is replaced.
+
+    Raises:
+        UserError: a package is missing, a format cannot express the network, or a file differs from the network by too much.
+    """
+    for format, precision in choices:
+        check_installed(format)
+        if precision not in format.precisions:
+            raise UserError(f"format {format.name}: has no {precision}; it has {' and '.join(format.precisions)}")
+        if precision == "int8" and calibration is None:
+            raise UserError(
+                "int8 needs images that show the range of activations, and the run of this subnet is not here: "
+                "give --run RUN or --calibration FOLDER"
+            )
+    expected = network_logits(source, check_on.pixels)
+    exported = []
+    with whole_folder(out) as folder:
+        for format, precision in choices:
+            file = folder / f"subnet-{precision}{format.suffix}"
+            format.convert(source, precision, None if calibration is None else calibration.pixels, file)
+            check = compare(format.runner(file, source.image), check_on.pixels, expected, check_on.labels)
+            wrong = check.complaint(precision)
+            if wrong is not None:
+                raise UserError(f"{format.name} {precision}: not written: {wrong}")
+            tools = {package: version_of(package) for package in format.packages}
+            size = file.stat().st_size
+            exported.append(Exported(format.name, precision, file.name, size, sha256(file), check, tools))
+            _copy_example(format, folder)
+        write_vouched_json(folder / "export.json", _document(source, exported, calibration, check_on))
+    return exported
+
+
+def _copy_example(format: Format, folder: Path) -> None:
+    if format.example is not None:
+        with resources.as_file(resources.files("ofa.deploy") / "examples" / format.example) as program:
+            shutil.copyfile(program, folder / format.example)
+
+
+def _document(
+    source: Deployable, exported: Sequence[Exported], calibration: Photos | None, check_on: Photos
+) -> dict[str, Any]:
+    image = source.image
+    return {
+        "format": FORMAT,
+        "subnet": source.subnet.to_dict(),
+        "fingerprint": source.space.fingerprint,
+        "title": source.facts["title"],
+        "input": {
+            "layout": "batch, height, width, channels",
+            "type": "uint8" if image.as_uint8 else "float32",
+            "range": [0, 255] if image.as_uint8 else [0, 1],
+            "side": image.side,
+            "channels": len(image.mean),
+            "normalisation": "inside",
+        },
+        "output": "logits, float32[batch, classes]",
+        "calibration": None if calibration is None else {"images": len(calibration), "source": calibration.source},
+        "checked_on": {"images": len(check_on), "source": check_on.source},
+        "files": [asdict(one) for one in exported],
+    }

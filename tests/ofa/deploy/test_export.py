@@ -1,0 +1,213 @@
+"""Exports compute what the network computes, in their own runtimes; what is beyond the tolerance is not written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+from ofa.deploy.check import compare
+from ofa.deploy.deployable import Photos, network_logits, photos_of_folder, read_deployable
+from ofa.deploy.formats.catalogue import FORMATS, find_format
+from ofa.deploy.formats.format import Deployable
+from ofa.deploy.formats.onnx_format import OnnxFormat
+from ofa.deploy.formats.onnx_graph import ImageInput
+from ofa.deploy.subnet_directory import load_subnet
+from ofa.errors import UserError
+from ofa.files.vouched import read_vouched_json
+from ofa.nets.plain import build_net
+from ofa.space.search_space import SearchSpace, load_space
+from tests.verbs import error, ofa
+
+
+@pytest.fixture(scope="module")
+def subnet(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A subnet of the tiny run, inside of it."""
+    from ofa.cli.main import main
+
+    run = tmp_path_factory.mktemp("export") / "run"
+    shutil.copytree(trained_run, run)
+    words = ["query", run, "--platform", "edge-int8", "--latency-ms", 1000, "--no-verify", "--out", run / "queries" / "net"]
+    assert main([*map(str, words), "--json"]) == 0
+    return run / "queries" / "net"
+
+
+def untrained(space: SearchSpace, resolution_index: int) -> Deployable:
+    genes = space.sample(1, np.random.default_rng(3))
+    genes[:, 0] = resolution_index
+    net = build_net(space, space.decode(genes)[0], torch.Generator().manual_seed(0)).eval()
+    channels, side = space.in_channels, space.decode(genes)[0].resolution
+    image = ImageInput(side, (0.4, 0.5, 0.3)[:channels], (0.2, 0.25, 0.3)[:channels])
+    return Deployable(space, space.decode(genes)[0], net, image, {"classes": "[]"})
+
+
+@pytest.mark.parametrize("name", ["fmnist", "cifar", "proxyless-w1.3", "resnet50"])
+@pytest.mark.parametrize("as_uint8", [True, False])
+def test_the_graph_takes_camera_images_and_computes_the_same_in_every_space(
+    name: str, as_uint8: bool, tmp_path: Path
+) -> None:
+    source = untrained(load_space(name), 0)
+    image = ImageInput(source.image.side, source.image.mean, source.image.std, as_uint8)
+    source = Deployable(source.space, source.subnet, source.net, image, source.facts)
+    shape = (3, image.side, image.side, len(image.mean))
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    file = tmp_path / "net.onnx"
+    OnnxFormat().convert(source, "fp32", None, file)
+    check = compare(OnnxFormat().runner(file, image), pixels, network_logits(source, pixels), None)
+    assert check.relative_difference < 1e-5
+    assert check.agreement == 1
+    one = compare(OnnxFormat().runner(file, image), pixels[:1], network_logits(source, pixels[:1]), None)
+    assert one.relative_difference < 1e-5  # the batch is dynamic
+
+
+def test_an_export_is_checked_described_and_the_same_twice(
+    subnet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("export", subnet, "--format", "onnx", "--precision", "fp32", "--precision", "int8", "--images", 64)
+    ofa(capsys, *words, "--out", tmp_path / "a")
+    ofa(capsys, *words, "--out", tmp_path / "b")
+    document = read_vouched_json(tmp_path / "a" / "export.json", "")
+    fp32, int8 = document["files"]
+    assert (fp32["file"], int8["file"]) == ("subnet-fp32.onnx", "subnet-int8.onnx")
+    assert fp32["check"]["agreement"] == 1
+    assert fp32["check"]["top1"] == fp32["check"]["top1_network"]
+    assert abs(int8["check"]["top1"] - int8["check"]["top1_network"]) < 0.1
+    assert document["checked_on"]["images"] == 60  # all that the run holds out
+    assert document["calibration"]["images"] == 200
+    for name in ("subnet-fp32.onnx", "subnet-int8.onnx", "export.json"):
+        content = (tmp_path / "a" / name).read_bytes()
+        assert content == (tmp_path / "b" / name).read_bytes()
+        assert str(tmp_path).encode() not in content
+        assert b"/site-packages/" not in content
+    weights = [tensor.data_type for tensor in onnx.load(tmp_path / "a" / "subnet-int8.onnx").graph.initializer]
+    assert onnx.TensorProto.INT8 in weights
+
+
+def test_the_program_beside_the_file_classifies_a_photo(
+    subnet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    ofa(capsys, "export", subnet, "--format", "onnx", "--images", 64, "--out", out)
+    source = read_deployable(subnet)
+    pixels = np.random.default_rng(1).integers(0, 256, (source.image.side,) * 2, dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    command = [sys.executable, str(out / "run_onnx.py"), str(tmp_path / "photo.png")]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/").stdout
+    logits = network_logits(source, pixels[None, :, :, None])[0]
+    classes = json.loads(source.facts["classes"])
+    probability = np.exp(logits).max() / np.exp(logits).sum()
+    assert printed.splitlines()[0] == f"{classes[logits.argmax()]}: {probability:.3f}"
+
+
+def test_without_a_run_fp32_is_checked_on_random_pixels_and_int8_needs_a_folder(
+    subnet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = tmp_path / "alone"
+    shutil.copytree(subnet, alone)
+    ofa(capsys, "export", alone, "--format", "onnx")
+    document = read_vouched_json(tmp_path / "alone-export" / "export.json", "")
+    assert document["checked_on"] == {"images": 64, "source": "random pixels"}
+    assert document["files"][0]["check"]["top1"] is None
+    int8 = ("export", alone, "--format", "onnx", "--precision", "int8", "--out", tmp_path / "int8")
+    assert "--calibration FOLDER" in error(capsys, *int8)
+    photos = tmp_path / "photos" / "any"
+    photos.mkdir(parents=True)
+    assert "holds no images" in error(capsys, *int8, "--calibration", photos)
+    rng = np.random.default_rng(0)
+    for i in range(70):
+        Image.fromarray(rng.integers(0, 256, (20, 30), dtype=np.uint8)).save(photos / f"{i}.png")
+    ofa(capsys, *int8, "--calibration", photos.parent)
+    assert read_vouched_json(tmp_path / "int8" / "export.json", "")["calibration"]["images"] == 70
+
+
+def test_a_file_that_computes_something_else_is_not_written(
+    subnet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    ofa(capsys, "export", subnet, "--format", "onnx", "--out", out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    right = OnnxFormat.runner
+
+    def constant(self: OnnxFormat, file: Path, image: ImageInput) -> object:
+        runner = right(self, file, image)
+        return lambda images: np.zeros_like(runner(images))
+
+    monkeypatch.setattr(OnnxFormat, "runner", constant)
+    assert "not written: its logits differ" in error(capsys, "export", subnet, "--format", "onnx", "--out", out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_mistakes_are_one_line(subnet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "formats are onnx" in error(capsys, "export", subnet, "--format", "onxx")
+    assert "--format is missing" in error(capsys, "export", subnet)
+    assert "SUBNET_DIR is missing" in error(capsys, "export", "--format", "onnx")
+    assert "no such file" in error(capsys, "export", tmp_path / "nothing", "--format", "onnx").lower()
+    damaged = tmp_path / "damaged"
+    shutil.copytree(subnet, damaged)
+    weights = bytearray((damaged / "weights.safetensors").read_bytes())
+    weights[-5] ^= 1
+    (damaged / "weights.safetensors").write_bytes(weights)
+    assert "digest" in error(capsys, "export", damaged, "--format", "onnx")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    assert "holds no export" in error(capsys, "export", subnet, "--format", "onnx", "--out", tmp_path / "mine")
+    assert not (tmp_path / "damaged-export").exists()
+
+
+def test_a_missing_package_is_named_with_its_extra(
+    subnet: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OnnxFormat, "packages", ("onnx", "not-a-package"))
+    told = error(capsys, "export", subnet, "--format", "onnx")
+    assert "not-a-package not installed; install with: pip install 'ofa-energy[onnx]'" in told
+    assert ofa(capsys, "export", "--list")["formats"]["onnx"]["missing"] == ["not-a-package"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_says_what_it_is(name: str) -> None:
+    format = find_format(name)
+    assert format.name == name
+    assert format.suffix.startswith(".")
+    assert format.packages
+
+
+def test_calibration_images_are_in_mixed_order(tmp_path: Path) -> None:
+    for value in range(0, 250, 2):
+        Image.new("L", (8, 8), value).save(tmp_path / f"{value:03}.png")
+    photos = photos_of_folder(tmp_path, 8, 1, 64)
+    means = photos.pixels.reshape(64, -1).mean(1)
+    assert abs(means[:32].mean() - means[32:].mean()) < 40
+    assert len(set(means.tolist())) == 64
+
+
+def test_photos_have_the_pixels_that_the_evaluation_sees(subnet: Path) -> None:
+    from ofa.deploy.deployable import photos_of_data
+    from ofa.runs.run_directory import RunDirectory
+
+    data = RunDirectory.open(subnet.parents[1]).data()
+    photos: Photos = photos_of_data(data, "validation", 12, 30)
+    images, labels = next(data.batches("validation", batch_size=30, resolution=12, shuffle=False, augment=False))
+    assert photos.labels is not None
+    assert photos.labels.tolist() == labels.tolist()
+    net, source = load_subnet(subnet), read_deployable(subnet)
+    with torch.inference_mode():
+        assert np.allclose(network_logits(source, photos.pixels), net(images).numpy(), atol=1e-4)
+
+
+def test_a_format_without_int8_says_so(subnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ofa.deploy.export import export
+
+    monkeypatch.setattr(OnnxFormat, "precisions", ("fp32",))
+    source = read_deployable(subnet)
+    photos = Photos(np.zeros((64, source.image.side, source.image.side, 1), np.uint8), None, "zeros")
+    with pytest.raises(UserError, match="has no int8"):
+        export(source, [(OnnxFormat(), "int8")], photos, photos, tmp_path / "out")
