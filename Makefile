@@ -6,11 +6,17 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 DEMO := runs/demo
 
-.PHONY: demo test clean
+.PHONY: demo test test-export clean
 
 # All three run, whatever the first finds, and each can fail it; pytest's summary comes last.
 test: $(STAMP)
 	@failed=0; for step in "ruff check ." mypy pytest; do echo "$(BIN)/$$step"; $(BIN)/$$step || failed=1; done; exit $$failed
+
+# The formats whose packages are large (gigabytes), in an environment of their own.
+test-export: $(STAMP)
+	test -x .venv-export/bin/python || $(PYTHON) -m venv .venv-export
+	.venv-export/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,images,all-formats]'
+	.venv-export/bin/python -m pytest -p no:anyio -m export
 
 # The data set comes from Debian's package where make runs as root on Debian (--apt), else from its official address.
 demo: $(STAMP)

@@ -29,6 +29,7 @@ VERBS = {
     "query": "the best subnet under a platform's limits, ready to use",
     "extract": "write out a subnet of your own choice, ready to use",
     "export": "write a subnet in the formats of other runtimes, checked",
+    "benchmark": "compare a subnet in every format that is installed",
     "finetune": "train a queried subnet further, taught by the run's largest net",
     "pareto": "draw accuracy against energy or latency",
     "platforms": "list platforms, or show one with its provenance",

@@ -27,12 +27,18 @@ class Exported:
 
     format: str
     precision: Precision
-    file: str
+    sha256: dict[str, str]
+    """Of each file, by its name; the first is what the runtime opens."""
     bytes: int
-    sha256: str
+    """Of all files."""
     check: Check
     tools: dict[str, str | None]
     """Versions of the packages that made it."""
+
+    @property
+    def file(self) -> str:
+        """The name of the file that the runtime opens."""
+        return next(iter(self.sha256))
 
 
 def export(
@@ -70,14 +76,15 @@ def export(
     with whole_folder(out) as folder:
         for format, precision in choices:
             file = folder / f"subnet-{precision}{format.suffix}"
-            format.convert(source, precision, None if calibration is None else calibration.pixels, file)
+            files = format.convert(source, precision, None if calibration is None else calibration.pixels, file)
             check = compare(format.runner(file, source.image), check_on.pixels, expected, check_on.labels)
             wrong = check.complaint(precision)
             if wrong is not None:
                 raise UserError(f"{format.name} {precision}: not written: {wrong}")
             tools = {package: version_of(package) for package in format.packages}
-            size = file.stat().st_size
-            exported.append(Exported(format.name, precision, file.name, size, sha256(file), check, tools))
+            size = sum(written.stat().st_size for written in files)
+            digests = {written.name: sha256(written) for written in files}
+            exported.append(Exported(format.name, precision, digests, size, check, tools))
             _copy_example(format, folder)
         write_vouched_json(folder / "export.json", _document(source, exported, calibration, check_on))
     return exported

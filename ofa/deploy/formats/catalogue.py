@@ -9,6 +9,7 @@ from ofa.errors import UserError
 
 FORMATS = {
     "onnx": "onnx_format:OnnxFormat",
+    "openvino": "openvino_format:OpenvinoFormat",
 }
 """From a format's name to its class; a format is added by a file and a line here."""
 

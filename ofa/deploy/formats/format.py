@@ -50,14 +50,17 @@ class Format(Protocol):
     example: str | None
     """A program that classifies a photo with the file and without this project: a name in `examples/`."""
 
-    def convert(self, source: Deployable, precision: Precision, calibration: Images | None, file: Path) -> None:
-        """Write the network to a file.
+    def convert(self, source: Deployable, precision: Precision, calibration: Images | None, file: Path) -> list[Path]:
+        """Write the network to a file, and what belongs to it beside it.
 
         Args:
             source: the network.
             precision: of weights and activations.
             calibration: images that show the range of activations, in mixed order; int8 needs them.
             file: where to.
+
+        Returns:
+            The files written; `file` is the first.
 
         Raises:
             UserError: the format cannot express the network.

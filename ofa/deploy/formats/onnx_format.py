@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ofa.deploy.formats.folded_weights import net_weights
 from ofa.deploy.formats.format import Deployable, Images, Logits, Precision, Runner
 from ofa.deploy.formats.onnx_graph import ImageInput, build_network
 from ofa.files.atomic import atomic_write
@@ -26,14 +25,17 @@ class OnnxFormat:
     precisions: tuple[Precision, ...] = ("fp32", "int8")
     example = "run_onnx.py"
 
-    def convert(self, source: Deployable, precision: Precision, calibration: Images | None, file: Path) -> None:
+    def convert(self, source: Deployable, precision: Precision, calibration: Images | None, file: Path) -> list[Path]:
         """Implement `Format.convert`."""
+        from ofa.deploy.formats.folded_weights import net_weights
+
         blocks = list(walk_blocks(source.space, source.subnet))
         model = build_network(blocks, net_weights(source.net), source.image, source.facts)
         if precision == "int8":
             assert calibration is not None
             model = _quantised(model, calibration, source.image)
         atomic_write(file, model.SerializeToString(deterministic=True))
+        return [file]
 
     def runner(self, file: Path, image: ImageInput) -> Runner:
         """Implement `Format.runner`."""
@@ -55,8 +57,8 @@ class OnnxFormat:
 def _quantised(model: Any, calibration: Images, image: ImageInput) -> Any:
     """Weights per channel and unsigned activations, 8 bits between the least and the greatest value of the images.
 
-    Weights use 7 of their 8 bits: the integer kernels of x86 processors without VNNI saturate sums of two products, which took
-    the logits of a tiny network off by a third. Unsigned activations are about twice as fast as signed ones on x86; the tool's
+    Weights use 7 of their 8 bits: integer kernels of x86 processors without VNNI saturate sums of two products, which took
+    the logits of a tiny network off by a third. Unsigned activations are twice as fast as signed ones on x86; the tool's
     own preparation splits the hard swish, so that both of its halves become integers.
     """
     import onnx

@@ -131,8 +131,9 @@ class _Graph:
 
     def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Append a node."""
-        output = f"t{len(self.nodes)}"
-        self.nodes.append(self.helper.make_node(kind, list(inputs), [output], name=f"{kind}_{len(self.nodes)}", **attributes))
+        place = len(self.nodes)
+        output = f"t{place}"
+        self.nodes.append(self.helper.make_node(kind, list(inputs), [output], name=f"{kind}_{place}", **attributes))
         return output
 
     def constant(self, values: Arrays) -> str:

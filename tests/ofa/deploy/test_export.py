@@ -16,7 +16,7 @@ from PIL import Image
 
 from ofa.deploy.check import compare
 from ofa.deploy.deployable import Photos, network_logits, photos_of_folder, read_deployable
-from ofa.deploy.formats.catalogue import FORMATS, find_format
+from ofa.deploy.formats.catalogue import FORMATS, find_format, missing_packages
 from ofa.deploy.formats.format import Deployable
 from ofa.deploy.formats.onnx_format import OnnxFormat
 from ofa.deploy.formats.onnx_graph import ImageInput
@@ -68,6 +68,45 @@ def test_the_graph_takes_camera_images_and_computes_the_same_in_every_space(
     assert one.relative_difference < 1e-5  # the batch is dynamic
 
 
+def formats_to_try() -> list[object]:
+    """ONNX always; the others where they are installed, under their marker."""
+    others = [pytest.param(name, marks=pytest.mark.export) for name in FORMATS if name != "onnx"]
+    return ["onnx", *others]
+
+
+@pytest.mark.parametrize("name", formats_to_try())
+def test_every_format_answers_as_the_network_does(
+    subnet: Path, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    format = find_format(name)
+    if missing_packages(format):
+        pytest.skip(f"needs {missing_packages(format)}")
+    out = tmp_path / "out"
+    precisions = [word for precision in format.precisions for word in ("--precision", precision)]
+    told = ofa(capsys, "export", subnet, "--format", name, *precisions, "--images", 64, "--out", out)
+    assert len(told["files"]) == len(format.precisions)
+    for file, of_file in told["files"].items():
+        limit = 1e-4 if "fp32" in file else 0.25
+        assert of_file["relative_difference"] < limit
+        assert of_file["agreement"] > 0.9
+    found = []
+    for again in (tmp_path / "again", tmp_path / "once-more"):  # some tools number what they make within a process
+        words = ("export", subnet, "--format", name, *precisions, "--images", 64, "--out", again)
+        subprocess.run([sys.executable, "-m", "ofa.cli.main", *map(str, words)], check=True, capture_output=True)
+        found.append({path.name: path.read_bytes() for path in again.iterdir()})
+    assert found[0] == found[1]
+    for path in out.iterdir():
+        assert str(tmp_path).encode() not in path.read_bytes()
+    if format.example is not None:
+        pixels = np.zeros((20, 20), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photo.png")
+        command = [sys.executable, str(out / format.example), str(tmp_path / "photo.png")]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/").stdout
+        side = read_deployable(subnet).image.side
+        best = network_logits(read_deployable(subnet), np.zeros((1, side, side, 1), np.uint8)).argmax()
+        assert printed.splitlines()[0].startswith(f"{json.loads(read_deployable(subnet).facts['classes'])[best]}: ")
+
+
 def test_an_export_is_checked_described_and_the_same_twice(
     subnet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,7 +115,7 @@ def test_an_export_is_checked_described_and_the_same_twice(
     ofa(capsys, *words, "--out", tmp_path / "b")
     document = read_vouched_json(tmp_path / "a" / "export.json", "")
     fp32, int8 = document["files"]
-    assert (fp32["file"], int8["file"]) == ("subnet-fp32.onnx", "subnet-int8.onnx")
+    assert (*fp32["sha256"], *int8["sha256"]) == ("subnet-fp32.onnx", "subnet-int8.onnx")
     assert fp32["check"]["agreement"] == 1
     assert fp32["check"]["top1"] == fp32["check"]["top1_network"]
     assert abs(int8["check"]["top1"] - int8["check"]["top1_network"]) < 0.1
