@@ -12,7 +12,8 @@ from ofa.cli.shared.options import check_at_least
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
-    from ofa.deploy.deployable import Deployable, Photos
+    from ofa.deploy.deployable import Photos
+    from ofa.deploy.formats.format import Deployable
 
 RECIPE = "recipe.yaml"
 CALIBRATION, CHECKED = 256, 500

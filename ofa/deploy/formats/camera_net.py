@@ -14,6 +14,9 @@ from ofa.nets.plain import Net, fold_batch_norm
 class CameraNet(nn.Module):
     """Images, [batch, side, side, channels], uint8 of 0 to 255 or float32 of 0 to 1, to logits; batch norm is folded."""
 
+    factor: Tensor
+    shift: Tensor
+
     def __init__(self, net: Net, image: ImageInput) -> None:
         super().__init__()
         self.net = copy.deepcopy(net).eval()

@@ -14,7 +14,8 @@ from ofa.space.shapes import OpShape
 
 def net_weights(net: Net) -> Weights:
     """The weights of a network in eval mode, for `build_network`; the network stays as it is."""
-    return module_weights([net.stem, *(block for stage in net.stages for block in stage), net.head])
+    blocks = [block for stage in net.stages for block in stage.children()]
+    return module_weights([net.stem, *blocks, net.head])
 
 
 def module_weights(modules: Iterable[nn.Module]) -> Weights:

@@ -155,11 +155,11 @@ class _Graph:
     def normalise(self, images: str, image: ImageInput) -> str:
         """Camera images, channels last, as what the stem takes: normalised, channels first."""
         scale = 255 if image.as_uint8 else 1
-        factor, shift = 1 / (np.array(image.std) * scale), -np.array(image.mean) / np.array(image.std)
+        mean, std = np.array(image.mean).reshape(1, -1, 1, 1), np.array(image.std).reshape(1, -1, 1, 1)
         x = self.node("Cast", images, to=1) if image.as_uint8 else images
         x = self.node("Transpose", x, perm=[0, 3, 1, 2])
-        x = self.node("Mul", x, self.constant(factor.reshape(1, -1, 1, 1)))
-        return self.node("Add", x, self.constant(shift.reshape(1, -1, 1, 1)))
+        x = self.node("Mul", x, self.constant((1 / (std * scale)).astype(np.float32)))
+        return self.node("Add", x, self.constant((-mean / std).astype(np.float32)))
 
     def linear(self, op: OpShape, x: str) -> str:
         """A linear layer on flattened features."""
