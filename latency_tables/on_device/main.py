@@ -20,12 +20,14 @@ from latency_tables.on_device.results import Results
 from latency_tables.on_device.timing import Item, ProgressLine, TimingPlan, run
 
 MANIFEST, MODELS = "manifest.json", "models.zip"
+DIGEST = "sha256"
+"""Key of a manifest's digest of all else in it."""
 
 
 def to_manifest(plan: TimingPlan, kit: dict[str, Any], models: bytes) -> dict[str, Any]:
     """A plan as JSON; `kit` holds the space and settings it was made from, `models` the zip file of graphs."""
     items = {name: [item.model, item.channels, item.size] for name, item in plan.items.items()}
-    return {
+    facts = {
         "plan": plan.digest,
         "models_sha256": hashlib.sha256(models).hexdigest(),
         "batch": plan.batch,
@@ -35,6 +37,23 @@ def to_manifest(plan: TimingPlan, kit: dict[str, Any], models: bytes) -> dict[st
         "items": items,
         "chains": plan.chains,
     }
+    return {**facts, DIGEST: _digest(facts)}
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The content of a manifest; `ValueError` where it is not what `to_manifest` made."""
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        digest = manifest.pop(DIGEST)
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
+        digest = manifest = None
+    if digest is None or digest != _digest(manifest):
+        raise ValueError(f"{path}: damaged: not what was exported (another digest); unpack the kit again")
+    return dict(manifest)
+
+
+def _digest(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def from_manifest(manifest: dict[str, Any]) -> TimingPlan:
@@ -46,7 +65,7 @@ def from_manifest(manifest: dict[str, Any]) -> TimingPlan:
 
 def measure(folder: Path, threads: int, out: Path) -> None:
     """Measure the kit in a folder; `ValueError` where it is damaged, or `out` holds results of another kit."""
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest = read_manifest(folder / MANIFEST)
     models = (folder / MODELS).read_bytes()
     if hashlib.sha256(models).hexdigest() != manifest["models_sha256"]:
         raise ValueError(f"{folder / MODELS}: damaged: its digest is not that in {MANIFEST}; unpack the kit again")
@@ -77,5 +96,10 @@ def main(folder: Path, argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nrun.py: stopped; run the same command to continue", file=sys.stderr)
         return 130
+    except Exception as error:
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        print(f"run.py: error: ONNX Runtime: {str(error).splitlines()[0][:200]}", file=sys.stderr)
+        return 2
     print(f"written: {args.out}; now, where ofa is installed: ofa profile --import {args.out.name} --space SPACE --out FILE")
     return 0

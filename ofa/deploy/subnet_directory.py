@@ -84,6 +84,7 @@ def save_subnet(
             "genes": space.encode(subnet)[0].tolist(),
             "subnet": subnet.to_dict(),
             "weights_sha256": sha256(folder / "weights.safetensors"),
+            "card_sha256": sha256(folder / "card.json"),
         }
         write_vouched_json(folder / "subnet.json", document)
     return Path(directory)
@@ -101,8 +102,13 @@ def is_replaceable(directory: Path) -> bool:
 
 
 def read_card(directory: str | Path) -> dict[str, Any]:
-    """The card of a subnet directory; raises `UserError` where it is missing or damaged."""
-    return read_vouched_json(Path(directory) / "card.json", ADVICE)
+    """The card of a subnet directory; raises `UserError` where it is missing, damaged, or of another subnet."""
+    file = Path(directory) / "card.json"
+    card = read_vouched_json(file, ADVICE, ("title", "figures", "input"))
+    expected = read_vouched_json(Path(directory) / "subnet.json", ADVICE).get("card_sha256")  # None before version 0.2
+    if expected not in (None, sha256(file)):
+        raise UserError(f"{file}: the card of another subnet: its digest is not the one in subnet.json; {ADVICE}")
+    return card
 
 
 def read_subnet(directory: str | Path) -> tuple[SearchSpace, Subnet]:

@@ -61,9 +61,12 @@ class Holder:
     def read(cls, descriptor: int) -> Holder | None:
         """The holder in a lock file; None where it is empty: there is no holder, or it has not written its name yet."""
         try:
-            return cls(**json.loads(os.pread(descriptor, 4096, 0)))
-        except (ValueError, TypeError):
+            holder = cls(**json.loads(os.pread(descriptor, 4096, 0)))
+        except (ValueError, TypeError, RecursionError):
             return None
+        texts = (holder.host, holder.boot, holder.since, holder.command)
+        sound = isinstance(holder.pid, int) and 0 < holder.pid < 2**31 and all(isinstance(text, str) for text in texts)
+        return holder if sound else None
 
     @property
     def on_this_machine(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +30,25 @@ def write_vouched_json(path: str | Path, data: Mapping[str, Any]) -> None:
     atomic_write(path, json.dumps(_with_digest(data), indent=2, allow_nan=False) + "\n")
 
 
-def read_vouched_json(path: str | Path, advice: str) -> dict[str, Any]:
+def read_vouched_json(path: str | Path, advice: str, keys: Iterable[str] = ()) -> dict[str, Any]:
     """The object that `write_vouched_json` wrote, or one without a digest.
 
     Args:
         path: the file.
         advice: what the user can do about a damaged file, for the message.
+        keys: keys that the object must have; without them another file lies in its place.
 
     Raises:
-        UserError: the file is missing, unreadable, not a JSON object, or does not match its digest.
+        UserError: the file is missing, unreadable, not a JSON object, does not match its digest, or lacks a key.
     """
     data = read_json(path)
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected a JSON object, got {str(data)[:40]}; {advice}")
-    return _checked(data, str(path), advice)
+    found = _checked(data, str(path), advice)
+    for key in keys:
+        if key not in found:
+            raise UserError(f"{path}: another file is in its place: key {key!r} is missing; {advice}")
+    return found
 
 
 def vouched_line(entry: Mapping[str, Any]) -> str:

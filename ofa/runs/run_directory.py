@@ -66,10 +66,7 @@ class RunDirectory(RunFiles):
     def supernet(self, device: torch.device | str = "cpu") -> Supernet:
         """The trained supernet, in eval mode; raises `UserError` where its file is damaged or of another space."""
         net = Supernet(self.space, torch.Generator())
-        try:
-            net.load_state_dict(load_weights(self.weights_path))
-        except RuntimeError as error:
-            raise UserError(f"{self.weights_path}: not the weights of this run: {str(error).splitlines()[0]}") from None
+        put_weights(net, load_weights(self.weights_path), self.weights_path)
         return net.to(device).eval()
 
     def record(self) -> DataRecord | None:
@@ -149,3 +146,11 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{path}: not a safetensors file: {error}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def put_weights(net: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Give a net the weights out of a file; raises `UserError` where they are those of another net."""
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(f"{path}: not the weights of this run: {' '.join(str(error).split())[:200]}") from None

@@ -22,6 +22,8 @@ from ofa.training.progress import MetricsLog, spent_by_rows
 
 PURPOSES = (TRAINING, EVALUATION, CHECKPOINT, LOST)
 """Purposes whose time and energy count as training; other verbs book purposes of their own."""
+RESULT_KEYS = ("split", "images", "largest_top1", "smallest_top1")
+"""Keys that every `result.json` has, whichever version wrote it."""
 
 
 def report_result(

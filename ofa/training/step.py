@@ -19,7 +19,7 @@ from ofa.nets.losses import subnet_loss
 from ofa.nets.plain import empty_net
 from ofa.nets.supernet import Supernet
 from ofa.runs.recipe import Phase, Recipe
-from ofa.runs.run_directory import load_weights
+from ofa.runs.run_directory import load_weights, put_weights
 from ofa.space.search_space import SearchSpace
 from ofa.space.subnet import Subnet
 from ofa.training.schedule import generator_of_step, mix_rng_of_step, subnets_of_step
@@ -131,7 +131,7 @@ def descend(net: nn.Module, optimiser: torch.optim.Optimizer, rate: float, clip_
 def load_teacher(path: Path, space: SearchSpace, device: torch.device) -> nn.Module:
     """The largest net at the end of the first phase, in training mode, so that batch norm fits any resolution."""
     teacher = empty_net(space, space.largest())
-    teacher.load_state_dict(load_weights(path))
+    put_weights(teacher, load_weights(path), path)
     placed: nn.Module = teacher.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     placed.train()
     for module in placed.modules():

@@ -13,7 +13,7 @@ from ofa.data.record import DataRecord
 from ofa.errors import UserError
 from ofa.nets.supernet import Supernet
 from ofa.runs.recipe import Opens, Phase, Recipe
-from ofa.runs.run_directory import RunDirectory, load_weights
+from ofa.runs.run_directory import RunDirectory, load_weights, put_weights
 from ofa.space.search_space import SearchSpace
 from ofa.training.progress import MetricsLog
 
@@ -117,7 +117,7 @@ def start_from(supernet: Supernet, run: str | Path, data: DataRecord) -> str:
         fresh = supernet.state_dict()
         state |= {key: fresh[key] for key in state if key.startswith(CLASSIFIER)}
     with torch.no_grad():
-        supernet.load_state_dict(state)
+        put_weights(supernet, state, source.weights_path)
     classifier = "its classifier too: the classes are the same" if why_new is None else f"with a new classifier: {why_new}"
     return f"starts from the supernet of {run}, {classifier}"
 

@@ -50,7 +50,7 @@ def _train(args: argparse.Namespace, device: torch.device, world: World) -> dict
     from ofa.files.vouched import read_vouched_json
     from ofa.runs.run_directory import RunDirectory
     from ofa.runs.run_files import locked_run
-    from ofa.training.result import result_lines
+    from ofa.training.result import RESULT_KEYS, result_lines
 
     path = Path(args.run or Path("runs") / Path(args.config or args.data).stem)
     with world.agree():
@@ -61,7 +61,7 @@ def _train(args: argparse.Namespace, device: torch.device, world: World) -> dict
     if not world.first:
         return None
     directory = RunDirectory.create(path, recipe, space)
-    result = read_vouched_json(directory.result_path, "delete it to have it measured again")
+    result = read_vouched_json(directory.result_path, "delete it to have it measured again", RESULT_KEYS)
     if not args.json:
         print("\n".join(result_lines(result, directory.result_path)))
     return {"run": str(directory.path)} | result

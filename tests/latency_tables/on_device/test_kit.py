@@ -16,6 +16,7 @@ import pytest
 
 from latency_tables import load_platform
 from latency_tables.costs.factors import ShapeGrid
+from latency_tables.on_device.main import read_manifest
 from latency_tables.on_device.results import read, settings_of
 from latency_tables.on_device.timing import REFERENCE, VISITS
 from latency_tables.profiling.kit import KIT_MODULES, ON_DEVICE, export_kit
@@ -141,6 +142,22 @@ def test_a_damaged_kit_is_refused(kit: Path, tmp_path: Path) -> None:
     done = run_kit(broken)
     assert done.returncode == 2
     assert "models.zip: damaged: its digest is not that in manifest.json; unpack the kit again" in done.stderr
+    manifest = (kit / "manifest.json").read_text()
+    runs = json.loads(manifest)["runs"]
+    for text in (
+        manifest.replace(f'"runs": {runs}', f'"runs": {runs + 1}'),
+        "[" * 3000,
+        "{}",
+        "[1]",
+        "9" * 5000,
+        manifest[:-9],
+    ):
+        assert text != manifest
+        (broken / "manifest.json").write_text(text)
+        with pytest.raises(ValueError, match=r"manifest.json: damaged: not what was exported \(another digest\); unpack"):
+            read_manifest(broken / "manifest.json")
+    done = run_kit(broken)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
 
 def test_a_kit_refuses_wrong_options(kit: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import signal
 import socket
@@ -55,6 +56,9 @@ def holding(place: Path) -> Any:
     return running([sys.executable, "-c", HOLD, str(place)], lambda: file.exists() and file.stat().st_size > 0)
 
 
+HOLDER = '{"pid": %s, "host": "' + platform.node() + '", "boot": "", "since": "", "command": ""}'
+
+
 def verb(*words: object) -> list[str]:
     return [sys.executable, "-m", "ofa.cli.main", *map(str, words)]
 
@@ -81,6 +85,16 @@ def test_a_lock_holds_until_the_outermost_block_ends(tmp_path: Path) -> None:
         assert "is writing to it" in subprocess.run(command, capture_output=True, text=True, check=False).stderr
         assert list(tmp_path.iterdir()) == [tmp_path / LOCK]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 4000, "{}", "9" * 4096, '{"pid": -1}', "\x00" * 64, HOLDER % '"x"', HOLDER % str(10**30)]
+)
+def test_a_damaged_lock_names_nobody(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "fcntl", None)  # then the number in the file would decide
+    (tmp_path / LOCK).write_text(text)
+    with locked(tmp_path):
+        assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
 
 
 def test_a_forked_process_does_not_hold_what_its_parent_holds(tmp_path: Path) -> None:

@@ -37,6 +37,14 @@ def test_json_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert read_vouched_json(path, "") == DATA
 
 
+def test_another_file_in_its_place_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_vouched_json(path, DATA)
+    assert read_vouched_json(path, "", ("top1", "genes")) == DATA
+    with pytest.raises(UserError, match=rf"^{path}: another file is in its place: key 'split' is missing; delete it$"):
+        read_vouched_json(path, "delete it", ("top1", "split"))
+
+
 def test_no_flipped_bit_of_json_or_of_a_line_is_taken_for_another_value(tmp_path: Path) -> None:
     path, line = tmp_path / "a.json", vouched_line(DATA).encode()
     write_vouched_json(path, DATA)

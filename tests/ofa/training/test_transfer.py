@@ -22,6 +22,7 @@ from ofa.nets.supernet import Supernet
 from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.run_directory import RunDirectory
 from ofa.training.finetuning import paired_gain
+from ofa.training.step import load_teacher
 from ofa.training.trainer import Trainer
 from ofa.training.transfer import start_from, transfer_recipe
 from tests.tiny import killed_after, write_recipe
@@ -198,6 +199,21 @@ def test_mistakes_are_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_weights_of_another_net_are_one_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As where two files were mixed up; each vouches for itself."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    (run / "supernet.safetensors").write_bytes((trained / "teacher.safetensors").read_bytes())
+    new = ["--data", str(trained.parent / "data.npz"), "--run", str(tmp_path / "new")]
+    for words in (["train", "--init", str(run), *new], ["evaluate", str(run)]):
+        assert main(words) == 2
+        message = capsys.readouterr().err
+        assert "supernet.safetensors: not the weights of this run: " in message
+        assert message.count("\n") == 1
+    with pytest.raises(UserError, match="not the weights of this run"):
+        load_teacher(trained / "supernet.safetensors", RunDirectory.open(run).space, torch.device("cpu"))
 
 
 def test_another_space_is_refused(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
