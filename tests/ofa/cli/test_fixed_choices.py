@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from ofa import UserError
 from ofa.cli.shared.question import parse_fixes, searched_part
 from ofa.runs.run_files import RunFiles
 from ofa.space.parts import LISTS
-from ofa.space.search_space import SearchSpace, load_space
+from ofa.space.search_space import Genes, SearchSpace, load_space
 from ofa.space.subnet import Subnet
 from ofa.space.subspace import is_subspace
+from search.arrays import Floats
 from search.problem.domain import Domain
 from tests.space_toys import SHIPPED, toy_space
 from tests.verbs import error, ofa
@@ -77,6 +79,28 @@ def test_every_fix_is_kept_to_or_refused_in_one_line(name: str) -> None:
         found = space.decode(Domain(space, part).sample(20, rng))
         assert all(keeps_to(subnet, fixes, space) for subnet in found)
     assert answers >= 5  # all of each kind of choices, at least
+
+
+@dataclass(frozen=True)
+class KnowsResolutions:
+    """A predictor that was fitted at a few resolutions, as the published ones are."""
+
+    resolutions: tuple[int, ...]
+
+    def top1(self, genes: Genes) -> Floats:
+        return np.zeros(len(genes))
+
+    def std(self, genes: Genes) -> None:
+        return None
+
+
+def test_only_resolutions_that_the_predictor_knows_are_searched() -> None:
+    space = load_space("mbv3-w1.2")
+    part = searched_part(space, {}, [], KnowsResolutions((112, 160, 224)))
+    assert part is not None
+    assert part.resolutions == (160, 224)
+    with pytest.raises(UserError, match="the predictor knows resolutions 112, 160, 224 px; searched are 128 px"):
+        searched_part(space, {"resolutions": [128]}, [], KnowsResolutions((112, 160, 224)))
 
 
 def test_a_depth_of_a_compound_space_brings_its_expand_ratio() -> None:
