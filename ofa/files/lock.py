@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -34,6 +35,8 @@ OF_ALL_MACHINES = {"nfs": "local_lock=none", "nfs4": "local_lock=none", "lustre"
 """Network file systems whose locks hold for all machines, with the mount option that is needed for that."""
 COMMAND_CHARACTERS = 80
 """Characters of the holder's command that are kept."""
+POLL_S = 0.1
+"""Seconds between two attempts of a process that waits."""
 
 _held: dict[Path, int] = {}
 """Lock files that this process holds, with its process ID: a forked process inherits the dictionary, not the locks."""
@@ -88,23 +91,29 @@ class Holder:
         return f"process {self.pid} on {self.host} ({self.command}, since {self.since})"
 
 
+class HeldError(UserError):
+    """Another process holds the lock, and will let go of it."""
+
+
 @contextmanager
-def locked(place: str | Path) -> Iterator[None]:
+def locked(place: str | Path, *, wait_s: float = 0.0, beside: bool = False) -> Iterator[None]:
     """Lock a file or folder for this process during the block; locking it again inside the block has no effect.
 
     Args:
         place: an existing folder, or a file that may exist.
+        wait_s: seconds to wait for another process that holds it; a line on standard error says so.
+        beside: put the lock of a folder beside it too, because the folder may be replaced.
 
     Raises:
         UserError: another process holds it, a process on another machine may hold it, or its folder cannot be written to.
     """
     place = Path(place)
-    file = place / LOCK if place.is_dir() else place.with_name(f".{place.name}.lock")
+    file = place / LOCK if place.is_dir() and not beside else place.with_name(f".{place.name}.lock")
     file = file.parent.resolve() / file.name
     if _held.get(file) == os.getpid():
         yield
         return
-    descriptor = _take(place, file)
+    descriptor = _take_in_time(place, file, wait_s)
     _held[file] = os.getpid()
     try:
         yield
@@ -113,6 +122,21 @@ def locked(place: str | Path) -> Iterator[None]:
         with suppress(OSError):
             file.unlink()
         os.close(descriptor)
+
+
+def _take_in_time(place: Path, file: Path, wait_s: float) -> int:
+    """`_take`, again and again while another process holds the lock and there is time."""
+    end, told = time.monotonic() + wait_s, False
+    while True:
+        try:
+            return _take(place, file)
+        except HeldError as error:
+            if time.monotonic() >= end:
+                raise
+            if not told:
+                print(f"waiting for {str(error).partition(';')[0]}", file=sys.stderr)
+            told = True
+        time.sleep(POLL_S)
 
 
 def _take(place: Path, file: Path) -> int:
@@ -126,7 +150,7 @@ def _take(place: Path, file: Path) -> int:
             kept = _kernel_lock(descriptor)
             before = Holder.read(descriptor)
             if kept is False:
-                raise UserError(f"{place}: {before or 'another process'} is writing to it; wait for it, or end it")
+                raise HeldError(f"{place}: {before or 'another process'} is writing to it; wait for it, or end it")
             if _is_at(descriptor, file):  # else its holder deleted it between opening and locking
                 _check_gone(place, file, before, bool(kept))
                 os.truncate(descriptor, 0)

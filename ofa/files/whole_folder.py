@@ -15,6 +15,8 @@ from pathlib import Path
 from ofa.errors import UserError
 
 OLD = "old"
+UNFINISHED = ".new"
+"""End of the name of a folder that is being written; a kill leaves it, and `ofa.files.output` removes it."""
 
 
 @contextlib.contextmanager
@@ -32,7 +34,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     old = _aside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new"))
+        new = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED))
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
     try:

@@ -22,7 +22,7 @@ from typing import Self
 
 from ofa.distributed.world import ALONE, World
 from ofa.errors import UserError
-from ofa.files import schema
+from ofa.files import schema, shipped
 from ofa.files.atomic import remove_temporaries
 from ofa.files.lock import locked
 from ofa.space.search_space import SearchSpace
@@ -33,10 +33,10 @@ WRITTEN_FOLDERS = ("checkpoint", "energy", "predictor")
 
 
 @contextmanager
-def locked_run(path: str | Path, world: World = ALONE) -> Iterator[None]:
+def locked_run(path: str | Path, world: World = ALONE, wait_s: float = 0.0) -> Iterator[None]:
     """Lock a run directory, created if it does not exist, for the ranks of `world`; rank 0 holds the lock.
 
-    Temporary files that killed processes left are deleted.
+    Temporary files that killed processes left are deleted. `wait_s`: seconds to wait for another process.
 
     Raises:
         UserError: another process holds the lock; the message names it.
@@ -47,7 +47,7 @@ def locked_run(path: str | Path, world: World = ALONE) -> Iterator[None]:
             if world.first:
                 if not path.exists():
                     path.mkdir(parents=True, exist_ok=True)  # another process may make it at this moment
-                held.enter_context(locked(path))
+                held.enter_context(locked(path, wait_s=wait_s))
                 for name in WRITTEN:
                     remove_temporaries(path, name)
                 for folder in WRITTEN_FOLDERS:
@@ -67,7 +67,9 @@ class RunFiles:
         """A finished run; raises `UserError` if the folder is not one."""
         path = Path(path)
         if not (path / "recipe.yaml").exists():
-            raise UserError(f"{path}: no run directory (no recipe.yaml in it); make one with: ofa train CONFIG --run {path}")
+            config = path.name if path.name in shipped.names("") else "CONFIG"
+            advice = f"make one with: ofa train {config} --run {path}"
+            raise UserError(f"{path}: no run directory (no recipe.yaml in it); {advice}")
         run = cls._read(path)
         if not run.weights_path.exists():
             raise UserError(f"{path}: training is not finished; continue it with: ofa train CONFIG --run {path}")

@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from latency_tables.calibration.calibrate import Subject, calibrate
     from latency_tables.calibration.prior import PRIOR
     from latency_tables.calibration.timings_csv import load_timings
-    from ofa.cli.shared.options import check_at_least, platform_name, printer
+    from ofa.cli.shared.options import WAIT_S, check_at_least, platform_name, printer
+    from ofa.files.output import locked_output
 
     out = Path(args.out)
     if out.suffix not in (".yaml", ".yml"):
@@ -65,7 +66,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     timings = load_timings(args.measurements)
     platform = calibrate(timings, subject, prior)
-    save_platform(platform, out)
+    with locked_output(out, WAIT_S):
+        save_platform(platform, out)
     error = platform.error
     say = printer(args)
     say(f"{error.networks} networks, latencies {platform.details['latencies']}")

@@ -74,22 +74,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measure(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
-    import glob
     import sys
 
     from latency_tables.profiling.profile import ProfileTarget, profile
-    from ofa.files.atomic import remove_temporaries
-    from ofa.files.lock import locked
+    from ofa.files.output import locked_output
 
     if args.resolutions:
         space = space.restrict(resolutions=args.resolutions)
     given = {name: getattr(args, name) for name in (*MEASURING, "power_w") if getattr(args, name) is not None}
     target = ProfileTarget(**given)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     partial = args.out.with_name(f"{args.out.name}.partial.csv")
     show = not args.json and sys.stderr.isatty()
-    with locked(args.out):
-        remove_temporaries(args.out.parent, glob.escape(args.out.name))
+    with locked_output(args.out):
         platform = profile(space, platform_name(args.name, args.out), _settings(args), target, partial, show)
         summary = _save(args, platform)
         partial.unlink()
@@ -104,10 +100,13 @@ def _import(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
 
 def _export(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
     from latency_tables.profiling.kit import export_kit
+    from ofa.cli.shared.options import WAIT_S
+    from ofa.files.output import locked_output
 
     if args.export.suffix != ".zip":
         raise UserError(f"--export is {args.export}; it must end in .zip")
-    plan = export_kit(args.export, space, args.resolutions, _settings(args))
+    with locked_output(args.export, WAIT_S):
+        plan = export_kit(args.export, space, args.resolutions, _settings(args))
     summary = {
         "kit": str(args.export),
         "blocks": len(plan.blocks),
@@ -144,8 +143,11 @@ def _save(args: argparse.Namespace, platform: Platform) -> dict[str, Any]:
     import sys
 
     from latency_tables.catalogue import save_platform
+    from ofa.cli.shared.options import WAIT_S
+    from ofa.files.output import locked_output
 
-    save_platform(platform, args.out)
+    with locked_output(args.out, WAIT_S):
+        save_platform(platform, args.out)
     error, table, energy = platform.error, platform.table, platform.energy
     assert table is not None
     assert energy is not None

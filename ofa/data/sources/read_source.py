@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ofa.data.sources import fashion_mnist
+from ofa.data.sources import cifar10, fashion_mnist
 from ofa.data.sources.image_folder import Census, list_image_folder
 from ofa.data.sources.path_list import PathList
+from ofa.data.sources.wheel_datasets import WHEELS
 from ofa.errors import UserError
 
 # Accepted spellings of (images, labels) of each part, in the arrays of an .npz or the .npy files of a folder.
@@ -27,6 +28,14 @@ ARRAY_NAMES = {
     "validation": (("x_val", "y_val"), ("val_images", "val_labels")),
     "test": (("x_test", "y_test"), ("test_images", "test_labels")),
 }
+NAMES = (cifar10.NAME, *WHEELS)
+"""Data sets that `ofa data` puts into the data root as `NAME.npz`."""
+HOW_TO_GET = {
+    **{f"{name}{ending}": f"get it with: ofa data {name}" for name in NAMES for ending in ("", ".npz")},
+    "imagenet": "ImageNet is given to who registers at https://image-net.org/download; the recipe wants it as a folder with "
+    "train/CLASS/*.JPEG and val/CLASS/*.JPEG (give its place as data.source)",
+}
+"""Advice where the source of a recipe that ships is missing, by its last name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,11 +107,13 @@ def read_source(source: str, root: Path) -> Source:
 def _locate(source: str, root: Path) -> Path:
     path = Path(source).expanduser()
     candidates = [path] if path.is_absolute() else [path, root / path]
-    for candidate in candidates:
+    named = [root / f"{source}.npz"] if source in HOW_TO_GET else []
+    for candidate in [*candidates, *named]:
         if candidate.exists():
             return candidate
     places = " nor ".join(str(candidate) for candidate in candidates)
-    raise UserError(f"data source {source!r}: there is no {places}; known by name is {fashion_mnist.NAME}")
+    advice = HOW_TO_GET.get(path.name, f"known by name are {', '.join((fashion_mnist.NAME, *NAMES))}")
+    raise UserError(f"data source {source!r}: there is no {places}; {advice}")
 
 
 def _read_npy_folder(folder: Path) -> Source:

