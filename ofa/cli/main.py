@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from ofa.cli.foreign_errors import line_of
+from ofa.cli.late_warnings import first_rank, warned_at_the_end
 from ofa.errors import UserError, is_printable, one_line
 
 VERBS = {
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     module.add_arguments(command)
     args = command.parse_args([word for i, word in enumerate(argv) if i != argv.index(verb)])
     try:
-        with _terminating():
+        with warned_at_the_end(verb), _terminating():
             result = module.run(args)
         if args.json and result is not None:  # of several processes, one reports
             print(json.dumps(result))
@@ -79,10 +80,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ofa {verb}: error: {error}", file=sys.stderr)
         return 2
     except Terminated:
-        print(f"ofa {verb}: terminated; the same command goes on where it can", file=sys.stderr)
+        if first_rank():
+            print(f"ofa {verb}: terminated; the same command goes on where it can", file=sys.stderr)
         return 143
     except KeyboardInterrupt:
-        print(f"ofa {verb}: interrupted", file=sys.stderr)
+        if first_rank():
+            print(f"ofa {verb}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader went away (`ofa ... | head`): not an error

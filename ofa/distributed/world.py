@@ -115,6 +115,24 @@ class World:
             raise found
         return found  # type: ignore[return-value]
 
+    def any_later(self, value: bool) -> Callable[[], bool]:
+        """Begin to tell whether `value` is true on any rank; the function that is returned waits for the answer."""
+        if self.size == 1:
+            return lambda: value
+        import torch
+        import torch.distributed as dist
+
+        flag = torch.tensor([int(value)])
+        with self._contact():
+            begun = dist.all_reduce(flag, dist.ReduceOp.MAX, group=self.messages, async_op=True)
+
+        def answer() -> bool:
+            with self._contact():
+                begun.wait()
+            return bool(flag.item())
+
+        return answer
+
     def wait(self) -> None:
         """Wait until all ranks have called this."""
         self.gather(None)

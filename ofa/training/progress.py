@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,9 @@ from ofa.distributed.world import World
 from ofa.energy.ledger import Spent
 from ofa.errors import UserError
 from ofa.files.atomic import append_line, atomic_write
+from ofa.files.vouched import read_vouched_line, vouched_line
+
+AGAIN = "remove the line to continue without that row"
 
 
 class MetricsLog:
@@ -27,28 +29,30 @@ class MetricsLog:
         self._writer = _tensorboard_writer(tensorboard) if tensorboard else None
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows so far; a last line cut off by a crash is left out, any other invalid line raises `UserError`."""
+        """All rows so far; a last line cut off by a crash is left out.
+
+        Raises:
+            UserError: another line is invalid, or was changed since (lines of versions before 0.2 do not tell).
+        """
         if not self.path.exists():
             return []
         lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
         rows = []
         for number, line in enumerate(lines[:-1], start=1):
-            try:
-                rows += [json.loads(line)] if line else []
-            except json.JSONDecodeError as error:
-                raise UserError(
-                    f"{self.path}:{number}: not an epoch's row: {error.msg}; remove the line to continue"
-                ) from None
+            row = read_vouched_line(line, f"{self.path}:{number}", AGAIN)
+            if not {"phase", "epoch"} <= row.keys():
+                raise UserError(f"{self.path}:{number}: not an epoch's row; {AGAIN}")
+            rows.append(row)
         return rows
 
     def keep_before(self, phase: int, epoch: int) -> None:
         """Delete rows of epochs that a resumed run will repeat."""
         kept = [row for row in self.rows() if (row["phase"], row["epoch"]) < (phase, epoch)]
-        atomic_write(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        atomic_write(self.path, "".join(vouched_line(row) + "\n" for row in kept))
 
     def append(self, row: dict[str, Any]) -> None:
         """Add an epoch's row."""
-        append_line(self.path, json.dumps(row, allow_nan=False))
+        append_line(self.path, vouched_line(row))
         if self._writer is not None:
             for key, value in row.items():
                 if isinstance(value, float):

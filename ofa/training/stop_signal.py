@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from ofa.distributed.world import ALONE, World
 
 
 class StopSignal:
-    """A flag that SIGTERM sets.
+    """A flag that SIGTERM to this rank sets, and the agreement of all ranks of `world` on where to stop.
 
     Attributes:
         came: True after the first SIGTERM inside `watched`. A second one has its usual effect.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, world: World = ALONE) -> None:
         self.came = False
+        self._world = world
+        self._asked: Callable[[], bool] | None = None
+
+    def agreed(self) -> bool:
+        """True on all ranks after the same step, once one has been asked to end; called by all after every step.
+
+        What ranks tell each other after a step is looked at after the next one, when it has long arrived.
+        """
+        if self._world.size == 1:
+            return self.came
+        before, self._asked = self._asked, self._world.any_later(self.came)
+        if before is None or not before():
+            return False
+        self._asked()  # the last exchange, which all have begun
+        self.came = True
+        return True
 
     @contextmanager
     def watched(self) -> Iterator[None]:
