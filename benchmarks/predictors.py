@@ -61,7 +61,7 @@ def of_run(path: Path, samples: int, repeats: int) -> dict[str, Any]:
     images = json.loads(file.read_text(encoding="utf-8").splitlines()[0])["images"]
     log = MeasurementLog.open(file, run.space, weights_digest(run), images)
     genes = genes[log.has(genes)]
-    parts = log.top1_by_group(genes)
+    parts = log.by_group(genes)
     if parts is None:
         raise SystemExit(f"{file}: has no counts by parts of the images; measure again")
     top1, sizes = parts.mean(axis=1), [n for n in (50, 100, 200) if n <= len(genes) - 50]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ofa.data.augment import augmentation
 from ofa.data.augment.augmentation import AugmentConfig
+from ofa.data.balance import BalanceConfig, balanced_order
 from ofa.data.config import DataConfig
 from ofa.data.held_out import held_out
 from ofa.data.record import DataRecord, record_of
@@ -80,6 +81,7 @@ class Data:
         limit: int | None = None,
         drop_last: bool = False,
         share: Share = WHOLE,
+        balance: BalanceConfig | None = None,
     ) -> Iterator[Batch]:
         """One pass over a split.
 
@@ -97,6 +99,7 @@ class Data:
                 shuffled, they are random, and different in each epoch.
             drop_last: leave out a last batch that is not full.
             share: yield only this rank's share of each batch, with its images as they are in the whole; needs drop_last.
+            balance: draws rare classes more often if it says so; needs shuffle.
 
         Yields:
             float32[batch, channels, resolution, resolution] normalised and channels-last, and int64[batch] labels.
@@ -111,9 +114,8 @@ class Data:
             raise ValueError(f"batch_size {batch_size} must be at least 1; {given} at least 0")
         if batch_size % share.parts or (share.parts > 1 and not drop_last):
             raise ValueError(f"batches of {batch_size} have no {share.parts} equal parts; or drop_last is missing")
-        order = np.arange(count)
-        if shuffle:
-            order = torch.randperm(len(source.labels), generator=generator(seed, epoch, ORDER)).numpy()[:count]
+        order = self._shuffled(source.labels, balance, generator(seed, epoch, ORDER)) if shuffle else np.arange(count)
+        order = order[:count]
         steps = range(start, self.steps(split, batch_size, limit, drop_last))
         items = {i: order[i * batch_size : (i + 1) * batch_size][share.of(batch_size)] for i in steps}
         plans = [BatchPlan(items[i], _resolution(resolution, i), (seed, epoch, i), share) for i in steps]
@@ -122,6 +124,14 @@ class Data:
         std = torch.tensor(self.std, device=device).view(1, -1, 1, 1) * 255
         for plan, (images, labels) in zip(plans, source.squares(plans, self.config, varied, device), strict=True):
             yield _finish(images, plan, varied, mean, std), labels
+
+    def _shuffled(
+        self, labels: npt.NDArray[np.int64], balance: BalanceConfig | None, random: torch.Generator
+    ) -> npt.NDArray[np.int64]:
+        weights = None if balance is None else balance.sampling_weights(labels, len(self.classes))
+        if weights is not None:
+            return balanced_order(labels, weights, random)
+        return torch.randperm(len(labels), generator=random).numpy()
 
     def _split(self, split: str) -> Split:
         if split not in self._splits:

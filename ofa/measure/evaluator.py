@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ofa.data.batches import Data
 from ofa.distributed.world import ALONE, World
+from ofa.measure.accuracy import TOP1, ClassCounts
 from ofa.measure.allocator import keep_freed_memory
 from ofa.measure.config import EvaluationConfig
 from ofa.measure.fast_inference import speed_up
@@ -69,15 +70,27 @@ class SubnetEvaluator:
         """Batches of training images for batch-norm statistics."""
         return self._batches("train", resolution, self.config.recalibration_images)
 
-    @torch.inference_mode()
+    def labels(self, split: str = "validation") -> npt.NDArray[np.int64]:
+        """Labels of the images that an accuracy on `split` is measured on, int64[images]."""
+        return self.data.labels(split)[: self.size(split)]
+
     def top1(self, subnets: Sequence[Subnet], split: str = "validation", progress: bool = False) -> npt.NDArray[np.float64]:
         """Top-1 accuracy of each subnet at its own resolution, float64[n] in [0, 1]."""
-        self.size(split)  # raises for an unknown split, before a bar appears
-        values = self.world.map(lambda subnet: float(self.correct(subnet, split).mean()), subnets)
+        return np.array([TOP1.value(counts) for counts in self.counts(subnets, split, progress)], dtype=np.float64)
+
+    @torch.inference_mode()
+    def counts(self, subnets: Sequence[Subnet], split: str = "validation", progress: bool = False) -> list[ClassCounts]:
+        """Count by class what each subnet classifies right at its own resolution."""
+        labels = self.labels(split)  # raises for an unknown split, before a bar appears
+        values = self.world.map(lambda subnet: self.count(self.correct(subnet, split), labels), subnets)
         bar = tqdm(values, f"measuring on {split}", len(subnets), unit="subnet", disable=not progress)
-        found = np.array(list(bar), dtype=np.float64)
+        found = list(bar)
         self._starts.clear()  # the supernet may train on
         return found
+
+    def count(self, right: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64]) -> ClassCounts:
+        """Count by class what is right, bool[images], of images with these labels."""
+        return ClassCounts.of(right, labels, len(self.data.classes))
 
     @torch.inference_mode()
     def correct(self, subnet: Subnet, split: str = "validation") -> npt.NDArray[np.bool_]:

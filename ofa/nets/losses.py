@@ -21,6 +21,7 @@ def subnet_loss(
     distill: float = 0.0,
     label_weight: float = 1.0,
     divergence: str = "cross_entropy",
+    image_weights: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy with smoothed labels; with a teacher, `label_weight` times it plus `distill` times the divergence.
 
@@ -32,22 +33,32 @@ def subnet_loss(
         distill: weight of the divergence from the teacher; 0: only the labels count.
         label_weight: weight of the labels where there is a teacher; 0: only the teacher counts.
         divergence: kind of divergence from the teacher, a name in `DIVERGENCES`.
+        image_weights: factor of each image's loss, float32[batch]; the weighted sum is divided by the number of images, so
+            that the shares of a batch add up to the whole. None: all count 1.
     """
     if teacher is None or distill == 0:
-        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-    soft = distill * DIVERGENCES[divergence](logits, teacher)
+        return cross_entropy(logits, labels, image_weights, label_smoothing)
+    soft = distill * DIVERGENCES[divergence](logits, teacher, image_weights)
     if label_weight == 0:
         return soft
-    return label_weight * F.cross_entropy(logits, labels, label_smoothing=label_smoothing) + soft
+    return label_weight * cross_entropy(logits, labels, image_weights, label_smoothing) + soft
 
 
-def cross_entropy(logits: Tensor, teacher: Tensor) -> Tensor:
-    """Cross-entropy with the teacher's probabilities (Hinton et al., 2015), a scalar: KL divergence plus a constant."""
-    return F.cross_entropy(logits, teacher)
+def cross_entropy(
+    logits: Tensor, targets: Tensor, image_weights: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Cross entropy with labels, or a teacher's probabilities (Hinton et al., 2015: a KL divergence plus a constant)."""
+    if image_weights is None:
+        return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+    return (F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing) * image_weights).mean()
 
 
 def alpha_divergence(
-    logits: Tensor, teacher: Tensor, alphas: tuple[float, ...] = ALPHAS, largest_weight: float = LARGEST_WEIGHT
+    logits: Tensor,
+    teacher: Tensor,
+    image_weights: Tensor | None = None,
+    alphas: tuple[float, ...] = ALPHAS,
+    largest_weight: float = LARGEST_WEIGHT,
 ) -> Tensor:
     """Adaptive alpha-divergence from the teacher, with clipped importance weights (AlphaNet, Wang et al., 2021).
 
@@ -60,6 +71,7 @@ def alpha_divergence(
     Args:
         logits: logits of the student, whose probabilities are q, float32[batch, classes].
         teacher: probabilities of the teacher, p, float32[batch, classes].
+        image_weights: factor of each image's divergence, float32[batch]; None: 1.
         alphas: values of alpha, none of them 0.
         largest_weight: largest importance weight.
 
@@ -80,10 +92,11 @@ def alpha_divergence(
         surrogates.append(-(q * weights * log_q).sum(1) / alpha)
     value, chosen = torch.stack(divergences).max(dim=0)
     surrogate = torch.stack(surrogates).gather(0, chosen[None])[0]
-    return (value + surrogate - surrogate.detach()).mean()  # value of the divergence, gradient of the clipped surrogate
+    every = value + surrogate - surrogate.detach()  # value of the divergence, gradient of the surrogate
+    return (every if image_weights is None else every * image_weights).mean()
 
 
-DIVERGENCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+DIVERGENCES: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
     "cross_entropy": cross_entropy,
     "alpha_divergence": alpha_divergence,
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from ofa.data.augment.mixup import MixConfig
+from ofa.data.balance import BalanceConfig
 from ofa.data.config import DataConfig
 from ofa.errors import UserError
 from ofa.files import schema, shipped
@@ -134,6 +135,8 @@ class Recipe(Bounded):
     """Fraction of a label's probability that is spread over all classes."""
     mix: MixConfig = field(default_factory=MixConfig)
     """Mixup and cutmix."""
+    balance: BalanceConfig = field(default_factory=BalanceConfig)
+    """Of classes of unequal size."""
     average_decay: Fraction = 0.0
     """Decay of a moving average of the weights, which is then measured and saved in place of them; 0: off."""
     drop_connect: Fraction = 0.0

@@ -23,7 +23,7 @@ from ofa.runs.recipe import Phase, Recipe
 from ofa.space.subnet import Subnet
 from ofa.training.optimiser import make_optimiser
 from ofa.training.schedule import learning_rate
-from ofa.training.step import GradientStep, descend
+from ofa.training.step import GradientStep, class_weights_of, descend
 from ofa.training.weight_average import WeightAverage
 
 PHASE = 1_000_000
@@ -93,6 +93,7 @@ def finetune(
         subnets=lambda step, resolution: [subnet],
         classes=space.classes,
         teacher=evaluator.module(replace(space.largest(), resolution=subnet.resolution)) if phase.distill else None,
+        class_weights=class_weights_of(recipe, evaluator.data, device),
     )
     optimiser = make_optimiser(module, recipe.optimiser)
     average = WeightAverage(module, recipe.average_decay) if recipe.average_decay > 0 else None
@@ -124,6 +125,7 @@ def _batches(evaluator: SubnetEvaluator, recipe: Recipe, resolution: int, epoch:
         epoch=PHASE + epoch,
         seed=recipe.seed,
         drop_last=True,
+        balance=recipe.balance,
         device=evaluator.device,
     )
 

@@ -15,6 +15,7 @@ from ofa.distributed.world import ALONE, World
 from ofa.energy.ledger import CHECKPOINT, EVALUATION, LOST, TRAINING, Account, Spent, booked, combined, ledger_files
 from ofa.energy.meter import EnergyMeter
 from ofa.files.vouched import write_vouched_json
+from ofa.measure.accuracy import BALANCED, TOP1, AccuracyMetric, ClassCounts
 from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.run_directory import RunDirectory
 from ofa.space import shapes
@@ -35,8 +36,8 @@ def report_result(
 
     Returns:
         `split` (`test`, or `validation` where the data has no test part), `images`, `largest_top1`, `smallest_top1`,
-        `random_top1_mean`, `random_top1_std`, `subnets` (each with `top1`, `macs_m`, `params_m`), and all that `spent_on`
-        returns.
+        `random_top1_mean`, `random_top1_std`, `subnets` (each with `top1`, `balanced`, `macs_m`, `params_m`), and all that
+        `spent_on` returns. Where classes are of unequal sizes, `largest_balanced` and so on too.
     """
     meter = EnergyMeter(str(device), processor=world.local_rank == 0)
     with booked(run.energy_folder, "result", EVALUATION, meter, world):
@@ -45,28 +46,36 @@ def report_result(
         space = run.space
         genes = space.sample(run.recipe.evaluation.final_subnets, np.random.default_rng(run.recipe.seed))
         subnets = [space.largest(), space.smallest(), *space.decode(genes)]
-        top1 = evaluator.top1(subnets, split, progress)
+        counts = evaluator.counts(subnets, split, progress)
     result = {
         "split": split,
         "images": evaluator.size(split),
-        "largest_top1": float(top1[0]),
-        "smallest_top1": float(top1[1]),
-        "random_top1_mean": float(top1[2:].mean()) if len(top1) > 2 else None,
-        "random_top1_std": float(top1[2:].std()) if len(top1) > 2 else None,
+        **_summary(TOP1, counts),
+        **(_summary(BALANCED, counts) if counts[0].unequal else {}),
         "subnets": [
             {
-                "top1": float(value),
+                "top1": TOP1.value(found),
+                "balanced": BALANCED.value(found),
                 "macs_m": shapes.macs(shapes.walk(space, subnet)) / 1e6,
                 "params_m": shapes.params(shapes.walk(space, subnet)) / 1e6,
                 "resolution": subnet.resolution,
                 "genes": row.tolist(),
             }
-            for subnet, value, row in zip(subnets, top1, space.encode(subnets), strict=True)
+            for subnet, found, row in zip(subnets, counts, space.encode(subnets), strict=True)
         ],
     } | spent_on(run, world)
     if world.first:
         write_vouched_json(run.result_path, result)
     return result
+
+
+def _summary(metric: AccuracyMetric, counts: list[ClassCounts]) -> dict[str, float | None]:
+    """One metric of the largest, the smallest and the random subnets; None where a class has no image."""
+    values = np.array([metric.value(found) for found in counts], dtype=np.float64)  # None becomes NaN
+    random = values[2:]
+    summary = {"largest_{}": values[0], "smallest_{}": values[1]}
+    summary |= {f"random_{{}}_{name}": getattr(random, name)() if len(random) else np.nan for name in ("mean", "std")}
+    return {key.format(metric.name): None if np.isnan(value) else float(value) for key, value in summary.items()}
 
 
 def spent_on(run: RunDirectory, world: World = ALONE) -> dict[str, Any]:
@@ -97,16 +106,22 @@ def result_lines(result: dict[str, Any], path: Path) -> list[str]:
     """A result as lines of text."""
     lines = [
         f"{result['split']} accuracy on {result['images']} images, subnets taken without retraining:",
-        f"  largest   {100 * result['largest_top1']:.2f}%",
-        f"  smallest  {100 * result['smallest_top1']:.2f}%",
+        f"  largest   {100 * result['largest_top1']:.2f}%{_balanced(result, 'largest_balanced')}",
+        f"  smallest  {100 * result['smallest_top1']:.2f}%{_balanced(result, 'smallest_balanced')}",
     ]
     if result["random_top1_mean"] is not None:
         count = len(result["subnets"]) - 2
         mean, std = 100 * result["random_top1_mean"], 100 * result["random_top1_std"]
-        lines.append(f"  {count} random  {mean:.2f}% on average (std {std:.2f})")
+        lines.append(f"  {count} random  {mean:.2f}% on average (std {std:.2f}){_balanced(result, 'random_balanced_mean')}")
     lines += _spent_lines(result)
     lines.append(f"all figures: {path}")
     return lines
+
+
+def _balanced(result: dict[str, Any], key: str) -> str:
+    """Balanced accuracy, where the classes are of unequal sizes and each has an image."""
+    value = result.get(key)
+    return "" if value is None else f"; balanced {100 * value:.2f}%"
 
 
 def _spent_lines(result: dict[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ofa.data.augment.mixup import mix
+from ofa.data.batches import Data
 from ofa.distributed.draws import for_share
 from ofa.distributed.world import ALONE, World
 from ofa.nets.losses import subnet_loss
@@ -43,6 +44,8 @@ class GradientStep:
     """Net whose soft labels all subnets learn from; None: no teacher, or the largest subnet of a step teaches the others."""
     world: World = ALONE
     """The ranks that share each batch."""
+    class_weights: Tensor | None = None
+    """Factor of an image's loss by its class, float32[classes] (`ofa.data.balance`); None: all count 1."""
 
     @classmethod
     def of_phase(
@@ -53,6 +56,7 @@ class GradientStep:
         opened: SearchSpace,
         teacher: nn.Module | None = None,
         world: World = ALONE,
+        class_weights: Tensor | None = None,
     ) -> GradientStep:
         """The steps of phase `index` of a recipe, which trains the subspace `opened` of the supernet's space."""
         return cls(
@@ -64,6 +68,7 @@ class GradientStep:
             classes=opened.classes,
             teacher=teacher,
             world=world,
+            class_weights=class_weights,
         )
 
     def __call__(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
@@ -82,6 +87,7 @@ class GradientStep:
         if recipe.mix.used:
             images, labels = mix(images, labels, self.classes, recipe.mix, mix_rng_of_step(*position))
         soft = self._soft_labels(images)
+        image_weights = self._image_weights(labels)
         share = 1 / len(subnets) if recipe.optimiser.subnet_gradients == "mean" else 1.0
         total = torch.zeros((), device=images.device)
         in_place = phase.teacher == "largest"  # the first subnet of the step is the largest, and teaches the others
@@ -98,12 +104,19 @@ class GradientStep:
                 distill=phase.distill,
                 label_weight=phase.label_weight,
                 divergence=phase.divergence,
+                image_weights=image_weights,
             )
             torch.autograd.backward(loss * share)
             total += loss.detach()
             if in_place and number == 0:
                 soft = F.softmax(logits.detach(), dim=1)
         return self.world.average_gradients(self.net, total / len(subnets))
+
+    def _image_weights(self, labels: Tensor) -> Tensor | None:
+        """Factors of the images' losses, float32[batch]; of a mixed image, the mean of its classes', by their parts."""
+        if self.class_weights is None:
+            return None
+        return labels @ self.class_weights if labels.is_floating_point() else self.class_weights[labels]
 
     @torch.no_grad()
     def _soft_labels(self, images: Tensor) -> Tensor | None:
@@ -117,6 +130,12 @@ class GradientStep:
     def _precision(self, device: torch.device) -> AbstractContextManager[object]:
         """The autocast context of a forward pass; the backward pass uses the same precision for each operation."""
         return torch.autocast(device.type, torch.bfloat16) if self.recipe.precision == "bf16" else nullcontext()
+
+
+def class_weights_of(recipe: Recipe, data: Data, device: torch.device) -> Tensor | None:
+    """Factor of an image's loss by its class, float32[classes], from the training images; None where the recipe has none."""
+    weights = recipe.balance.class_weights(data.labels("train"), len(data.classes))
+    return None if weights is None else torch.from_numpy(weights).to(device, torch.float32)
 
 
 def descend(net: nn.Module, optimiser: torch.optim.Optimizer, rate: float, clip_norm: float | None) -> None:

@@ -14,11 +14,13 @@ from typing import Any
 
 import torch
 
+from ofa.data.balance import NONE
 from ofa.distributed.devices import check_precision
 from ofa.distributed.world import ALONE, World
 from ofa.energy.ledger import CHECKPOINT, EVALUATION, TRAINING, Ledger
 from ofa.energy.meter import EnergyMeter
 from ofa.errors import UserError
+from ofa.measure.accuracy import BALANCED, TOP1
 from ofa.measure.evaluator import SubnetEvaluator
 from ofa.nets.extraction import extract
 from ofa.nets.supernet import Supernet
@@ -30,7 +32,7 @@ from ofa.training.checkpoint import Checkpoint, Position, flatten, load_checkpoi
 from ofa.training.optimiser import make_optimiser, momenta, set_momenta
 from ofa.training.progress import EpochSums, LateReading, MetricsLog, Progress, spent_by_rows
 from ofa.training.schedule import learning_rate, resolution_of_step, subnets_of_step
-from ofa.training.step import GradientStep, descend, load_teacher
+from ofa.training.step import GradientStep, class_weights_of, descend, load_teacher
 from ofa.training.stop_signal import StopSignal
 from ofa.training.synchronised_norm import synchronise_norms
 from ofa.training.transfer import start_from
@@ -58,7 +60,8 @@ class Trainer:
         self.device = torch.device(device)
         check_precision(self.recipe.precision, self.device)
         self.quiet = quiet or not world.first
-        self.stop = StopSignal()
+        self.stop = StopSignal(world)
+        self.stopped = False
         self.data = run.data(world, write_record=True)
         self.opened = opened_spaces(run.recipe, run.space)
         self.steps_per_epoch = self.data.steps("train", self.recipe.batch_size, drop_last=True)
@@ -111,7 +114,7 @@ class Trainer:
         try:
             for index in range(self.position.phase, len(self.recipe.phases)):
                 self._train_phase(index)
-                if self.stop.came:
+                if self.stopped:
                     return
             if self.world.first:
                 save_weights(self.run.weights_path, self.result.state_dict())
@@ -134,10 +137,11 @@ class Trainer:
         teacher = load_teacher(teacher_path, self.space, self.device) if taught else None
         if teacher is not None and self.recipe.synchronise_norms:
             synchronise_norms(teacher, self.world)
-        gradients = GradientStep.of_phase(self.supernet, self.recipe, index, self.opened[index], teacher, self.world)
+        opened, weights = self.opened[index], class_weights_of(self.recipe, self.data, self.device)
+        gradients = GradientStep.of_phase(self.supernet, self.recipe, index, opened, teacher, self.world, weights)
         for epoch in range(self._epoch(), phase.total_epochs):
             self._train_epoch(index, epoch, gradients)
-            if self.stop.came:
+            if self.stopped:
                 return
         if index == 0 and self.world.first:
             save_weights(teacher_path, extract(self.result, self.space.largest()).state_dict())
@@ -169,6 +173,7 @@ class Trainer:
             start=start,
             drop_last=True,
             share=self.world.share,
+            balance=self.recipe.balance,
             device=self.device,
         )
         scale = self.recipe.batch_size / self.recipe.lr_images
@@ -191,10 +196,11 @@ class Trainer:
             self.position = Position(index, step + 1)
             shown = self.shown.exchange(loss) if step % LOSS_EVERY_STEPS == 0 and not self.quiet else None
             self.progress.step(phase.name, epoch, phase.total_epochs, shown)
-            if self.stop.came or time.perf_counter() - clock > self.recipe.checkpoint_seconds:
+            self.stopped = self.stop.agreed()
+            if self.stopped or time.perf_counter() - clock > self.recipe.checkpoint_seconds:
                 self._end_training(CHECKPOINT)
                 self._save()
-                if self.stop.came:
+                if self.stopped:
                     return
                 self.ledger.begin(TRAINING)
                 clock = time.perf_counter()
@@ -229,7 +235,8 @@ class Trainer:
         self._save()
 
     def _measure(self, index: int, epoch: int) -> dict[str, float]:
-        """Validation top-1 of the largest, the smallest and one random open subnet.
+        """Validation top-1 of the largest, the smallest and one random open subnet; balanced accuracy too where a recipe
+        balances classes.
 
         The smallest runs at the lowest resolution, the others at the highest.
         """
@@ -238,8 +245,10 @@ class Trainer:
         named["random"] = subnets_of_step(
             opened, Phase(name="", epochs=1, peak_lr=0), self.recipe.seed, index, epoch, opened.resolutions[-1]
         )[0]
-        values = self.evaluator.top1(list(named.values()))
-        return {f"top1_{name}": float(value) for name, value in zip(named, values, strict=True)}
+        counts = dict(zip(named, self.evaluator.counts(list(named.values())), strict=True))
+        wanted = [TOP1] if self.recipe.balance.method == NONE else [TOP1, BALANCED]
+        every = {f"{metric.name}_{name}": metric.value(one) for metric in wanted for name, one in counts.items()}
+        return {key: value for key, value in every.items() if value is not None}
 
     def _end_training(self, next_purpose: str) -> None:
         """Book the training steps since the last call, after waiting for the device to finish them."""

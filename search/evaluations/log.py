@@ -16,6 +16,7 @@ import numpy as np
 from ofa.errors import UserError
 from ofa.files.atomic import append_line, atomic_write, drop_half_a_line
 from ofa.files.vouched import read_vouched_line, vouched_line
+from ofa.measure.accuracy import TOP1, AccuracyMetric, accuracy_named
 from ofa.space.search_space import Genes
 from search.arrays import Floats, Indices
 from search.problem.problem import Problem
@@ -35,6 +36,7 @@ def question(problem: Problem) -> dict[str, Any]:
         "objectives": [str(objective) for objective in problem.objectives],
         "limits": [[limit.metric, limit.platform, limit.bound] for limit in problem.limits],
         "min_top1": problem.min_top1,
+        **({} if problem.accuracy is TOP1 else {"accuracy": problem.accuracy.name}),
         "source": problem.source,
         "costs": {
             f"{metric} on {platform}": [float(f"{value:.6g}") for value in problem.cost(metric, platform, ends)]
@@ -122,7 +124,9 @@ class LoggedSearch:
     genes: Genes
     """Everything evaluated, in order, int8[evaluations, genes]."""
     top1: Floats
-    """Their predicted top-1, float64[evaluations]."""
+    """Their predicted accuracy, float64[evaluations]."""
+    accuracy: AccuracyMetric = TOP1
+    """The metric that was predicted."""
 
 
 def read_log(path: str | Path) -> LoggedSearch:
@@ -152,6 +156,7 @@ def read_log(path: str | Path) -> LoggedSearch:
     header, *batches = entries
     return LoggedSearch(
         header=header,
+        accuracy=accuracy_named(header.get("accuracy", TOP1.name), f"{path}:1"),
         evaluations=np.array([batch["evaluations"] for batch in batches], dtype=np.int64),
         best=np.array([batch["best"] for batch in batches], dtype=np.float64),  # null becomes NaN
         hypervolume=np.array([batch["hypervolume"] for batch in batches], dtype=np.float64),

@@ -18,6 +18,7 @@ from latency_tables.metrics import METRICS
 from ofa.errors import UserError
 from ofa.files.atomic import atomic_write
 from ofa.files.csv_table import read_table, safe_cell
+from ofa.measure.accuracy import TOP1
 from ofa.space.search_space import SearchSpace
 from search.arrays import Floats
 from search.fleet.answer import COST_COLUMNS, Fleet, FleetAnswer
@@ -72,9 +73,11 @@ class FleetReport:
     std: Floats | None
     """Standard deviation of the predicted accuracy of each subnet; None where the predictor does not estimate it."""
     measured: Floats
-    """Measured top-1 of each subnet; NaN where it is not measured."""
+    """Measured accuracy of each subnet; NaN where it is not measured."""
     images: int | None
     """Validation images of each measurement."""
+    accuracy: str = TOP1.name
+    """The metric of accuracy, which names columns and keys."""
 
     @property
     def ids(self) -> list[str]:
@@ -140,9 +143,9 @@ def _devices(report: FleetReport) -> Iterator[dict[str, Any]]:
             **{f"max_{name}": column[i] for name, column in zip(COST_COLUMNS, limits, strict=True)},
             "feasible": chosen >= 0,
             "subnet": ids[chosen],
-            "predicted_top1": predicted[i],
+            f"predicted_{report.accuracy}": predicted[i],
             "predicted_std": std[i],
-            "measured_top1": measured[i],
+            f"measured_{report.accuracy}": measured[i],
             **{name: column[i] for name, column in zip(COST_COLUMNS, costs, strict=True)},
             **{f"upper_{name}": column[i] for name, column in zip(BOUNDED_METRICS, upper, strict=True)},
             "attainable": {
@@ -159,9 +162,9 @@ def _subnets(report: FleetReport) -> Iterator[dict[str, Any]]:
     for i, (row, subnet) in enumerate(zip(answer.subnets, report.space.decode(answer.subnets), strict=True)):
         yield {
             "devices": devices[i],
-            "predicted_top1": predicted[i],
+            f"predicted_{report.accuracy}": predicted[i],
             "predicted_std": std[i],
-            "measured_top1": measured[i],
+            f"measured_{report.accuracy}": measured[i],
             "images": None if measured[i] is None else report.images,
             "genes": row.tolist(),
             "subnet": subnet.to_dict(),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from latency_tables import Costs
+from ofa.measure.accuracy import TOP1, AccuracyMetric
 from ofa.space.search_space import Genes, SearchSpace
 from search.arrays import Floats, Indices
 from search.fronts.find import FRONT_BUDGET, predicted_front
@@ -50,20 +51,23 @@ class Survey:
     """Measured rows of the front, int8[measured, genes], cost ascending; empty before `with_measurements`."""
     measured_cost: Floats
     measured_top1: Floats
+    measured_error: Floats
+    """Standard error of each; NaN where it cannot be told: all or none of the images are right."""
+    largest_error: float | None = None
+    """That of the largest net; None where it is not measured."""
     images: int | None = None
     """Validation images of each measurement."""
-
-    def standard_error(self, top1: Floats) -> Floats:
-        """Standard error of measured accuracies; see `statistics.standard_error`."""
-        assert self.images is not None
-        return standard_error(top1, self.images)
+    accuracy: AccuracyMetric = TOP1
+    """The metric of all accuracies here, whose fields are called `top1`."""
 
     def to_measure(self, points: int = DEFAULT_POINTS) -> Genes:
         """Rows to measure: `points` spread over the front, then the largest net."""
         chosen = thin(self.front_cost, self.front_top1, points)
         return np.concatenate([self.front[chosen], self.largest])
 
-    def with_measurements(self, genes: Genes, cost: Floats, top1: Floats, images: int) -> Survey:
+    def with_measurements(
+        self, genes: Genes, cost: Floats, top1: Floats, images: int, error: Floats | None = None
+    ) -> Survey:
         """The same survey with measurements of the rows of `to_measure`.
 
         Args:
@@ -71,13 +75,17 @@ class Survey:
             cost: their costs, float64[n].
             top1: their measured top-1, float64[n].
             images: validation images per measurement.
+            error: standard error of each; None: of top-1, from the images.
         """
+        error = standard_error(top1, images) if error is None else error
         return replace(
             self,
             measured=genes[:-1],
             measured_cost=cost[:-1],
             measured_top1=top1[:-1],
+            measured_error=error[:-1],
             largest_measured=float(top1[-1]),
+            largest_error=float(error[-1]),
             images=images,
         )
 
@@ -117,13 +125,14 @@ def survey(
     rng: np.random.Generator,
     budget: int = FRONT_BUDGET,
     part: SearchSpace | None = None,
+    accuracy: AccuracyMetric = TOP1,
 ) -> Survey:
     """Predict a cloud of random subnets, and find the front as `predicted_front` does.
 
     Raises:
         UserError: the platform does not know the metric.
     """
-    problem = Problem(space=space, predictor=predictor, costs={platform: costs}, part=part)
+    problem = Problem(space=space, predictor=predictor, costs={platform: costs}, part=part, accuracy=accuracy)
     cloud = problem.domain.sample(samples, rng)
     front = predicted_front(problem, metric, platform, rng, budget)
     largest = problem.domain.extremes()[1:]
@@ -145,6 +154,8 @@ def survey(
         measured=largest[:0],
         measured_cost=np.zeros(0),
         measured_top1=np.zeros(0),
+        measured_error=np.zeros(0),
+        accuracy=accuracy,
     )
 
 

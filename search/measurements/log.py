@@ -1,13 +1,15 @@
 """Measured accuracies of subnets: an append-only JSONL file that survives a kill, so that no subnet is measured twice.
 
-Each line holds the genes, the top-1, the number of validation images, the correct answers in each tenth of them (from which
-`measurements.noise` estimates the measuring error), the digest of the supernet's weights and the fingerprint of its space.
-The predictor's sample, verified queries and measured fronts share one file.
+Each line holds the genes, the metrics of accuracy by name, the number of validation images, the correct answers in each
+tenth of them (from which `measurements.noise` estimates the measuring error) and in each class, the digest of the supernet's
+weights and the fingerprint of its space. The predictor's sample, verified queries and measured fronts share one file,
+whichever metric they ask for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,17 @@ import numpy.typing as npt
 from ofa.errors import UserError
 from ofa.files.atomic import append_line, drop_half_a_line
 from ofa.files.vouched import read_vouched_line, vouched_line
+from ofa.measure.accuracy import BALANCED, TOP1, AccuracyMetric, ClassCounts
 from ofa.space.search_space import Genes, SearchSpace
 from search.arrays import Floats, Mask
 from search.problem.domain import Domain
+from search.statistics import standard_error
 
 Evaluate = Callable[[Genes], Mask]
 MapRows = Callable[[Evaluate, Genes], Iterable[Mask]]
 IMAGE_GROUPS = 10
 """Groups of the validation images in which correct answers are counted."""
+AGAIN = "remove the line to measure that subnet again"
 
 
 @dataclass
@@ -38,24 +43,50 @@ class MeasurementLog:
     """Digest of the supernet's weights."""
     images: int
     """Validation images per measurement."""
+    accuracy: AccuracyMetric = TOP1
+    """The metric that is asked for."""
+    labels: npt.NDArray[np.int64] | None = None
+    """Of the images, int64[images]; without them nothing but top-1 can be measured."""
     known: dict[bytes, float] = field(default_factory=dict)
-    """Top-1 by the bytes of the genes."""
-    correct: dict[bytes, list[int]] = field(default_factory=dict)
-    """Correct answers in each group of the images; lines written before version 0.2 have none."""
+    """The metric by the bytes of the genes."""
+    groups: dict[bytes, list[float]] = field(default_factory=dict)
+    """The metric on each group of the images; lines written before version 0.2 have none."""
+    errors: dict[bytes, float | None] = field(default_factory=dict)
+    """Standard error of the metric; None where it cannot be told."""
 
     @classmethod
-    def open(cls, path: str | Path, space: SearchSpace, weights: str, images: int) -> MeasurementLog:
+    def open(
+        cls,
+        path: str | Path,
+        space: SearchSpace,
+        weights: str,
+        images: int,
+        accuracy: AccuracyMetric = TOP1,
+        labels: npt.NDArray[np.int64] | None = None,
+    ) -> MeasurementLog:
         """Read the measurements; drops a line cut short by a kill, skips lines on another number of images.
 
+        Lines of earlier versions that hold top-1 alone are no measurements of another metric.
+
         Raises:
-            UserError: a line is damaged, or was measured on another space or other weights.
+            UserError: a line is damaged, or was measured on another space or other weights; or the metric is not defined on
+                these images.
         """
-        log = cls(Path(path), space, weights, images)
+        log = cls(Path(path), space, weights, images, accuracy, labels)
+        log._check_classes()
         if log.path.exists():
             drop_half_a_line(log.path)
             for number, line in enumerate(log.path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
                 log._read(f"{log.path}:{number}", line)
         return log
+
+    def reopened(self) -> MeasurementLog:
+        """The same log with what others have appended since."""
+        return self.open(self.path, self.space, self.weights, self.images, self.accuracy, self.labels)
+
+    def values(self, genes: Genes) -> Floats:
+        """The metric of rows that have been measured, float64[n]."""
+        return np.array([self.known[row.tobytes()] for row in genes], dtype=np.float64)
 
     def top1(
         self,
@@ -64,7 +95,7 @@ class MeasurementLog:
         progress: Callable[[Genes], Iterable[Genes]] | None = None,
         map_rows: MapRows = map,
     ) -> Floats:
-        """Measured top-1 of canonical rows, float64[n]; unknown ones are measured, and appended one by one.
+        """Measured accuracy of canonical rows, float64[n]; unknown ones are measured, and appended one by one.
 
         Args:
             genes: int8[n, genes].
@@ -78,41 +109,59 @@ class MeasurementLog:
         shown = progress(rows) if progress and len(rows) else rows
         for right, row in zip(map_rows(measure, rows), shown, strict=True):
             self._append(row, right)
-        return np.array([self.known[row.tobytes()] for row in genes], dtype=np.float64)
+        return self.values(genes)
 
     def has(self, genes: Genes) -> list[bool]:
         """Tell for each row whether it has been measured."""
         return [row.tobytes() in self.known for row in genes]
 
-    def top1_by_group(self, genes: Genes) -> Floats | None:
-        """Top-1 of measured rows on each group of images, float64[n, groups]; None if it was not recorded for some row."""
-        counts = [self.correct.get(row.tobytes()) for row in genes]
-        sizes = np.array([len(group) for group in _groups(np.zeros(self.images))])
-        return None if None in counts else np.array(counts, dtype=np.float64).reshape(len(genes), len(sizes)) / sizes
+    def by_group(self, genes: Genes) -> Floats | None:
+        """The metric on each group of the images, float64[n, groups]; None where that of a row was not recorded."""
+        values = [self.groups.get(row.tobytes()) for row in genes]
+        return None if None in values else np.array(values, dtype=np.float64).reshape(len(genes), self._group_count)
+
+    def standard_error(self, genes: Genes) -> Floats:
+        """Standard error of measured rows, from the number of images, float64[n]; NaN where it cannot be told."""
+        return np.array([self.errors[row.tobytes()] for row in genes], dtype=np.float64)
+
+    @property
+    def _group_count(self) -> int:
+        return min(IMAGE_GROUPS, self.images)
 
     def _append(self, row: Genes, right: Mask) -> None:
         assert right.shape == (self.images,)
-        top1, counts = float(right.mean()), [int(group.sum()) for group in _groups(right)]
-        entry = {
+        entry: dict[str, Any] = {
             "genes": row.tolist(),
-            "top1": top1,
+            "top1": float(right.mean()),
             "images": self.images,
-            "correct": counts,
+            "correct": [int(group.sum()) for group in np.array_split(right, self._group_count)],
             "split": "validation",
             "space": self.space.fingerprint,
             "weights": self.weights,
         }
+        if self.labels is not None:
+            entry |= self._by_class(right, self.labels)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         append_line(self.path, vouched_line(entry))
-        self.known[row.tobytes()], self.correct[row.tobytes()] = top1, counts
+        self._note(str(self.path), row.tobytes(), entry)
+
+    def _by_class(self, right: Mask, labels: npt.NDArray[np.int64]) -> dict[str, Any]:
+        """What a line holds beside top-1."""
+        counts = ClassCounts.of(right, labels, self.space.classes)
+        balanced = BALANCED.value(counts)
+        facts: dict[str, Any] = {BALANCED.name: balanced, "right_by_class": list(counts.right)}
+        if balanced is not None:
+            groups = BALANCED.per_group(right, labels, self.space.classes, self._group_count)
+            facts["balanced_by_group"] = groups.tolist()
+        return facts
 
     def _read(self, place: str, line: str) -> None:
-        entry = read_vouched_line(line, place, "remove the line to measure that subnet again")
+        entry = read_vouched_line(line, place, AGAIN)
         try:
             genes, top1, images = entry["genes"], float(entry["top1"]), entry["images"]
             space, weights = entry["space"], entry["weights"]
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{place}: not a measurement ({error}); remove the line to measure that subnet again") from None
+            raise UserError(f"{place}: not a measurement ({error}); {AGAIN}") from None
         if space != self.space.fingerprint:
             raise UserError(
                 f"{place}: measured on a space with fingerprint {space}; {self.space.name} has {self.space.fingerprint}"
@@ -125,22 +174,55 @@ class MeasurementLog:
         if not 0 <= top1 <= 1:
             raise UserError(f"{place}: top1 is {top1}; must be between 0 and 1")
         self.space.decode(genes)
-        if images == self.images:
-            key = np.array(genes, dtype=np.int8).tobytes()
-            self.known[key] = top1
-            if "correct" in entry:
-                self.correct[key] = self._counts(place, entry["correct"], top1)
+        if images == self.images and entry.get(self.accuracy.name) is not None:
+            self._note(place, np.array(genes, dtype=np.int8).tobytes(), entry)
 
-    def _counts(self, place: str, counts: object, top1: float) -> list[int]:
-        groups = len(_groups(np.zeros(self.images)))
-        right = round(top1 * self.images)
+    def _note(self, place: str, key: bytes, entry: Mapping[str, Any]) -> None:
+        """Take over what a line says of the metric that is asked for."""
+        if self.accuracy is TOP1:
+            self.known[key] = top1 = float(entry["top1"])
+            self.errors[key] = float(standard_error(np.array(top1), self.images))
+            if "correct" in entry:
+                sizes = [len(group) for group in np.array_split(np.zeros(self.images), self._group_count)]
+                self.groups[key] = [right / size for right, size in zip(self._counts(place, entry), sizes, strict=True)]
+            return
+        assert self.labels is not None
+        images = np.bincount(self.labels, minlength=self.space.classes).tolist()
+        try:
+            right = list(map(int, entry["right_by_class"]))
+            groups = list(map(float, entry["balanced_by_group"]))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise UserError(f"{place}: not a measurement of {self.accuracy.words} ({error}); {AGAIN}") from None
+        whole = round(entry["top1"] * self.images)
+        if len(right) != len(images) or sum(right) != whole or any(map(operator.gt, right, images)):
+            raise UserError(
+                f"{place}: right_by_class is {str(right)[:80]}; must be {len(images)} counts of at most {str(images)[:80]} "
+                f"that add up to {whole}: {AGAIN}"
+            )
+        counts = ClassCounts(tuple(right), tuple(images))
+        value = self.accuracy.value(counts)
+        assert value is not None, "checked when the log was opened"
+        self.known[key], self.errors[key] = value, self.accuracy.standard_error(counts)
+        self.groups[key] = groups
+
+    def _counts(self, place: str, entry: Mapping[str, Any]) -> list[int]:
+        counts, groups, right = entry["correct"], self._group_count, round(entry["top1"] * self.images)
         if not isinstance(counts, list) or len(counts) != groups or sum(map(int, counts)) != right:
             raise UserError(f"{place}: correct is {counts}; must be {groups} counts that add up to {right}")
         return counts
 
-
-def _groups(images: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    return np.array_split(images, min(IMAGE_GROUPS, len(images)))
+    def _check_classes(self) -> None:
+        """Raise `UserError` where the metric is not defined on these images."""
+        if self.accuracy is TOP1:
+            return
+        if self.labels is None:
+            raise UserError(f"{self.path}: {self.accuracy.words} needs the labels of the images")
+        missing = np.flatnonzero(np.bincount(self.labels, minlength=self.space.classes) == 0)
+        if len(missing):
+            raise UserError(
+                f"{self.accuracy.words} needs images of every class; number {missing[0]} has none of the {self.images} "
+                f"validation images: measure on more, or ask for {TOP1.words}"
+            )
 
 
 def sample_plan(space: SearchSpace, samples: int, rng: np.random.Generator) -> Genes:

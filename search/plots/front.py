@@ -128,7 +128,7 @@ def _draw_survey(axes: Axes, survey: Survey, colour: str, marker: str) -> None:
             survey.measured_cost,
             100 * survey.measured_top1,
             xerr=beyond,
-            yerr=100 * survey.standard_error(survey.measured_top1),
+            yerr=100 * survey.measured_error,
             fmt=marker,
             color=colour,
             markersize=6.5,
@@ -237,7 +237,7 @@ def _set_axes(axes: Axes, surveys: Sequence[Survey], overlay: Overlay | None) ->
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(f"{metric.label} ({metric.unit})", fontsize=11)
-    axes.set_ylabel("Top-1 accuracy, validation (%)", fontsize=11)
+    axes.set_ylabel(f"{surveys[0].accuracy.axis}, validation (%)", fontsize=11)
     axes.set_ylim(*_accuracy_range(surveys, overlay))
     bare_axes(axes)
 
@@ -259,7 +259,7 @@ def _accuracy_range(surveys: Sequence[Survey], overlay: Overlay | None) -> tuple
             parts += [survey.front_top1 + survey.front_std]
         parts.append(np.array([survey.largest_top1 if survey.largest_measured is None else survey.largest_measured]))
         if len(survey.measured_top1):
-            error = np.nan_to_num(survey.standard_error(survey.measured_top1))  # an unknown one has no bar
+            error = np.nan_to_num(survey.measured_error)  # an unknown one has no bar
             parts += [survey.measured_top1 - error, survey.measured_top1 + error]
     front = 100 * np.concatenate(parts)
     cloud = 100 * np.concatenate([survey.cloud_top1 for survey in surveys])

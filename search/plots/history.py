@@ -44,7 +44,8 @@ def draw_history(logs: Mapping[str, LoggedSearch], title: str) -> Figure:
         if several:
             whole = 0.01 * log.hypervolume[-1] if len(logs) > 1 else 1.0  # each has a reference point of its own
             panels[1].step(log.evaluations, log.hypervolume / whole, **style)
-    _label(panels[0], "Best predicted top-1 so far (%)" if accuracy else f"Best {first.header['objectives'][0]} so far")
+    best = f"predicted {first.accuracy.words} so far (%)" if accuracy else f"{first.header['objectives'][0]} so far"
+    _label(panels[0], f"Best {best}")
     if several:
         _label(panels[1], "Hypervolume so far" + (" (% of its last)" if len(logs) > 1 else ""))
     panels[-1].set_xlabel("Subnets predicted", fontsize=11)
@@ -61,6 +62,8 @@ def _check(logs: Mapping[str, LoggedSearch]) -> LoggedSearch:
     for other, log in logs.items():
         if not len(log.evaluations):
             raise UserError(f"{other}: the log has no evaluations yet")
+        if log.accuracy is not first.accuracy:
+            raise UserError(f"{other}: is of {log.accuracy.words}; {name} is of {first.accuracy.words}")
         for key in ("space", "objectives"):
             if log.header.get(key) != first.header.get(key):
                 raise UserError(f"{other}: its {key} is {log.header.get(key)}; that of {name} is {first.header.get(key)}")

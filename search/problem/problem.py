@@ -9,6 +9,7 @@ import numpy as np
 
 from latency_tables import Costs
 from ofa.errors import UserError
+from ofa.measure.accuracy import TOP1, AccuracyMetric
 from ofa.space.search_space import Genes, SearchSpace
 from search.arrays import Floats
 from search.predictors.protocols import Predictor
@@ -38,6 +39,8 @@ class Problem:
     """Least predicted accuracy of a subnet, in [0, 1], with a tolerance of `TOP1_ROUNDING`; None: no least."""
     confidence: float | None = None
     """The confidence of `costs` (`platform.costs(space, confidence=0.9)`), for messages."""
+    accuracy: AccuracyMetric = TOP1
+    """The metric that the predictor predicts and that subnets are ranked by; `top1` here and in results is its value."""
     source: str = ""
     """The source of accuracies (a digest of the predictor), so that a log or a study never mixes two predictors."""
     domain: Domain = field(init=False, repr=False, compare=False)
@@ -56,7 +59,7 @@ class Problem:
         object.__setattr__(self, "domain", Domain(self.space, self.part))
 
     def top1(self, genes: Genes) -> Floats:
-        """Predicted top-1 accuracy, float64[n]."""
+        """Predicted accuracy, float64[n]."""
         return self.predictor.top1(genes)
 
     @property

@@ -6,21 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-
 from latency_tables import METRICS, Costs, Metric, Platform
 from latency_tables.costs.computations import COUNTED, counted
 from ofa.errors import UserError
+from ofa.measure.accuracy import TOP1, AccuracyMetric
 from ofa.official.imagenet import in_words
 from ofa.space.search_space import Genes, SearchSpace
 from search.problem.limits import Limit
-from search.statistics import standard_error
 
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """The top-1 of a subnet on validation data; None: unknown."""
+    """The accuracy of a subnet on validation data; None: unknown."""
 
+    metric: AccuracyMetric = TOP1
     predicted: float | None = None
     predicted_std: float | None = None
     fitted_on: int | None = None
@@ -28,6 +27,8 @@ class Accuracy:
     predictor: str | None = None
     """Source of a predictor that was not fitted to the run."""
     measured: float | None = None
+    standard_error: float | None = None
+    """Of what is measured; None where it cannot be told: all or none of the images are right."""
     images: int | None = None
     """Validation images of the measurement."""
     candidates: int = 0
@@ -110,21 +111,26 @@ def _accuracies(accuracy: Accuracy) -> list[dict[str, Any]]:
         uncertainty = None if std is None else f"\N{PLUS-MINUS SIGN}{100 * std:.2f} points (1 std of the predictor)"
         fitted = f"from {accuracy.fitted_on} measured subnets of the same run"
         source = f"predicted {fitted if accuracy.predictor is None else f'by {accuracy.predictor}'}"
-        lines = [figure("Top-1, validation (predicted)", 100 * accuracy.predicted, "%", source, uncertainty)]
+        name = f"{accuracy.metric.label}, validation (predicted)"
+        lines = [figure(name, 100 * accuracy.predicted, "%", source, uncertainty)]
     if accuracy.measured is not None and accuracy.images is not None:
-        notes = [note for note in (binomial(accuracy.measured, accuracy.images),) if note]
+        notes = [] if accuracy.standard_error is None else [error_note(accuracy.standard_error)]
         if accuracy.candidates > 1:
             notes.append(f"the best of {accuracy.candidates} measured on these images, so slightly optimistic")
         source = f"measured on {accuracy.images} held-out validation images, batch norm recalibrated"
         uncertainty = "; ".join(notes) or None
-        lines.insert(0, figure("Top-1, validation (measured)", 100 * accuracy.measured, "%", source, uncertainty))
+        lines.insert(0, figure(measured_name(accuracy.metric), 100 * accuracy.measured, "%", source, uncertainty))
     return lines
 
 
-def binomial(top1: float, images: int) -> str | None:
-    """The uncertainty of a measured accuracy, as text; None where all or none of the images are classified correctly."""
-    error = float(standard_error(np.array(top1), images))
-    return None if np.isnan(error) else f"\N{PLUS-MINUS SIGN}{100 * error:.2f} points (1 standard error, binomial)"
+def measured_name(metric: AccuracyMetric) -> str:
+    """The name of a card's line with a measured accuracy."""
+    return f"{metric.label}, validation (measured)"
+
+
+def error_note(standard_error: float) -> str:
+    """The uncertainty of a measured accuracy, for people."""
+    return f"\N{PLUS-MINUS SIGN}{100 * standard_error:.2f} points (1 standard error, binomial)"
 
 
 def _on_platform(platform: Platform, costs: Costs, genes: Genes, place: str) -> list[dict[str, Any]]:

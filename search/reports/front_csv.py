@@ -14,17 +14,21 @@ from ofa.space.search_space import Genes
 from search.arrays import Floats
 from search.fronts.survey import Survey
 
-POINT_COLUMNS = (
-    "predicted_top1",
-    "predicted_std",
-    "measured_top1",
-    "measured_standard_error",
-    "images",
-    "on_measured_front",
-    "resolution",
-    "genes",
-)
 Row = dict[str, object]
+
+
+def _point_columns(accuracy: str) -> tuple[str, ...]:
+    """Columns of a point beside its cost; accuracies are called by their metric."""
+    return (
+        f"predicted_{accuracy}",
+        "predicted_std",
+        f"measured_{accuracy}",
+        "measured_standard_error",
+        "images",
+        "on_measured_front",
+        "resolution",
+        "genes",
+    )
 
 
 def write_csv(path: str | Path, surveys: Sequence[Survey]) -> None:
@@ -34,8 +38,8 @@ def write_csv(path: str | Path, surveys: Sequence[Survey]) -> None:
     accuracy are the reference point. An empty cell means unknown (not measured, or no uncertainty). Atomic.
     """
     buffer = io.StringIO()
-    metric = surveys[0].metric
-    columns = ("platform", "kind", metric, *POINT_COLUMNS, f"{metric}_p90", "hypervolume")
+    metric, accuracy = surveys[0].metric, surveys[0].accuracy.name
+    columns = ("platform", "kind", metric, *_point_columns(accuracy), f"{metric}_p90", "hypervolume")
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
     writer.writeheader()
     for survey in surveys:
@@ -47,7 +51,8 @@ def write_csv(path: str | Path, surveys: Sequence[Survey]) -> None:
 
 
 def _point(survey: Survey, kind: str, cost: float, top1: float) -> Row:
-    return {"platform": survey.platform, "kind": kind, survey.metric: f"{cost:.6g}", "predicted_top1": f"{top1:.6f}"}
+    accuracy = {f"predicted_{survey.accuracy.name}": f"{top1:.6f}"}
+    return {"platform": survey.platform, "kind": kind, survey.metric: f"{cost:.6g}", **accuracy}
 
 
 def _hypervolumes(survey: Survey) -> Iterator[Row]:
@@ -68,19 +73,21 @@ def _front(survey: Survey) -> Iterator[Row]:
             row[f"{survey.metric}_p90"] = f"{survey.front_p90[place]:.6g}"
         i = measured.get(genes.tobytes())
         if i is not None:
-            row |= _measured(survey, float(survey.measured_top1[i])) | {"on_measured_front": int(i in best)}
+            row |= _measured(survey, survey.measured_top1[i], survey.measured_error[i])
+            row |= {"on_measured_front": int(i in best)}
         yield row
 
 
 def _largest(survey: Survey) -> Row:
     row = next(_rows(survey, "largest", survey.largest, np.array([survey.largest_cost]), np.array([survey.largest_top1])))
-    return row if survey.largest_measured is None else row | _measured(survey, survey.largest_measured)
+    if survey.largest_measured is None or survey.largest_error is None:
+        return row
+    return row | _measured(survey, survey.largest_measured, survey.largest_error)
 
 
-def _measured(survey: Survey, top1: float) -> Row:
-    error = survey.standard_error(np.array([top1]))[0]
+def _measured(survey: Survey, top1: float, error: float) -> Row:
     known = "" if np.isnan(error) else f"{error:.6f}"
-    return {"measured_top1": f"{top1:.6f}", "measured_standard_error": known, "images": survey.images}
+    return {f"measured_{survey.accuracy.name}": f"{top1:.6f}", "measured_standard_error": known, "images": survey.images}
 
 
 def _rows(survey: Survey, kind: str, genes: Genes, cost: Floats, top1: Floats) -> Iterator[Row]:

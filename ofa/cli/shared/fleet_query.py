@@ -13,6 +13,7 @@ from latency_tables.metrics import METRICS
 from ofa.cli.shared.options import printer
 from ofa.cli.shared.question import flag, parse_bounds, parse_fixes, searched_part
 from ofa.errors import UserError
+from ofa.measure.accuracy import ACCURACIES, AccuracyMetric
 
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
@@ -36,7 +37,8 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
     from latency_tables.cost_models.uncertainty import check_confidence
-    from ofa.cli.shared.options import open_predictor
+    from ofa.cli.shared.options import WAIT_S, open_predictor
+    from ofa.files.output import locked_output
     from ofa.runs.run_files import RunFiles
     from search.fleet.answer import answer
     from search.fleet.files import check_fleet_format, read_fleet, subnets_file, write_fleet
@@ -52,7 +54,7 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
     check_fleet_format(out)
     if args.fleet.resolve() in (out.resolve(), subnets_file(out).resolve()):
         raise UserError(f"--out is {out}, which would replace --fleet {args.fleet}; give another file")
-    predictor, facts = open_predictor(directory)
+    predictor, facts, accuracy = open_predictor(directory, args.accuracy)
     started = time.perf_counter()
     offers = _Offers(args.fleet, fleet, directory.space, predictor, fixes)
     offers.check(args.confidence)
@@ -65,8 +67,9 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     for line in _summary(result, seconds):
         say(line)
-    report = _report(args, directory, offers, result, predictor, say)
-    files = write_fleet(out, report)
+    report = _report(args, directory, offers, result, accuracy, say)
+    with locked_output(out, WAIT_S):
+        files = write_fleet(out, report)
     say(f"written to {' and '.join(map(str, files))}")
     served = int((result.chosen >= 0).sum())
     return {
@@ -79,6 +82,7 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
         "measured": int(np.isfinite(report.measured).sum()),
         "exact": searched is None,
         "warnings": [warning for costs in offers.costs.values() for warning in costs.warnings],
+        "accuracy": accuracy.name,
         "fitted_on": facts["samples"],
         "seconds": seconds,
     }
@@ -90,7 +94,7 @@ def _check_options(args: argparse.Namespace) -> None:
     for option, used in [("--platform", args.platform), *((flag(metric), metric in given) for metric in METRICS)]:
         if used:
             raise UserError(f"{option} does not go with --fleet, whose file names platform and limits of each device")
-    for option in ("history", "sampler", "storage", "study", "minimize", "min_top1"):
+    for option in ("history", "sampler", "storage", "study", "minimize", *(f"min_{name}" for name in ACCURACIES)):
         if getattr(args, option) is not None:
             raise UserError(f"{flag(option)} does not go with --fleet, which is no single search")
     if args.algorithm not in ALGORITHMS:
@@ -202,7 +206,7 @@ def _report(
     directory: RunFiles,
     offers: _Offers,
     result: FleetAnswer,
-    predictor: Predictor,
+    accuracy: AccuracyMetric,
     say: Callable[[str], None],
 ) -> Any:
     """Costs of what was chosen, and its accuracy measured unless the user does not want that."""
@@ -218,16 +222,18 @@ def _report(
         devices = np.bincount(result.chosen[result.chosen >= 0], minlength=len(result.subnets))
         wanted = np.argsort(-devices, kind="stable")[: args.verify]
         say(f"measuring {len(wanted)} of the {len(result.subnets)} subnets, those of the most devices first")
-        tool = Measured.open(RunDirectory.open(directory.path), args.images, args.device, show=not args.json)
+        run = RunDirectory.open(directory.path)
+        tool = Measured.open(run, args.images, args.device, show=not args.json, accuracy=accuracy)
         measured[wanted], images = tool.top1(result.subnets[wanted]), tool.images
     return FleetReport(
         space=directory.space,
         answer=result,
         costs=_costs(offers, result, None),
         upper=_costs(offers, result, "confidence"),
-        std=predictor.std(result.subnets) if len(result.subnets) else None,
+        std=offers.predictor.std(result.subnets) if len(result.subnets) else None,
         measured=measured,
         images=images,
+        accuracy=accuracy.name,
     )
 
 

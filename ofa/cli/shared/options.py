@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ofa.distributed.world import ALONE, World
 from ofa.errors import UserError
+from ofa.measure.accuracy import ACCURACIES, TOP1, AccuracyMetric, accuracy_named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,12 +28,20 @@ if TYPE_CHECKING:
     from search.measurements.log import MeasurementLog
     from search.predictors.protocols import Predictor
 
+WAIT_S = 600.0
+"""Seconds that a verb waits for another one that writes to the same place for a moment."""
+
 
 def add_measuring_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of every verb that measures subnets."""
     parser.add_argument("--images", type=int, metavar="N", help="measure on only N validation images (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: cuda where there is one)")
+
+
+def add_accuracy_argument(parser: argparse.ArgumentParser, default: str) -> None:
+    """The metric of accuracy that subnets are ranked by."""
+    parser.add_argument("--accuracy", choices=ACCURACIES, help=f"what subnets are ranked by (default: {default})")
 
 
 def check_at_least(args: argparse.Namespace, **least: int) -> None:
@@ -86,11 +96,15 @@ def weights_digest(run: RunFiles) -> str:
     return sha256(run.weights_path)[:16]
 
 
-def open_predictor(run: RunFiles) -> tuple[Predictor, dict[str, Any]]:
-    """The run's predictor and its facts.
+def open_predictor(run: RunFiles, wanted: str | None = None) -> tuple[Predictor, dict[str, Any], AccuracyMetric]:
+    """The run's predictor, its facts, and the metric of accuracy that it predicts.
+
+    Args:
+        run: the run.
+        wanted: name of the metric that is asked for; None: the predictor's.
 
     Raises:
-        UserError: there is none, or it was fitted to other weights or another space.
+        UserError: there is none, or it was fitted to other weights, another space or another metric.
     """
     from ofa.files.vouched import read_vouched_json
     from search.predictors.storage import load_predictor, predictor_file
@@ -104,13 +118,20 @@ def open_predictor(run: RunFiles) -> tuple[Predictor, dict[str, Any]]:
             f"{file}: fitted to weights {facts.get('weights')}; the run has {weights} now; "
             f"run `ofa predictor {run.path}` again"
         )
-    return predictor, facts
+    accuracy = accuracy_named(facts.get("accuracy", TOP1.name), str(file))  # versions before 0.2 did not say
+    if wanted is not None and wanted != accuracy.name:
+        raise UserError(
+            f"{file}: fitted to {accuracy.words}; asked for is {ACCURACIES[wanted].words}: "
+            f"run `ofa predictor {run.path} --accuracy {wanted}`"
+        )
+    return predictor, facts, accuracy
 
 
 @dataclass
 class Measured:
     """Measures subnets of a run on validation data; what the run's log knows is not measured again."""
 
+    run: Path
     space: SearchSpace
     evaluator: SubnetEvaluator
     log: MeasurementLog
@@ -118,16 +139,29 @@ class Measured:
     world: World = ALONE
 
     @classmethod
-    def open(cls, run: RunDirectory, images: int | None, device: str, show: bool, world: World = ALONE) -> Measured:
-        """Load supernet and data; `show` draws a progress bar on stderr. The processes of `world` share the subnets."""
+    def open(
+        cls,
+        run: RunDirectory,
+        images: int | None,
+        device: str,
+        show: bool,
+        world: World = ALONE,
+        accuracy: AccuracyMetric = TOP1,
+    ) -> Measured:
+        """Load supernet and data; `show` draws a progress bar on stderr. The processes of `world` share the subnets.
+
+        Raises:
+            UserError: damaged weights or measurements, other data; or the metric is not defined on so few images.
+        """
         from ofa.distributed.devices import choose_device
         from ofa.runs.evaluator import evaluator_of_run
         from search.measurements.log import MeasurementLog
 
         evaluator = evaluator_of_run(run, choose_device(device), images)
         path = run.path / "predictor" / "measurements.jsonl"
-        log = MeasurementLog.open(path, run.space, weights_digest(run), evaluator.size("validation"))
-        return cls(run.space, evaluator, log, show, world)
+        images, labels = evaluator.size("validation"), evaluator.labels("validation")
+        log = MeasurementLog.open(path, run.space, weights_digest(run), images, accuracy, labels)
+        return cls(run.path, run.space, evaluator, log, show, world)
 
     @property
     def images(self) -> int:
@@ -135,8 +169,20 @@ class Measured:
         return self.log.images
 
     def top1(self, genes: Genes) -> Floats:
-        """Measured top-1 of canonical rows, float64[n]."""
-        return self.log.top1(genes, self._measure, _bar if self.show else None, self.world.lead)
+        """Measured accuracy of canonical rows, float64[n]; what is missing is measured, while the run is locked."""
+        if all(self.log.has(genes)):
+            return self.log.values(genes)
+
+        from ofa.runs.run_files import locked_run
+
+        with locked_run(self.run, wait_s=WAIT_S):
+            self.log = self.log.reopened()  # another process may have measured meanwhile
+            return self.log.top1(genes, self._measure, _bar if self.show else None, self.world.lead)
+
+    def error_of(self, row: Genes) -> float | None:
+        """Standard error of what was measured of one row, int8[1, genes]; None where it cannot be told."""
+        error = float(self.log.standard_error(row)[0])
+        return None if isnan(error) else error
 
     def follow(self) -> None:
         """Measure one's part of what the first process asks for, until it has all."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from latency_tables.metrics import METRICS
 from ofa.errors import UserError
+from ofa.measure.accuracy import ACCURACIES, AccuracyMetric
 
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
@@ -63,9 +64,9 @@ def add_objective_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="METRIC",
         help=f"the subnet with the least of this, one of {', '.join(METRICS)}, is searched; P=METRIC: on platform P",
     )
-    parser.add_argument(
-        "--min-top1", type=float, metavar="X", help="only subnets with at least this accuracy, in [0, 1], e.g. 0.88"
-    )
+    for name, metric in ACCURACIES.items():
+        words = f"only subnets with at least this {metric.words}, in [0, 1], e.g. 0.88"
+        parser.add_argument(f"--min-{name}", type=float, metavar="X", help=words)
 
 
 def add_fix_argument(parser: argparse.ArgumentParser) -> None:
@@ -155,6 +156,19 @@ def objective_of(word: str | None, names: Sequence[str]) -> Objective:
     if METRICS[metric].on_platform and not separator and len(names) > 1:
         raise UserError(f"--minimize is {metric}, but on which platform? Give --minimize {names[0]}={metric}, say")
     return Objective(metric, place or names[0])
+
+
+def least_accuracy(args: argparse.Namespace, held: AccuracyMetric) -> float | None:
+    """The accuracy that `--min-NAME` asks for; None without. Raises `UserError` where the predictor holds another metric."""
+    for name, metric in ACCURACIES.items():
+        value = getattr(args, f"min_{name}")
+        if value is not None and metric is not held:
+            raise UserError(
+                f"--min-{name} is {value:g}, but the predictor is fitted to {held.words}: give --min-{held.name}, or run "
+                f"`ofa predictor {args.run} --accuracy {name}`"
+            )
+    least: float | None = getattr(args, f"min_{held.name}")
+    return least
 
 
 def parse_fixes(words: Sequence[str]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ofa.cli.shared.options import check_at_least
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ofa.space.search_space import SearchSpace
     from ofa.space.subnet import Subnet
 
@@ -23,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the random subnets (default: 0)")
     parser.add_argument("--split", default="validation", help="validation (default), test or train")
     parser.add_argument("--images", type=int, metavar="N", help="only N images of the split")
+    parser.add_argument("--per-class", action="store_true", help="and the accuracy on each class, as a table")
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: cuda where there is one)")
 
 
@@ -30,6 +33,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Measure the subnets named; several processes share them, and the first one reports."""
     from ofa.distributed.devices import choose_device
     from ofa.distributed.world import join
+    from ofa.measure.accuracy import ACCURACIES
     from ofa.runs.evaluator import evaluator_of_run
     from ofa.runs.run_directory import RunDirectory
     from ofa.space import shapes
@@ -44,30 +48,57 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
         with world.agree():
             evaluator = evaluator_of_run(directory, device, args.images, world)
             evaluator.size(args.split)
-        top1 = evaluator.top1(list(subnets.values()), args.split, progress=world.first and not args.json)
+        counts = evaluator.counts(list(subnets.values()), args.split, progress=world.first and not args.json)
     if not world.first:
         return None
     rows: list[dict[str, Any]] = [
         {
             "subnet": name,
-            "top1": float(value),
+            **{metric.name: metric.value(found) for metric in ACCURACIES.values()},
             "macs_m": shapes.macs(shapes.walk(space, subnet)) / 1e6,
             "params_m": shapes.params(shapes.walk(space, subnet)) / 1e6,
             "resolution": subnet.resolution,
+            **({"by_class": found.by_class} if args.per_class else {}),
         }
-        for (name, subnet), value in zip(subnets.items(), top1, strict=True)
+        for (name, subnet), found in zip(subnets.items(), counts, strict=True)
     ]
-    images = evaluator.size(args.split)
+    report: dict[str, Any] = {"split": args.split, "images": evaluator.size(args.split), "subnets": rows}
+    if args.per_class:
+        sizes = zip(evaluator.data.classes, counts[0].images, strict=True)
+        report["classes"] = [{"class": name, "images": images} for name, images in sizes]
     if not args.json:
-        width = max(len(row["subnet"]) for row in rows)
-        print(f"{'subnet':{width}}  {args.split} top-1    MACs (M)  parameters (M)  resolution (px)")
-        for row in rows:
-            print(
-                f"{row['subnet']:{width}}  {100 * row['top1']:{len(args.split) + 5}.2f}%  {row['macs_m']:10.2f}"
-                f"  {row['params_m']:14.3f}  {row['resolution']:15d}"
-            )
-        print(f"on {images:,} {args.split} images")
-    return {"split": args.split, "images": images, "subnets": rows}
+        print("\n".join(_lines(report, balanced=counts[0].unequal)))
+    return report
+
+
+def _lines(report: dict[str, Any], balanced: bool) -> Iterator[str]:
+    """The report for people; `balanced` shows balanced accuracy, which is top-1 where all classes have one size."""
+    rows, split = report["subnets"], report["split"]
+    width = max(len(row["subnet"]) for row in rows)
+    yield f"{'subnet':{width}}  {split} top-1  {'balanced  ' if balanced else ''}  MACs (M)  parameters (M)  resolution (px)"
+    for row in rows:
+        shown = f"  {_percent(row['balanced']):>8}" if balanced else ""
+        yield (
+            f"{row['subnet']:{width}}  {_percent(row['top1']):>{len(split) + 6}}{shown}  {row['macs_m']:10.2f}"
+            f"  {row['params_m']:14.3f}  {row['resolution']:15d}"
+        )
+    yield f"on {report['images']:,} {split} images"
+    if "classes" in report:
+        yield from _table(report)
+
+
+def _table(report: dict[str, Any]) -> Iterator[str]:
+    """For each class its images, and which part of them each subnet classifies right."""
+    names = [row["subnet"] for row in report["subnets"]]
+    wide = max(len("class"), *(len(entry["class"]) for entry in report["classes"]))
+    yield f"\n{'class':{wide}}  images  " + "  ".join(f"{name:>7}" for name in names)
+    for i, entry in enumerate(report["classes"]):
+        values = (f"{_percent(row['by_class'][i]):>{max(7, len(row['subnet']))}}" for row in report["subnets"])
+        yield f"{entry['class']:{wide}}  {entry['images']:6,}  " + "  ".join(values)
+
+
+def _percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{100 * value:.2f}%"
 
 
 def _chosen(args: argparse.Namespace, space: SearchSpace) -> dict[str, Subnet]:

@@ -35,9 +35,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     check_subnet_out(args.out)
 
     from latency_tables import load_platform
-    from ofa.cli.shared.options import Measured
+    from ofa.cli.shared.options import WAIT_S, Measured
     from ofa.deploy.architecture_file import named_subnet
     from ofa.deploy.subnet_directory import save_subnet
+    from ofa.files.output import locked_output
     from ofa.runs.run_directory import RunDirectory
 
     say = printer(args)
@@ -48,7 +49,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     measured = Measured.open(directory, args.images, args.device, show=not args.json)
     top1 = float(measured.top1(genes)[0])
     card = _card(directory, platforms, measured, genes, top1)
-    save_subnet(args.out, directory.space, subnet, measured.evaluator.module(subnet), card)
+    with locked_output(args.out, WAIT_S):
+        save_subnet(args.out, directory.space, subnet, measured.evaluator.module(subnet), card)
     say(f"top-1 {100 * top1:.2f}% on {measured.images} validation images; written: {args.out}")
     return {"out": str(args.out), "top1": top1, "images": measured.images, "subnet": subnet.to_dict(), "card": card}
 
@@ -64,7 +66,7 @@ def _card(directory: RunDirectory, platforms: list[Any], measured: Measured, gen
         "chosen": "by the user",
         "input": facts_of_input(space, genes, measured.evaluator.data),
     }
-    accuracy = Accuracy(measured=top1, images=measured.images)
+    accuracy = Accuracy(measured=top1, standard_error=measured.error_of(genes), images=measured.images)
     title = f"Subnet of {space.name}"
     if not platforms:
         return {"title": title, "figures": shape_figures(space, genes, accuracy), **facts}

@@ -10,12 +10,15 @@ from ofa.cli.shared.options import check_at_least, check_subnet_out, printer
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from ofa.measure.accuracy import ClassCounts
     from ofa.runs.recipe import Phase
     from ofa.runs.run_directory import RunDirectory
     from ofa.space.search_space import SearchSpace
+    from ofa.space.subnet import Subnet
 
 EXAMPLE = "ofa finetune runs/demo/queries/frugal --epochs 5"
-MEASURED = "Top-1, validation (measured)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,23 +38,35 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not 0 <= args.distill < float("inf"):
         raise UserError(f"--distill is {args.distill}; must be at least 0 and finite")
 
-    from copy import deepcopy
-
-    import torch
-
-    from ofa.deploy.subnet_directory import load_subnet, read_card, read_subnet, save_subnet
+    from ofa.deploy.subnet_directory import load_subnet, read_subnet
     from ofa.distributed.devices import choose_device
-    from ofa.runs.evaluator import evaluator_of_run
-    from ofa.training.finetuning import finetune, paired_gain
+    from ofa.files.output import locked_output
 
-    say = printer(args)
     device = choose_device(args.device)
     space, subnet = read_subnet(args.subnet)
-    module = load_subnet(args.subnet).to(device)
+    module = load_subnet(args.subnet)
     directory = _open_run(args, space)
     phase = _phase(args, directory)
     out = args.out or args.subnet.with_name(f"{args.subnet.name}-finetuned")
     check_subnet_out(out)
+    with locked_output(out):
+        return _finetune(args, directory, module.to(device), subnet, phase, out)
+
+
+def _finetune(
+    args: argparse.Namespace, directory: RunDirectory, module: nn.Module, subnet: Subnet, phase: Phase, out: Path
+) -> dict[str, Any]:
+    from copy import deepcopy
+
+    import torch
+
+    from ofa.deploy.subnet_directory import read_card, save_subnet
+    from ofa.distributed.devices import choose_device
+    from ofa.measure.accuracy import ACCURACIES
+    from ofa.runs.evaluator import evaluator_of_run
+    from ofa.training.finetuning import finetune, paired_gain
+
+    say, device = printer(args), choose_device(args.device)
     evaluator = evaluator_of_run(directory, device)
     layout: Any = {"memory_format": torch.channels_last}
 
@@ -60,20 +75,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return evaluator.correct_of(copy, subnet.resolution)
 
     right = measure()
-    before = float(right.mean())
-    say(f"before: {100 * before:.2f}% on {evaluator.size()} validation images")
+    before = evaluator.count(right, evaluator.labels())
+    say(f"before: {_shown(before)} on {evaluator.size()} validation images")
 
     def report(epoch: int, loss: float) -> None:
         say(f"epoch {epoch + 1}/{args.epochs}  loss {loss:.3f}")
 
     finetune(module, subnet, evaluator, directory.recipe, phase, report)
     right_after = measure()
-    after, (gain, error) = float(right_after.mean()), paired_gain(right, right_after)
-    say(f"after:  {100 * after:.2f}%: {100 * gain:+.2f} points, \N{PLUS-MINUS SIGN}{100 * error:.2f} (1 standard error)")
-    card = _card(read_card(args.subnet), before, after, evaluator.size(), phase)
-    save_subnet(out, space, subnet, module.to(memory_format=torch.contiguous_format), card)  # type: ignore[call-overload]
+    after, (gain, error) = evaluator.count(right_after, evaluator.labels()), paired_gain(right, right_after)
+    points = f"{100 * gain:+.2f} points, \N{PLUS-MINUS SIGN}{100 * error:.2f} (1 standard error)"
+    say(f"after:  {_shown(after)}: top-1 {points}")
+    card = _card(read_card(args.subnet), before, after, phase)
+    save_subnet(out, directory.space, subnet, module.to(memory_format=torch.contiguous_format), card)  # type: ignore[call-overload]
     say(f"written to {out}")
-    facts = {"top1_before": before, "top1_after": after, "gain": gain, "gain_error": error}
+    facts: dict[str, Any] = {"gain": gain, "gain_error": error}
+    for metric in ACCURACIES.values():
+        facts |= {f"{metric.name}_before": metric.value(before), f"{metric.name}_after": metric.value(after)}
     return {"out": str(out), "images": evaluator.size(), "epochs": args.epochs} | facts
 
 
@@ -100,18 +118,33 @@ def _phase(args: argparse.Namespace, directory: RunDirectory) -> Phase:
     return Phase(name="finetune", epochs=args.epochs, peak_lr=rate, distill=args.distill)
 
 
-def _card(card: dict[str, Any], before: float, after: float, images: int, phase: Phase) -> dict[str, Any]:
-    """The subnet's card with its new accuracy; a prediction for the run's own weights says nothing any more."""
-    from search.reports.card import binomial, figure
+def _shown(counts: ClassCounts) -> str:
+    """Top-1, and balanced accuracy where the classes are of unequal sizes and each has an image."""
+    from ofa.measure.accuracy import BALANCED, TOP1
+
+    shown = [TOP1, BALANCED] if counts.unequal else [TOP1]
+    values = [(metric, metric.value(counts)) for metric in shown]
+    return ", ".join(f"{metric.words} {100 * value:.2f}%" for metric, value in values if value is not None)
+
+
+def _card(card: dict[str, Any], before: ClassCounts, after: ClassCounts, phase: Phase) -> dict[str, Any]:
+    """The subnet's card with its new accuracy, in the metrics it has; the old one is another net's."""
+    from ofa.measure.accuracy import ACCURACIES, TOP1
+    from search.reports.card import error_note, figure, measured_name
 
     taught = f", the largest net as teacher (weight {phase.distill:g})" if phase.distill else ""
-    line = figure(
-        MEASURED,
-        100 * after,
-        "%",
-        f"measured on {images} held-out validation images after {phase.epochs} epochs of fine-tuning{taught}",
-        binomial(after, images),
-    )
-    others = [entry for entry in card["figures"] if not entry["name"].startswith("Top-1")]
-    facts = {"fine-tuned": {"epochs": phase.epochs, "peak_lr": phase.peak_lr, "top1_before": before}}
-    return card | {"figures": [line, *others]} | facts
+    source = f"measured on {sum(after.images)} held-out validation images after {phase.epochs} epochs of fine-tuning"
+    had = {
+        metric for metric in ACCURACIES.values() for entry in card["figures"] if entry["name"].startswith(f"{metric.label},")
+    }
+    figures, changed = [], {}
+    for metric in [metric for metric in ACCURACIES.values() if metric in (had or {TOP1})]:
+        value, error = metric.value(after), metric.standard_error(after)
+        if value is not None:
+            uncertainty = None if error is None else error_note(error)
+            figures.append(figure(measured_name(metric), 100 * value, "%", source + taught, uncertainty))
+            changed[f"{metric.name}_before"] = metric.value(before)
+    labels = tuple(f"{metric.label}," for metric in ACCURACIES.values())
+    figures += [entry for entry in card["figures"] if not entry["name"].startswith(labels)]
+    facts = {"fine-tuned": {"epochs": phase.epochs, "peak_lr": phase.peak_lr, **changed}}
+    return card | {"figures": figures} | facts

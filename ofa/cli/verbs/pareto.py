@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latency_tables.metrics import METRICS
-from ofa.cli.shared.options import add_measuring_arguments, check_at_least, printer
+from ofa.cli.shared.options import add_accuracy_argument, add_measuring_arguments, check_at_least, printer
 from ofa.cli.shared.question import add_fix_argument, load_platforms, parse_fixes, searched_part
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
     from latency_tables import Platform
     from ofa.cli.shared.options import Measured
+    from ofa.measure.accuracy import AccuracyMetric
     from search.fronts.survey import Survey
 
 EXAMPLE = """ofa pareto runs/demo --platform edge-int8 --platform eyeriss-like --out front.png
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="draw the progress of a search that `ofa query --history` logged instead; may be repeated",
     )
     add_fix_argument(parser)
+    add_accuracy_argument(parser, default="what the predictor was fitted to")
     add_measuring_arguments(parser)
 
 
@@ -68,38 +70,43 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     names = [platform.name for platform in platforms]
     if len(names) > len(COLOURS):
         raise UserError(f"--platform is given {len(names)} times; at most {len(COLOURS)} can be told apart")
-    overlay = None if args.overlay is None else read_overlay(args.overlay, args.x)
 
-    from ofa.cli.shared.options import open_predictor, warn
+    from ofa.cli.shared.options import WAIT_S, open_predictor, warn
+    from ofa.files.output import locked_output
     from ofa.runs.run_files import RunFiles
 
     say = printer(args)
     directory = RunFiles.open(args.run)
-    predictor, _ = open_predictor(directory)
+    predictor, _, accuracy = open_predictor(directory, args.accuracy)
+    overlay = None if args.overlay is None else read_overlay(args.overlay, args.x, accuracy.name)
     surveys, warnings = [], {}
-    measured = None if args.no_verify else _measured(directory.path, args)
+    measured = None if args.no_verify else _measured(directory.path, args, accuracy)
     for platform in platforms:
         costs = platform.costs(directory.space)
         rng = np.random.default_rng(args.seed)  # the same cloud on every platform
         inside = searched_part(directory.space, fixes, [costs], predictor)
-        part = survey(directory.space, predictor, costs, args.x, platform.name, args.samples, rng, part=inside)
+        asked = (args.x, platform.name, args.samples, rng)
+        part = survey(directory.space, predictor, costs, *asked, part=inside, accuracy=accuracy)
         warn(costs)
         warnings[platform.name] = list(costs.warnings)
         if measured is not None:
             chosen = part.to_measure(args.points)
-            part = part.with_measurements(chosen, costs.of(args.x, chosen), measured.top1(chosen), measured.images)
+            top1, error = measured.top1(chosen), measured.log.standard_error(chosen)
+            part = part.with_measurements(chosen, costs.of(args.x, chosen), top1, measured.images, error)
         surveys.append(part)
     title = f"{directory.space.name} on {', '.join(names)}"
     doubts = [_doubt(platform, args.x) for platform in platforms]
     subtitle = "; ".join([f"run {directory.path.name}, one supernet, no retraining", *filter(None, doubts)])
-    save_figure(draw(surveys, title, subtitle, overlay), args.out)
-    write_csv(csv, surveys)
+    with locked_output(args.out, WAIT_S), locked_output(csv, WAIT_S):
+        save_figure(draw(surveys, title, subtitle, overlay), args.out)
+        write_csv(csv, surveys)
     summaries = [_summary(part) | {"warnings": warnings[part.platform]} for part in surveys]
     for summary in summaries:
         for line in _lines(summary):
             say(line)
     say(f"drawn to {args.out}, numbers in {csv}")
-    return {"out": str(args.out), "csv": str(csv), "x": args.x, "verified": not args.no_verify, "platforms": summaries}
+    report = {"out": str(args.out), "csv": str(csv), "x": args.x, "accuracy": accuracy.name}
+    return report | {"verified": not args.no_verify, "platforms": summaries}
 
 
 def _doubt(platform: Platform, metric: str) -> str | None:
@@ -119,15 +126,17 @@ def _check_csv(csv: Path, args: argparse.Namespace) -> None:
             raise UserError(f"the numbers would be written to {csv}, which is the file of {option}; give another with --csv")
 
 
-def _measured(run: Path, args: argparse.Namespace) -> Measured:
+def _measured(run: Path, args: argparse.Namespace, accuracy: AccuracyMetric) -> Measured:
     from ofa.cli.shared.options import Measured
     from ofa.runs.run_directory import RunDirectory
 
-    return Measured.open(RunDirectory.open(run), args.images, args.device, show=not args.json)
+    return Measured.open(RunDirectory.open(run), args.images, args.device, not args.json, accuracy=accuracy)
 
 
 def _draw_histories(args: argparse.Namespace) -> dict[str, Any]:
     """Progress of logged searches."""
+    from ofa.cli.shared.options import WAIT_S
+    from ofa.files.output import locked_output
     from search.evaluations.log import read_log
     from search.plots.front import check_format, save_figure
     from search.plots.history import draw_history
@@ -138,7 +147,8 @@ def _draw_histories(args: argparse.Namespace) -> dict[str, Any]:
     check_format(args.out)
     short = len({path.name for path in args.history}) == len(args.history)
     logs = {path.name if short else str(path): read_log(path) for path in args.history}
-    save_figure(draw_history(logs, "Progress of the search"), args.out)
+    with locked_output(args.out, WAIT_S):
+        save_figure(draw_history(logs, "Progress of the search"), args.out)
     say = printer(args)
     ends = []
     for name, log in logs.items():
@@ -158,8 +168,9 @@ def _draw_histories(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _summary(survey: Survey) -> dict[str, Any]:
+    name = survey.accuracy.name
     points = [
-        {survey.metric: float(cost), "measured_top1": float(top1)}
+        {survey.metric: float(cost), f"measured_{name}": float(top1)}
         for cost, top1 in zip(survey.measured_cost, survey.measured_top1, strict=True)
     ]
     cost, top1 = survey.reference
@@ -170,25 +181,27 @@ def _summary(survey: Survey) -> dict[str, Any]:
         "images": survey.images,
         "largest": {
             survey.metric: survey.largest_cost,
-            "predicted_top1": survey.largest_top1,
-            "measured_top1": survey.largest_measured,
+            f"predicted_{name}": survey.largest_top1,
+            f"measured_{name}": survey.largest_measured,
         },
         "hypervolume": {
             "predicted": survey.predicted_hypervolume(),
             "measured": survey.measured_hypervolume(),
-            "reference": {survey.metric: cost, "top1": top1},
+            "reference": {survey.metric: cost, name: top1},
         },
     }
 
 
 def _lines(part: dict[str, Any]) -> list[str]:
+    from ofa.measure.accuracy import ACCURACIES
+
     measured = f"{len(part['measured'])} measured on {part['images']} images" if part["measured"] else "none measured"
     volume = part["hypervolume"]
-    (metric, cost), (_, top1) = volume["reference"].items()
+    (metric, cost), (accuracy, top1) = volume["reference"].items()
     volumes = f"{volume['predicted']:.4g} predicted"
     if volume["measured"] is not None:
         volumes += f", {volume['measured']:.4g} of the measured points"
     return [
         f"{part['platform']}: {part['front_points']} subnets on the predicted front, {measured}",
-        f"  hypervolume {volumes} ({metric} x top-1, from {cost:.4g} and {100 * top1:.2f}%)",
+        f"  hypervolume {volumes} ({metric} x {ACCURACIES[accuracy].words}, from {cost:.4g} and {100 * top1:.2f}%)",
     ]

@@ -9,7 +9,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from latency_tables.metrics import METRICS
-from ofa.cli.shared.options import add_measuring_arguments, check_at_least, printer
+from ofa.cli.shared.options import add_accuracy_argument, add_measuring_arguments, check_at_least, printer
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,15 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="whose fronts of energy and latency the rounds search (default: accuracy against MACs); may be repeated",
     )
+    add_accuracy_argument(parser, default="top1")
     add_measuring_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Measure (what is not measured yet), fit, validate, store; of several processes, the others only measure."""
+    from ofa.measure.accuracy import ACCURACIES, TOP1
     from search.predictors.selection import FOLDS, kinds_of
 
     check_at_least(args, samples=2 * FOLDS, rounds=0, points=2, images=1, seed=0)
-    kinds = kinds_of(args.kind)
+    kinds, accuracy = kinds_of(args.kind), ACCURACIES[args.accuracy or TOP1.name]
     if args.platform and not args.rounds:
         raise UserError("--platform says which fronts --rounds searches; give --rounds too")
 
@@ -69,7 +71,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
             directory = RunDirectory.open(args.run)
         with locked_run(directory.path, world):
             with world.agree():
-                measured = Measured.open(directory, args.images, args.device, show=not args.json, world=world)
+                measured = Measured.open(directory, args.images, args.device, not args.json, world, accuracy)
             if not world.first:
                 measured.follow()
                 return None
@@ -88,17 +90,17 @@ def _fit(args: argparse.Namespace, kinds: Sequence[str], directory: RunDirectory
     from search.predictors.selection import select
 
     say = printer(args)
-    space = directory.space
+    space, accuracy = directory.space, measured.log.accuracy
     targets = _targets(args.platform, space)
     sample = sample_plan(space, args.samples, np.random.default_rng(args.seed))
     before = len(measured.log.known)
     known = sum(measured.log.has(sample))
-    say(f"{args.samples} subnets on {measured.images} validation images; {known} are measured already")
+    say(f"{args.samples} subnets on {measured.images} validation images; {known} are measured already ({accuracy.words})")
     started = time.perf_counter()
     top1 = measured.top1(sample)
     if np.ptp(top1) == 0:
         raise UserError(
-            f"{args.run}: all {len(top1)} subnets have top-1 {top1[0]}; there is nothing to predict: train first"
+            f"{args.run}: all {len(top1)} subnets have {accuracy.words} {top1[0]}; there is nothing to predict: train first"
         )
     fit = partial(select, space, kinds=kinds, seed=args.seed, scored=len(sample))
     rounds: list[Round] = []
@@ -114,13 +116,13 @@ def _fit(args: argparse.Namespace, kinds: Sequence[str], directory: RunDirectory
         "samples": args.samples,
         "measured_now": len(measured.log.known) - before,
         "seconds": time.perf_counter() - started,
-        "top1_largest": float(top1[0]),
-        "top1_smallest": float(top1[1]),
+        f"{accuracy.name}_largest": float(top1[0]),
+        f"{accuracy.name}_smallest": float(top1[1]),
         **facts,
     }
     if args.rounds:
         fronts = {target.name: target.front(last.genes, last.top1) for target in targets}
-        result["fronts"] = {name: _points(*front) for name, front in fronts.items()}
+        result["fronts"] = {name: _points(accuracy.name, *front) for name, front in fronts.items()}
     return result
 
 
@@ -148,7 +150,7 @@ def _noise(measured: Measured, genes: Genes, seed: int) -> Noise | None:
 
     from search.measurements.noise import measurement_noise
 
-    parts = measured.log.top1_by_group(genes)
+    parts = measured.log.by_group(genes)
     return None if parts is None or parts.shape[1] < 2 else measurement_noise(parts, np.random.default_rng(seed))
 
 
@@ -161,6 +163,7 @@ def _facts(last: Round, noise: Noise | None, measured: Measured) -> dict[str, An
         "reports": {kind: asdict(report) for kind, report in selection.reports.items()},
         "why": selection.why,
         "noise": None if noise is None else asdict(noise),
+        "accuracy": measured.log.accuracy.name,
         "split": "validation",
         "images": measured.images,
         "weights": measured.log.weights,
@@ -180,8 +183,8 @@ def _store(path: Path, last: Round, facts: dict[str, Any], noise: Noise | None, 
     return str(path / "predictor" / "predictor.json")
 
 
-def _points(genes: Genes, cost: Floats, top1: Floats) -> list[dict[str, Any]]:
+def _points(name: str, genes: Genes, cost: Floats, top1: Floats) -> list[dict[str, Any]]:
     return [
-        {"genes": row.tolist(), "cost": float(value), "measured_top1": float(accuracy)}
+        {"genes": row.tolist(), "cost": float(value), f"measured_{name}": float(accuracy)}
         for row, value, accuracy in zip(genes, cost, top1, strict=True)
     ]

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latency_tables.metrics import METRICS, least_number
-from ofa.cli.shared.options import add_measuring_arguments, check_at_least, check_subnet_out, printer
+from ofa.cli.shared.options import (
+    add_accuracy_argument,
+    add_measuring_arguments,
+    check_at_least,
+    check_subnet_out,
+    printer,
+)
 from ofa.cli.shared.question import (
     add_fix_argument,
     add_limit_arguments,
     add_objective_arguments,
+    least_accuracy,
     limits_of,
     load_platforms,
     objective_of,
@@ -21,6 +29,7 @@ from ofa.cli.shared.question import (
     searched_part,
 )
 from ofa.errors import UserError
+from ofa.measure.accuracy import ACCURACIES
 
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
@@ -77,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where the subnet is written (default: RUN/queries/NAME); of a fleet, a file"
     )
+    add_accuracy_argument(parser, default="what the predictor was fitted to")
     add_measuring_arguments(parser)
 
 
@@ -98,6 +108,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     objective = objective_of(args.minimize, names)
 
     from ofa.cli.shared.options import Measured, open_predictor, warn
+    from ofa.files.output import locked_output
     from ofa.runs.run_files import RunFiles
     from search.problem.problem import Problem
     from search.searchers.catalogue import default_budget
@@ -106,7 +117,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     directory = RunFiles.open(args.run)
     out = args.out or directory.path / "queries" / query_name(args, names, limits)
     check_subnet_out(out)
-    predictor, facts = open_predictor(directory)
+    predictor, facts, accuracy_metric = open_predictor(directory, args.accuracy)
     costs = [platform.costs(directory.space, args.confidence) for platform in platforms]
     problem = Problem(
         space=directory.space,
@@ -114,15 +125,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         costs=dict(zip(names, costs, strict=True)),
         limits=limits,
         objectives=[objective],
-        min_top1=args.min_top1,
+        min_top1=least_accuracy(args, accuracy_metric),
+        accuracy=accuracy_metric,
         part=searched_part(directory.space, fixes, costs, predictor),
         confidence=args.confidence,
         source=facts["arrays_sha256"],
     )
     searcher, why = _find_searcher(args, problem)
     budget = args.budget or default_budget(searcher.name)
-    log = _open_log(problem, args, searcher.name, budget)
-    result = searcher.search(problem, np.random.default_rng(args.seed), budget, log)
+    with locked_output(args.history) if args.history is not None else nullcontext():
+        log = _open_log(problem, args, searcher.name, budget)
+        result = searcher.search(problem, np.random.default_rng(args.seed), budget, log)
     for cost in costs:
         warn(cost)  # of an answer only: a mistake is one line
     proven = "; no subnet within the limits is predicted better" if result.optimal else ""
@@ -130,8 +143,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from ofa.runs.run_directory import RunDirectory  # torch from here on: a query that fails above answers without it
 
-    measured = Measured.open(RunDirectory.open(args.run), args.images, args.device, show=not args.json)
-    best, accuracy = 0, _predicted(result, 0, predictor.std(result.genes[:1]), facts)
+    run = RunDirectory.open(args.run)
+    measured = Measured.open(run, args.images, args.device, show=not args.json, accuracy=problem.accuracy)
+    best, accuracy = 0, _predicted(problem, result, 0, predictor.std(result.genes[:1]), facts)
     if not args.no_verify:
         count = args.verify or VERIFY
         best, accuracy = _verify(problem, result, predictor.std(result.genes), facts, measured, count, say)
@@ -139,6 +153,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     _save(out, directory, measured, result.genes[best], card)
     _show(card, out, say)
     answer = {"out": str(out), "card": card, "genes": result.genes[best].tolist(), "verified": not args.no_verify}
+    answer["accuracy"] = problem.accuracy.name
     return answer | {"warnings": [warning for cost in costs for warning in cost.warnings]}
 
 
@@ -187,8 +202,8 @@ def query_name(args: argparse.Namespace, names: Sequence[str], limits: Sequence[
         parts.append(f"{limit.metric}{where}-{limit.bound:g}")
     if args.minimize is not None:
         parts.append(f"least-{args.minimize}")
-    if args.min_top1 is not None:
-        parts.append(f"top1-{args.min_top1:g}")
+    least = {name: getattr(args, f"min_{name}") for name in ACCURACIES}
+    parts += [f"{name}-{value:g}" for name, value in least.items() if value is not None]
     if len(parts) == 1:
         parts.append("no-limits")
     if args.confidence is not None:
@@ -196,12 +211,17 @@ def query_name(args: argparse.Namespace, names: Sequence[str], limits: Sequence[
     return "_".join([*parts, *args.fix]).replace("=", "-")
 
 
-def _predicted(result: SearchResult, row: int, std: Floats | None, facts: dict[str, Any]) -> Accuracy:
+def _predicted(problem: Problem, result: SearchResult, row: int, std: Floats | None, facts: dict[str, Any]) -> Accuracy:
     from search.reports.card import Accuracy
 
     own_std = None if std is None else float(std[row])
-    top1, source = float(result.top1[row]), facts.get("source")
-    return Accuracy(predicted=top1, predicted_std=own_std, fitted_on=facts["samples"], predictor=source)
+    return Accuracy(
+        metric=problem.accuracy,
+        predicted=float(result.top1[row]),
+        predicted_std=own_std,
+        fitted_on=facts["samples"],
+        predictor=facts.get("source"),
+    )
 
 
 def _verify(
@@ -235,11 +255,13 @@ def _verify(
         say(f"  candidate {i + 1}: predicted {100 * result.top1[i]:.2f}%, measured {100 * value:.2f}%{mark}")
     if tried[best] < least:
         raise UserError(
-            f"none of {len(tried)} subnets predicted to have a top-1 of {least:g} is measured to have it; the best has "
-            f"{least_number(max(tried))}: measure more (--verify), or ask for less (--min-top1)"
+            f"none of {len(tried)} subnets predicted to have a {problem.accuracy.words} of {least:g} is measured to have "
+            f"it; the best has {least_number(max(tried))}: measure more (--verify), or ask for less "
+            f"(--min-{problem.accuracy.name})"
         )
-    accuracy = _predicted(result, best, std, facts)
-    return best, replace(accuracy, measured=tried[best], images=measured.images, candidates=len(tried))
+    accuracy = _predicted(problem, result, best, std, facts)
+    error = measured.error_of(result.genes[best : best + 1])
+    return best, replace(accuracy, measured=tried[best], standard_error=error, images=measured.images, candidates=len(tried))
 
 
 def _card(
@@ -261,7 +283,7 @@ def _card(
         "space": f"{space.name} (fingerprint {space.fingerprint})",
         "limits": limits_plain(problem.limits, several=len(costs) > 1),
         **({} if problem.accuracy_only else {"least": str(problem.objectives[0])}),
-        **({} if problem.min_top1 is None else {"min_top1": problem.min_top1}),
+        **({} if problem.min_top1 is None else {f"min_{problem.accuracy.name}": problem.min_top1}),
         **({} if problem.confidence is None else {"confidence": problem.confidence}),
         "algorithm": f"{result.algorithm}, {result.evaluations} predictions" + (", optimal" if result.optimal else ""),
         "input": facts_of_input(space, genes, data),
@@ -271,7 +293,10 @@ def _card(
 
 
 def _save(out: Path, directory: RunFiles, measured: Measured, genes: Genes, card: dict[str, Any]) -> None:
+    from ofa.cli.shared.options import WAIT_S
     from ofa.deploy.subnet_directory import save_subnet
+    from ofa.files.output import locked_output
 
     subnet = directory.space.decode(genes)[0]
-    save_subnet(out, directory.space, subnet, measured.evaluator.module(subnet), card)
+    with locked_output(out, WAIT_S):
+        save_subnet(out, directory.space, subnet, measured.evaluator.module(subnet), card)

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from ofa.cli.main import main
 from ofa.data.augment.augmentation import AugmentConfig
 from ofa.data.augment.mixup import MixConfig, mix
 from ofa.data.augment.rand_augment import RandAugmentConfig
+from ofa.data.balance import BalanceConfig
 from ofa.data.batches import load_data
 from ofa.data.config import DataConfig
 from ofa.distributed import draws
@@ -46,6 +48,7 @@ synchronise_norms: true
 drop_connect: 0.2
 average_decay: 0.9
 mix: {mixup: 0.2, cutmix: 1.0}
+balance: {method: weights}
 """
 TOLERANCE = 1e-5
 """After 60 steps: a sum over a batch in two parts rounds differently (measured: 3e-6)."""
@@ -191,6 +194,32 @@ def test_a_killed_process_ends_the_other_cleanly_and_any_number_goes_on(single: 
     assert difference(single, run) < TOLERANCE
 
 
+@pytest.mark.parametrize("asked", [[0, 1], [1], [0]])
+def test_sigterm_of_any_process_ends_all_after_one_checkpoint(asked: list[int], single: Path, tmp_path: Path) -> None:
+    recipe, run = write_options(tmp_path), tmp_path / "run"  # whose checkpoints come only after epochs
+    pair = start(tmp_path, "train", str(recipe), "--run", str(run))
+    deadline = time.monotonic() + 120
+    while not (run / "metrics.jsonl").exists():
+        assert pair[0].process.is_alive(), "training ended before it could be terminated"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for rank in asked:
+        pid = pair[rank].process.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGTERM)
+    assert [process.end() for process in pair] == [143, 143]
+    told = pair[0].err.read_text().splitlines()
+    assert [line for line in told if not line.startswith(str(tmp_path))] == [
+        "ofa train: terminated; the same command goes on where it can"
+    ]
+    assert pair[1].err.read_text() == ""
+    position = json.loads((run / "checkpoint" / "latest.json").read_text())["position"]
+    assert (position["phase"], position["step"]) > (0, 0)
+    assert not (run / "supernet.safetensors").exists()
+    assert [process.end() for process in start(tmp_path, "train", str(recipe), "--run", str(run))] == [0, 0]
+    assert difference(single, run) < TOLERANCE
+
+
 def test_two_processes_hold_one_lock_and_others_are_told_once(single: Path, tmp_path: Path) -> None:
     recipe, run = write_options(tmp_path, checkpoint_seconds=0), tmp_path / "run"
     (tmp_path / "others").mkdir()
@@ -271,6 +300,20 @@ def test_torchrun_trains(single: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["images"] == 40
     assert difference(single, tmp_path / "run") < TOLERANCE
+
+
+@pytest.mark.slow
+def test_torchrun_that_is_terminated_leaves_a_checkpoint(tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *LAUNCH, "ofa"]
+    arguments = ["train", str(write_options(tmp_path)), "--run", str(tmp_path / "run"), "--device", "cpu", "--quiet"]
+    process = subprocess.Popen([*torchrun, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "run" / "metrics.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.terminate()
+    _, text = process.communicate()
+    assert text.count("ofa train: terminated; the same command goes on where it can") == 1
+    assert (tmp_path / "run" / "checkpoint" / "latest.json").exists()
 
 
 # -- threads in place of processes -------------------------------------------------------------------------------------
@@ -495,9 +538,11 @@ def test_parts_of_a_batch_are_what_the_whole_has(files: bool, tmp_path: Path) ->
         source = tmp_path / "data.npz"
     data = load_data(DataConfig(source=str(source), augment=varied, workers=0, memory_limit_mb=0), channels=1)
 
+    balance = BalanceConfig(method="sampling")
+
     def batches(share: Share) -> list[tuple[torch.Tensor, torch.Tensor]]:
         options: dict[str, Any] = {"resolution": 10, "shuffle": True, "augment": True, "drop_last": True}
-        return list(data.batches("train", batch_size=12, epoch=3, seed=1, share=share, **options))
+        return list(data.batches("train", batch_size=12, epoch=3, seed=1, share=share, balance=balance, **options))
 
     parts = [batches(Share(index, 3)) for index in range(3)]
     for (images, labels), *found in zip(batches(Share()), *parts, strict=True):

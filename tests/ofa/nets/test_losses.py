@@ -29,7 +29,7 @@ def by_definition(logits: Tensor, p: Tensor, alpha: float) -> Tensor:
 @pytest.mark.parametrize("alpha", [-1.0, -0.5, 0.5, 1.0, 2.0])
 def test_value_and_gradient_of_one_alpha_are_those_of_its_definition(alpha: float) -> None:
     logits, p = problem()
-    value = alpha_divergence(logits, p, (alpha,), UNCLIPPED)
+    value = alpha_divergence(logits, p, None, (alpha,), UNCLIPPED)
     expected = by_definition(logits, p, alpha).mean()
     assert value.item() == pytest.approx(expected.item(), rel=1e-10)
     (gradient,) = torch.autograd.grad(value, logits)
@@ -51,7 +51,7 @@ def test_clipping_bounds_the_gradient_of_a_student_that_is_far_too_sure() -> Non
     teacher = torch.tensor([[1e-12, 1 - 1e-12]])
     logits = torch.tensor([[8.0, 0.0]], requires_grad=True)
     for largest, bound in ((5.0, 5.0), (UNCLIPPED, 1e20)):
-        (gradient,) = torch.autograd.grad(alpha_divergence(logits, teacher, (-1.0,), largest), logits)
+        (gradient,) = torch.autograd.grad(alpha_divergence(logits, teacher, None, (-1.0,), largest), logits)
         assert torch.isfinite(gradient).all()
         assert gradient.abs().max() <= bound
         assert gradient[0, 0] > 0  # less of the class that the teacher rules out

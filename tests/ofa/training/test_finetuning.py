@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ofa import Supernet, extract
 from ofa.data.augment.mixup import MixConfig
+from ofa.data.balance import BalanceConfig
 from ofa.data.config import DataConfig
 from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.recipe import Phase, Recipe
@@ -27,6 +28,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "mix": {"mix": MixConfig(mixup=0.4)},
     "drop_connect": {"drop_connect": 0.5},
     "average_decay": {"average_decay": 0.9},
+    "weights": {"balance": BalanceConfig(method="weights")},
+    "sampling": {"balance": BalanceConfig(method="sampling")},
 }
 
 

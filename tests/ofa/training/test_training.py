@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save
@@ -19,6 +21,7 @@ from safetensors.torch import load_file, save
 import ofa.training.checkpoint
 import ofa.training.trainer
 from ofa import UserError
+from ofa.data.balance import BalanceConfig
 from ofa.distributed.world import World
 from ofa.energy.meter import EnergyMeter
 from ofa.files.vouched import read_vouched_json
@@ -103,6 +106,27 @@ def test_a_run_stopped_anywhere_goes_on_bit_by_bit(
     assert [(row["phase"], row["epoch"]) for row in rows] == sorted((row["phase"], row["epoch"]) for row in rows)
 
 
+@pytest.mark.parametrize("method", ["weights", "sampling"])
+def test_balanced_classes_resume_bit_by_bit_and_change_the_weights(
+    method: str, finished: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_recipe(tmp_path)
+    images = dict(np.load(tmp_path / "data.npz"))
+    kept = np.flatnonzero((images["y_train"] > 0) | (np.arange(len(images["y_train"])) % 3 == 0))
+    np.savez(tmp_path / "data.npz", **images | {name: images[name][kept] for name in ("x_train", "y_train")})
+    path.write_text(f"balance: {{method: {method}, power: 0.5}}\n{path.read_text()}")
+    recipe, space = load_recipe(path)
+    runs = [RunDirectory.create(tmp_path / name, recipe, space) for name in ("whole", "stopped")]
+    Trainer(runs[0], quiet=True).train()
+    with killed_after(2, monkeypatch):
+        Trainer(runs[1], quiet=True).train()
+    Trainer(runs[1], quiet=True).train()
+    assert_same_weights(*runs)
+    without = RunDirectory.create(tmp_path / "without", replace(recipe, balance=BalanceConfig()), space)
+    Trainer(without, quiet=True).train()
+    assert not torch.equal(*(weights(run)["head.classifier.weight"] for run in (without, runs[0])))
+
+
 def test_kill_9_and_the_same_command(finished: RunDirectory, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, checkpoint_seconds=0)
     command = [sys.executable, "-m", "ofa.cli.main", "train", str(recipe), "--run", str(tmp_path / "run"), "--quiet"]
@@ -167,9 +191,28 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     run.weights_path.write_bytes(save({"a": torch.zeros(1)}))
     with pytest.raises(UserError, match=r"supernet.safetensors: not the weights of this run: .*Supernet"):
         run.supernet()
-    run.metrics_path.write_bytes(b"{}\n\xff{\n")
-    with pytest.raises(UserError, match=r"metrics.jsonl:2: not an epoch's row"):
-        MetricsLog(run.metrics_path).rows()
+
+
+def test_a_row_that_is_not_what_was_written_is_refused(finished: RunDirectory, tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    rows = MetricsLog(finished.metrics_path).rows()
+    for row in rows:
+        log.append(row)
+    assert log.rows() == rows
+    good = log.path.read_text()
+    for damaged, message in (
+        (good.replace('"top1_largest": 0.', '"top1_largest": 0.9', 1), "1: damaged: its content is not what was written"),
+        ('{"phase": 0, "epoch": 0}\n\ufffd{\n', "2: not valid JSON .* remove the line to go on"),
+        ("{}\n", "1: not an epoch's row; remove the line to go on"),
+    ):
+        log.path.write_text(damaged)
+        with pytest.raises(UserError, match=f"metrics.jsonl:{message}"):
+            log.rows()
+    log.path.write_text("".join(json.dumps(row) + "\n" for row in rows))  # as versions before 0.2 wrote them
+    assert log.rows() == rows
+    log.keep_before(1, 0)
+    assert log.rows() == [row for row in rows if row["phase"] == 0]
+    assert all("sha256" in json.loads(line) for line in log.path.read_text().splitlines())
 
 
 def test_a_crash_between_two_checkpoints_of_one_position_leaves_the_first(

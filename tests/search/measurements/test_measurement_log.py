@@ -45,10 +45,10 @@ def test_measures_once_and_remembers(tmp_path: Path) -> None:
 
 def test_counts_right_answers_in_ten_parts_of_the_images(tmp_path: Path) -> None:
     genes = np.unique(SPACE.sample(4, np.random.default_rng(0)), axis=0)  # in the order of measuring
-    assert open_log(tmp_path).top1_by_group(genes[:0]) is not None
+    assert open_log(tmp_path).by_group(genes[:0]) is not None
     top1 = open_log(tmp_path).top1(genes, Counter())
     again = open_log(tmp_path)
-    parts = again.top1_by_group(genes)
+    parts = again.by_group(genes)
     assert parts is not None
     assert parts.shape == (4, 10)
     assert parts.mean(axis=1) == pytest.approx(top1)
@@ -60,8 +60,8 @@ def test_counts_right_answers_in_ten_parts_of_the_images(tmp_path: Path) -> None
     path.write_text(json.dumps(old) + "\n" + "\n".join(path.read_text().splitlines()[1:]) + "\n")
     older = open_log(tmp_path)
     assert older.has(genes) == [True] * 4
-    assert older.top1_by_group(genes) is None
-    assert older.top1_by_group(genes[1:]) is not None
+    assert older.by_group(genes) is None
+    assert older.by_group(genes[1:]) is not None
     path.write_text(json.dumps(old | {"correct": [50] * 9 + [51]}) + "\n")
     with pytest.raises(UserError, match=r"log.jsonl:1: correct is \[50, .* must be 10 counts that add up to"):
         open_log(tmp_path)

@@ -11,11 +11,10 @@ import pytest
 from matplotlib.container import ErrorbarContainer
 
 from ofa.errors import UserError
-from search.arrays import Floats
 from search.fronts.survey import Survey, survey
 from search.plots.front import COLOURS, draw, save_figure
 from search.predictors.ridge import fit_ridge
-from search.reports.card import binomial
+from search.reports.card import error_note
 from search.reports.front_csv import write_csv
 from tests.search_toys import ToyAccuracy, ToyCosts, make_space
 
@@ -57,14 +56,21 @@ def test_measured_points_lie_on_the_front_and_end_with_the_largest(one: Survey) 
 
 
 def test_standard_error_is_binomial(one: Survey) -> None:
-    error: Floats = one.standard_error(np.array([0.5, 0.9]))
-    assert error == pytest.approx([0.5 / IMAGES**0.5, 0.3 / IMAGES**0.5])
+    assert one.measured_error == pytest.approx((one.measured_top1 * (1 - one.measured_top1) / IMAGES) ** 0.5)
+    known = one.with_measurements(one.to_measure(2), np.ones(3), np.array([0.5, 0.9, 1.0]), IMAGES)
+    assert known.measured_error == pytest.approx([0.5 / IMAGES**0.5, 0.3 / IMAGES**0.5])
+    errors = np.array([0.1, 0.2, 0.3])
+    given = one.with_measurements(one.to_measure(2), np.ones(3), np.array([0.5, 0.9, 0.7]), IMAGES, errors)
+    assert (given.measured_error.tolist(), given.largest_error) == ([0.1, 0.2], 0.3)
 
 
 def test_a_standard_error_that_the_binomial_cannot_tell_is_unknown(tmp_path: Path, one: Survey) -> None:
     """Where all images are right: no figure, no bar, no cell; a standard error of 0 would say that they are enough."""
-    assert np.isnan(one.standard_error(np.array([0.0, 1.0]))).all()
-    perfect = replace(one, measured_top1=np.append(one.measured_top1[:-1], 1.0))
+    top1 = np.append(one.measured_top1[:-1], [1.0, 0.0])
+    genes, cost = np.concatenate([one.measured, one.largest]), np.append(one.measured_cost, 1.0)
+    perfect = one.with_measurements(genes, cost, top1, IMAGES)
+    assert np.isnan([perfect.measured_error[-1], perfect.largest_error]).all()
+    perfect = replace(perfect, largest_measured=one.largest_measured, largest_error=one.largest_error)
     low, high = draw([perfect], "A title").axes[0].get_ylim()
     assert low < 100 * perfect.measured_top1.min()
     assert high > 100
@@ -73,8 +79,7 @@ def test_a_standard_error_that_the_binomial_cannot_tell_is_unknown(tmp_path: Pat
         errors = {row["measured_top1"]: row["measured_standard_error"] for row in csv.DictReader(file) if row["images"]}
     assert errors.pop("1.000000") == ""
     assert all(float(error) > 0 for error in errors.values())
-    assert binomial(1.0, IMAGES) is None
-    assert binomial(0.5, IMAGES) == "\N{PLUS-MINUS SIGN}2.50 points (1 standard error, binomial)"
+    assert error_note(0.025) == "\N{PLUS-MINUS SIGN}2.50 points (1 standard error, binomial)"
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
@@ -122,7 +127,7 @@ def test_several_platforms_are_named_and_coloured_apart(one: Survey) -> None:
 def test_everything_is_inside_the_axes_and_wide_ranges_are_logarithmic(one: Survey) -> None:
     axes = draw([one], "A title").axes[0]
     low, high = axes.get_ylim()
-    error = 100 * one.standard_error(one.measured_top1)
+    error = 100 * one.measured_error
     assert low < (100 * one.measured_top1 - error).min()
     assert high > max((100 * one.measured_top1 + error).max(), 100 * (one.largest_measured or 0))
     assert axes.get_xscale() == ("log" if one.cloud_cost.max() > 4 * one.front_cost.min() else "linear")
