@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from ofa.deploy.export import export
     from ofa.deploy.formats.catalogue import check_installed, find_format
+    from ofa.files.output import locked_output
 
     formats = [find_format(name) for name in dict.fromkeys(args.format)]
     for format in formats:
@@ -46,7 +47,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     out = args.out or Path(f"{args.subnet.absolute()}-export")
     _check_out(out)
     choices = [(format, precision) for format in formats for precision in dict.fromkeys(args.precision or ["fp32"])]
-    exported = export(given.source, choices, given.calibration, given.check_on, out)
+    with locked_output(out):
+        exported = export(given.source, choices, given.calibration, given.check_on, out)
     say(f"compared with the network on {len(given.check_on)} {given.check_on.source}")
     for one in exported:
         say(_line(one))

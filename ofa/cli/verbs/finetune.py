@@ -38,29 +38,35 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not 0 <= args.distill < float("inf"):
         raise UserError(f"--distill is {args.distill}; must be at least 0 and finite")
 
-    from ofa.deploy.subnet_directory import load_subnet, read_subnet
+    from ofa.deploy.subnet_directory import load_subnet, read_card, read_subnet
     from ofa.distributed.devices import choose_device
     from ofa.files.output import locked_output
 
     device = choose_device(args.device)
     space, subnet = read_subnet(args.subnet)
-    module = load_subnet(args.subnet)
+    module, card = load_subnet(args.subnet), read_card(args.subnet)
     directory = _open_run(args, space)
     phase = _phase(args, directory)
     out = args.out or args.subnet.with_name(f"{args.subnet.name}-finetuned")
     check_subnet_out(out)
     with locked_output(out):
-        return _finetune(args, directory, module.to(device), subnet, phase, out)
+        return _finetune(args, directory, module.to(device), subnet, phase, card, out)
 
 
 def _finetune(
-    args: argparse.Namespace, directory: RunDirectory, module: nn.Module, subnet: Subnet, phase: Phase, out: Path
+    args: argparse.Namespace,
+    directory: RunDirectory,
+    module: nn.Module,
+    subnet: Subnet,
+    phase: Phase,
+    card: dict[str, Any],
+    out: Path,
 ) -> dict[str, Any]:
     from copy import deepcopy
 
     import torch
 
-    from ofa.deploy.subnet_directory import read_card, save_subnet
+    from ofa.deploy.subnet_directory import save_subnet
     from ofa.distributed.devices import choose_device
     from ofa.measure.accuracy import ACCURACIES
     from ofa.runs.evaluator import evaluator_of_run
@@ -86,8 +92,8 @@ def _finetune(
     after, (gain, error) = evaluator.count(right_after, evaluator.labels()), paired_gain(right, right_after)
     points = f"{100 * gain:+.2f} points, \N{PLUS-MINUS SIGN}{100 * error:.2f} (1 standard error)"
     say(f"after:  {_shown(after)}: top-1 {points}")
-    card = _card(read_card(args.subnet), before, after, phase)
-    save_subnet(out, directory.space, subnet, module.to(memory_format=torch.contiguous_format), card)  # type: ignore[call-overload]
+    plain = module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    save_subnet(out, directory.space, subnet, plain, _card(card, before, after, phase))
     say(f"written to {out}")
     facts: dict[str, Any] = {"gain": gain, "gain_error": error}
     for metric in ACCURACIES.values():

@@ -295,17 +295,23 @@ def subprocess_locks(place: Path) -> None:
         raise UserError(done.stderr.splitlines()[-1])
 
 
-def test_two_finetunings_into_one_folder(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    net, out = tmp_path / "net", tmp_path / "tuned"
-    words = ["query", str(trained_run), "--platform", "edge-int8", "--no-verify", "--out", str(net)]
-    assert main(words) == 0
+@pytest.mark.parametrize(
+    ("verb", "options", "file"),
+    [("finetune", "--epochs 1", "subnet.json"), ("export", "--format onnx --images 64", "export.json")],
+)
+def test_two_writers_of_one_folder(
+    verb: str, options: str, file: str, trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net, out = tmp_path / "net", tmp_path / "out"
+    assert main(["query", str(trained_run), "--platform", "edge-int8", "--no-verify", "--out", str(net)]) == 0
     capsys.readouterr()
-    words = ["finetune", str(net), "--run", str(trained_run), "--epochs", "1", "--out", str(out)]
-    with running([sys.executable, "-c", HOLD_OUTPUT, str(out)], (tmp_path / ".tuned.lock").exists) as first:
+    words = [verb, str(net), "--run", str(trained_run), "--out", str(out), *options.split()]
+    lock, command = tmp_path / ".out.lock", [sys.executable, "-c", HOLD_OUTPUT, str(out)]
+    with running(command, lambda: lock.exists() and lock.stat().st_size > 0) as first:
         assert main(words) == 2
         assert f"{out}: process {first.pid} on " in capsys.readouterr().err
     assert main(words) == 0
-    assert (out / "subnet.json").exists()
+    assert (out / file).exists()
 
 
 HOLD_OUTPUT = (
