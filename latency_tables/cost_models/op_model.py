@@ -54,7 +54,7 @@ class _SeenBound:
         return {"minItems": 2, "maxItems": 2, "items": {"minimum": 0}}
 
 
-KINDS = _KindsBound()
+BY_KIND = _KindsBound()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class OpEnergy(Bounded):
 class LatencyModel(Bounded):
     """Latency of any block; `ops` maps `default` or a kind (see `blocks.fused_ops.OP_KINDS`) to its coefficients."""
 
-    ops: Annotated[dict[str, OpTime], KINDS]
+    ops: Annotated[dict[str, OpTime], BY_KIND]
     """Coefficients by kind of operation, or `default`."""
     combine: Annotated[str, OneOf(COMBINE)] = "sum"
     """Combination of an operation's compute time and its memory time: `sum`, or `max` where the device overlaps them."""
@@ -101,7 +101,7 @@ class LatencyModel(Bounded):
     """Inputs that a column of an analog array can sum; a longer sum takes several conversions. See `conversions`."""
     ms_per_mconversion: NotNegative = 0.0
     """Time of a million analog-to-digital conversions."""
-    seen: Annotated[dict[str, Annotated[tuple[float, ...], _SeenBound()]], KINDS] | None = None
+    seen: Annotated[dict[str, Annotated[tuple[float, ...], _SeenBound()]], BY_KIND] | None = None
     """Least and most feature-map elements (read plus written) of the calibrated operations, by kind; None: no limit."""
 
     def __post_init__(self) -> None:
@@ -152,7 +152,7 @@ class EnergyModel(Bounded):
     """Origin of its numbers: the instrument, or the publication."""
     power_w: Positive | None = None
     """Average power during inference: energy = power x time. Where it is unknown, leave the energy section out."""
-    ops: Annotated[dict[str, OpEnergy], KINDS] | None = None
+    ops: Annotated[dict[str, OpEnergy], BY_KIND] | None = None
     """Coefficients by kind of operation, as in `LatencyModel`."""
     array_rows: Count | None = None
     """The same as in `LatencyModel`."""

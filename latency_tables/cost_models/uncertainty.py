@@ -31,7 +31,7 @@ import numpy as np
 
 from latency_tables.arrays import Floats
 from ofa.errors import UserError
-from ofa.files.bounds import AtLeast, AtMost, Bounded, NotNegative, Positive, Share, WholeNumber
+from ofa.files.bounds import AtLeast, AtMost, Bounded, NotNegative, Positive, UnitInterval, WholeNumber
 
 P50, P90 = 0.5, 0.9
 """The confidences that cards show; a block table holds the 90th percentile of its runs."""
@@ -59,9 +59,9 @@ class ErrorReport(Bounded):
     """The largest absolute relative error among them."""
     spearman: Annotated[float, AtLeast(-1), AtMost(1)] | None = None
     """Rank correlation of predictions and measurements."""
-    within_5: Share | None = None
+    within_5: UnitInterval | None = None
     """Share of the networks whose relative error is at most 5%; 0.9 is nine of ten."""
-    within_10: Share | None = None
+    within_10: UnitInterval | None = None
     """The same, at most 10%."""
     quantiles: dict[float, Positive] = field(default_factory=dict)
     """Ratio of measured to predicted that new networks stay below, by confidence; empty below `LEAST_RATIOS` networks."""

@@ -11,9 +11,8 @@ from collections.abc import Iterable
 from math import frexp
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from latency_tables.arrays import Floats
 
 
 def largest_sum(terms: Iterable[Floats]) -> float:

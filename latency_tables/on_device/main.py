@@ -11,7 +11,6 @@ import hashlib
 import json
 import sys
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +79,12 @@ def measure(folder: Path, threads: int, out: Path) -> None:
             results.close()
 
 
-def main(folder: Path, argv: Sequence[str] | None = None) -> int:
+def main(folder: Path) -> int:
     """Run the kit in a folder; returns the exit code: 0, 2 for a mistake, 130 when interrupted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=usable_processors(), help="default: one per processor")
     parser.add_argument("--out", type=Path, default=Path("results.csv"), metavar="FILE", help="default: results.csv")
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     try:
         if args.threads < 1:
             raise ValueError(f"--threads is {args.threads}; must be at least 1")

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from latency_tables.cost_models.op_model import EnergyModel, OpEnergy
 from latency_tables.on_device.results import ENERGY, Results, Row, VisitEnergy
 from latency_tables.on_device.timing import REFERENCE, WARM_UP, ProgressLine, Runtime, Timed
 from latency_tables.profiling.plan import SpacePlan
-from ofa.energy.meter import EnergyReading
-
-
-class Meter(Protocol):
-    """The part of `ofa.energy.meter.EnergyMeter` that a profile uses."""
-
-    def start(self) -> None:
-        """Begin."""
-        ...
-
-    def stop(self) -> EnergyReading:
-        """End."""
-        ...
+from ofa.energy.meter import EnergyMeter
 
 
 class MeteredLog:
     """Results with the energy of each visit, so that a profile continued after a kill still knows its mean power."""
 
-    def __init__(self, results: Results, meter: Meter) -> None:
+    def __init__(self, results: Results, meter: EnergyMeter) -> None:
         """Begin to measure energy."""
         self.done = results.done
         self.source = ""
@@ -70,7 +57,9 @@ def mean_power(rows: Sequence[Row], source: str) -> tuple[float | None, str]:
     return joules / seconds, f"{counters[0]}, mean over the {seconds:.3g} s of the profile"
 
 
-def item_watts(plan: SpacePlan, runtime: Runtime, meter: Meter, seconds: float, show: bool) -> tuple[dict[str, float], str]:
+def item_watts(
+    plan: SpacePlan, runtime: Runtime, meter: EnergyMeter, seconds: float, show: bool
+) -> tuple[dict[str, float], str]:
     """Power while a block or a network runs, in W by item, each repeated for at least `seconds`; and its source.
 
     Empty, with the reason, where the counter failed or did not move: then the power is unknown, not 0.

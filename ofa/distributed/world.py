@@ -28,7 +28,7 @@ STEP_TIMEOUT = timedelta(minutes=10)
 MESSAGE_TIMEOUT = timedelta(days=1)
 """Longest wait for a message, because other ranks may still be measuring. A rank that ends closes its connection, so the
 others notice at once."""
-ROUND = 8
+ITEMS_PER_ROUND = 8
 """Items of `World.map` that each rank computes before results are exchanged: few enough to lose little in a kill, enough
 that a slow item does not keep the other ranks waiting."""
 
@@ -169,7 +169,7 @@ class World:
         if self.size == 1:
             yield from map(function, items)
             return
-        for some in _rounds(list(items), ROUND * self.size):
+        for some in _rounds(list(items), ITEMS_PER_ROUND * self.size):
             own: list[Result] = []
             with self.agree():
                 own += map(function, some[self.rank :: self.size])
@@ -181,7 +181,7 @@ class World:
         if self.size == 1:
             yield from map(function, items)
             return
-        for some in _rounds(list(items), ROUND * self.size):
+        for some in _rounds(list(items), ITEMS_PER_ROUND * self.size):
             yield from self.map(function, self.broadcast(some))
 
     @contextmanager

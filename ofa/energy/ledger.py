@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ofa.distributed.world import ALONE, World
-from ofa.energy.meter import EnergyReading
+from ofa.energy.meter import EnergyMeter
 from ofa.errors import UserError
 from ofa.files.vouched import read_vouched_json, write_vouched_json
 
@@ -25,18 +25,6 @@ BEAT_S = 10.0
 KEPT_MARKS = 4
 """Marks kept: the last one may belong to a checkpoint that was never finished, or to a rank that was a step ahead."""
 ADVICE = "delete it to continue without what it had booked"
-
-
-class Meter(Protocol):
-    """The part of `ofa.energy.meter.EnergyMeter` that a ledger uses."""
-
-    def start(self) -> None:
-        """Begin a measurement."""
-        ...
-
-    def stop(self) -> EnergyReading:
-        """End it."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -155,7 +143,7 @@ class Ledger:
         beat_s: seconds between two writings of the file.
     """
 
-    def __init__(self, folder: Path, verb: str, meter: Meter, world: World = ALONE, beat_s: float = BEAT_S) -> None:
+    def __init__(self, folder: Path, verb: str, meter: EnergyMeter, world: World = ALONE, beat_s: float = BEAT_S) -> None:
         """Raises `UserError` for a damaged file."""
         self.folder, self.verb, self.world = folder, verb, world
         self.path = folder / f"{verb}-{world.rank}.json"
@@ -238,7 +226,7 @@ class Ledger:
 
 
 @contextmanager
-def booked(folder: Path, verb: str, purpose: str, meter: Meter, world: World = ALONE) -> Iterator[None]:
+def booked(folder: Path, verb: str, purpose: str, meter: EnergyMeter, world: World = ALONE) -> Iterator[None]:
     """Book a block for one purpose; arguments as in `Ledger`."""
     ledger = Ledger(folder, verb, meter, world)
     ledger.begin(purpose)

@@ -29,7 +29,7 @@ def atomic_write(path: str | Path, content: bytes | str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), _mode_of_new_files())
+            os.fchmod(file.fileno(), 0o666 & ~umask())  # `mkstemp` makes private files
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -55,16 +55,24 @@ def write_json(path: str | Path, data: Any) -> None:
     atomic_write(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: str | Path) -> Any:
-    """The content of a JSON file; raises `UserError` when it is missing, unreadable or not JSON."""
-    path = Path(path)
+def read_text(path: str | Path, encoding: str = "utf-8") -> str:
+    """The content of a text file; raises `UserError` when it is missing or unreadable."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return Path(path).read_text(encoding=encoding)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+
+
+def read_json(path: str | Path) -> Any:
+    """The content of a JSON file; raises `UserError` when it is missing, unreadable or not JSON."""
+    text = read_text(path)
+    try:
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}: not valid JSON: {error.msg}") from None
-    except (OSError, ValueError, RecursionError) as error:  # not UTF-8, a number of 5,000 digits, nested 3,000 deep
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, nested 3,000 deep
         raise UserError(f"{path}: cannot be read: {str(error)[:80]}") from None
 
 
@@ -102,11 +110,11 @@ def drop_half_a_line(path: Path) -> None:
             file.truncate(content.rfind(b"\n") + 1)
 
 
-def _mode_of_new_files() -> int:
-    """Permissions that `open` gives to a new file (`mkstemp` makes private ones)."""
+def umask() -> int:
+    """The permissions that new files and folders of this process do not get."""
     mask = os.umask(0)
     os.umask(mask)
-    return 0o666 & ~mask
+    return mask
 
 
 def _synchronise_folder(folder: Path) -> None:

@@ -72,14 +72,15 @@ Above = partial(_Limit, "above", "exclusiveMinimum", operator.gt)
 AtMost = partial(_Limit, "at most", "maximum", operator.le)
 Below = partial(_Limit, "below", "exclusiveMaximum", operator.lt)
 FINITE = Below(inf)
-KINDS = {int: "a whole number", float: "a number"}
+NOUNS = {int: "a whole number", float: "a number"}
+"""Words for the types of numbers, in messages."""
 
 Count = Annotated[int, AtLeast(1)]
 WholeNumber = Annotated[int, AtLeast(0)]
 Finite = Annotated[float, Above(-inf), FINITE]
 Positive = Annotated[float, Above(0), FINITE]
 NotNegative = Annotated[float, AtLeast(0), FINITE]
-Share = Annotated[float, AtLeast(0), AtMost(1)]
+UnitInterval = Annotated[float, AtLeast(0), AtMost(1)]
 Fraction = Annotated[float, AtLeast(0), Below(1)]
 
 
@@ -163,9 +164,9 @@ def _complaint_of_union(options: tuple[Any, ...], name: str, value: Any, verb: s
         return None
     fitting = [option for option in options if _bare(option) is type(value)] or list(options)
     wrong = _check(fitting[0])(name, value, verb)
-    if wrong is None or len(options) == 1 or not all(_bare(option) in KINDS for option in options):
+    if wrong is None or len(options) == 1 or not all(_bare(option) in NOUNS for option in options):
         return wrong
-    allowed = " or ".join(f"{KINDS[_bare(option)]} {_limits(bounds_of(option))}" for option in options)
+    allowed = " or ".join(f"{NOUNS[_bare(option)]} {_limits(bounds_of(option))}" for option in options)
     return f"{name} {verb} {value!r}; must be {allowed}"
 
 

@@ -9,6 +9,7 @@ from math import isfinite
 from pathlib import Path
 
 from ofa.errors import UserError
+from ofa.files.atomic import read_text
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -64,13 +65,7 @@ def read_table(path: str | Path, required: Sequence[str], optional: Sequence[str
         UserError: there is no file or no row, a column is missing, unknown or given twice, or a line has another length.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    reader = csv.reader(text.splitlines(), strict=True)
+    reader = csv.reader(read_text(path, encoding="utf-8-sig").splitlines(), strict=True)
     rows, lines = [], []
     try:
         names = [name.strip() for name in next(reader, [])]

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import yaml
 
 from ofa.errors import UserError
+from ofa.files.atomic import read_text
 from ofa.files.bounds import BoundError
 from ofa.files.vouched import check_text
 
@@ -65,13 +66,7 @@ def load_yaml(path: str | Path) -> Mapping:
     Raises:
         UserError: naming file and line; also where a file that vouches for itself (`vouched_text`) has changed.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
+    text = read_text(path)
     check_text(text, str(path))
     try:
         data = _Loader(text).get_single_data()

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ofa.errors import UserError
+from ofa.files.atomic import umask
 
 OLD = "old"
 UNFINISHED = ".new"
@@ -39,7 +40,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
     try:
         yield new
-        os.chmod(new, 0o777 & ~_umask())
+        os.chmod(new, 0o777 & ~umask())
         if path.exists():
             os.rename(path, old)
         os.rename(new, path)
@@ -76,9 +77,3 @@ def _carry_over(old: Path, new: Path) -> None:
         if not (new / entry.name).exists() and not entry.name.endswith(".tmp"):
             with contextlib.suppress(OSError):
                 os.rename(entry, new / entry.name)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

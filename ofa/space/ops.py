@@ -82,10 +82,10 @@ def add(channels: int, size: int, activation: str = "none") -> OpShape:
     return OpShape("add", channels, channels, size, size, activation=activation)
 
 
-def make_divisible(value: float, divisor: int = 8) -> int:
-    """Round to a multiple of `divisor`, never below 90% of `value` (MobileNetV2's rule, used by the published spaces)."""
-    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
-    return rounded if rounded >= 0.9 * value else rounded + divisor
+def make_divisible(value: float) -> int:
+    """Round to a multiple of 8, never below 90% of `value` (MobileNetV2's rule, used by the published spaces)."""
+    rounded = max(8, int(value + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * value else rounded + 8
 
 
 def se_channels(hidden: int) -> int:

@@ -26,7 +26,7 @@ from ofa.training.schedule import learning_rate
 from ofa.training.step import GradientStep, class_weights_of, descend
 from ofa.training.weight_average import WeightAverage
 
-PHASE = 1_000_000
+FINETUNING_PHASE = 1_000_000
 """Phase number and epoch offset of fine-tuning, so that its random numbers differ from those of every training phase."""
 
 
@@ -89,7 +89,7 @@ def finetune(
         net=net,
         recipe=recipe,
         phase=phase,
-        index=PHASE,
+        index=FINETUNING_PHASE,
         subnets=lambda step, resolution: [subnet],
         classes=space.classes,
         teacher=evaluator.module(replace(space.largest(), resolution=subnet.resolution)) if phase.distill else None,
@@ -122,7 +122,7 @@ def _batches(evaluator: SubnetEvaluator, recipe: Recipe, resolution: int, epoch:
         resolution=resolution,
         shuffle=True,
         augment=True,
-        epoch=PHASE + epoch,
+        epoch=FINETUNING_PHASE + epoch,
         seed=recipe.seed,
         drop_last=True,
         balance=recipe.balance,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ofa.errors import UserError
-from ofa.files.atomic import append_line, atomic_write, drop_half_a_line
+from ofa.files.atomic import append_line, atomic_write, drop_half_a_line, read_text
 from ofa.files.vouched import read_vouched_line, vouched_line
 from ofa.measure.accuracy import TOP1, AccuracyMetric, accuracy_named
 from ofa.space.search_space import Genes
@@ -135,15 +135,8 @@ def read_log(path: str | Path) -> LoggedSearch:
     Raises:
         UserError: there is no such file, or it is not the log of a search; the message names the line.
     """
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
     entries = []
-    for i, line in enumerate(lines, start=1):
+    for i, line in enumerate(read_text(path).split("\n")[:-1], start=1):
         try:
             entries.append(read_vouched_line(line, f"{path}:{i}", "remove the file to start again"))
             if i > 1:

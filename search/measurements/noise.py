@@ -18,6 +18,9 @@ from search.arrays import Floats
 from search.statistics import kendall_tau, mean_tau, shown
 
 SIMULATIONS = 50
+"""Simulations from which the ceiling is averaged."""
+SPLITS = 20
+"""Random splits of the images from which the tau of two halves is averaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +83,10 @@ def _ceiling(top1: Floats, reliability: float, variance: float, rng: np.random.G
     return mean_tau([kendall_tau(true, true + row) for row in noise]) or 0.0
 
 
-def _halves(groups: Floats, rng: np.random.Generator, splits: int = 20) -> float | None:
+def _halves(groups: Floats, rng: np.random.Generator) -> float | None:
     half = groups.shape[1] // 2
     taus = []
-    for _ in range(splits):
+    for _ in range(SPLITS):
         order = rng.permutation(groups.shape[1])
         taus.append(kendall_tau(groups[:, order[:half]].mean(axis=1), groups[:, order[half : 2 * half]].mean(axis=1)))
     return mean_tau(taus)

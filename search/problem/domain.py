@@ -113,10 +113,6 @@ class Domain:
         children[rng.integers(0, len(mothers), size=resets), gene] = self._draw(gene, rng)
         return self.space.canonical(children) if self.space.compound else children * self.space.rows(children).present()
 
-    def cross(self, mothers: Genes, fathers: Genes, rng: np.random.Generator) -> Genes:
-        """Uniform crossover: every gene from either parent; int8[n, genes], canonical."""
-        return self.vary(self.grown(mothers, rng), self.grown(fathers, rng), len(mothers), 0.0, rng)
-
     def mutate(self, genes: Genes, changes: float, rng: np.random.Generator) -> Genes:
         """Random reset: on average `changes` genes per row take a new uniform value; int8[n, genes], canonical."""
         return self.vary(self.grown(genes, rng), genes, 0, changes, rng)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -21,9 +21,8 @@ from search.searchers.random_search import RandomSearch
 class Searcher(Protocol):
     """A way to solve a `Problem`. `tests/search/searchers/test_search_conformance.py` states what each must do."""
 
-    @property
-    def name(self) -> str:
-        """The name for `ofa query --algorithm`."""
+    name: ClassVar[str]
+    """The name for `ofa query --algorithm`."""
 
     def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:
         """The best subnets found with at most `budget` evaluations of the predictor.
@@ -40,13 +39,8 @@ class Searcher(Protocol):
         """
 
 
-SEARCHERS: dict[str, Callable[[], Searcher]] = {
-    "exact": Exact,
-    "evolution": Evolution,
-    "nsga2": Nsga2,
-    "optuna": OptunaSearch,
-    "random": RandomSearch,
-}
+_ALL: tuple[type[Searcher], ...] = (Exact, Evolution, Nsga2, OptunaSearch, RandomSearch)
+SEARCHERS: dict[str, Callable[[], Searcher]] = {searcher.name: searcher for searcher in _ALL}
 """Every searcher by name."""
 AUTO = "auto"
 DEFAULT_BUDGET = 20_000

@@ -8,6 +8,7 @@ accuracy (the cost is the objective, with `Problem.min_top1`), and the cheapest 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -36,10 +37,7 @@ def why_not_exact(problem: Problem) -> str | None:
 class Exact:
     """Dynamic programming over stages; needs a stage-additive predictor, and at most one cost among the objectives."""
 
-    @property
-    def name(self) -> str:
-        """The name for `ofa query --algorithm`."""
-        return "exact"
+    name: ClassVar[str] = "exact"
 
     def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:
         """See `Searcher.search`; also raises `UserError` with the reason where the answer cannot be computed.

@@ -10,6 +10,7 @@ which only the prediction shows, are handled by constraint domination.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from search.problem.problem import Problem
 class Nsga2:
     """Evolve a population towards the whole front."""
 
+    name: ClassVar[str] = "nsga2"
     population: int = 256
     """Most members, and most children evaluated per generation; a 20th of the budget where that is less."""
     oversampling: int = 2
@@ -35,11 +37,6 @@ class Nsga2:
     """Genes reset per child, on average."""
     patience: int = 20
     """Generations in a row with hardly anything new to evaluate (under a tenth of the population) before the search ends."""
-
-    @property
-    def name(self) -> str:
-        """The name for `ofa query --algorithm`."""
-        return "nsga2"
 
     def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:
         """See `Searcher.search`."""

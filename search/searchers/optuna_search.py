@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -59,6 +59,7 @@ NOT_CATEGORICAL = ("CmaEsSampler", "QMCSampler")
 class OptunaSearch:
     """Let an optuna sampler propose the subnets."""
 
+    name: ClassVar[str] = "optuna"
     sampler: str = "TPESampler"
     """Name of a class in `optuna.samplers`."""
     storage: str | None = None
@@ -69,11 +70,6 @@ class OptunaSearch:
     """Trials asked for at once."""
     patience: int = 20
     """Batches without anything new to evaluate before the search ends."""
-
-    @property
-    def name(self) -> str:
-        """The name for `ofa query --algorithm`."""
-        return "optuna"
 
     def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:
         """See `Searcher.search`. A study in a storage is continued until it has `budget` evaluations, from all processes.

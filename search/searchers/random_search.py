@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,15 +18,11 @@ from search.problem.problem import Problem
 class RandomSearch:
     """Uniform samples of the space; infeasible ones are not evaluated, and the number of draws is bounded."""
 
+    name: ClassVar[str] = "random"
     batch: int = 1024
     """Subnets drawn at once."""
     draws_per_evaluation: int = 20
     """Most subnets drawn, per evaluation in the budget."""
-
-    @property
-    def name(self) -> str:
-        """The name for `ofa query --algorithm`."""
-        return "random"
 
     def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:
         """See `Searcher.search`."""

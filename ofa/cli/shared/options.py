@@ -76,9 +76,9 @@ def platform_name(given: str | None, out: Path) -> str:
     return given
 
 
-def platform_costs(platform: Platform, space: SearchSpace, confidence: float | None = None) -> Costs:
-    """What the space's subnets cost; where blocks lie outside what a calibration saw, a warning goes to standard error."""
-    costs = platform.costs(space, confidence)
+def platform_costs(platform: Platform, space: SearchSpace) -> Costs:
+    """Costs of the space's subnets on a platform; their warnings go to standard error."""
+    costs = platform.costs(space)
     warn(costs)
     return costs
 

@@ -19,7 +19,7 @@ from ofa.data.augment.luma import LUMA, grey
 from ofa.data.augment.rand_augment import RandAugmentConfig, rand_augment
 from ofa.data.augment.resampling import resize_weights
 from ofa.distributed import draws
-from ofa.files.bounds import Bounded, Share, WholeNumber
+from ofa.files.bounds import Bounded, UnitInterval, WholeNumber
 
 
 class _Range:
@@ -49,15 +49,15 @@ class AugmentConfig(Bounded):
     """Shift an image by up to so many stored pixels, and fill with black (4 is usual for 32 px)."""
     random_resized_crop: Range | None = None
     """Range of the fraction of the area that a random crop keeps, such as [0.08, 1.0] (Szegedy et al., arXiv:1409.4842)."""
-    brightness: Share = 0.0
+    brightness: UnitInterval = 0.0
     """Multiply pixels by a random factor out of [1 - brightness, 1 + brightness]."""
-    contrast: Share = 0.0
+    contrast: UnitInterval = 0.0
     """Multiply the difference from the image's mean grey by such a factor."""
-    saturation: Share = 0.0
+    saturation: UnitInterval = 0.0
     """Multiply the difference from the pixel's grey by such a factor; colour images only."""
     rand_augment: RandAugmentConfig | None = None
     """RandAugment, applied after the changes above."""
-    erase_probability: Share = 0.0
+    erase_probability: UnitInterval = 0.0
     """Probability that a random rectangle is filled with the mean colour (random erasing, arXiv:1708.04896)."""
     erase_area: Range = (0.02, 0.33)
     """Range of the erased area, as a fraction of the image."""

@@ -20,7 +20,7 @@ from ofa.data.augment.luma import grey
 from ofa.distributed import draws
 from ofa.files.bounds import AtLeast, AtMost, Bounded, Count
 
-LARGEST = 10.0
+LARGEST_MAGNITUDE = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class RandAugmentConfig(Bounded):
 
     operations: Count = 2
     """Number of operations applied to each image, one after the other."""
-    magnitude: Annotated[float, AtLeast(0), AtMost(LARGEST)] = 9.0
+    magnitude: Annotated[float, AtLeast(0), AtMost(LARGEST_MAGNITUDE)] = 9.0
     """Strength of the operations: 0 (none) to 10 (all of an operation's range)."""
 
 
@@ -45,7 +45,9 @@ def rand_augment(images: Tensor, config: RandAugmentConfig, generator: torch.Gen
         for number, operation in enumerate(OPERATIONS.values()):
             members = (chosen == number).nonzero().flatten()
             if len(members):
-                strength = (signs[members] * (config.magnitude / LARGEST)).to(images, non_blocking=True).view(-1, 1, 1, 1)
+                strength = (
+                    (signs[members] * (config.magnitude / LARGEST_MAGNITUDE)).to(images, non_blocking=True).view(-1, 1, 1, 1)
+                )
                 places = members.to(images.device, non_blocking=True)
                 images[places] = operation(images[places], strength)
     return images

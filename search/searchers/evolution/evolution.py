@@ -15,6 +15,7 @@ there (optima have much in common, so that is a good place to start), and from t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -40,6 +41,7 @@ EXCHANGES_PER_STEP = 200
 class Evolution:
     """Evolve populations of subnets, then climb from the leaders through one-gene and two-gene neighbours."""
 
+    name: ClassVar[str] = "evolution"
     population: int = 96
     """Most members of a population; a 200th of the budget where that is less."""
     side_by_side: int = 4
@@ -66,11 +68,6 @@ class Evolution:
     """Subnets that local search starts from."""
     climbing_fraction: float = 0.05
     """Fraction of the budget that is reserved for local search."""
-
-    @property
-    def name(self) -> str:
-        """The name for `ofa query --algorithm`."""
-        return "evolution"
 
     def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:
         """See `Searcher.search`."""

@@ -38,7 +38,7 @@ from ofa.data.config import DataConfig
 from ofa.distributed import draws
 from ofa.distributed.devices import choose_device
 from ofa.distributed.draws import for_share
-from ofa.distributed.world import ALONE, ROUND, Share, World, join
+from ofa.distributed.world import ALONE, ITEMS_PER_ROUND, Share, World, join
 from ofa.nets.elastic_layers import ElasticNorm
 from ofa.training.synchronised_norm import SynchronisedNorm, synchronise_norms
 from tests.tiny import write_recipe
@@ -348,7 +348,7 @@ def together(function: Callable[[World], Any], size: int) -> list[Any]:
 
 
 def test_map_shares_the_work_and_keeps_the_order() -> None:
-    items = list(range(3 * ROUND + 5))
+    items = list(range(3 * ITEMS_PER_ROUND + 5))
 
     def work(world: World) -> tuple[list[int], list[int]]:
         own: list[int] = []

@@ -23,7 +23,7 @@ from ofa.files.bounds import (
     NotEmpty,
     NotNegative,
     OneOf,
-    Share,
+    UnitInterval,
     WholeNumber,
 )
 from ofa.files.schema import build, load_yaml
@@ -34,7 +34,7 @@ class Oven(Bounded):
     trays: Count = 1
     minutes: WholeNumber = 0
     power: NotNegative = 0.0
-    share: Share = 0.0
+    share: UnitInterval = 0.0
     loss: Fraction = 0.0
     heat: Annotated[float, Above(0), FINITE] | None = None
     tilt: Annotated[float, Above(-1), AtMost(1)] = 0.0

@@ -87,7 +87,7 @@ def test_a_search_never_leaves_it() -> None:
         domain.sample_sizes(300, rng),
         domain.extremes(),
         domain.mutate(parents, 2.0, rng),
-        domain.cross(parents, parents[::-1], rng),
+        domain.vary(domain.grown(parents, rng), domain.grown(parents[::-1], rng), len(parents), 0.0, rng),
         domain.neighbours(parents[:5]),
     ):
         assert len(genes)

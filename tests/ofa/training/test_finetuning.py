@@ -19,7 +19,7 @@ from ofa.data.config import DataConfig
 from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.recipe import Phase, Recipe
 from ofa.runs.run_directory import RunDirectory
-from ofa.training.finetuning import PHASE, PlainSubnet, finetune
+from ofa.training.finetuning import FINETUNING_PHASE, PlainSubnet, finetune
 from ofa.training.step import GradientStep
 from tests.space_toys import toy_space
 
@@ -49,7 +49,7 @@ def test_a_step_of_a_plain_subnet_is_that_of_the_supernet(name: str, changes: di
     found: list[tuple[float, Tensor]] = []
     for net, classifier in ((supernet, supernet.head.classifier), (PlainSubnet(plain), plain.head.classifier)):
         step = GradientStep(
-            net=net, recipe=recipe, phase=phase, index=PHASE, subnets=lambda *_: [subnet], classes=space.classes
+            net=net, recipe=recipe, phase=phase, index=FINETUNING_PHASE, subnets=lambda *_: [subnet], classes=space.classes
         )
         loss = float(step(7, images, labels))
         gradient = classifier.weight.grad

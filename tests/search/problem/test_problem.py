@@ -118,7 +118,7 @@ def test_domain_moves_stay_inside_and_reach_everything(restricted: bool) -> None
     moves = {
         "sample": genes,
         "sizes": domain.sample_sizes(64, rng),
-        "cross": domain.cross(genes, domain.sample(64, rng), rng),
+        "cross": domain.vary(domain.grown(genes, rng), domain.grown(domain.sample(64, rng), rng), len(genes), 0.0, rng),
         "mutate": domain.mutate(genes, 2.0, rng),
         "neighbours": domain.neighbours(genes),
         "extremes": domain.extremes(),
