@@ -1,16 +1,16 @@
-"""Errors of other libraries and of the system, as one line for a user; those of our own making keep their traceback."""
+"""Errors of other libraries and of the system as one line for users; bugs of this program keep their traceback."""
 
 from __future__ import annotations
 
 import errno
 
 LIBRARIES = ("onnxruntime", "sqlalchemy", "sqlite3", "psycopg", "PIL", "zipfile", "safetensors", "yaml")
-"""Packages whose exceptions speak of a file, a database or a device, not of a mistake in this code."""
+"""Packages whose exceptions are about a file, a database or a device, not about a bug in this code."""
 SHOWN = 200
 
 
 def line_of(error: BaseException) -> str | None:
-    """What to tell the user; None where the error is a mistake in this program, which a traceback helps to find."""
+    """The message for the user; None where the error is a bug in this program, which needs its traceback."""
     if isinstance(error, OSError):
         return _of_system(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

@@ -1,7 +1,7 @@
 """`ofa VERB ...`: dispatch, exit codes and output. No heavy import before a verb is known.
 
 A verb is a module `ofa.cli.verbs.VERB` (of `import`, a keyword, `import_`) with `EXAMPLE` (shown in its help),
-`add_arguments(parser)` and `run(args)`, which prints for people and returns what `--json` prints for machines.
+`add_arguments(parser)` and `run(args)`, which prints text for users, and returns the data that `--json` prints for machines.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ VERBS = {
 }
 
 SMALL_MATRICES = ("query", "pareto")
-"""Verbs whose matrix products are small: a second thread of BLAS costs more than it gives, much on a busy machine."""
+"""Verbs with small matrix products, which a second BLAS thread slows down, on a busy machine by a lot."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,14 +81,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except Terminated:
         if first_rank():
-            print(f"ofa {verb}: terminated; the same command goes on where it can", file=sys.stderr)
+            print(f"ofa {verb}: terminated; the same command resumes where it can", file=sys.stderr)
         return 143
     except KeyboardInterrupt:
         if first_rank():
             print(f"ofa {verb}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()  # the reader went away (`ofa ... | head`): not an error
+        sys.stderr.close()  # the reader ended (`ofa ... | head`), which is not an error
         return 0
     except Exception as error:
         line = line_of(error)
@@ -100,12 +100,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as Slurm and Docker send it before they kill: what is open is closed as at Ctrl-C."""
+    """SIGTERM, which Slurm and Docker send before they kill; everything open is closed, as after Ctrl-C."""
 
 
 @contextmanager
 def _terminating() -> Iterator[None]:
-    """A block that SIGTERM ends by `Terminated`; elsewhere than in the main thread nothing changes."""
+    """Run a block in which SIGTERM raises `Terminated`; has no effect outside the main thread."""
     process = os.getpid()
 
     def terminate(number: int, frame: object) -> None:
@@ -124,7 +124,7 @@ def _terminating() -> Iterator[None]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells a mistake in one line; the usage is a `--help` away."""
+    """A parser whose errors are one line, without the usage that `--help` shows."""
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""

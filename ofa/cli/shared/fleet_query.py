@@ -29,7 +29,7 @@ SHOWN = 3
 
 
 def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
-    """Read the devices, answer, measure the subnets chosen, write."""
+    """Read the devices, choose a subnet for each, measure these subnets, write the answer."""
     _check_options(args)
 
     import time
@@ -89,21 +89,21 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    """What a fleet's file says instead of options."""
+    """Raise `UserError` for options that a fleet's file replaces, or that need a single search."""
     given = [metric for metric, bounds in parse_bounds(args).items() if bounds]
     for option, used in [("--platform", args.platform), *((flag(metric), metric in given) for metric in METRICS)]:
         if used:
             raise UserError(f"{option} does not go with --fleet, whose file names platform and limits of each device")
     for option in ("history", "sampler", "storage", "study", "minimize", *(f"min_{name}" for name in ACCURACIES)):
         if getattr(args, option) is not None:
-            raise UserError(f"{flag(option)} does not go with --fleet, which is no single search")
+            raise UserError(f"{flag(option)} does not go with --fleet, which runs no single search")
     if args.algorithm not in ALGORITHMS:
         raise UserError(f"--algorithm is {args.algorithm!r}; with --fleet it is one of {', '.join(ALGORITHMS)}")
 
 
 @dataclass
 class _Offers:
-    """What each platform of the fleet offers: its costs at each confidence, and the problem on it."""
+    """The platforms of a fleet, with their costs at each confidence and the problem on each."""
 
     path: Path
     fleet: Fleet
@@ -114,7 +114,7 @@ class _Offers:
 
     @cached_property
     def platforms(self) -> dict[str, Platform]:
-        """By the name in the file; a file's name is relative to the fleet's."""
+        """The platforms by their name in the fleet's file; paths are relative to that file."""
         from latency_tables import load_platform
 
         found = {}
@@ -128,11 +128,11 @@ class _Offers:
 
     @cached_property
     def costs(self) -> dict[str, Costs]:
-        """Of each platform, estimated."""
+        """Estimated costs on each platform, by name."""
         return {name: platform.costs(self.space) for name, platform in self.platforms.items()}
 
     def problem(self, platform: str, confidence: float | None) -> Problem:
-        """Without limits; what its users must know of a platform goes to standard error once."""
+        """The problem without limits on a platform; its warnings go to standard error, once per platform."""
         from ofa.cli.shared.options import warn
         from search.problem.problem import Problem
 
@@ -155,7 +155,7 @@ class _Offers:
         return replace(self.fleet, confidence=np.where(np.isnan(own), confidence, own))
 
     def check(self, confidence: float | None) -> None:
-        """Raise `UserError`, with the line, for a platform that is none or that does not know what is limited on it."""
+        """Raise `UserError`, with the line, for an unknown platform, or one that does not know a limited metric."""
         import numpy as np
 
         from search.fleet.answer import COST_COLUMNS

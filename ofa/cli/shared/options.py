@@ -1,4 +1,4 @@
-"""What the verbs that search a run share: their options, opening what they need, and measuring with a memory."""
+"""Shared by the verbs that search a run: options, opening a predictor, and measuring subnets with the run's log."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WAIT_S = 600.0
 def add_measuring_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of every verb that measures subnets."""
     parser.add_argument("--images", type=int, metavar="N", help="measure on only N validation images (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: cuda where there is one)")
 
 
@@ -45,7 +45,7 @@ def add_accuracy_argument(parser: argparse.ArgumentParser, default: str) -> None
 
 
 def check_at_least(args: argparse.Namespace, **least: int) -> None:
-    """Raise `UserError` for a whole-number option below its least value."""
+    """Raise `UserError` for a whole-number option below its least value, given by name."""
     for name, bound in least.items():
         value = getattr(args, name)
         if value is not None and value < bound:
@@ -84,13 +84,13 @@ def platform_costs(platform: Platform, space: SearchSpace) -> Costs:
 
 
 def warn(costs: Costs) -> None:
-    """Write to standard error what users of these costs must know."""
+    """Write the warnings of costs to standard error."""
     for warning in costs.warnings:
         print(f"warning: {warning}", file=sys.stderr)
 
 
 def weights_digest(run: RunFiles) -> str:
-    """What identifies a run's weights in its measurements and its predictor."""
+    """Digest that identifies a run's weights in its measurements and its predictor."""
     from ofa.files.atomic import sha256
 
     return sha256(run.weights_path)[:16]
@@ -129,7 +129,7 @@ def open_predictor(run: RunFiles, wanted: str | None = None) -> tuple[Predictor,
 
 @dataclass
 class Measured:
-    """Measures subnets of a run on validation data; what the run's log knows is not measured again."""
+    """Measures subnets of a run on validation data; subnets in the run's log are not measured again."""
 
     run: Path
     space: SearchSpace
@@ -148,10 +148,10 @@ class Measured:
         world: World = ALONE,
         accuracy: AccuracyMetric = TOP1,
     ) -> Measured:
-        """Load supernet and data; `show` draws a progress bar on stderr. The processes of `world` share the subnets.
+        """Load supernet and data; `show`: a progress bar on stderr. The ranks of `world` share the subnets.
 
         Raises:
-            UserError: damaged weights or measurements, other data; or the metric is not defined on so few images.
+            UserError: weights or measurements are damaged, the data are others, or the images are too few for the metric.
         """
         from ofa.distributed.devices import choose_device
         from ofa.runs.evaluator import evaluator_of_run
@@ -185,7 +185,7 @@ class Measured:
         return None if isnan(error) else error
 
     def follow(self) -> None:
-        """Measure one's part of what the first process asks for, until it has all."""
+        """Measure this rank's share of the subnets that rank 0 asks for, until it ends."""
         self.world.follow(self._measure)
 
     def _measure(self, row: Genes) -> npt.NDArray[np.bool_]:
@@ -193,7 +193,7 @@ class Measured:
 
 
 def printer(args: argparse.Namespace) -> Callable[[str], None]:
-    """Prints for people; silent with --json."""
+    """A function that prints text for users, or nothing with --json."""
 
     def say(text: str = "") -> None:
         if not args.json:

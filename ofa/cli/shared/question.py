@@ -1,4 +1,4 @@
-"""What is asked of a run, from the options of `ofa query` and `ofa pareto`: platforms, limits, a part of the space."""
+"""The options of `ofa query` and `ofa pareto` as a problem: platforms, limits, objective, a subspace."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NOUNS = {int: "whole numbers", float: "numbers", true_or_false: "true or false,"
 
 @dataclass(frozen=True)
 class GivenLimit:
-    """One limit as given: on every platform, or on a named one."""
+    """One limit as given on the command line: on every platform (None), or on a named one."""
 
     value: float
     platform: str | None = None
@@ -58,11 +58,11 @@ def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_objective_arguments(parser: argparse.ArgumentParser) -> None:
-    """What is searched for, where it is not the most accurate subnet."""
+    """Options that change the objective from the most accurate subnet to the cheapest."""
     parser.add_argument(
         "--minimize",
         metavar="METRIC",
-        help=f"the subnet with the least of this, one of {', '.join(METRICS)}, is searched; P=METRIC: on platform P",
+        help=f"search the subnet with the lowest METRIC, one of {', '.join(METRICS)}; P=METRIC: on platform P",
     )
     for name, metric in ACCURACIES.items():
         words = f"only subnets with at least this {metric.words}, in [0, 1], e.g. 0.88"
@@ -70,7 +70,7 @@ def add_objective_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_fix_argument(parser: argparse.ArgumentParser) -> None:
-    """The option that confines a search to a part of the space."""
+    """The option that confines a search to a subspace."""
     parser.add_argument(
         "--fix",
         action="append",
@@ -100,7 +100,7 @@ def load_platforms(words: Sequence[str]) -> list[Platform]:
 
 
 def parse_bounds(args: argparse.Namespace) -> dict[str, list[GivenLimit]]:
-    """The limits of each metric as given; raises `UserError` for what is no limit."""
+    """The limits of each metric as given; raises `UserError` for an invalid one."""
     return {metric: [_bound(flag(metric), word) for word in getattr(args, metric)] for metric in METRICS}
 
 
@@ -116,11 +116,11 @@ def _bound(option: str, word: str) -> GivenLimit:
 
 
 def limits_of(bounds: dict[str, list[GivenLimit]], names: Sequence[str]) -> list[Limit]:
-    """The limits on the named platforms: a platform's own, else the one for all.
+    """The limits on the named platforms: a platform's own limit, else the one for all.
 
     Raises:
-        UserError: a limit is given twice, for a platform that is not asked about, or for one platform of a metric that is
-            the same on all.
+        UserError: a limit is given twice, or for a platform that is not given; or a metric that is the same on all platforms
+            is limited on one of them.
     """
     from search.problem.limits import Limit
 
@@ -143,7 +143,7 @@ def limits_of(bounds: dict[str, list[GivenLimit]], names: Sequence[str]) -> list
 
 
 def objective_of(word: str | None, names: Sequence[str]) -> Objective:
-    """What `--minimize` asks for; accuracy without it. Raises `UserError` for an unknown metric, or no single platform."""
+    """The objective of `--minimize`, or accuracy without it; raises `UserError` for an unknown metric or platform."""
     from search.problem.objectives import Objective
 
     if word is None:
@@ -172,7 +172,7 @@ def least_accuracy(args: argparse.Namespace, held: AccuracyMetric) -> float | No
 
 
 def parse_fixes(words: Sequence[str]) -> dict[str, Any]:
-    """`--fix` options as arguments of `ofa.space.subspace.only`; raises `UserError` for what is none."""
+    """`--fix` options as arguments of `ofa.space.subspace.only`; raises `UserError` for an invalid one."""
     fixes: dict[str, Any] = {}
     for word in words:
         name, separator, text = word.partition("=")
@@ -193,12 +193,13 @@ def parse_fixes(words: Sequence[str]) -> dict[str, Any]:
 def searched_part(
     space: SearchSpace, fixes: dict[str, Any], costs: Sequence[Costs], predictor: Predictor | None = None
 ) -> SearchSpace | None:
-    """The part of the space that is fixed, that the predictor knows and that all platforms cover; None for the whole.
+    """The subspace to search: the fixed choices, at resolutions that the predictor and all platforms know.
 
-    What a platform does not cover is told on standard error.
+    A resolution at which a platform has no costs is left out, with a warning on standard error. Returns None where
+    the whole space is searched.
 
     Raises:
-        UserError: a choice that the space does not have, or nothing that the predictor knows and all platforms cover.
+        UserError: a fixed choice is not in the space, or the predictor and the platforms have no resolution in common.
     """
     from ofa.space.subspace import only
     from search.predictors.protocols import AtResolutions

@@ -18,13 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("--measurements", required=True, metavar="CSV", help="the timings")
     parser.add_argument("--out", required=True, metavar="FILE", help="the platform to write, a YAML file")
-    parser.add_argument("--name", help="of the platform (default: the name of FILE)")
-    parser.add_argument("--device", default="not stated", help="in words, as shown by `ofa platforms`")
-    parser.add_argument("--runtime", default="not stated", help="with its version")
+    parser.add_argument("--name", help="name of the platform (default: the name of FILE)")
+    parser.add_argument("--device", default="not stated", help="the device in words, as shown by `ofa platforms`")
+    parser.add_argument("--runtime", default="not stated", help="the runtime with its version")
     parser.add_argument("--precision", default="fp32", help="fp32, fp16, bf16, int16 or int8 (default: fp32)")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="images per timed inference (default: 1)")
-    parser.add_argument("--threads", type=int, metavar="N", help="that the timed inferences used")
-    parser.add_argument("--prior", metavar="PLATFORM", help="start from this platform's model, of a similar device")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads that the timed inferences used")
+    parser.add_argument("--prior", metavar="PLATFORM", help="start from the model of this platform, a similar device")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

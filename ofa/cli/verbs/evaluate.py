@@ -20,17 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
     parser.add_argument("run", help="a trained run directory")
     parser.add_argument("--subnet", action="append", metavar="largest|smallest|FILE", help="may be repeated (default: both)")
-    parser.add_argument("--resolution", type=int, metavar="PX", help="of a FILE that does not say for which size of image")
-    parser.add_argument("--random", type=int, default=0, metavar="N", help="and N random subnets")
-    parser.add_argument("--seed", type=int, default=0, help="of the random subnets (default: 0)")
+    parser.add_argument("--resolution", type=int, metavar="PX", help="resolution of a FILE that does not have one")
+    parser.add_argument("--random", type=int, default=0, metavar="N", help="measure N random subnets too")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random subnets (default: 0)")
     parser.add_argument("--split", default="validation", help="validation (default), test or train")
-    parser.add_argument("--images", type=int, metavar="N", help="only N images of the split")
-    parser.add_argument("--per-class", action="store_true", help="and the accuracy on each class, as a table")
+    parser.add_argument("--images", type=int, metavar="N", help="measure on only N images of the split")
+    parser.add_argument("--per-class", action="store_true", help="print also a table of the accuracy on each class")
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: cuda where there is one)")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Measure the subnets named; several processes share them, and the first one reports."""
+    """Measure the named subnets; ranks share them, and rank 0 reports."""
     from ofa.distributed.devices import choose_device
     from ofa.distributed.world import join
     from ofa.measure.accuracy import ACCURACIES

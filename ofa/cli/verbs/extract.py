@@ -1,4 +1,4 @@
-"""Write out a subnet of your own choice, ready to use: weights of the run, batch norm recalibrated, accuracy measured.
+"""Write a subnet of your own choice, ready to use: with the run's weights, recalibrated batch norm and measured accuracy.
 
 FILE is a subnet.json (or the folder of a query), an architecture of the published package ({ks, e, d}), or its net.config.
 """
@@ -23,9 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options of `ofa extract`."""
     parser.add_argument("run", metavar="RUN", help="a run directory")
     parser.add_argument("--subnet", required=True, metavar="FILE", help="largest, smallest, or a file that describes one")
-    parser.add_argument("--resolution", type=int, metavar="PX", help="where the file does not say for which size of image")
-    parser.add_argument("--platform", action="append", default=[], metavar="P", help="its costs there; may be repeated")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the subnet is written")
+    parser.add_argument("--resolution", type=int, metavar="PX", help="resolution, where the file does not have one")
+    parser.add_argument(
+        "--platform", action="append", default=[], metavar="P", help="put its costs on P into the card; may be repeated"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the subnet to")
     add_measuring_arguments(parser)
 
 

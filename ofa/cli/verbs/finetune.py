@@ -1,4 +1,4 @@
-"""Fine-tune a queried subnet on its run's data, taught by the run's largest net, and measure what it gained."""
+"""Fine-tune a queried subnet on its run's data, with the run's largest net as the teacher, and measure the gain."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ EXAMPLE = "ofa finetune runs/demo/queries/frugal --epochs 5"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
     parser.add_argument("subnet", type=Path, help="a subnet directory, as `ofa query` writes it")
-    parser.add_argument("--run", type=Path, help="the run it is from (default: the folder it lies in: RUN/queries/NAME)")
-    parser.add_argument("--epochs", type=int, default=25, metavar="N", help="default: 25")
-    parser.add_argument("--peak-lr", type=float, metavar="X", help="default: a quarter of the last phase's")
-    parser.add_argument("--distill", type=float, default=1.0, metavar="W", help="the teacher's weight (default: 1)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where it is written (default: beside it, NAME-finetuned)")
+    parser.add_argument("--run", type=Path, help="its run (default: the RUN in RUN/queries/NAME)")
+    parser.add_argument("--epochs", type=int, default=25, metavar="N", help="epochs of training (default: 25)")
+    parser.add_argument(
+        "--peak-lr", type=float, metavar="X", help="peak learning rate (default: a quarter of the last phase's)"
+    )
+    parser.add_argument("--distill", type=float, default=1.0, metavar="W", help="weight of the teacher (default: 1)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder to write (default: NAME-finetuned beside the subnet)"
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: cuda where there is one)")
 
 
@@ -77,7 +81,7 @@ def _finetune(
     layout: Any = {"memory_format": torch.channels_last}
 
     def measure() -> Any:
-        copy = deepcopy(module).to(**layout)  # measuring folds batch norms
+        copy = deepcopy(module).to(**layout)  # because measuring folds batch norms in place
         return evaluator.correct_of(copy, subnet.resolution)
 
     right = measure()
@@ -134,7 +138,7 @@ def _shown(counts: ClassCounts) -> str:
 
 
 def _card(card: dict[str, Any], before: ClassCounts, after: ClassCounts, phase: Phase) -> dict[str, Any]:
-    """The subnet's card with its new accuracy, in the metrics it has; the old one is another net's."""
+    """The subnet's card with its new accuracy in the card's metrics, without the prediction for the old weights."""
     from ofa.measure.accuracy import ACCURACIES, TOP1
     from search.reports.card import error_note, figure, measured_name
 

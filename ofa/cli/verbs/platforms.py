@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a platform by name or file; all that ship if absent; or: import SOURCE, to make a platform of a published "
         "lookup table (a YAML file, or a folder with one per resolution)",
     )
-    parser.add_argument("--out", metavar="FILE", help="where `import` writes the platform")
-    parser.add_argument("--name", help="of the imported platform (default: the name of FILE)")
+    parser.add_argument("--out", metavar="FILE", help="file to which `import` writes the platform")
+    parser.add_argument("--name", help="name of the imported platform (default: the name of FILE)")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _import(args: argparse.Namespace) -> dict[str, Any]:
-    """Write a published table as a platform; show what it is."""
+    """Write a published table as a platform, and show its facts."""
     from pathlib import Path
 
     from latency_tables import save_platform
@@ -71,7 +71,7 @@ def _import(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _facts(platform: Platform) -> dict[str, Any]:
-    """Everything but the coefficients and the measured blocks."""
+    """The fields of a platform, without coefficients and measured blocks."""
     from latency_tables.costs.bounds import refusals
     from latency_tables.costs.computations import metrics_of
 

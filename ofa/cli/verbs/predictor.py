@@ -1,6 +1,6 @@
-"""Measure a sample of a run's subnets on validation data, fit the accuracy predictor, and report how good it is.
+"""Measure a sample of a run's subnets on validation data, fit the accuracy predictor, and report its errors.
 
-Several processes share the measuring: torchrun --nproc-per-node N -m -- ofa predictor RUN (docs/scaling.md).
+Several processes can share the measuring: torchrun --nproc-per-node N -m -- ofa predictor RUN (docs/scaling.md).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "ofa predictor runs/demo --rounds 3 --platform edge-int8"
 COUNTER = "edge-int8"
-"""Counts MACs, which are the same on every platform."""
+"""Platform with which MACs are counted, which are the same on every platform."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,22 +36,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kind", default="auto", help="auto (default): the best in cross-validation; ridge, stage-additive or mlp"
     )
     parser.add_argument(
-        "--rounds", type=int, default=0, metavar="R", help="then so often: search the front, measure it, fit again (0)"
+        "--rounds",
+        type=int,
+        default=0,
+        metavar="R",
+        help="rounds after that: search the front, measure it, fit again (default: 0)",
     )
-    parser.add_argument("--points", type=int, default=10, metavar="K", help="of each front, in each round (default: 10)")
+    parser.add_argument(
+        "--points", type=int, default=10, metavar="K", help="subnets to measure per front and round (default: 10)"
+    )
     parser.add_argument(
         "--platform",
         action="append",
         default=[],
         metavar="P",
-        help="whose fronts of energy and latency the rounds search (default: accuracy against MACs); may be repeated",
+        help="the rounds search the fronts of energy and latency on P (default: accuracy against MACs); may be repeated",
     )
     add_accuracy_argument(parser, default="top1")
     add_measuring_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Measure (what is not measured yet), fit, validate, store; of several processes, the others only measure."""
+    """Measure subnets that are not measured yet, fit, validate, store; ranks other than 0 only measure."""
     from ofa.measure.accuracy import ACCURACIES, TOP1
     from search.predictors.selection import FOLDS, kinds_of
 

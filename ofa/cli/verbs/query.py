@@ -1,4 +1,4 @@
-"""The most accurate subnet under a platform's limits, or the cheapest accurate enough: searched, measured, ready to use."""
+"""Find the most accurate subnet under a platform's limits, or the cheapest that is accurate enough; measure it."""
 
 from __future__ import annotations
 
@@ -62,19 +62,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_limit_arguments(parser)
     parser.add_argument(
-        "--confidence", type=float, metavar="C", help="count latency and energy by their upper bound at C, e.g. 0.9"
+        "--confidence", type=float, metavar="C", help="apply limits to upper bounds of latency and energy at C, e.g. 0.9"
     )
     add_objective_arguments(parser)
     add_fix_argument(parser)
     parser.add_argument("--algorithm", default="auto", help="auto (default), exact, evolution, optuna, nsga2 or random")
     parser.add_argument(
-        "--budget", type=int, metavar="N", help="predictions at most (default: 20000; 300 with optuna, which thinks longer)"
+        "--budget", type=int, metavar="N", help="most predictions (default: 20000; 300 with optuna, which is slower)"
     )
-    parser.add_argument("--sampler", metavar="CLASS", help="of optuna (default: TPESampler)")
+    parser.add_argument("--sampler", metavar="CLASS", help="optuna's sampler (default: TPESampler)")
     parser.add_argument(
         "--storage", metavar="URL", help="share optuna's study: sqlite:///FILE, journal://FILE, postgresql://..."
     )
-    parser.add_argument("--study", metavar="NAME", help="of optuna in its storage (default: made from the question)")
+    parser.add_argument(
+        "--study", metavar="NAME", help="name of optuna's study in its storage (default: made from the problem)"
+    )
     parser.add_argument("--history", type=Path, metavar="FILE", help="log the search to this JSONL; the same search resumes")
     parser.add_argument(
         "--verify",
@@ -82,9 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help=f"measure the best K predicted (default: {VERIFY}); of a fleet, the K that most devices get (default: all)",
     )
-    parser.add_argument("--no-verify", action="store_true", help="believe the predictor; nothing is measured")
+    parser.add_argument("--no-verify", action="store_true", help="measure nothing, take the predicted accuracy")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where the subnet is written (default: RUN/queries/NAME); of a fleet, a file"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder to write the subnet to (default: RUN/queries/NAME); with --fleet, a file",
     )
     add_accuracy_argument(parser, default="what the predictor was fitted to")
     add_measuring_arguments(parser)
@@ -100,7 +105,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     import numpy as np
 
-    _find_searcher(args)  # a wrong name is told before anything is opened
+    _find_searcher(args)  # refuses a wrong name before anything is opened
     fixes = parse_fixes(args.fix)
     platforms = load_platforms(args.platform)
     names = [platform.name for platform in platforms]
@@ -137,7 +142,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         log = _open_log(problem, args, searcher.name, budget)
         result = searcher.search(problem, np.random.default_rng(args.seed), budget, log)
     for cost in costs:
-        warn(cost)  # of an answer only: a mistake is one line
+        warn(cost)  # only here, so that an error is a single line
     proven = "; no subnet within the limits is predicted better" if result.optimal else ""
     say(f"{searcher.name} ({why}): {result.evaluations} predictions in {result.seconds:.2f} s{proven}")
 
@@ -168,7 +173,7 @@ def _show(card: dict[str, Any], out: Path, say: Callable[[str], None]) -> None:
 
 
 def _find_searcher(args: argparse.Namespace, problem: Problem | None = None) -> tuple[Searcher, str]:
-    """The searcher as asked for, and why this one."""
+    """The searcher that the options ask for, and the reason for it."""
     from dataclasses import replace
 
     from search.searchers.catalogue import find_searcher
@@ -184,7 +189,7 @@ def _find_searcher(args: argparse.Namespace, problem: Problem | None = None) -> 
 
 
 def _open_log(problem: Problem, args: argparse.Namespace, algorithm: str, budget: int) -> SearchLog | None:
-    """The log of the search, where one is wanted."""
+    """The log of the search; None without --history."""
     if args.history is None:
         return None
 
@@ -194,7 +199,7 @@ def _open_log(problem: Problem, args: argparse.Namespace, algorithm: str, budget
 
 
 def query_name(args: argparse.Namespace, names: Sequence[str], limits: Sequence[Limit]) -> str:
-    """A folder's name that says what was asked; a limit on one of several platforms names it."""
+    """A name for the folder, made of platforms, limits and options; with several platforms, limits include theirs."""
     several = len(names) > 1
     parts = ["+".join(names)]
     for limit in limits:
@@ -233,11 +238,12 @@ def _verify(
     count: int,
     say: Callable[[str], None],
 ) -> tuple[int, Accuracy]:
-    """Measure the best predicted. The best measured wins, the better predicted among equals; of the cheapest, the first
-    that is measured to be accurate enough.
+    """Measure the best predicted subnets, and choose the best measured one (among equals, the better predicted).
+
+    Where a cost is minimised, measure from the cheapest on, and choose the first that is accurate enough.
 
     Raises:
-        UserError: none is measured to have the accuracy asked for.
+        UserError: none is measured to have `Problem.min_top1`.
     """
     from dataclasses import replace
 

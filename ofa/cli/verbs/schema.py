@@ -1,6 +1,6 @@
-"""Print the JSON schema of a YAML file of this project, so that an editor completes and checks what is written in it.
+"""Print the JSON schema of a recipe, space or platform file, with which an editor completes and checks it.
 
-Rules that join several keys are not in it: `ofa train`, `ofa query` and the others check the file as a whole.
+Rules over several keys are not in it: `ofa train`, `ofa query` and the others check the file as a whole.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Train a supernet: every phase of a recipe, one command. The same command goes on after a kill.
+"""Train a supernet: every phase of a recipe, in one command. After a kill, the same command resumes.
 
 On other images, from a trained supernet: ofa train --init RUN --data NEW (docs/training.md).
 On several GPUs, or machines: torchrun --nproc-per-node N -m -- ofa train CONFIG (docs/scaling.md).
@@ -26,7 +26,9 @@ EXAMPLE = "ofa train configs/demo.yaml --run runs/demo"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
     parser.add_argument("config", nargs="?", help="a recipe that ships, by name, or a YAML file")
-    parser.add_argument("--init", metavar="RUN", help="start from the supernet of a finished run; its recipe, shortened")
+    parser.add_argument(
+        "--init", metavar="RUN", help="start from the supernet of a finished run, with its recipe, shortened"
+    )
     parser.add_argument("--data", metavar="NEW", help="with --init: the new images, as a recipe's data source")
     parser.add_argument("--epochs", type=int, metavar="N", help="with --init: default is a quarter of the run's steps")
     parser.add_argument("--resolutions", type=int, nargs="+", metavar="PX", help="with --init: default is the run's")
@@ -36,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Train, then report the result on test data; of several processes, the first one reports."""
+    """Train, then report the result on test data; only rank 0 reports."""
     from ofa.distributed.devices import choose_device
     from ofa.distributed.world import join
 
@@ -70,7 +72,7 @@ def _train(args: argparse.Namespace, device: torch.device, world: World) -> dict
 def _write(
     args: argparse.Namespace, path: Path, recipe: Recipe, space: SearchSpace, device: torch.device, world: World
 ) -> None:
-    """Make the run directory, train, measure: what is not there yet."""
+    """Make the run directory, train, measure, as far as that is not done yet."""
     from ofa.runs.run_directory import RunDirectory
     from ofa.training.result import report_result
     from ofa.training.trainer import Trainer
@@ -93,7 +95,7 @@ def _write(
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Raise `UserError` unless it is either a recipe, or a run to start from with new data."""
+    """Raise `UserError` unless either a recipe is given, or a run to start from with new data."""
     if args.config is None and args.init is None:
         raise UserError("nothing to train: give a recipe, or --init RUN --data NEW")
     if args.config is not None and args.init is not None:

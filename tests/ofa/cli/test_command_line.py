@@ -213,5 +213,5 @@ def test_sigterm_is_one_line_and_its_own_exit_code(verb: types.ModuleType, capsy
     verb.run = run  # type: ignore[attr-defined]
     before = signal.getsignal(signal.SIGTERM)
     assert main(["probe"]) == 143
-    assert capsys.readouterr().err == "ofa probe: terminated; the same command goes on where it can\n"
+    assert capsys.readouterr().err == "ofa probe: terminated; the same command resumes where it can\n"
     assert signal.getsignal(signal.SIGTERM) is before

@@ -158,7 +158,7 @@ def test_sigterm_leaves_a_checkpoint_and_the_same_command_goes_on(finished: RunD
     os.kill(process.pid, signal.SIGTERM)
     _, text = process.communicate()
     assert process.returncode == 143
-    assert text.splitlines()[-1] == "ofa train: terminated; the same command goes on where it can"
+    assert text.splitlines()[-1] == "ofa train: terminated; the same command resumes where it can"
     assert "Traceback" not in text
     assert (tmp_path / "run" / "checkpoint" / "latest.json").exists()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
