@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 import unicodedata
 
-SHOWN = 80
-"""Characters of a value that a message shows."""
+SHOWN = 120
+"""Characters of a value that a message shows: a key of a published latency table has up to 100."""
 SHOWN_OF_A_PATH = 400
-"""Characters of a word with a slash: where a file is must be told."""
+"""Characters shown of a word with a slash: the place of a file is needed in full."""
 LONGEST = 4000
 """Characters of a whole message."""
 UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
-"""Unicode categories of what breaks a line or a terminal, and of bytes that were no UTF-8."""
+"""Unicode categories of characters that break a line or a terminal, and of bytes that were no UTF-8."""
 LONG = re.compile(rf"(?<!\w)'(?:[^'\\]|\\.){{{SHOWN},}}'(?!\w)|\"(?:[^\"\\]|\\.){{{SHOWN},}}\"|[^\s'\"]{{{SHOWN + 1},}}")
-"""A value in quotes, or a word, that is long."""
+"""A quoted value, or a word, of more characters than a message shows."""
 
 
 class UserError(ValueError):
@@ -41,6 +41,6 @@ def is_printable(text: str) -> bool:
 
 def _cut(found: re.Match[str]) -> str:
     value = found[0]
-    end = value[-1] if value[-1] in "'\";:," else ""  # the closing quote, or what goes on with the sentence
+    end = value[-1] if value[-1] in "'\";:," else ""  # the closing quote, or the punctuation of the sentence
     limit = SHOWN_OF_A_PATH if "/" in value else SHOWN
     return value if len(value) <= limit else f"{value[: limit - 3 - len(end)]}...{end}"

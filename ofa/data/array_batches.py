@@ -1,4 +1,4 @@
-"""Squares of images as normalised numpy batches: what `Data.batches` yields unshuffled, without torch."""
+"""Square images as normalised numpy batches, without torch: the same values as unshuffled `Data.batches`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def array_batches(
 
     Args:
         pixels: uint8[n, side, side, channels].
-        resolution: side in pixels of what is made of them.
-        mean: of each channel, of values in [0, 1].
-        std: deviation likewise.
+        resolution: side in pixels to which the images are resized.
+        mean: mean of each channel, for pixel values in [0, 1].
+        std: standard deviation of each channel, likewise.
         batch_size: images per batch.
 
     Yields:

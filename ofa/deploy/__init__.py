@@ -1,1 +1,1 @@
-"""A subnet that stands on its own, and its formats."""
+"""Subnets without their supernet, and their file formats."""

@@ -1,7 +1,7 @@
-"""A subnet out of a file: our own JSON, an architecture of the published package (`{ks, e, d}`), or its `net.config`.
+"""Read a subnet from a file: our own JSON, an architecture of the published package (`{ks, e, d}`), or its `net.config`.
 
-The three are told apart by their keys. A published architecture does not say for which size of image it is, unless it has
-`image_size` or `r`: then the resolution is given beside it.
+The three are told apart by their keys. A published architecture has its resolution under `image_size`, `resolution` or `r`;
+where it has none of them, the caller gives the resolution.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def read_architecture(path: str | Path, space: SearchSpace, resolution: int | No
 
     Args:
         path: a JSON file, or the folder of a queried subnet.
-        space: the space that it must be out of.
-        resolution: side of the images in pixels, where the file does not say; `UserError` where it says another.
+        space: the space to which it must belong.
+        resolution: side of the images in pixels, for a file without one; must equal the file's own, if it has one.
 
     Raises:
-        UserError: the file is missing or damaged, of no known form, or describes no subnet of the space.
+        UserError: the file is missing, damaged or of no known format, or describes no subnet of the space.
     """
     path = Path(path)
     file = path / "subnet.json" if path.is_dir() else path

@@ -1,8 +1,8 @@
-"""A subnet on its own, as `ofa query` writes it: what it is, its weights, what it costs, and how to use it.
+"""The subnet directory that `ofa query` writes: architecture, weights, costs and an example of use.
 
-`subnet.json` (choices, genes, the space's fingerprint, the weights' digest), `space.yaml`, `weights.safetensors`,
-`card.json` and `card.md` (every figure with its source), `load.py` (a runnable example). The folder is there as a whole or
-not at all.
+It holds `subnet.json` (choices, genes, the space's fingerprint, the weights' digest), `space.yaml`, `weights.safetensors`,
+`card.json` and `card.md` (every figure with its source), `load.py` (a runnable example). The folder is written as a whole
+or not at all.
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ for row in probabilities:
 def save_subnet(
     directory: str | Path, space: SearchSpace, subnet: Subnet, module: nn.Module, card: Mapping[str, Any]
 ) -> Path:
-    """Write a subnet directory; files that are there are replaced.
+    """Write a subnet directory; an existing one is replaced.
 
     Args:
-        directory: created when it does not exist.
-        space: the space that the subnet is out of.
-        subnet: what `module` is.
-        module: plain, extracted and recalibrated.
-        card: JSON-able. `title`, `figures` (a list of `name`, `value`, `unit`, `source`, `uncertainty`), `input`
-            (`channels`, `resolution`, `mean`, `std`, `classes`) and further facts.
+        directory: created if it does not exist.
+        space: the space of the subnet.
+        subnet: the architecture of `module`.
+        module: the plain network, extracted and recalibrated.
+        card: facts that JSON can hold: `title`, `figures` (a list of `name`, `value`, `unit`, `source`, `uncertainty`),
+            `input` (`channels`, `resolution`, `mean`, `std`, `classes`) and others.
 
     Returns:
         The directory.
@@ -91,7 +91,7 @@ def save_subnet(
 
 
 def is_replaceable(directory: Path) -> bool:
-    """Whether a folder may be taken for a subnet: new, empty, holding a subnet, or what a kill left of one."""
+    """Whether a subnet may be written to a folder: it is new, empty, or holds a subnet or the remains of a killed write."""
     restore(directory)
     if not directory.exists():
         return True
@@ -115,7 +115,7 @@ def read_subnet(directory: str | Path) -> tuple[SearchSpace, Subnet]:
     """The space and the subnet of a directory, without its weights.
 
     Raises:
-        UserError: no subnet directory, or its files contradict each other.
+        UserError: the folder is no subnet directory, or its files contradict each other.
     """
     directory = Path(directory)
     restore(directory)
@@ -139,10 +139,11 @@ def read_subnet(directory: str | Path) -> tuple[SearchSpace, Subnet]:
 
 
 def load_subnet(directory: str | Path) -> nn.Module:
-    """The network of a subnet directory: a plain module in eval mode, float32[batch, channels, side, side] to logits.
+    """The network of a subnet directory: a plain module in eval mode, from float32[batch, channels, side, side] to logits.
 
     Raises:
-        UserError: no subnet directory, a damaged one, or weights of another network (missing and unexpected keys are named).
+        UserError: the folder is no subnet directory, is damaged, or has weights of another network (the message names
+            missing and unexpected keys).
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

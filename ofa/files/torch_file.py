@@ -1,4 +1,4 @@
-"""Tensors of a file that `torch.save` wrote, read without running what is in it: `torch.load(weights_only=True)`."""
+"""Read the tensors of a file written by `torch.save`, without running code from it: `torch.load(weights_only=True)`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SHOWN = 80
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The tensors by name of a state dict, on the CPU; of a checkpoint, what is under its key `state_dict`.
+    """The tensors of a state dict by name, on the CPU; of a checkpoint, those under its key `state_dict`.
 
     Raises:
-        UserError: no such file; one that is no state dict (a web page, text, another pickle), or a damaged one.
+        UserError: the file is missing, damaged, or holds no state dict (but a web page, text, another pickle).
     """
     import torch
 
@@ -40,7 +40,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def _check_beginning(path: Path) -> None:
-    """Raise `UserError` for a file that is not there, and for what people save in place of weights."""
+    """Raise `UserError` for a missing file, and for files often saved by mistake in place of weights."""
     try:
         with open(path, "rb") as file:
             start = file.read(LOOKED_AT_BYTES)

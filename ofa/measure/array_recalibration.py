@@ -1,7 +1,8 @@
-"""Batch-norm statistics of one subnet without torch: what `recalibrate_batch_norm` computes, on numpy arrays.
+"""Recalibrate the batch-norm statistics of one subnet on numpy arrays: `recalibrate_batch_norm` without torch.
 
-Feature maps are channels x height x width x images: a 1x1 convolution is then one matrix product, a shift of a depthwise
-convolution moves whole rows of images, and statistics are sums over one row of memory. Equal to torch's up to rounding.
+Feature maps are [channels, height, width, images]: a 1x1 convolution is then one matrix product, a shift of a depthwise
+convolution moves whole rows of images, and the statistics of a channel are sums over contiguous memory. The results equal
+torch's up to rounding.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ Tensors = dict[str, npt.NDArray[np.generic]]
 def recalibrated(
     space: SearchSpace, subnet: Subnet, tensors: Mapping[str, npt.NDArray[np.generic]], batches: Iterable[Array]
 ) -> Tensors:
-    """The tensors of a subnet with its own batch-norm statistics in place of those that it has.
+    """The tensors of a subnet with recalibrated batch-norm statistics.
 
-    Every layer normalises with the current batch's mean and biased variance; the averages over batches, weighted by batch
-    size, are its statistics.
+    Every layer normalises with the current batch's mean and biased variance; their averages over batches, weighted by batch
+    size, become its statistics.
 
     Args:
-        space: the space.
+        space: the space of the subnet.
         subnet: the subnet.
-        tensors: its state, by the names of the plain network.
+        tensors: its state dict, with the names of the plain network.
         batches: normalised images, float32[channels, height, width, images] each.
 
     Raises:
@@ -59,7 +60,7 @@ def recalibrated(
 
 @dataclass
 class _Statistics:
-    """Mean and biased variance of each norm, each batch's times its images, added up: float64[2, channels]."""
+    """Sums over batches of mean and biased variance times the batch's images, float64[2, channels] for each batch norm."""
 
     totals: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
@@ -76,7 +77,7 @@ class _Net:
     statistics: _Statistics
 
     def block(self, block: NamedBlock, x: Array) -> Array:
-        """One piece; of the head what comes before the pool, behind which nothing is normalised."""
+        """The output of one block; the head stops before its pooling, after which there is no batch norm."""
         names = (f"{block.name}.{name}" for name in layers(block.shape))  # in the order of its operations
         beside = self.chain(block.shape.shortcut, names, x, x)
         main = block.shape.main
@@ -104,7 +105,7 @@ class _Net:
         return x
 
     def convolution(self, op: OpShape, name: str, x: Array) -> Array:
-        """A convolution with its bias or batch norm, and its activation: a new array."""
+        """A convolution with its bias or batch norm, then its activation; returns a new array."""
         holder = f"{name}.conv" if op.norm else name
         weight = np.asarray(self.tensors[f"{holder}.weight"], dtype=np.float32)
         depthwise = op.groups > 1
@@ -118,7 +119,7 @@ class _Net:
         return y
 
     def normalise(self, op: OpShape, name: str, y: Array) -> None:
-        """Batch norm and activation in place, one channel after the other: a channel fits into a processor's cache."""
+        """Apply batch norm and activation in place, channel by channel: one channel fits into the processor's cache."""
         weight, bias = (np.asarray(self.tensors[f"{name}.norm.{key}"], dtype=np.float32) for key in ("weight", "bias"))
         activation = ACTIVATIONS[op.activation].array
         values = np.empty((2, len(y)))
@@ -163,7 +164,7 @@ def _one_channel(op: OpShape, kernel: Array, x: Array) -> Array:
 
 
 def _shifts(op: OpShape, x: Array) -> Iterable[Array]:
-    """What each tap of a kernel sees, row after row: views of the padded map."""
+    """The input pixels of each tap of a kernel, row after row: views of the padded feature map."""
     padding, (channels, height, width, images) = op.kernel // 2, x.shape
     padded = np.zeros((channels, height + 2 * padding, width + 2 * padding, images), dtype=np.float32)
     padded[:, padding : padding + height, padding : padding + width] = x
@@ -174,7 +175,7 @@ def _shifts(op: OpShape, x: Array) -> Iterable[Array]:
 
 
 def _max_pool(op: OpShape, x: Array) -> Array:
-    """Padding never wins, as in torch."""
+    """Max pooling; the padding is -inf, as in torch."""
     padding = op.kernel // 2
     pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     padded = np.pad(x, pads, constant_values=-np.inf)
@@ -188,7 +189,7 @@ def _max_pool(op: OpShape, x: Array) -> Array:
 
 
 def _average_pool(op: OpShape, x: Array) -> Array:
-    """Of windows that do not overlap; the last may be smaller."""
+    """Average pooling over windows that do not overlap; the last may be smaller."""
     for axis in (1, 2):
         size = x.shape[axis]
         starts = np.arange(0, size, op.stride)

@@ -1,8 +1,8 @@
-"""The slices of a supernet's weights that its subnets consist of: their one owner, for numpy arrays and torch tensors.
+"""Slice the weights of a subnet out of those of the supernet, as numpy arrays or torch tensors.
 
-The supernet's forward pass, extraction, and queries, which do without torch, all call these functions. A smaller kernel is
-the centre of a larger one, optionally passed through a learned matrix (OFA, section 3.3); a narrower layer is the leading
-channels. No torch here.
+The supernet's forward pass, extraction, and queries (which do not import torch) all call these functions. A smaller kernel
+is the centre of a larger one, optionally multiplied by a learned matrix (OFA, section 3.3); a narrower layer has the leading
+channels. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from ofa.space.subnet import Subnet
 Array = TypeVar("Array", bound=Any)
 """`numpy.ndarray` or `torch.Tensor`."""
 Product = Callable[[Array, Array], Array]
-"""[..., n] and [m, n] to [..., m]: each row times the transposed matrix."""
+"""Takes rows [..., n] and a matrix [m, n]; returns [..., m], each row times the transposed matrix."""
 STATISTICS = ("running_mean", "running_var")
 NORM = ("weight", "bias", *STATISTICS)
 
 
 def transform_name(large: int, small: int) -> str:
-    """Name of the matrix that leads from a kernel size to the next smaller one."""
+    """Name of the matrix that transforms a kernel into the next smaller one."""
     return f"transform_{large}to{small}"
 
 
 def centre(weight: Array, kernel: int) -> Array:
-    """The central `kernel` x `kernel` pixels of out x in x height x width."""
+    """The central `kernel` x `kernel` pixels of a weight [out, in, height, width]."""
     start = (weight.shape[-1] - kernel) // 2
     central: Array = weight[:, :, start : start + kernel, start : start + kernel]
     return central
 
 
 def ordered_product(rows: Array, matrix: Array) -> Array:
-    """A `Product` whose sums are made in one order, term after term: numpy and torch give the same bits."""
+    """A `Product` that adds its terms in a fixed order, so that numpy and torch give the same bits."""
     total: Array = rows[..., :1] * matrix[:, 0]
     for j in range(1, matrix.shape[1]):
         total = total + rows[..., j : j + 1] * matrix[:, j]
@@ -51,15 +51,15 @@ def conv_weight(
     matrix: Callable[[int, int], Array] | None,
     product: Product[Array] = ordered_product,
 ) -> Array:
-    """The weight of a choice: out_channels x in_channels x kernel x kernel; where nothing is transformed, a view.
+    """The weight of a smaller convolution, [out_channels, in_channels, kernel, kernel]; a view if no matrix is applied.
 
     Args:
-        weight: at full size.
+        weight: the largest weight, [out, in, height, width].
         channels: output channels, and input channels of a group.
-        kernel: in pixels.
+        kernel: kernel size in pixels.
         kernels: the kernel sizes to choose from, ascending.
-        matrix: the learned matrix from a kernel size to the next smaller one; None: there are none.
-        product: multiplies by it.
+        matrix: returns the learned matrix from a kernel size to the next smaller one; None: the centre is taken as it is.
+        product: multiplies the pixels by the matrix.
     """
     out_channels, in_channels = channels
     weight = weight[:out_channels, :in_channels]
@@ -73,10 +73,10 @@ def conv_weight(
 
 
 def subnet_tensors(tensors: Mapping[str, Array], space: SearchSpace, subnet: Subnet) -> dict[str, Array]:
-    """The state of a subnet out of the state of the supernet, by the names of the plain network.
+    """The state dict of a subnet, sliced out of the supernet's, with the names of the plain network.
 
-    Views of the supernet's tensors, but for transformed kernels. Batch-norm statistics are the supernet's, which belong to
-    no subnet in particular; `num_batches_tracked` is zero.
+    All but transformed kernels are views of the supernet's tensors. Batch-norm statistics are the supernet's, which fit no
+    subnet: recalibrate them before use. `num_batches_tracked` is zero.
 
     Raises:
         KeyError: a tensor is missing.

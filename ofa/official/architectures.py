@@ -1,4 +1,4 @@
-"""Architecture dicts of the published package (PyPI `ofa`), both ways.
+"""Architecture dicts of the published package (PyPI `ofa`), read and written.
 
 Block numbers of the published package count through all stages, absent blocks included (Cai et al.,
 https://github.com/mit-han-lab/once-for-all).
@@ -22,7 +22,8 @@ def to_subnet(space: SearchSpace, arch: Mapping[str, Any], resolution: int) -> S
     Args:
         space: the space; MobileNetV3 and ProxylessNAS take `ks`, `e`, `d`; ResNet50 takes `d`, `e`, `w`.
         arch: lists over all blocks of the supernet (`ks`, `e`) and over its stages (`d`, `w`); a scalar stands for all.
-            As in the package, a depth beyond a stage's blocks means all of them (ProxylessNAS's last stage has one).
+            As in the package, a depth larger than a stage's number of blocks means all of its blocks (the last stage of
+            ProxylessNAS has one).
         resolution: side of the input in pixels.
 
     Raises:
@@ -31,13 +32,13 @@ def to_subnet(space: SearchSpace, arch: Mapping[str, Any], resolution: int) -> S
     build = _bottleneck_subnet if space.block == "bottleneck" else _mbconv_subnet
     if not isinstance(resolution, Integral) or resolution < space.total_stride:
         raise UserError(f"arch: resolution is {resolution!r}; expected a whole number of at least {space.total_stride}")
-    # Published nets run at sizes that were never trained, so only the rest must be in the space.
+    # Published nets run at resolutions that were never trained, so all but the resolution must be in the space.
     genes = space.encode(replace(build(space, arch, resolution), resolution=space.resolutions[0]))
     return replace(space.decode(genes)[0], resolution=int(resolution))
 
 
 def to_arch(space: SearchSpace, subnet: Subnet) -> dict[str, Any]:
-    """The inverse of `to_subnet`; entries of absent blocks are the smallest choice. The resolution is under `image_size`.
+    """The inverse of `to_subnet`: absent blocks get the smallest choice, the resolution is under the key `image_size`.
 
     Raises:
         UserError: the subnet is not in the space, or the published format cannot express it.

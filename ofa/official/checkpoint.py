@@ -1,4 +1,4 @@
-"""Checkpoint files of the published package: read, checked against a space, and told apart."""
+"""Read checkpoint files of the published package, check them against a space, and recognise which supernet they hold."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SUPERNETS = {
     "proxyless-w1.3": "ofa_proxyless_d234_e346_k357_w1.3",
     "resnet50": "ofa_resnet50_d0-1-2_e0.2-0.25-0.35_w0.65-0.8-1.0",
 }
-"""File of each published supernet, by its space."""
+"""Name of each published supernet's file, by its space."""
 
 
 def read_supernet(path: str | Path, space: SearchSpace | None = None) -> tuple[SearchSpace, dict[str, Tensor]]:
@@ -29,10 +29,10 @@ def read_supernet(path: str | Path, space: SearchSpace | None = None) -> tuple[S
 
     Args:
         path: the file, in any spelling of its keys.
-        space: its space; None: the published one that its keys and shapes are of.
+        space: its space; None recognises the published space by keys and shapes.
 
     Raises:
-        UserError: no state dict, a damaged one, or that of another space; where it is a published one, it is named.
+        UserError: the file holds no state dict, a damaged one, or one of another space (named if it is published).
     """
     theirs = read_state_dict(path)
     if space is None:
@@ -53,7 +53,7 @@ def read_static_net(path: str | Path, space: SearchSpace, subnet: Subnet) -> dic
     """The weights of a published specialised net under our names, float32.
 
     Raises:
-        UserError: no state dict, a damaged one, or that of another net.
+        UserError: the file holds no state dict, a damaged one, or that of another net.
     """
     theirs = read_state_dict(path)
     try:
@@ -63,7 +63,7 @@ def read_static_net(path: str | Path, space: SearchSpace, subnet: Subnet) -> dic
 
 
 def _checked(theirs: Mapping[str, Tensor], space: SearchSpace, subnet: Subnet | None) -> dict[str, Tensor]:
-    """A state dict under our names, whole, finite and float32; `UserError` where an entry is not as the net has it."""
+    """A complete state dict under our names, float32; `UserError` where an entry has another shape or is not finite."""
     import torch
 
     ours, wanted = convert_state_dict(theirs, space, subnet), _wanted(space, subnet)
@@ -78,7 +78,7 @@ def _checked(theirs: Mapping[str, Tensor], space: SearchSpace, subnet: Subnet | 
 
 
 def _wanted(space: SearchSpace, subnet: Subnet | None) -> dict[str, Tensor]:
-    """The entries of a net under our names, without values."""
+    """The entries of a net's state dict under our names, as meta tensors (shapes without values)."""
     import torch
 
     from ofa.nets.plain import empty_net
@@ -89,7 +89,7 @@ def _wanted(space: SearchSpace, subnet: Subnet | None) -> dict[str, Tensor]:
 
 
 def _recognised(theirs: Mapping[str, Tensor]) -> str | None:
-    """The space whose published supernet has these keys and shapes; None where it is none of them."""
+    """Name of the space whose published supernet has these keys and shapes; None if none has."""
     for name in SUPERNETS:
         space = load_space(name)
         try:

@@ -1,4 +1,4 @@
-"""ImageNet (ILSVRC 2012) as the published nets were trained on it: its classes in label order, and its normalisation."""
+"""ImageNet (ILSVRC 2012): its classes in label order, and the normalisation with which the published nets were trained."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from ofa.files.schema import load_yaml
 
 MEAN = (0.485, 0.456, 0.406)
-"""Of the red, green and blue values in [0, 1] of training images, as the published code has it."""
+"""Means of the red, green and blue values, in [0, 1], of the training images, as in the published code."""
 STD = (0.229, 0.224, 0.225)
 
 
 @cache
 def classes() -> dict[str, str]:
-    """Synset of each class (the folder of its images), in label order, to its words, such as `tabby, tabby cat`."""
+    """The words of each class, such as `tabby, tabby cat`, by its synset (the folder of its images), in label order."""
     return {synset: str(words) for synset, words in load_yaml(Path(__file__).with_name("imagenet_classes.yaml")).items()}
 
 

@@ -12,15 +12,15 @@ from ofa.space.parts import StageSpace
 from ofa.space.search_space import SearchSpace
 
 FAMILIES = {"MobileNetV3": "mbconv", "ProxylessNASNets": "mbconv", "ResNets": "bottleneck"}
-"""Kind of the blocks of a net, by the name in its config."""
+"""Kind of a net's blocks, by the name of the net in its config."""
 CHANNELS = {"in_channels", "out_channels", "kernel_size"}
 
 
 def arch_of_config(space: SearchSpace, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The architecture dict of a `net.config`, as the published package writes one for a specialised net.
+    """The architecture dict of a `net.config`, which the published package writes for a specialised net.
 
     Raises:
-        UserError: a net of another kind, a block without kernel or channels, or blocks that are not those of the space's
+        UserError: the net is of another kind, a block has no kernel or channels, or the blocks do not fit the space's
             stages.
     """
     kind = FAMILIES.get(str(config.get("name")), space.block)
@@ -53,7 +53,7 @@ def arch_of_config(space: SearchSpace, config: Mapping[str, Any]) -> dict[str, A
 
 
 def _continues(stage: StageSpace, first: Mapping[str, Any], layer: Mapping[str, Any]) -> bool:
-    """Whether a layer is of the stage that `first` begins."""
+    """Whether a layer belongs to the stage whose first layer is `first`."""
     return first["out_channels"] in stage.widths and layer["out_channels"] == first["out_channels"]
 
 
@@ -73,7 +73,7 @@ def _layer(block: Any, index: int) -> dict[str, Any]:
 
 
 def _expand(space: SearchSpace, layer: Mapping[str, Any], stage: StageSpace) -> float:
-    """The expand ratio out of `choices` whose rounded channels are the layer's; the layer's own ratio if there is none."""
+    """The stage's expand ratio that gives the layer's hidden channels; the layer's own ratio if none does."""
     middle, kind = layer.get("mid_channels"), KINDS[space.block]
     channels = layer["in_channels"], layer["out_channels"]
     if not all(isinstance(count, int) for count in channels):
@@ -84,7 +84,7 @@ def _expand(space: SearchSpace, layer: Mapping[str, Any], stage: StageSpace) -> 
 
 
 def _stem(space: SearchSpace, layers: Any) -> tuple[int, int, int]:
-    """Indices of the widths of a ResNet's stem, inside and out, and 2 where it has its optional convolution, else 0."""
+    """Indices of a ResNet stem's hidden and output width, and 2 if it has the optional convolution, else 0."""
     try:
         first, *middle, last = layers
         inside, out = space.stem.hidden_widths, space.stem.widths

@@ -1,4 +1,4 @@
-"""Specialised nets of the published package: a folder with `net.config`, `run.config` and the weights, `init`."""
+"""Specialised nets of the published package: folders with `net.config`, `run.config` and the weights in `init`."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def read_specialised(
     Args:
         weights: a file of `torch.save`.
         config: its net.config.
-        space: what it is a subnet of; None: the published space that the config is of.
-        resolution: side of its images in pixels; None: what `run.config` beside the config says.
+        space: the space of the subnet; None finds the published space that the config fits.
+        resolution: side of the images in pixels; None takes it from `run.config` beside the config.
 
     Returns:
-        The space (with the config's epsilon of batch norms, and with the resolution, which it may never have been trained
-        at), the subnet and the module.
+        The space, the subnet and the module. The space has the config's batch-norm epsilon, and its resolutions include
+        that of the net, at which the supernet may never have been trained.
 
     Raises:
-        UserError: a file is missing or damaged, the config is of no published space, or the weights are of another net.
+        UserError: a file is missing or damaged, the config fits no published space, or the weights are of another net.
     """
     from ofa.nets.plain import empty_net
 
@@ -62,7 +62,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _space_of(config: Mapping[str, Any]) -> SearchSpace:
-    """The published space of a config."""
+    """The published space that a config fits."""
     for name in SUPERNETS:
         space = load_space(name)
         try:

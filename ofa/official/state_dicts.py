@@ -1,4 +1,4 @@
-"""State dicts of the published package (PyPI `ofa`), both ways; every spelling of a key found in published files is read.
+"""State dicts of the published package (PyPI `ofa`), read and written; every spelling of a key in published files is known.
 
 Block numbers of the published package count through all stages; a supernet has every block, a static net only those of its
 subnet (Cai et al., https://github.com/mit-han-lab/once-for-all).
@@ -34,7 +34,7 @@ def convert_state_dict(theirs: Mapping[str, Tensor], space: SearchSpace, subnet:
         subnet: for a static net, which one it is; the result then fits `ofa.nets.plain.build_net(space, subnet)`.
 
     Raises:
-        UserError: keys are missing, or there are some that no layer has; both are named.
+        UserError: keys are missing, or belong to no layer; the message names both.
     """
     by_key: dict[str, str] = {}
     for key in theirs:
@@ -71,13 +71,13 @@ def _listing(what: str, keys: list[str], most: int = 5) -> str:
 
 
 def _normalise(key: str) -> str:
-    """One spelling of a published key: dynamic layers repeat `conv`, `bn` and `linear`, static ones do not."""
+    """A published key without repetitions: dynamic layers repeat `conv`, `bn` and `linear`, static ones do not."""
     key = key.removeprefix("module.").replace(".mobile_inverted_conv.", ".conv.")
     return re.sub(r"\b(conv|bn|linear)(\.\1)+\b", r"\1", key)
 
 
 def _names(space: SearchSpace, subnet: Subnet | None) -> dict[str, str]:
-    """Our name of every state-dict entry -> the published package's, of the supernet or of a static net."""
+    """The published package's name of every state-dict entry, by our name, for the supernet or for a static net."""
     from ofa.nets.plain import empty_net
     from ofa.nets.supernet import Supernet
 
@@ -121,7 +121,7 @@ def _their_name(space: SearchSpace, entry: str, starts: list[int], stem_depth: i
 
 
 def _layer(prefix: str, rest: list[str], elastic: bool) -> str:
-    """`conv.weight`, `norm.bias`, ... of one layer; a dynamic layer of the package repeats its parts."""
+    """The published key of a layer's `conv.weight`, `norm.bias`, ...; dynamic layers repeat `conv` and `bn`."""
     part, entry = {"conv": "conv", "norm": "bn"}[rest[0]], rest[1]
     if entry.startswith("transform_"):
         return f"{prefix}.conv.{entry.removeprefix('transform_')}_matrix"

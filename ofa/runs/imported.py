@@ -1,6 +1,6 @@
 """A run directory around weights that were trained elsewhere: the published supernets, trained on ImageNet.
 
-It has no training of its own: `import.json` says where the weights are from, and the recipe says what other verbs need.
+Such a run was not trained here: `import.json` records the file of the weights, and the recipe holds what other verbs need.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from ofa.runs.run_directory import RunDirectory, save_weights
 from ofa.space.search_space import SearchSpace
 
 PEAK_LR = 0.02
-"""For 64 images a step; `ofa train --init` halves it. What it becomes, 0.04 for 256 images, is inside the range in which
-Kornblith et al. (arXiv:1805.08974) found the best rates for ImageNet's nets on other data."""
+"""Learning rate for 64 images a step; `ofa train --init` halves it. The result, 0.04 for 256 images, is inside the range in
+which Kornblith et al. (arXiv:1805.08974) found the best rates for fine-tuning ImageNet nets on other data."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """The file that a run's weights are from; `import.json` in the run directory."""
+    """The file from which a run's weights were imported; `import.json` in the run directory."""
 
     file: str
-    """Its name."""
+    """Name of the file."""
     file_sha256: str
     space: str
     """Name of the space that it was read as."""
 
 
 def create_imported(path: str | Path, space: SearchSpace, checkpoint: Path, weights: Mapping[str, Tensor]) -> RunDirectory:
-    """A run directory with these weights, or the same one again.
+    """Create a run directory with these weights, or open the one of an earlier import of the same file.
 
     Args:
-        path: a new or empty folder, or one that holds an import of the same file.
+        path: a new or empty folder, or the run directory of an earlier import of the same file.
         space: the space of the weights.
         checkpoint: the file that they were read from.
         weights: of the whole supernet, under our names.
@@ -71,13 +71,13 @@ def create_imported(path: str | Path, space: SearchSpace, checkpoint: Path, weig
 
 
 def read_origin(run: RunDirectory) -> Origin:
-    """What `import.json` says; raises `UserError` where it is damaged."""
+    """The content of `import.json`; raises `UserError` where it is damaged."""
     known = read_vouched_json(run.import_path, "import the weights again")
     return schema.build(Origin, known, str(run.import_path))
 
 
 def imagenet_recipe(space: SearchSpace) -> Recipe:
-    """What later verbs need of a recipe: ImageNet as the published code reads it, and a learning rate to go on with."""
+    """The recipe that later verbs read: ImageNet's published preprocessing, and a learning rate to train further."""
     return Recipe(
         space=space.name,
         data=DataConfig(
@@ -95,7 +95,7 @@ def imagenet_recipe(space: SearchSpace) -> Recipe:
 
 
 def imagenet_record() -> DataRecord:
-    """ImageNet as far as it is known without its images."""
+    """The record of ImageNet, as far as it is known without the images."""
     return DataRecord(
         found_at="ImageNet (ILSVRC 2012)",
         classes=tuple(imagenet.classes()),

@@ -1,4 +1,4 @@
-"""Names of the layers of a block, in its plain module, its elastic one and in files of weights. No torch here."""
+"""Names of a block's layers, the same in its plain module, its elastic module and in files of weights. No torch here."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ofa.space.subnet import Subnet
 
 
 class NamedBlock(NamedTuple):
-    """A piece of a subnet with the name of its module, such as `stages.0.1`."""
+    """A block of a subnet (stem and head included) with the name of its module, such as `stages.0.1`."""
 
     name: str
     shape: BlockShape
     kernels: tuple[int, ...]
-    """The kernel sizes that its stage has to choose from, in pixels, ascending; of stem and head the stem's own."""
+    """The kernel sizes of its stage in pixels, ascending; for stem and head, the stem's."""
 
 
 def named_blocks(space: SearchSpace, subnet: Subnet) -> Iterator[NamedBlock]:
-    """The pieces of a subnet in order, as `walk_blocks` yields them, named."""
+    """The blocks of a subnet in the order of `walk_blocks`, with their names."""
     shapes = walk_blocks(space, subnet)
     yield NamedBlock("stem", next(shapes), (space.stem.kernel,))
     for s, (stage, choices) in enumerate(zip(subnet.stages, space.stages, strict=True)):

