@@ -1,4 +1,4 @@
-"""Latency and memory of an exported network in the runtime of its format, here, one image at a time on one thread."""
+"""Measure latency and memory of an exported network on this machine, one image at a time on one thread."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ LEAST_RUNS = 50
 
 @dataclass(frozen=True)
 class DeployedTiming:
-    """Times of a call with one image."""
+    """Latency of a call with one image, and the memory that the runtime takes."""
 
     median_ms: float
     p90_ms: float
     runs: int
-    """Calm ones, which the median is of."""
+    """Number of calm runs; the quantiles are over these alone."""
     calm: float
-    """Part of the runs in which a reference computation beside them took no longer than usual."""
+    """Fraction of the runs that were calm: a reference computation next to them took no longer than usual."""
     memory_mb: float | None
-    """What the process grew by from before the file was opened to its peak; None where the system does not tell."""
+    """Growth of the process from before the file was opened to its peak, in MB; None where the system does not report it."""
 
 
 def time_deployed(format_name: str, file: Path, image: ImageInput) -> DeployedTiming:
-    """Time a file in a process of its own, so that no other runtime's threads and memory are in the way.
+    """Time a file in a process of its own, so that threads and memory of other runtimes do not interfere.
 
     Raises:
-        UserError: the runtime could not run it; the message is its last line.
+        UserError: the runtime could not run the file; the message is the last line of its output.
     """
     command = [sys.executable, "-m", __name__, format_name, str(file), json.dumps(asdict(image))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -53,10 +53,10 @@ def time_deployed(format_name: str, file: Path, image: ImageInput) -> DeployedTi
 
 
 def timed(make: Callable[[], Runner], pixels: Images) -> DeployedTiming:
-    """Time calls of a network with the same images, in this process.
+    """Time repeated calls of a network with the same images, in this process.
 
     Args:
-        make: gives the network; what it needs counts as memory.
+        make: opens the network; the memory that this takes is counted.
         pixels: uint8[n, side, side, channels].
     """
     before = _peak_mb()
@@ -78,7 +78,7 @@ def timed(make: Callable[[], Runner], pixels: Images) -> DeployedTiming:
 
 
 def _peak_mb() -> float | None:
-    """The most memory that this program has held, in MB; Linux tells, others tell of the process that started it too."""
+    """Peak resident memory of this program in MB, or None; read on Linux only: others include the parent's peak."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:

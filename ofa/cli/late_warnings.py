@@ -1,6 +1,6 @@
-"""Warnings of other libraries, kept back until the verb ends and told once each: in between they cut through progress bars.
+"""Hold back warnings of other libraries until the verb ends, and print each once: earlier they would break progress bars.
 
-Processes that decode images inherit the keeping; they leave theirs in a file, which the first process reads.
+Child processes that decode images inherit this and write their warnings to a file, which the first process reads.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import IO, Any
 
 SHOWN = 200
-"""Characters of a warning."""
+"""Characters shown of a warning."""
 
 
 class LateWarnings:
-    """Warnings so far: of this process in memory, of its children in a file."""
+    """The warnings held back: those of this process in memory, those of its children in a file."""
 
     def __init__(self) -> None:
         self._process = os.getpid()
@@ -30,7 +30,7 @@ class LateWarnings:
         self._file: IO[str] = tempfile.TemporaryFile("a+", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed by `end`
 
     def note(self, source: str, message: str) -> None:
-        """Keep a warning of a library."""
+        """Hold back a warning of a library."""
         line = f"{source}: {' '.join(message.split())}"[:SHOWN]
         if os.getpid() == self._process:
             self._own[line] += 1
@@ -38,7 +38,7 @@ class LateWarnings:
             self._file.write(json.dumps(line) + "\n")
 
     def end(self) -> Iterator[str]:
-        """A line for each distinct warning, in the order they came, with how often it did."""
+        """A line for each distinct warning, in the order of first occurrence, with the number of occurrences."""
         self._file.seek(0)
         for line in self._file:
             self._own[json.loads(line)] += 1
@@ -48,22 +48,22 @@ class LateWarnings:
 
 
 class _Keeping(logging.Handler):
-    """For loggers that no one handles, whose warnings Python would print."""
+    """Handles records of loggers without a handler of their own, which Python would print at once."""
 
     def __init__(self, kept: LateWarnings) -> None:
         super().__init__(logging.WARNING)
         self.kept = kept
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record."""
+        """Hold back a record."""
         self.kept.note(record.name, record.getMessage())
 
 
 @contextmanager
 def warned_at_the_end(verb: str) -> Iterator[None]:
-    """A block whose warnings (`warnings`, and `logging` where nobody handles it) are told on standard error behind it.
+    """Hold back warnings inside a block (of `warnings`, and of loggers without handler); print them on stderr at its end.
 
-    Of several processes that torchrun started, the first one tells.
+    Of several processes that torchrun started, only the first prints.
     """
     kept = LateWarnings()
 
@@ -83,12 +83,12 @@ def warned_at_the_end(verb: str) -> Iterator[None]:
 
 
 def first_rank() -> bool:
-    """True for the one of several processes (`torchrun`) that speaks for all, and for a single one."""
+    """True for a single process, and for rank 0 of the processes of `torchrun`, which prints for all."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def _library(filename: str) -> str:
-    """The package that a file is part of."""
+    """The package to which a file belongs."""
     parts = Path(filename).parts
     for folder in ("site-packages", "dist-packages"):
         if folder in parts[:-1]:

@@ -1,4 +1,4 @@
-"""Unequal classes: images of rare classes counted more in the loss, or drawn more often."""
+"""Balance classes of unequal size: images of rare classes weigh more in the loss, or are drawn more often."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class BalanceConfig(Bounded):
     """How classes of unequal size are balanced; off unless the recipe asks for it."""
 
     method: Annotated[str, OneOf((NONE, WEIGHTS, SAMPLING))] = NONE
-    """`weights`: an image's loss is multiplied by the weight of its class. `sampling`: an epoch, as long as before, has the
-    images of a class as many times more or less often. Both lead to the same gradient on average."""
+    """`weights`: an image's loss is multiplied by the weight of its class. `sampling`: an image is drawn with a frequency
+    in proportion to that weight, in an epoch of unchanged length. Both have the same expected gradient."""
     power: Annotated[float, Above(0), AtMost(1)] = 1.0
-    """A class of n images has a weight in proportion to n to the power of -`power`: with 1 all classes count the same, with
-    0.5 (Mahajan et al., arXiv:1805.00932) half-way, on a logarithmic scale."""
+    """The weight of a class of n images is in proportion to n to the power of -`power`: 1 weighs all classes equally; 0.5 is
+    half-way on a logarithmic scale (Mahajan et al., arXiv:1805.00932)."""
 
     def class_weights(self, labels: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float64] | None:
-        """The factor of each class in the loss, float64[classes], 1 on average over the images; None with other methods."""
+        """The factor of each class in the loss, float64[classes], on average 1 over the images; None with other methods."""
         return weights_of(labels, classes, self.power) if self.method == WEIGHTS else None
 
     def sampling_weights(self, labels: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float64] | None:
@@ -35,7 +35,7 @@ class BalanceConfig(Bounded):
 
 
 def weights_of(labels: npt.NDArray[np.int64], classes: int, power: float) -> npt.NDArray[np.float64]:
-    """Weights in proportion to n**-power of classes of n images, 1 on average over the images; float64[classes].
+    """The weight of each class, in proportion to n**-power for n images, on average 1 over the images; float64[classes].
 
     A class without images has weight 0.
     """
@@ -47,18 +47,18 @@ def weights_of(labels: npt.NDArray[np.int64], classes: int, power: float) -> npt
 def balanced_order(
     labels: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], generator: torch.Generator
 ) -> npt.NDArray[np.int64]:
-    """As many places as there are images, in random order, that hold each class in proportion to its weight.
+    """Draw an epoch of n images in random order, each class in proportion to its number of images times its weight.
 
-    The places of a class are exact, to within one, and so are those of each of its images: an epoch varies less than one of
+    The number of draws of a class, and of each of its images, is exact to within one, so that epochs vary less than with
     independent draws.
 
     Args:
-        labels: int64[n].
-        weights: of each class; 1 on average over the images.
-        generator: decides which images are drawn how often, and the order.
+        labels: int64[n], the class of each image.
+        weights: float64[classes], the weight of each class, on average 1 over the images.
+        generator: decides which images are drawn how often, and their order.
 
     Returns:
-        Indices of images, int64[n]; with repetitions.
+        Indices of the drawn images, int64[n], with repetitions.
     """
     counts = np.bincount(labels, minlength=len(weights))
     ends = np.rint(np.cumsum(counts * weights)).astype(np.int64)  # rounded once, so that the sum is n

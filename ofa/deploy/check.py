@@ -1,4 +1,4 @@
-"""Whether an exported file computes what the network computes: on the same images, in the runtime of its format."""
+"""Compare the logits of an exported file with those of its network, on the same images, in the runtime of its format."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import numpy.typing as npt
 from ofa.deploy.formats.format import Images, Logits, Precision, Runner
 
 TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "int8": 0.25}
-"""Greatest root mean square of the differences, relative to the deviation of the logits. Kernels that sum in another order
-differ by 1e-6; int8 by 0.01 to 0.1 on trained networks; a network that answers always the same by 1 or more."""
+"""Largest accepted RMS difference of logits, relative to their standard deviation. Kernels that sum in another order differ
+by 1e-6, int8 by 0.01 to 0.1 on trained networks, a network with constant output by 1 or more."""
 IMAGES_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class Check:
-    """How a file's answers differ from the network's own."""
+    """How the outputs of a file differ from those of its network."""
 
     images: int
     largest_difference: float
-    """Of a logit."""
+    """Largest absolute difference of a logit."""
     relative_difference: float
-    """Root mean square of the differences, relative to the deviation of the network's logits."""
+    """RMS difference of the logits, relative to the standard deviation of the network's."""
     agreement: float
-    """Part of the images for which both name the same class."""
+    """Fraction of the images for which both predict the same class."""
     top1: float | None
     """Accuracy of the file; None where labels are not known."""
     top1_network: float | None
     """Accuracy of the network on the same images, in float32."""
 
     def complaint(self, precision: Precision) -> str | None:
-        """What is wrong, beyond the tolerance of the precision; None where nothing is."""
+        """A message if the difference exceeds the tolerance of the precision, else None."""
         if self.relative_difference <= TOLERANCE[precision]:
             return None
         return (
@@ -42,12 +42,12 @@ class Check:
 
 
 def compare(runner: Runner, images: Images, expected: Logits, labels: npt.NDArray[np.int64] | None) -> Check:
-    """Run images through a file and compare.
+    """Run images through a file and compare the logits with the network's.
 
     Args:
-        runner: of the file.
+        runner: runs the file.
         images: uint8[n, side, side, channels].
-        expected: the network's logits of them.
+        expected: the network's logits of these images, float32[n, classes].
         labels: int64[n], or None.
     """
     given = np.concatenate([runner(images[i : i + IMAGES_AT_ONCE]) for i in range(0, len(images), IMAGES_AT_ONCE)])

@@ -1,4 +1,4 @@
-"""A subnet directory as something to convert, and images of its size as a camera gives them."""
+"""Read a subnet directory for conversion, and uint8 images of its input size for calibration and checks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Photos:
     pixels: Images
     labels: npt.NDArray[np.int64] | None
     source: str
-    """Where they are from, for people."""
+    """A description of their source for messages."""
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -39,7 +39,7 @@ def read_deployable(directory: str | Path, as_uint8: bool = True) -> Deployable:
     """The subnet of a directory that `ofa query` wrote.
 
     Raises:
-        UserError: no subnet directory, or a damaged one.
+        UserError: the folder is no subnet directory, or a damaged one.
     """
     net: Any = load_subnet(directory)
     space, subnet = read_subnet(directory)
@@ -57,7 +57,7 @@ def read_deployable(directory: str | Path, as_uint8: bool = True) -> Deployable:
 
 
 def photos_of_data(data: Data, split: str, side: int, count: int) -> Photos:
-    """The first images of a split, as its evaluation sees them, rounded to whole values; classes are mixed.
+    """The first images of a split, cropped and resized as in evaluation, rounded to uint8; classes are mixed.
 
     Raises:
         UserError: the split does not exist, or an image cannot be read.
@@ -74,10 +74,10 @@ def photos_of_data(data: Data, split: str, side: int, count: int) -> Photos:
 
 
 def photos_of_folder(folder: Path, side: int, channels: int, count: int) -> Photos:
-    """Images of a folder and its subfolders, whatever their classes, in mixed order.
+    """Images of a folder and its subfolders in random order, without labels.
 
     Raises:
-        UserError: there is none, or one is damaged.
+        UserError: the folder has no image, or an image is damaged.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no folder of images")
@@ -92,7 +92,7 @@ def photos_of_folder(folder: Path, side: int, channels: int, count: int) -> Phot
 
 @torch.inference_mode()
 def network_logits(source: Deployable, images: Images) -> Logits:
-    """What the network itself makes of images, in float32."""
+    """The logits that the network itself computes, in float32."""
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (source.image.mean, source.image.std))
     parts = []
     for start in range(0, len(images), BATCH):

@@ -1,4 +1,4 @@
-"""A subnet directory in the formats of other runtimes, each checked against the network itself before it is written."""
+"""Export a subnet to the formats of other runtimes; each file is compared with the network before it is kept."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Exported:
     format: str
     precision: Precision
     sha256: dict[str, str]
-    """Of each file, by its name; the first is what the runtime opens."""
+    """SHA-256 of each file by its name; the runtime opens the first."""
     bytes: int
-    """Of all files."""
+    """Size of all files together."""
     check: Check
     tools: dict[str, str | None]
-    """Versions of the packages that made it."""
+    """Versions of the packages that wrote the file."""
 
     @property
     def file(self) -> str:
@@ -48,19 +48,19 @@ def export(
     check_on: Photos,
     out: Path,
 ) -> list[Exported]:
-    """Write a folder with a file per format and precision, programs that run them, and `export.json`.
+    """Write a folder with a file per format and precision, example programs that run them, and `export.json`.
 
-    The folder is there as a whole or not at all: nothing is written where one file is beyond its tolerance.
+    The folder is written as a whole or not at all: if one file exceeds its tolerance, nothing is written.
 
     Args:
         source: the subnet.
-        choices: formats, each in a precision.
-        calibration: images that show the range of activations; int8 needs them.
+        choices: pairs of a format and a precision.
+        calibration: images that show the range of activations; required for int8.
         check_on: images on which file and network are compared.
-        out: the folder; an export that is there is replaced.
+        out: the folder; an existing export is replaced.
 
     Raises:
-        UserError: a package is missing, a format cannot express the network, or a file differs from the network by too much.
+        UserError: a package is missing, a format cannot express the network, or a file differs too much from the network.
     """
     for format, precision in choices:
         check_installed(format)

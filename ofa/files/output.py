@@ -1,4 +1,4 @@
-"""The place a verb writes to, kept for it: locked, and cleared of what killed processes left."""
+"""Reserve the output of a verb: lock the file or folder, and delete what killed processes left unfinished."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ofa.files.whole_folder import UNFINISHED
 
 @contextmanager
 def locked_output(place: str | Path, wait_s: float = 0.0) -> Iterator[None]:
-    """Keep a file, or a folder that is written whole, for this process; what holds it is made where it is missing.
+    """Lock a file, or a folder that is written as a whole, for this process; its parent folder is created if missing.
 
     Args:
-        place: a file or a folder, there or not.
-        wait_s: seconds to wait for another process; a line says so.
+        place: the file or folder; need not exist.
+        wait_s: seconds to wait for another process to finish; a line announces the wait.
 
     Raises:
-        UserError: another process still holds it; or its folder cannot be written to.
+        UserError: another process still holds the lock, or the parent folder cannot be written to.
     """
     place = Path(place)
     try:

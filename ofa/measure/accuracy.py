@@ -1,7 +1,7 @@
-"""Metrics of accuracy: top-1, and balanced accuracy, in which every class counts the same. No torch here.
+"""Metrics of accuracy: top-1, and balanced accuracy, which weighs all classes equally. No torch here.
 
-All are functions of how many images of each class are classified right. Whatever holds an accuracy says which by its name:
-options, columns and keys of files are made from it.
+Each is a function of the number of correctly classified images of each class. Options, columns and keys of files that hold
+an accuracy contain the metric's name.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """Images of each class, and how many of them are classified right."""
+    """The number of images of each class, and of those that are classified correctly."""
 
     right: tuple[int, ...]
     images: tuple[int, ...]
 
     @classmethod
     def of(cls, right: Mask, labels: Labels, classes: int) -> ClassCounts:
-        """Count what is right, bool[images], by label, int64[images]."""
+        """Count images by class; `right`: bool[images], whether each is classified correctly, `labels`: int64[images]."""
         import numpy as np
 
         found = np.bincount(labels[right], minlength=classes), np.bincount(labels, minlength=classes)
@@ -37,12 +37,12 @@ class ClassCounts:
 
     @property
     def by_class(self) -> list[float | None]:
-        """Fraction of each class's images that is right (its recall); None for a class without images."""
+        """Recall of each class, the fraction of its images classified correctly; None for a class without images."""
         return [right / images if images else None for right, images in zip(self.right, self.images, strict=True)]
 
     @property
     def unequal(self) -> bool:
-        """True where the classes are of different sizes, so that balanced accuracy is not top-1."""
+        """True if the classes have different sizes, so that balanced accuracy differs from top-1."""
         return min(self.images) < max(self.images)
 
 
@@ -51,20 +51,21 @@ class AccuracyMetric:
     """A metric of accuracy, in [0, 1]."""
 
     name: str
-    """In options, columns and keys."""
+    """Its name in options, columns and keys."""
     label: str
-    """For people, at the beginning of a line."""
+    """Its name at the beginning of a line of text."""
     axis: str
-    """For people, along an axis."""
+    """Its name along the axis of a figure."""
     words: str
-    """For people, inside a sentence."""
+    """Its name inside a sentence."""
     value: Callable[[ClassCounts], float | None]
-    """None where it is not defined."""
+    """Computes the metric; None where it is not defined."""
     standard_error: Callable[[ClassCounts], float | None]
-    """Of the value, as the images are a sample; None where it cannot be told: all or none are right, be they ever so few."""
+    """Computes the standard error of the value due to the sample of images; None where it cannot be estimated, because all
+    images or none are classified correctly."""
 
     def per_group(self, right: Mask, labels: Labels, classes: int, groups: int) -> npt.NDArray[np.float64]:
-        """The fraction of each group of images that is right, float64[groups]; an image weighs as it does on the whole."""
+        """The metric on consecutive groups of images, float64[groups]; an image has the same weight as in the whole set."""
         import numpy as np
 
         sizes = np.bincount(labels, minlength=classes)
@@ -78,7 +79,7 @@ def _top1(counts: ClassCounts) -> float:
 
 
 def _top1_error(counts: ClassCounts) -> float | None:
-    """Binomial."""
+    """The binomial standard error."""
     top1 = _top1(counts)
     return None if top1 in (0, 1) else float((top1 * (1 - top1) / sum(counts.images)) ** 0.5)
 
@@ -90,7 +91,7 @@ def _balanced(counts: ClassCounts) -> float | None:
 
 
 def _balanced_error(counts: ClassCounts) -> float | None:
-    """Binomial in each class; images of different classes err independently."""
+    """The standard error of the mean recall: binomial in each class, and independent between classes."""
     recalls = [recall for recall in counts.by_class if recall is not None]
     if len(recalls) < len(counts.images):
         return None
@@ -107,7 +108,7 @@ ACCURACIES = {metric.name: metric for metric in (TOP1, BALANCED)}
 
 
 def accuracy_named(name: object, place: str) -> AccuracyMetric:
-    """The metric of a name that a file has; raises `UserError` for an unknown one."""
+    """The metric with the name that a file contains; raises `UserError`, beginning with `place`, for an unknown one."""
     if not isinstance(name, str) or name not in ACCURACIES:
         raise UserError(f"{place}: accuracy is {str(name)[:40]!r}; known are {', '.join(ACCURACIES)}")
     return ACCURACIES[name]

@@ -1,4 +1,4 @@
-"""Bars of a network's latency and size in several formats."""
+"""Bar charts of a network's latency and size in several formats."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def draw_formats(rows: Sequence[Mapping[str, Any]], title: str, path: Path) -> N
     """Draw latency, with a line to the 90th percentile, and size; rows without a latency are left out.
 
     Args:
-        rows: `format`, `precision`, `median_ms`, `p90_ms`, and `kb` where the format is a file.
-        title: above the figure.
-        path: .png, .svg or .pdf.
+        rows: each with `format`, `precision`, `median_ms`, `p90_ms`, and for a file its size `kb`.
+        title: title of the figure.
+        path: file to write: .png, .svg or .pdf.
     """
     from matplotlib.figure import Figure
 

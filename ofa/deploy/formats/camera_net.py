@@ -1,4 +1,4 @@
-"""A network that takes images as a camera gives them, as a torch module: for converters that trace one."""
+"""A torch module that takes images without normalisation, for converters that trace a module."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ofa.nets.plain import Net, fold_batch_norm
 
 
 class CameraNet(nn.Module):
-    """Images, [batch, side, side, channels], uint8 of 0 to 255 or float32 of 0 to 1, to logits; batch norm is folded."""
+    """Maps images [batch, side, side, channels], uint8 in 0 to 255 or float32 in 0 to 1, to logits; batch norm is folded."""
 
     factor: Tensor
     shift: Tensor
@@ -27,7 +27,7 @@ class CameraNet(nn.Module):
         self.register_buffer("shift", (-torch.tensor(image.mean, dtype=torch.float64) / std).float().view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float32[batch, classes]."""
+        """Logits, float32[batch, classes]."""
         x_BCHW = images.permute(0, 3, 1, 2).float() * self.factor + self.shift
         logits: Tensor = self.net(x_BCHW)
         return logits

@@ -11,11 +11,11 @@ FORMATS = {
     "onnx": "onnx_format:OnnxFormat",
     "openvino": "openvino_format:OpenvinoFormat",
 }
-"""From a format's name to its class; a format is added by a file and a line here."""
+"""Module and class of each format by name; a new format needs a file and a line here."""
 
 
 def find_format(name: str) -> Format:
-    """A format by its name; raises `UserError` for one that is not known."""
+    """The format of a name; raises `UserError` if it is unknown."""
     if name not in FORMATS:
         raise UserError(f"format {name!r}: unknown; formats are {', '.join(FORMATS)}")
     module, cls = FORMATS[name].split(":")
@@ -37,7 +37,7 @@ def version_of(package: str) -> str | None:
 
 
 def check_installed(format: Format) -> None:
-    """Raise `UserError` where something is missing; it names the extra that brings it."""
+    """Raise `UserError` if a distribution is missing; the message names the extra that installs it."""
     missing = missing_packages(format)
     if missing:
         raise UserError(

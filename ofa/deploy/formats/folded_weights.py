@@ -1,4 +1,4 @@
-"""The weights of a plain network in the order in which a graph of its shapes asks for them, batch norm folded in."""
+"""The weights of a plain network with batch norm folded in, in the order in which `build_network` asks for them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ofa.space.shapes import OpShape
 
 
 def net_weights(net: Net) -> Weights:
-    """The weights of a network in eval mode, for `build_network`; the network stays as it is."""
+    """The weights of a network in eval mode, for `build_network`; the network is not changed."""
     blocks = [block for stage in net.stages for block in stage.children()]
     return module_weights([net.stem, *blocks, net.head])
 
 
 def module_weights(modules: Iterable[nn.Module]) -> Weights:
-    """The weights of blocks that run one after the other; of a block's branches the shortcut comes first."""
+    """The weights of consecutive blocks; within a block, those of the shortcut come first."""
     arrays: list[Arrays] = []
     for module in modules:
         folded = copy.deepcopy(module)

@@ -1,4 +1,4 @@
-"""What a format is: it converts a subnet to a file, and runs that file where its runtime is installed."""
+"""The protocol of a format: it converts a subnet to a file, and runs that file if its runtime is installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "int8"]
 Images = npt.NDArray[np.uint8]
-"""uint8[n, side, side, channels], as a camera gives them."""
+"""uint8[n, side, side, channels], values 0 to 255, not normalised."""
 Logits = npt.NDArray[np.float32]
 """float32[n, classes]."""
 Runner = Callable[[Images], Logits]
@@ -27,37 +27,37 @@ Runner = Callable[[Images], Logits]
 
 @dataclass(frozen=True, eq=False)
 class Deployable:
-    """A subnet that is to run elsewhere: its network in eval mode, and the images that it takes."""
+    """A subnet to convert: its network in eval mode, and the form of its input images."""
 
     space: SearchSpace
     subnet: Subnet
     net: Net
     image: ImageInput
     facts: Mapping[str, str]
-    """Kept in the file where the format has a place: classes, title, the space's fingerprint."""
+    """Metadata for the file, if the format can hold it: classes, title, the space's fingerprint."""
 
 
 class Format(Protocol):
-    """A file format with its converter and its runtime; libraries are imported by the methods, not before."""
+    """A file format with its converter and its runtime; its libraries are imported inside the methods only."""
 
     name: str
     suffix: str
     extra: str
-    """The extra of this package that installs what it needs."""
+    """The extra of this package that installs the distributions that the format needs."""
     packages: tuple[str, ...]
     """Distributions that must be installed, by their names on PyPI."""
     precisions: tuple[Precision, ...]
     example: str | None
-    """A program that classifies a photo with the file and without this project: a name in `examples/`."""
+    """File name in `examples/` of a program that classifies a photo with the exported file, without this project."""
 
     def convert(self, source: Deployable, precision: Precision, calibration: Images | None, file: Path) -> list[Path]:
-        """Write the network to a file, and what belongs to it beside it.
+        """Write the network to a file, and further files that the format needs beside it.
 
         Args:
             source: the network.
-            precision: of weights and activations.
-            calibration: images that show the range of activations, in mixed order; int8 needs them.
-            file: where to.
+            precision: precision of weights and activations.
+            calibration: images in random order that show the range of activations; required for int8.
+            file: path of the main file.
 
         Returns:
             The files written; `file` is the first.
@@ -67,4 +67,4 @@ class Format(Protocol):
         """
 
     def runner(self, file: Path, image: ImageInput) -> Runner:
-        """What runs the file here, on one thread, and gives logits whatever the precision."""
+        """A function that runs the file on this machine, on one thread, and returns float32 logits at any precision."""

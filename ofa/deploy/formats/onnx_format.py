@@ -1,4 +1,4 @@
-"""ONNX: the project's own graph, so that what is profiled is exported; int8 by static quantisation of ONNX Runtime."""
+"""ONNX: the same graph that `ofa profile` times; int8 by ONNX Runtime's static quantisation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ofa.space.shapes import walk_blocks
 
 
 class OnnxFormat:
-    """One graph for ONNX Runtime, OpenVINO, TensorRT and others; the batch is dynamic."""
+    """ONNX files for ONNX Runtime, OpenVINO, TensorRT and others; the batch size is dynamic."""
 
     name = "onnx"
     suffix = ".onnx"
@@ -55,11 +55,11 @@ class OnnxFormat:
 
 
 def _quantised(model: Any, calibration: Images, image: ImageInput) -> Any:
-    """Weights per channel and unsigned activations, 8 bits between the least and the greatest value of the images.
+    """Quantise a model: weights per channel; activations as uint8 between their extremes on the calibration images.
 
-    Weights use 7 of their 8 bits: integer kernels of x86 processors without VNNI saturate sums of two products, which took
-    the logits of a tiny network off by a third. Unsigned activations are twice as fast as signed ones on x86; the tool's
-    own preparation splits the hard swish, so that both of its halves become integers.
+    Weights use 7 of their 8 bits: integer kernels of x86 processors without VNNI saturate sums of two products, which
+    changed the logits of a tiny network by a third. On x86, unsigned activations are twice as fast as signed ones. ONNX
+    Runtime's preprocessing splits the hard swish, so that both of its parts are quantised.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static

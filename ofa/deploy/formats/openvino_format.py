@@ -1,4 +1,4 @@
-"""OpenVINO, from the project's own ONNX graph; int8 by NNCF."""
+"""OpenVINO, converted from the project's own ONNX graph; int8 by NNCF."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ofa.deploy.formats.onnx_graph import ImageInput
 
 
 class OpenvinoFormat:
-    """A graph (.xml) and its weights (.bin); the batch is dynamic. Run in float32; by itself it takes bfloat16."""
+    """A graph (.xml) and its weights (.bin), dynamic batch size; run in float32 (by default OpenVINO may use bfloat16)."""
 
     name = "openvino"
     suffix = ".xml"
@@ -56,9 +56,10 @@ class OpenvinoFormat:
 
 
 def _quantised(model: Any, calibration: Images, image: ImageInput) -> Any:
-    """Weights symmetric, activations not (`mixed`): the default lost 1.2 points of the smallest net of the demo, this .6.
+    """Quantise a model: weights symmetrically, activations asymmetrically (`MIXED`), on the calibration images.
 
-    Weights use 7 of their 8 bits in all layers, as in `onnx_format`; by itself NNCF does so in the first layer alone.
+    NNCF's default preset lost 1.2 points of the demo's smallest net, this one 0.6. Weights use 7 of their 8 bits in all
+    layers, as in `onnx_format`; by default NNCF does so in the first layer only.
     """
     import nncf
 
@@ -79,7 +80,7 @@ def _as_input(images: Images, image: ImageInput) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Any:
-    """Without the progress bars and remarks of the converters."""
+    """Suppress progress bars and log messages of the converters."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
