@@ -26,14 +26,14 @@ PIECES_SHARED = 4  # pieces at the start of a net whose outputs are kept; later 
 
 @dataclass(frozen=True)
 class ImagesSeen:
-    """Inputs of a piece of a net, in batches: for the recalibration images, and for the images to classify."""
+    """Inputs of a piece (stem, block or head) of a net, in batches: for recalibration and for classification."""
 
     recalibration: Iterable[Tensor]
     images: Iterable[Tensor]
 
 
 class SharedStarts:
-    """Classifies images with nets of one space, and keeps outputs of first pieces for nets that start with the same weights.
+    """Classifies images with nets of one space, and caches outputs of their first pieces for nets with equal weights there.
 
     Weights are compared by digest, so outputs are not reused after the supernet was trained further.
 
@@ -86,14 +86,14 @@ class SharedStarts:
             self._kept.popitem(last=False)
 
     def ends(self, space: SearchSpace, subnet: Subnet, images: int) -> list[int]:
-        """Numbers of pieces of a subnet after which outputs are worth keeping and small enough, for `images` images."""
+        """The numbers of first pieces of a subnet whose output for `images` images is small enough to be cached."""
         outputs = [shape.main[-1] for shape in walk_blocks(space, subnet)][:PIECES_SHARED]
         sizes = [4 * images * output.out_channels * output.out_size**2 for output in outputs]
         return [i for i, size in enumerate(sizes, start=1) if size <= self.limit_bytes // 4]
 
 
 def pieces(net: Net) -> list[nn.Module]:
-    """A net's stem, blocks and head, which in sequence are the net."""
+    """A net's stem, blocks and head, whose composition is the net."""
     return [net.stem, *(block for stage in net.stages for block in stage.children()), net.head]
 
 

@@ -1,7 +1,7 @@
-"""Blocks and whole networks as ONNX graphs, made from their shapes alone: batch norm folded, any number of pixels.
+"""Build ONNX graphs of blocks and whole networks from their shapes, with batch norm folded.
 
-The height and width of the input are the symbols `height` and `width`, so blocks that differ in size share one graph; a
-runtime is told them when it opens one. Neither torch nor onnxruntime is imported here; onnx is, late.
+The height and width of a block's input are symbolic, so that blocks at different resolutions share one graph; a runtime gets
+their values when it opens the graph. This module imports neither torch nor onnxruntime, and onnx only inside functions.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ Arrays = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ImageInput:
-    """The images that a network takes: square, channels last."""
+    """The form of a network's input images: square, channels last."""
 
     side: int
     mean: tuple[float, ...]
-    """Of each channel, for values in [0, 1]."""
+    """Mean of each channel, for values in [0, 1]; `std` likewise."""
     std: tuple[float, ...]
     as_uint8: bool = True
-    """Values are uint8 of 0 to 255; else float32 of 0 to 1."""
+    """Whether values are uint8 in 0 to 255; otherwise they are float32 in 0 to 1."""
 
 
 Weights = Callable[[OpShape, tuple[int, ...]], Arrays]
-"""Values of a tensor of this shape that belongs to an operation; a bias has one dimension."""
+"""Returns the weight or bias of an operation with a given shape; a bias has one dimension."""
 
 OPSET = 17
-"""Of 2022; ONNX Runtime 1.13 and later read it."""
+"""ONNX operator set of 2022, which ONNX Runtime 1.13 and later read."""
 IR_VERSION = 8
 NOISE_PERIOD = 251
-"""Values after which `noise` repeats, so that a zip file of weights is small; prime, so that no two channels are alike."""
+"""Number of values after which `noise` repeats, which keeps zip files small; prime, so that no two channels are equal."""
 
 
 def build_graph(blocks: Sequence[BlockShape], batch: int, weights: Weights) -> Any:
@@ -66,16 +66,16 @@ def build_graph(blocks: Sequence[BlockShape], batch: int, weights: Weights) -> A
 
 
 def build_network(blocks: Sequence[BlockShape], weights: Weights, image: ImageInput, facts: Mapping[str, str]) -> Any:
-    """An `onnx.ModelProto` of a whole network that takes images as a camera gives them and normalises them itself.
+    """An `onnx.ModelProto` of a whole network, with the normalisation of its input images inside.
 
-    Its input `images` is [batch, side, side, channels], uint8 of 0 to 255 or float32 of 0 to 1; its output `logits` is
-    float32[batch, classes]; the batch is dynamic.
+    Its input `images` is [batch, side, side, channels], uint8 in 0 to 255 or float32 in 0 to 1; its output `logits` is
+    float32[batch, classes]; the batch size is dynamic.
 
     Args:
-        blocks: stem to head, for the side of the image.
-        weights: as `module_weights` gives them.
-        image: size, kind and normalisation of the input.
-        facts: kept as the model's metadata.
+        blocks: all blocks from stem to head, at the side of the image.
+        weights: the weights, as from `module_weights`.
+        image: size, type and normalisation of the input.
+        facts: the model's metadata.
 
     Raises:
         UserError: the package `onnx` is not installed.
@@ -96,7 +96,7 @@ def build_network(blocks: Sequence[BlockShape], weights: Weights, image: ImageIn
 
 
 def build_empty(batch: int) -> Any:
-    """An `onnx.ModelProto` from `x` to `y`, float32[batch, 1, height, width], that does nothing: to time the call itself."""
+    """An identity model from `x` to `y`, float32[batch, 1, height, width], to time the overhead of a call."""
     onnx = _import_onnx()
     helper = onnx.helper
     x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [batch, 1, "height", "width"]) for name in "xy")
@@ -122,7 +122,7 @@ def noise(rng: np.random.Generator) -> Weights:
 
 @dataclass
 class _Graph:
-    """What has been made so far; every method returns the name of its output."""
+    """A graph under construction; every method appends to it and returns the name of its output."""
 
     helper: Any
     weights: Weights
@@ -153,7 +153,7 @@ class _Graph:
         return ACTIVATIONS[op.activation].onnx(self, self.node("Conv", x, *constants, group=op.groups, **sides))
 
     def normalise(self, images: str, image: ImageInput) -> str:
-        """Camera images, channels last, as what the stem takes: normalised, channels first."""
+        """Convert images, channels last, to the stem's input: normalised float32, channels first."""
         scale = 255 if image.as_uint8 else 1
         mean, std = np.array(image.mean).reshape(1, -1, 1, 1), np.array(image.std).reshape(1, -1, 1, 1)
         x = self.node("Cast", images, to=1) if image.as_uint8 else images
