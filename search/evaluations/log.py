@@ -75,6 +75,9 @@ class SearchLog:
             atomic_write(log.path, vouched_line(header) + "\n")
             return log
         logged = read_log(log.path)
+        if logged.accuracy is not problem.accuracy:
+            words = f"{logged.accuracy.words}, not {problem.accuracy.words}"
+            raise UserError(f"{log.path}: the log of a search by {words}; give another file")
         if differs := difference(logged.header, header):
             raise UserError(f"{log.path}: the log of another search: {differs}; give another file")
         log.known = {row.tobytes(): top1 for row, top1 in zip(logged.genes, logged.top1.tolist(), strict=True)}

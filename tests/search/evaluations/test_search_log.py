@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from ofa.errors import UserError
+from ofa.measure.accuracy import BALANCED
 from search.evaluations.log import SearchLog, read_log
 from search.evaluations.result import SearchResult
+from search.plots.history import draw_history
 from search.problem.limits import Limit
 from search.problem.objectives import Objective
 from search.problem.problem import Problem
@@ -155,3 +157,20 @@ def test_damaged_logs_are_named(tmp_path: Path) -> None:
     path.write_text("")
     with pytest.raises(UserError, match="log: not a search's log of format 1"):
         read_log(path)
+
+
+def test_logs_of_two_metrics_of_accuracy_are_kept_apart(tmp_path: Path) -> None:
+    top1, balanced = problem_of(), problem_of(accuracy=BALANCED)
+    search(tmp_path / "top1", top1)
+    search(tmp_path / "balanced", balanced)
+    assert "accuracy" not in read_log(tmp_path / "top1").header  # as versions before wrote it
+    assert read_log(tmp_path / "balanced").accuracy is BALANCED
+    with pytest.raises(UserError, match="top1: the log of a search by top-1, not balanced accuracy; give another file"):
+        search(tmp_path / "top1", balanced)
+    with pytest.raises(UserError, match="balanced: the log of a search by balanced accuracy, not top-1; give another file"):
+        search(tmp_path / "balanced", top1)
+    logs = {name: read_log(tmp_path / name) for name in ("top1", "balanced")}
+    with pytest.raises(UserError, match="balanced: is of balanced accuracy; top1 is of top-1"):
+        draw_history(logs, "A title")
+    alone = draw_history({"balanced": logs["balanced"]}, "A title")
+    assert alone.axes[0].get_ylabel() == "Best predicted balanced accuracy so far (%)"

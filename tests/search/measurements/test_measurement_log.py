@@ -9,6 +9,7 @@ import pytest
 
 from ofa.errors import UserError
 from ofa.files.vouched import read_vouched_line
+from ofa.measure.accuracy import BALANCED, TOP1
 from ofa.space.search_space import Genes, load_space
 from search.measurements.log import MeasurementLog, sample_plan
 from tests.search_toys import every_subnet, make_space
@@ -136,3 +137,40 @@ def test_plan_of_a_whole_small_space() -> None:
         sample_plan(small, small.count() + 1, np.random.default_rng(0))
     with pytest.raises(UserError, match="samples is 1; must be at least 2"):
         sample_plan(small, 1, np.random.default_rng(0))
+
+
+def test_balanced_accuracy_is_told_by_the_same_lines_and_checked(tmp_path: Path) -> None:
+    genes = SPACE.sample(3, np.random.default_rng(0))
+    shares = np.arange(1, SPACE.classes + 1) / np.arange(1, SPACE.classes + 1).sum()
+    labels = np.random.default_rng(1).choice(SPACE.classes, 500, p=shares)
+    path = tmp_path / "log.jsonl"
+
+    def balanced() -> MeasurementLog:
+        return MeasurementLog.open(path, SPACE, "w1", 500, BALANCED, labels)
+
+    counter = Counter()
+    first = MeasurementLog.open(path, SPACE, "w1", 500, TOP1, labels).top1(genes, counter)
+    found = balanced().top1(genes, Counter(fail_after=0))  # nothing is measured again
+    right = np.array([np.arange(500) < 500 * int(row.sum()) // 100 for row in genes])
+    assert first == pytest.approx(right.mean(axis=1))
+    recalls = np.array([[row[labels == label].mean() for label in range(SPACE.classes)] for row in right])
+    assert found == pytest.approx(recalls.mean(axis=1))
+    sizes = np.bincount(labels)
+    variance = (recalls * (1 - recalls) / sizes).sum(axis=1)
+    assert balanced().standard_error(genes) == pytest.approx(variance**0.5 / len(sizes))
+    groups = balanced().by_group(genes)
+    assert groups is not None
+    assert groups.shape == (3, 10)
+    line = read_vouched_line(path.read_text().splitlines()[0], "", "")
+    for changed, message in (
+        ({"right_by_class": [500, *line["right_by_class"][1:]]}, "right_by_class is .* counts of at most .* that add up to"),
+        ({"right_by_class": line["right_by_class"][:-1]}, "right_by_class is "),
+        ({"balanced_by_group": "none"}, "not a measurement of balanced accuracy"),
+    ):
+        path.write_text(json.dumps(line | changed) + "\n")
+        with pytest.raises(UserError, match=rf"log.jsonl:1: {message}"):
+            balanced()
+    path.write_text(json.dumps({key: line[key] for key in ("genes", "top1", "images", "space", "weights")}) + "\n")
+    assert balanced().has(genes) == [False] * 3  # a line of an earlier version
+    with pytest.raises(UserError, match="balanced accuracy needs the labels of the images"):
+        MeasurementLog.open(path, SPACE, "w1", 500, BALANCED)
