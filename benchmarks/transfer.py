@@ -25,6 +25,7 @@ import torch
 from ofa.data.batches import load_data
 from ofa.data.sources.read_source import Arrays, data_root, read_source
 from ofa.files.atomic import read_json, write_json
+from ofa.measure.accuracy import BALANCED
 from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.recipe import Recipe, load_recipe
 from ofa.runs.run_directory import RunDirectory
@@ -69,12 +70,9 @@ def balanced_accuracy(run: RunDirectory) -> dict[str, float]:
     """Of the largest, the smallest, and random subnets on average, in percent."""
     evaluator = evaluator_of_run(run)
     space = run.space
-    labels = evaluator.data.labels("test")  # in the order that `correct` has
     subnets = [space.largest(), space.smallest(), *space.decode(space.sample(RANDOM, np.random.default_rng(0)))]
-    values = []
-    for subnet in subnets:
-        correct = evaluator.correct(subnet, "test")
-        values.append(100 * float(np.mean([correct[labels == label].mean() for label in np.unique(labels)])))
+    found = [BALANCED.value(counts) for counts in evaluator.counts(subnets, "test")]
+    values = [100 * value for value in found if value is not None]
     return dict(zip(SUBNETS, (values[0], values[1], float(np.mean(values[2:]))), strict=True))
 
 
