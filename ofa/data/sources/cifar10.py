@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import tarfile
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ofa.errors import UserError
+from ofa.data.sources.published_file import published_content
 
 NAME = "cifar10"
 ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -31,15 +30,8 @@ def read_archive(path: Path) -> Mapping[str, npt.NDArray[np.generic]]:
     Raises:
         UserError: the file is missing, or is not the published archive.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; expected the archive {ADDRESS}") from None
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != SHA256:
-        raise UserError(f"{path}: SHA-256 is {digest}, expected {SHA256} ({ADDRESS})")
     arrays: dict[str, npt.NDArray[np.generic]] = {"classes": np.array(CLASSES)}
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+    with tarfile.open(fileobj=io.BytesIO(published_content(path, SHA256, ADDRESS))) as archive:
         for part, names in PARTS.items():
             records = np.concatenate([_records(archive, f"{FOLDER}/{name}") for name in names])
             arrays[f"y_{part}"] = records[:, 0].astype(np.int64)

