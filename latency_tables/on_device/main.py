@@ -20,7 +20,7 @@ from latency_tables.on_device.timing import Item, ProgressLine, TimingPlan, run
 
 MANIFEST, MODELS = "manifest.json", "models.zip"
 DIGEST = "sha256"
-"""Key of a manifest's digest of all else in it."""
+"""Key of the digest of all other entries of a manifest."""
 
 
 def to_manifest(plan: TimingPlan, kit: dict[str, Any], models: bytes) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def to_manifest(plan: TimingPlan, kit: dict[str, Any], models: bytes) -> dict[st
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The content of a manifest; `ValueError` where it is not what `to_manifest` made."""
+    """The content of a manifest; raises `ValueError` if it differs from the output of `to_manifest`."""
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         digest = manifest.pop(DIGEST)

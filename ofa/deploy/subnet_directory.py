@@ -102,7 +102,7 @@ def is_replaceable(directory: Path) -> bool:
 
 
 def read_card(directory: str | Path) -> dict[str, Any]:
-    """The card of a subnet directory; raises `UserError` where it is missing, damaged, or of another subnet."""
+    """The card of a subnet directory; raises `UserError` if it is missing, damaged, or of another subnet."""
     file = Path(directory) / "card.json"
     card = read_vouched_json(file, ADVICE, ("title", "figures", "input"))
     expected = read_vouched_json(Path(directory) / "subnet.json", ADVICE).get("card_sha256")  # None before version 0.2

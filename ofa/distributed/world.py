@@ -116,7 +116,7 @@ class World:
         return found  # type: ignore[return-value]
 
     def any_later(self, value: bool) -> Callable[[], bool]:
-        """Begin to tell whether `value` is true on any rank; the function that is returned waits for the answer."""
+        """Begin an all-reduce that tells whether `value` is true on any rank; the returned function waits for the result."""
         if self.size == 1:
             return lambda: value
         import torch

@@ -36,7 +36,7 @@ OF_ALL_MACHINES = {"nfs": "local_lock=none", "nfs4": "local_lock=none", "lustre"
 COMMAND_CHARACTERS = 80
 """Characters of the holder's command that are kept."""
 POLL_S = 0.1
-"""Seconds between two attempts of a process that waits."""
+"""Seconds between two attempts to take the lock."""
 
 _held: dict[Path, int] = {}
 """Lock files that this process holds, with its process ID: a forked process inherits the dictionary, not the locks."""
@@ -92,7 +92,7 @@ class Holder:
 
 
 class HeldError(UserError):
-    """Another process holds the lock, and will let go of it."""
+    """Another process holds the lock and will release it."""
 
 
 @contextmanager
@@ -125,7 +125,7 @@ def locked(place: str | Path, *, wait_s: float = 0.0, beside: bool = False) -> I
 
 
 def _take_in_time(place: Path, file: Path, wait_s: float) -> int:
-    """`_take`, again and again while another process holds the lock and there is time."""
+    """Repeat `_take` while another process holds the lock and there is time left."""
     end, told = time.monotonic() + wait_s, False
     while True:
         try:

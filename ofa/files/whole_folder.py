@@ -17,7 +17,7 @@ from ofa.files.atomic import umask
 
 OLD = "old"
 UNFINISHED = ".new"
-"""End of the name of a folder that is being written; a kill leaves it, and `ofa.files.output` removes it."""
+"""Ending of the name of a folder that is being written; after a kill, `ofa.files.output` removes such folders."""
 
 
 @contextlib.contextmanager

@@ -71,7 +71,7 @@ class SubnetEvaluator:
         return self._batches("train", resolution, self.config.recalibration_images)
 
     def labels(self, split: str = "validation") -> npt.NDArray[np.int64]:
-        """Labels of the images that an accuracy on `split` is measured on, int64[images]."""
+        """Labels of the images on which an accuracy on `split` is measured, int64[images]."""
         return self.data.labels(split)[: self.size(split)]
 
     def top1(self, subnets: Sequence[Subnet], split: str = "validation", progress: bool = False) -> npt.NDArray[np.float64]:
@@ -80,7 +80,7 @@ class SubnetEvaluator:
 
     @torch.inference_mode()
     def counts(self, subnets: Sequence[Subnet], split: str = "validation", progress: bool = False) -> list[ClassCounts]:
-        """Count by class what each subnet classifies right at its own resolution."""
+        """The correctly classified images of each class, for each subnet at its own resolution."""
         labels = self.labels(split)  # raises for an unknown split, before a bar appears
         values = self.world.map(lambda subnet: self.count(self.correct(subnet, split), labels), subnets)
         bar = tqdm(values, f"measuring on {split}", len(subnets), unit="subnet", disable=not progress)
@@ -89,7 +89,7 @@ class SubnetEvaluator:
         return found
 
     def count(self, right: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64]) -> ClassCounts:
-        """Count by class what is right, bool[images], of images with these labels."""
+        """Count the correctly classified images of each class, from bool[images] and these labels."""
         return ClassCounts.of(right, labels, len(self.data.classes))
 
     @torch.inference_mode()

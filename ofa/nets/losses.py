@@ -47,7 +47,7 @@ def subnet_loss(
 def cross_entropy(
     logits: Tensor, targets: Tensor, image_weights: Tensor | None = None, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Cross entropy with labels, or a teacher's probabilities (Hinton et al., 2015: a KL divergence plus a constant)."""
+    """Cross entropy with labels or with a teacher's probabilities (Hinton et al., 2015: a KL divergence plus a constant)."""
     if image_weights is None:
         return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
     return (F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing) * image_weights).mean()

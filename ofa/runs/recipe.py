@@ -136,7 +136,7 @@ class Recipe(Bounded):
     mix: MixConfig = field(default_factory=MixConfig)
     """Mixup and cutmix."""
     balance: BalanceConfig = field(default_factory=BalanceConfig)
-    """Of classes of unequal size."""
+    """Balancing of classes of unequal size."""
     average_decay: Fraction = 0.0
     """Decay of a moving average of the weights, which is then measured and saved in place of them; 0: off."""
     drop_connect: Fraction = 0.0

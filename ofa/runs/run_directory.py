@@ -149,7 +149,7 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def put_weights(net: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Give a net the weights out of a file; raises `UserError` where they are those of another net."""
+    """Load the weights of a file into a net; raises `UserError` if they belong to another net."""
     try:
         net.load_state_dict(state)
     except RuntimeError as error:

@@ -29,7 +29,7 @@ class MetricsLog:
         self._writer = _tensorboard_writer(tensorboard) if tensorboard else None
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows so far; a last line cut off by a crash is left out.
+        """All rows so far, without a last line that a crash cut off.
 
         Raises:
             UserError: another line is invalid, or was changed since (lines of versions before 0.2 do not tell).

@@ -24,7 +24,7 @@ from ofa.training.progress import MetricsLog, spent_by_rows
 PURPOSES = (TRAINING, EVALUATION, CHECKPOINT, LOST)
 """Purposes whose time and energy count as training; other verbs book purposes of their own."""
 RESULT_KEYS = ("split", "images", "largest_top1", "smallest_top1")
-"""Keys that every `result.json` has, whichever version wrote it."""
+"""Keys of every `result.json`, of any version."""
 
 
 def report_result(
@@ -119,7 +119,7 @@ def result_lines(result: dict[str, Any], path: Path) -> list[str]:
 
 
 def _balanced(result: dict[str, Any], key: str) -> str:
-    """Balanced accuracy, where the classes are of unequal sizes and each has an image."""
+    """Balanced accuracy, if the classes have unequal sizes and each has an image."""
     value = result.get(key)
     return "" if value is None else f"; balanced {100 * value:.2f}%"
 

@@ -45,7 +45,7 @@ class GradientStep:
     world: World = ALONE
     """The ranks that share each batch."""
     class_weights: Tensor | None = None
-    """Factor of an image's loss by its class, float32[classes] (`ofa.data.balance`); None: all count 1."""
+    """Factor of the loss of each class's images, float32[classes] (`ofa.data.balance`); None: 1 for all."""
 
     @classmethod
     def of_phase(
@@ -113,7 +113,7 @@ class GradientStep:
         return self.world.average_gradients(self.net, total / len(subnets))
 
     def _image_weights(self, labels: Tensor) -> Tensor | None:
-        """Factors of the images' losses, float32[batch]; of a mixed image, the mean of its classes', by their parts."""
+        """Factor of each image's loss, float32[batch]; for a mixed image, the mean of its classes' weighted as the mix."""
         if self.class_weights is None:
             return None
         return labels @ self.class_weights if labels.is_floating_point() else self.class_weights[labels]
@@ -133,7 +133,7 @@ class GradientStep:
 
 
 def class_weights_of(recipe: Recipe, data: Data, device: torch.device) -> Tensor | None:
-    """Factor of an image's loss by its class, float32[classes], from the training images; None where the recipe has none."""
+    """Factor of the loss of each class's images, float32[classes], from the training labels; None without balancing."""
     weights = recipe.balance.class_weights(data.labels("train"), len(data.classes))
     return None if weights is None else torch.from_numpy(weights).to(device, torch.float32)
 

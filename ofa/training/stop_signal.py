@@ -11,7 +11,7 @@ from ofa.distributed.world import ALONE, World
 
 
 class StopSignal:
-    """A flag that SIGTERM to this rank sets, and the agreement of all ranks of `world` on where to stop.
+    """A flag that SIGTERM to this rank sets, and the agreement of all ranks of `world` on the step after which to stop.
 
     Attributes:
         came: True after the first SIGTERM inside `watched`. A second one has its usual effect.
@@ -25,7 +25,7 @@ class StopSignal:
     def agreed(self) -> bool:
         """True on all ranks after the same step, once one has been asked to end; called by all after every step.
 
-        What ranks tell each other after a step is looked at after the next one, when it has long arrived.
+        The result of the exchange after a step is read only after the next step, so that no step waits for it.
         """
         if self._world.size == 1:
             return self.came

@@ -127,9 +127,9 @@ class LoggedSearch:
     genes: Genes
     """Everything evaluated, in order, int8[evaluations, genes]."""
     top1: Floats
-    """Their predicted accuracy, float64[evaluations]."""
+    """Predicted accuracy of each evaluation, float64[evaluations]."""
     accuracy: AccuracyMetric = TOP1
-    """The metric that was predicted."""
+    """The predicted metric."""
 
 
 def read_log(path: str | Path) -> LoggedSearch:

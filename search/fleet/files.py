@@ -73,11 +73,11 @@ class FleetReport:
     std: Floats | None
     """Standard deviation of the predicted accuracy of each subnet; None where the predictor does not estimate it."""
     measured: Floats
-    """Measured accuracy of each subnet; NaN where it is not measured."""
+    """Measured accuracy of each subnet; NaN if it is not measured."""
     images: int | None
     """Validation images of each measurement."""
     accuracy: str = TOP1.name
-    """The metric of accuracy, which names columns and keys."""
+    """The metric of accuracy, whose name is in columns and keys."""
 
     @property
     def ids(self) -> list[str]:

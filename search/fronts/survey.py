@@ -52,13 +52,13 @@ class Survey:
     measured_cost: Floats
     measured_top1: Floats
     measured_error: Floats
-    """Standard error of each; NaN where it cannot be told: all or none of the images are right."""
+    """Standard error of each; NaN if it cannot be estimated, because all images or none are classified correctly."""
     largest_error: float | None = None
-    """That of the largest net; None where it is not measured."""
+    """Measured accuracy of the largest net; None if it is not measured."""
     images: int | None = None
     """Validation images of each measurement."""
     accuracy: AccuracyMetric = TOP1
-    """The metric of all accuracies here, whose fields are called `top1`."""
+    """The metric of all accuracies here; the names of their fields say `top1` whichever it is."""
 
     def to_measure(self, points: int = DEFAULT_POINTS) -> Genes:
         """Rows to measure: `points` spread over the front, then the largest net."""

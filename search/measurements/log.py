@@ -44,15 +44,15 @@ class MeasurementLog:
     images: int
     """Validation images per measurement."""
     accuracy: AccuracyMetric = TOP1
-    """The metric that is asked for."""
+    """The metric that the methods return."""
     labels: npt.NDArray[np.int64] | None = None
-    """Of the images, int64[images]; without them nothing but top-1 can be measured."""
+    """Labels of the images, int64[images]; without them only top-1 can be measured."""
     known: dict[bytes, float] = field(default_factory=dict)
     """The metric by the bytes of the genes."""
     groups: dict[bytes, list[float]] = field(default_factory=dict)
-    """The metric on each group of the images; lines written before version 0.2 have none."""
+    """The metric on each group of the images; lines of versions before 0.2 have none."""
     errors: dict[bytes, float | None] = field(default_factory=dict)
-    """Standard error of the metric; None where it cannot be told."""
+    """Standard error of the metric; None where it cannot be estimated."""
 
     @classmethod
     def open(
@@ -81,7 +81,7 @@ class MeasurementLog:
         return log
 
     def reopened(self) -> MeasurementLog:
-        """The same log with what others have appended since."""
+        """The log read anew, with the lines that other processes have appended since."""
         return self.open(self.path, self.space, self.weights, self.images, self.accuracy, self.labels)
 
     def values(self, genes: Genes) -> Floats:
@@ -116,12 +116,12 @@ class MeasurementLog:
         return [row.tobytes() in self.known for row in genes]
 
     def by_group(self, genes: Genes) -> Floats | None:
-        """The metric on each group of the images, float64[n, groups]; None where that of a row was not recorded."""
+        """The metric on each group of the images, float64[n, groups]; None if it was not recorded for some row."""
         values = [self.groups.get(row.tobytes()) for row in genes]
         return None if None in values else np.array(values, dtype=np.float64).reshape(len(genes), self._group_count)
 
     def standard_error(self, genes: Genes) -> Floats:
-        """Standard error of measured rows, from the number of images, float64[n]; NaN where it cannot be told."""
+        """Standard error of measured rows due to the number of images, float64[n]; NaN where it cannot be estimated."""
         return np.array([self.errors[row.tobytes()] for row in genes], dtype=np.float64)
 
     @property
@@ -146,7 +146,7 @@ class MeasurementLog:
         self._note(str(self.path), row.tobytes(), entry)
 
     def _by_class(self, right: Mask, labels: npt.NDArray[np.int64]) -> dict[str, Any]:
-        """What a line holds beside top-1."""
+        """Keys that a line has in addition to top-1."""
         counts = ClassCounts.of(right, labels, self.space.classes)
         balanced = BALANCED.value(counts)
         facts: dict[str, Any] = {BALANCED.name: balanced, "right_by_class": list(counts.right)}
@@ -178,7 +178,7 @@ class MeasurementLog:
             self._note(place, np.array(genes, dtype=np.int8).tobytes(), entry)
 
     def _note(self, place: str, key: bytes, entry: Mapping[str, Any]) -> None:
-        """Take over what a line says of the metric that is asked for."""
+        """Read the metric that this log returns from a line."""
         if self.accuracy is TOP1:
             self.known[key] = top1 = float(entry["top1"])
             self.errors[key] = float(standard_error(np.array(top1), self.images))
@@ -212,7 +212,7 @@ class MeasurementLog:
         return counts
 
     def _check_classes(self) -> None:
-        """Raise `UserError` where the metric is not defined on these images."""
+        """Raise `UserError` if the metric is not defined on these images."""
         if self.accuracy is TOP1:
             return
         if self.labels is None:

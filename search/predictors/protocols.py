@@ -12,7 +12,7 @@ class Predictor(Protocol):
     """Genes to accuracy, with its uncertainty."""
 
     def top1(self, genes: Genes) -> Floats:
-        """Predicted accuracy of int8[n, genes], float64[n] in [0, 1]: top-1, or the metric that `predictor.json` names."""
+        """Predicted accuracy of gene rows int8[n, genes], float64[n] in [0, 1]: top-1, or the metric in `predictor.json`."""
 
     def std(self, genes: Genes) -> Floats | None:
         """Standard deviation of the predicted top-1, float64[n]; None where a predictor does not estimate it."""

@@ -31,10 +31,10 @@ INPUT_RESOLUTIONS = {
     "mbv3-w1.2": tuple(range(112, 225, 16)),
     "resnet50": (128, 144, 160, 176, 192, 224, 240, 256),
 }
-"""Resolutions that have an input."""
+"""Resolutions for which the network has an input."""
 RESOLUTIONS = {"mbv3-w1.2": tuple(range(160, 225, 16)), "resnet50": INPUT_RESOLUTIONS["resnet50"]}
-"""Resolutions that the predictors were fitted to: those at which the authors search. The inputs of mbv3-w1.2 for others were
-never trained: random subnets are predicted 2 points more at 128 px than at 160."""
+"""Resolutions at which the predictors were fitted, and at which the authors search. In mbv3-w1.2's predictor the inputs for
+other resolutions were never trained: its predictions for random subnets are 2 points higher at 128 px than at 160."""
 INPUTS = {"mbv3-w1.2": 128, "resnet50": 82}
 SPELLINGS = {
     "mbv3-w1.2": [("0.weight", "0.bias"), ("2.weight", "2.bias"), ("4.weight", "4.bias"), ("6.weight", "6.bias")],

@@ -40,7 +40,7 @@ class Problem:
     confidence: float | None = None
     """The confidence of `costs` (`platform.costs(space, confidence=0.9)`), for messages."""
     accuracy: AccuracyMetric = TOP1
-    """The metric that the predictor predicts and that subnets are ranked by; `top1` here and in results is its value."""
+    """The metric that is predicted and that ranks subnets; names with `top1` here and in results stand for its value."""
     source: str = ""
     """The source of accuracies (a digest of the predictor), so that a log or a study never mixes two predictors."""
     domain: Domain = field(init=False, repr=False, compare=False)

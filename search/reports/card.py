@@ -17,7 +17,7 @@ from search.problem.limits import Limit
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """The accuracy of a subnet on validation data; None: unknown."""
+    """The accuracy of a subnet on validation data; None where unknown."""
 
     metric: AccuracyMetric = TOP1
     predicted: float | None = None
@@ -28,7 +28,7 @@ class Accuracy:
     """Source of a predictor that was not fitted to the run."""
     measured: float | None = None
     standard_error: float | None = None
-    """Of what is measured; None where it cannot be told: all or none of the images are right."""
+    """Standard error of the measured accuracy; None if it cannot be estimated (all images or none classified correctly)."""
     images: int | None = None
     """Validation images of the measurement."""
     candidates: int = 0
@@ -129,7 +129,7 @@ def measured_name(metric: AccuracyMetric) -> str:
 
 
 def error_note(standard_error: float) -> str:
-    """The uncertainty of a measured accuracy, for people."""
+    """The uncertainty of a measured accuracy as text."""
     return f"\N{PLUS-MINUS SIGN}{100 * standard_error:.2f} points (1 standard error, binomial)"
 
 

@@ -18,7 +18,7 @@ Row = dict[str, object]
 
 
 def _point_columns(accuracy: str) -> tuple[str, ...]:
-    """Columns of a point beside its cost; accuracies are called by their metric."""
+    """Columns of a point in addition to its cost; those of accuracies contain the name of the metric."""
     return (
         f"predicted_{accuracy}",
         "predicted_std",

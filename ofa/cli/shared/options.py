@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from search.predictors.protocols import Predictor
 
 WAIT_S = 600.0
-"""Seconds that a verb waits for another one that writes to the same place for a moment."""
+"""Seconds to wait for another verb that briefly writes to the same file or folder."""
 
 
 def add_measuring_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +40,8 @@ def add_measuring_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_accuracy_argument(parser: argparse.ArgumentParser, default: str) -> None:
-    """The metric of accuracy that subnets are ranked by."""
-    parser.add_argument("--accuracy", choices=ACCURACIES, help=f"what subnets are ranked by (default: {default})")
+    """The metric of accuracy by which subnets are ranked."""
+    parser.add_argument("--accuracy", choices=ACCURACIES, help=f"metric that ranks subnets (default: {default})")
 
 
 def check_at_least(args: argparse.Namespace, **least: int) -> None:
@@ -169,7 +169,7 @@ class Measured:
         return self.log.images
 
     def top1(self, genes: Genes) -> Floats:
-        """Measured accuracy of canonical rows, float64[n]; what is missing is measured, while the run is locked."""
+        """Measured accuracy of canonical rows, float64[n]; unmeasured rows are measured now, with the run locked."""
         if all(self.log.has(genes)):
             return self.log.values(genes)
 
@@ -180,7 +180,7 @@ class Measured:
             return self.log.top1(genes, self._measure, _bar if self.show else None, self.world.lead)
 
     def error_of(self, row: Genes) -> float | None:
-        """Standard error of what was measured of one row, int8[1, genes]; None where it cannot be told."""
+        """Standard error of the measured accuracy of one row, int8[1, genes]; None where it cannot be estimated."""
         error = float(self.log.standard_error(row)[0])
         return None if isnan(error) else error
 

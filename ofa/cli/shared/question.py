@@ -159,7 +159,7 @@ def objective_of(word: str | None, names: Sequence[str]) -> Objective:
 
 
 def least_accuracy(args: argparse.Namespace, held: AccuracyMetric) -> float | None:
-    """The accuracy that `--min-NAME` asks for; None without. Raises `UserError` where the predictor holds another metric."""
+    """The least accuracy, from `--min-NAME`; None without it. Raises `UserError` if the predictor has another metric."""
     for name, metric in ACCURACIES.items():
         value = getattr(args, f"min_{name}")
         if value is not None and metric is not held:

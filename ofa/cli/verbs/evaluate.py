@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def _lines(report: dict[str, Any], balanced: bool) -> Iterator[str]:
-    """The report for people; `balanced` shows balanced accuracy, which is top-1 where all classes have one size."""
+    """The report as text; `balanced` adds balanced accuracy, which equals top-1 if all classes have the same size."""
     rows, split = report["subnets"], report["split"]
     width = max(len(row["subnet"]) for row in rows)
     yield f"{'subnet':{width}}  {split} top-1  {'balanced  ' if balanced else ''}  MACs (M)  parameters (M)  resolution (px)"
@@ -88,7 +88,7 @@ def _lines(report: dict[str, Any], balanced: bool) -> Iterator[str]:
 
 
 def _table(report: dict[str, Any]) -> Iterator[str]:
-    """For each class its images, and which part of them each subnet classifies right."""
+    """A table with each class's number of images and each subnet's recall."""
     names = [row["subnet"] for row in report["subnets"]]
     wide = max(len("class"), *(len(entry["class"]) for entry in report["classes"]))
     yield f"\n{'class':{wide}}  images  " + "  ".join(f"{name:>7}" for name in names)

@@ -129,7 +129,7 @@ def _phase(args: argparse.Namespace, directory: RunDirectory) -> Phase:
 
 
 def _shown(counts: ClassCounts) -> str:
-    """Top-1, and balanced accuracy where the classes are of unequal sizes and each has an image."""
+    """Top-1 as text, with balanced accuracy if classes have unequal sizes and each has an image."""
     from ofa.measure.accuracy import BALANCED, TOP1
 
     shown = [TOP1, BALANCED] if counts.unequal else [TOP1]
