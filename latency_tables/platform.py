@@ -70,7 +70,7 @@ class Platform(Bounded):
         if self.energy is not None and self.energy.network_mj is not None and self.table is None:
             raise ValueError("energy.network_mj is given without a table of measured blocks")
 
-    # -- what a block and a network cost -------------------------------------------------------------------------------
+    # -- costs of blocks and networks ----------------------------------------------------------------------------------
 
     def block_ms(self, shape: BlockShape, resolution: int | None = None) -> float:
         """Latency that a block adds to a network of this resolution, in ms per batch; raises `UserError` where unknown."""

@@ -1,6 +1,6 @@
 """Accuracy predictors, searchers, Pareto fronts and plots: the best subnet for a budget. No torch here.
 
-A `Problem` states what is searched; a searcher, made by `find_searcher`, solves it. The folders hold the machinery.
+A `Problem` defines the search; a searcher, made by `find_searcher`, solves it. The folders contain the algorithms.
 """
 
 from importlib import import_module

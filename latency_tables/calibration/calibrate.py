@@ -184,7 +184,7 @@ def seen(blocks: Iterable[BlockShape]) -> dict[str, tuple[float, ...]]:
     return {kind: (float(min(found)), float(max(found))) for kind, found in sorted(sizes.items())}
 
 
-# -- what the data can tell ------------------------------------------------------------------------------------------------
+# -- what the data determine -----------------------------------------------------------------------------------------------
 
 
 def _merged(timings: Sequence[Timing]) -> list[Timing]:

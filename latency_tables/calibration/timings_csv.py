@@ -26,7 +26,7 @@ OPTIONAL = ("energy_mj",)
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """One network, and what its inference was measured to cost."""
+    """One network with the measured cost of its inference."""
 
     space: SearchSpace
     subnet: Subnet

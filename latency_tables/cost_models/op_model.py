@@ -44,7 +44,7 @@ class _SeenBound:
     """Bound of a range that a calibration saw: the least and the most."""
 
     def complaint(self, name: str, value: tuple[float, ...], verb: str) -> str | None:
-        """Refuse what is not two finite ascending numbers from 0 on."""
+        """Refuse anything but two finite, ascending, non-negative numbers."""
         if len(value) == 2 and 0 <= value[0] <= value[1] < inf:
             return None
         return f"{name} {verb} {list(value)}; give the least and the most, both finite"

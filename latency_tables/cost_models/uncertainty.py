@@ -1,12 +1,12 @@
-"""Uncertainty of estimates: what is known of their error, and the upper bound that follows at a confidence. No torch here.
+"""Uncertainty of estimates: reports of their error, and upper bounds at a confidence that follow from it. No torch here.
 
-The rule. Estimates are compared with n whole networks that were measured and not fitted; let r be the ratio of measured to
-predicted. At confidence c, a new network's measurement is expected to stay below its estimate times
+The rule. Estimates are compared with n whole networks that were measured and not used in the fit; let r be the ratio of
+measured to predicted. At confidence c, a new network's measurement is expected to stay below its estimate times
 
 - from ten networks on: the ceil((n + 1) c)-th smallest of the ratios. That holds with probability c at least, whatever their
   distribution and however biased the estimate (split-conformal prediction: Vovk et al., Algorithmic Learning in a Random
   World, 2005; Lei et al., JASA 113, 2018), for networks drawn as those compared were. Where each of these was predicted by a
-  fit without it (leave-one-out), it holds nearly; docs/platforms.md has what was measured.
+  fit without it (leave-one-out), it holds approximately; docs/platforms.md has the measured coverage.
 - below ten: 1 + t(n, c) sqrt(pi / 2) mape (t: Student's quantile at n degrees of freedom). The errors are taken as normal
   and centred on the estimate, so that `mape` is sqrt(2 / pi) of their standard deviation. A platform file without quantiles
   is treated in the same way.
@@ -50,7 +50,7 @@ class ErrorReport(Bounded):
     """Error of estimates on whole networks measured on the device; its fields are None where nothing was compared."""
 
     note: str
-    """Text for users: what was compared, or what to expect and why."""
+    """Text for users: the comparison behind the error, or the error to expect and why."""
     networks: WholeNumber = 0
     """Whole networks compared, none of them used for fitting."""
     mape: NotNegative | None = None

@@ -1,7 +1,7 @@
 """Several processes (ranks) that work on one run, and the communication between them.
 
 `torchrun` starts the processes and numbers them by environment variables; `join` connects them: NCCL between GPUs, gloo
-between CPUs and for messages. Without `torchrun` a process is `ALONE`: every method below then does what it would do for one
+between CPUs and for messages. Without `torchrun` a process is `ALONE`: every method below then works as with one
 rank, without communication, and torch is not imported.
 """
 

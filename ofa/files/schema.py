@@ -185,7 +185,7 @@ def _convert_union(options: tuple[Any, ...], value: Any, place: str) -> Any:
         return None
     options = tuple(option for option in options if option is not type(None))
     lists = tuple(option for option in options if get_origin(option) is tuple)
-    if isinstance(value, (list, tuple)):  # only options of the value's own form, so that a message is about what was meant
+    if isinstance(value, (list, tuple)):  # only alternatives of the value's form, so that the message fits the value
         options = lists or options
     else:
         options = tuple(option for option in options if option not in lists) or options

@@ -35,7 +35,7 @@ def read_vouched_json(path: str | Path, advice: str, keys: Iterable[str] = ()) -
 
     Args:
         path: the file.
-        advice: what the user can do about a damaged file, for the message.
+        advice: end of the message: how the user can replace a damaged file.
         keys: keys that the object must have; without them another file lies in its place.
 
     Raises:

@@ -19,5 +19,5 @@ def classes() -> dict[str, str]:
 
 
 def in_words(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Class names for people: words where `names` are ImageNet's synsets, else `names` as they are."""
+    """Readable class names: words if `names` are ImageNet's synsets, else `names` unchanged."""
     return tuple(classes().values()) if len(names) == len(classes()) and names == tuple(classes()) else names

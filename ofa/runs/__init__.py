@@ -1,1 +1,1 @@
-"""What a training run is told (recipe) and what it leaves (run directory)."""
+"""Recipes (the input of a training run) and run directories (its output)."""

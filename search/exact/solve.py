@@ -75,7 +75,7 @@ def why_no_front(problem: Problem, metric: str, platform: str) -> str | None:
 
 
 def _refuse(problem: Problem, rng: np.random.Generator) -> NoReturn:
-    """Raise `Infeasible` with what is attainable."""
+    """Raise `Infeasible`, with the attainable values in its message."""
     feasible_seeds(problem, rng)
     raise AssertionError("a feasible subnet exists that the exact search has not found")
 

@@ -1,1 +1,1 @@
-"""Fronts for people."""
+"""Fronts of accuracy against one cost, and the data of their figures."""

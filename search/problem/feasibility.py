@@ -25,7 +25,7 @@ def feasible_seeds(problem: Problem, rng: np.random.Generator) -> Genes:
     """Some feasible subnets, int8[n, genes] with n >= 1: from a sample of all sizes, or by descending the violation.
 
     Raises:
-        Infeasible: none was found; the message says what is attainable.
+        Infeasible: no feasible subnet was found; the message gives the attainable values.
     """
     domain = problem.domain
     scouts = distinct(np.concatenate([domain.extremes(), domain.sample(SAMPLED, rng), domain.sample_sizes(SAMPLED, rng)]))

@@ -1,1 +1,1 @@
-"""Cards and tables for people."""
+"""Cards and tables as text and CSV."""

@@ -1,10 +1,10 @@
 """Search by any of optuna's samplers, in a study that several processes may share and optuna-dashboard can open.
 
-It asks and tells in batches: the sampler proposes a batch of subnets, those within the limits are evaluated in one call, and
-all results are told to the sampler. Every gene is a categorical parameter named like its choice
+It uses optuna's ask-and-tell interface in batches: the sampler proposes a batch of subnets, those within the limits are
+evaluated in one call, and the sampler is told all results. Every gene is a categorical parameter named like its choice
 (`stages[2].blocks[0].kernel`). Blocks beyond a stage's depth have parameters too, because most samplers need a fixed set of
-parameters, but these change nothing: trials of the same subnet share one evaluation. Limits reach the sampler as constraints
-(`Trial.set_constraint`); a trial beyond them is told as pruned, without being evaluated.
+parameters, but these change nothing: trials of the same subnet share one evaluation. The sampler gets limits as constraints
+(`Trial.set_constraint`); a trial beyond them is reported as pruned, without being evaluated.
 
 The sampler works on a study in memory. With a storage, each batch's finished trials are added to the study there, and trials
 that other processes have added are read. That is one write per trial; a live trial in the storage would take one per gene.

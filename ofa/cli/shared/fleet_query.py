@@ -209,7 +209,7 @@ def _report(
     accuracy: AccuracyMetric,
     say: Callable[[str], None],
 ) -> Any:
-    """Costs of what was chosen, and its accuracy measured unless the user does not want that."""
+    """Costs of the chosen subnets, and their measured accuracy unless the user declines measuring."""
     import numpy as np
 
     from search.fleet.files import FleetReport

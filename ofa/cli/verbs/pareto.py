@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="draw instead the progress of a search, from the log of `ofa query --history`; may be repeated",
     )
     add_fix_argument(parser)
-    add_accuracy_argument(parser, default="what the predictor was fitted to")
+    add_accuracy_argument(parser, default="the metric that the predictor was fitted to")
     add_measuring_arguments(parser)
 
 

@@ -100,7 +100,7 @@ def _facts(platform: Platform) -> dict[str, Any]:
 
 
 def _error_facts(error: ErrorReport) -> dict[str, Any]:
-    """An error report, whether it passes, and what the p50 and p90 of a network are as multiples of its estimate."""
+    """An error report, its verdict, and the p50 and p90 of a network as multiples of its estimate."""
     from dataclasses import asdict
 
     from latency_tables.cost_models.uncertainty import P50, P90
@@ -122,7 +122,7 @@ def _error_text(row: dict[str, Any]) -> str:
 
 
 def _error_lines(name: str, error: dict[str, Any]) -> dict[str, str]:
-    """An error report for people, with its name."""
+    """An error report as text, with its name."""
     if error["mape"] is None:
         return {name: f"not compared: {error['note']}"}
     texts = [f"mean {error['mape']:.1%}"]

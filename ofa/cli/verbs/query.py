@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder to write the subnet to (default: RUN/queries/NAME); with --fleet, a file",
     )
-    add_accuracy_argument(parser, default="what the predictor was fitted to")
+    add_accuracy_argument(parser, default="the metric that the predictor was fitted to")
     add_measuring_arguments(parser)
 
 
