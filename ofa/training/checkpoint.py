@@ -45,13 +45,27 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     content = save(tensors, metadata={"state": json.dumps(facts)})
     digest = hashlib.sha256(content).hexdigest()
     name = f"phase{checkpoint.position.phase}-step{checkpoint.position.step}-{digest[:8]}.safetensors"
+    before = _named(folder)
     atomic_write(folder / name, content)
-    write_json(
-        folder / "latest.json", facts | {"file": name, "sha256": digest}
-    )  # position and progress here are only for readers
-    for old in folder.glob("*.safetensors"):
-        if old.name != name:
-            old.unlink()
+    write_json(folder / "latest.json", facts | {"file": name, "sha256": digest})  # position and progress: only for readers
+    if before not in (None, name):
+        (folder / str(before)).unlink(missing_ok=True)
+
+
+def remove_strays(folder: Path) -> None:
+    """Delete checkpoints that `latest.json` does not name, which killed processes left; only for the holder of the lock."""
+    named = _named(folder)
+    for path in folder.glob("*.safetensors") if named is not None else ():
+        if path.name != named:
+            path.unlink()
+
+
+def _named(folder: Path) -> str | None:
+    """Name of the checkpoint that `latest.json` names; None where there is no such file, or a damaged one."""
+    try:
+        return Path(read_json(folder / "latest.json")["file"]).name
+    except (UserError, TypeError, KeyError):
+        return None
 
 
 def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint | None:
@@ -66,7 +80,7 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint | None:
     facts = read_json(latest)
     if not isinstance(facts, dict) or not facts.keys() >= {"file", "sha256", "position", "progress"}:
         raise UserError(f"{latest}: damaged: names no checkpoint; delete {folder} to start over")
-    path = folder / facts["file"]
+    path = folder / Path(str(facts["file"])).name
     if sha256(path) != facts["sha256"]:
         raise UserError(f"{path}: damaged: its digest is not the one in {latest}; delete {folder} to start over")
     content = path.read_bytes()

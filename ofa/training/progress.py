@@ -40,8 +40,10 @@ class MetricsLog:
         rows = []
         for number, line in enumerate(lines[:-1], start=1):
             row = read_vouched_line(line, f"{self.path}:{number}", AGAIN)
-            if not {"phase", "epoch"} <= row.keys():
+            if not all(isinstance(row.get(key), int) for key in ("phase", "epoch")):
                 raise UserError(f"{self.path}:{number}: not an epoch's row; {AGAIN}")
+            if rows and (row["phase"], row["epoch"]) <= (rows[-1]["phase"], rows[-1]["epoch"]):
+                raise UserError(f"{self.path}:{number}: an epoch's row is there twice, or out of order; {AGAIN}")
             rows.append(row)
         return rows
 

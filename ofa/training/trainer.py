@@ -28,7 +28,7 @@ from ofa.runs.recipe import Phase, opened_spaces
 from ofa.runs.run_directory import RunDirectory, save_weights
 from ofa.runs.run_files import locked_run
 from ofa.space.search_space import SearchSpace
-from ofa.training.checkpoint import Checkpoint, Position, flatten, load_checkpoint, save_checkpoint, unflatten
+from ofa.training.checkpoint import Checkpoint, Position, flatten, load_checkpoint, remove_strays, save_checkpoint, unflatten
 from ofa.training.optimiser import make_optimiser, momenta, set_momenta
 from ofa.training.progress import EpochSums, LateReading, MetricsLog, Progress, spent_by_rows
 from ofa.training.schedule import learning_rate, resolution_of_step, subnets_of_step
@@ -280,6 +280,7 @@ class Trainer:
         if checkpoint is not None:
             self._restore(checkpoint)
         if self.world.first:
+            remove_strays(self.run.checkpoint_folder)
             self.metrics.keep_before(self.position.phase, self._epoch())
         self._open_ledger(checkpoint)
 

@@ -21,6 +21,8 @@ def test_the_card_of_another_subnet_is_refused(
     card.write_bytes((tmp_path / "smallest" / "card.json").read_bytes())
     with pytest.raises(UserError, match=f"^{card}: the card of another subnet: its digest is not the one in subnet.json"):
         read_card(tmp_path / "largest")
+    words = ["finetune", tmp_path / "largest", "--run", trained_run, "--epochs", "1"]
+    assert "the card of another subnet" in error(capsys, *words)  # and no epoch is trained before
     assert "the card of another subnet" in error(
         capsys, "finetune", tmp_path / "largest", "--run", trained_run, "--epochs", "1"
     )

@@ -27,7 +27,7 @@ from ofa.energy.meter import EnergyMeter
 from ofa.files.vouched import read_vouched_json
 from ofa.runs.recipe import load_recipe
 from ofa.runs.run_directory import RunDirectory
-from ofa.training.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
+from ofa.training.checkpoint import Checkpoint, Position, load_checkpoint, remove_strays, save_checkpoint
 from ofa.training.optimiser import make_optimiser
 from ofa.training.progress import LateReading, MetricsLog, Progress
 from ofa.training.result import report_result
@@ -202,8 +202,10 @@ def test_a_row_that_is_not_what_was_written_is_refused(finished: RunDirectory, t
     good = log.path.read_text()
     for damaged, message in (
         (good.replace('"top1_largest": 0.', '"top1_largest": 0.9', 1), "1: damaged: its content is not what was written"),
-        ('{"phase": 0, "epoch": 0}\n\ufffd{\n', "2: not valid JSON .* remove the line to go on"),
-        ("{}\n", "1: not an epoch's row; remove the line to go on"),
+        ('{"phase": 0, "epoch": 0}\n\ufffd{\n', "2: not valid JSON .* remove the line to continue without that row"),
+        ("{}\n", "1: not an epoch's row; remove the line to continue without that row"),
+        ('{"phase": "0", "epoch": 0}\n', "1: not an epoch's row; remove the line"),
+        (good.splitlines(keepends=True)[0] + good, "2: an epoch's row is there twice, or out of order; remove the line"),
     ):
         log.path.write_text(damaged)
         with pytest.raises(UserError, match=f"metrics.jsonl:{message}"):
@@ -233,6 +235,30 @@ def test_a_crash_between_two_checkpoints_of_one_position_leaves_the_first(
     assert found.progress == {"steps": 5}
     save_checkpoint(tmp_path, second)
     assert len(list(tmp_path.glob("*.safetensors"))) == 1
+
+
+def test_two_saves_at_once_leave_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no lock holds, as on some network file systems: one saves as a whole while another is between its two files."""
+
+    def checkpoint(step: int) -> Checkpoint:
+        return Checkpoint(Position(0, step), {"steps": step}, {"x": torch.full((2,), float(step))})
+
+    write, nested = ofa.training.checkpoint.write_json, [True]
+
+    def between(path: Path, data: object) -> None:
+        if nested:
+            nested.clear()
+            save_checkpoint(tmp_path, checkpoint(7))
+        write(path, data)
+
+    monkeypatch.setattr(ofa.training.checkpoint, "write_json", between)
+    save_checkpoint(tmp_path, checkpoint(8))
+    found = load_checkpoint(tmp_path, torch.device("cpu"))
+    assert found is not None
+    assert found.position == Position(0, 8)
+    remove_strays(tmp_path)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+    assert load_checkpoint(tmp_path, torch.device("cpu")) is not None
 
 
 def test_nobody_reads_the_teacher_before_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
