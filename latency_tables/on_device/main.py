@@ -46,7 +46,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         digest = manifest.pop(DIGEST)
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
         digest = manifest = None
-    if digest is None or digest != _digest(manifest):
+    if digest is None or digest != _digest(manifest) or not {"models_sha256", "items", "chains"} <= manifest.keys():
         raise ValueError(f"{path}: damaged: not what was exported (another digest); unpack the kit again")
     return dict(manifest)
 

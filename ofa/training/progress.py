@@ -37,7 +37,7 @@ class MetricsLog:
         if not self.path.exists():
             return []
         lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
-        rows = []
+        rows: list[dict[str, Any]] = []
         for number, line in enumerate(lines[:-1], start=1):
             row = read_vouched_line(line, f"{self.path}:{number}", AGAIN)
             if not all(isinstance(row.get(key), int) for key in ("phase", "epoch")):

@@ -22,6 +22,7 @@ from latency_tables.on_device.timing import REFERENCE, VISITS
 from latency_tables.profiling.kit import KIT_MODULES, ON_DEVICE, export_kit
 from latency_tables.profiling.plan import Settings, SpacePlan
 from ofa.cli.main import main
+from ofa.files.vouched import vouched_line
 from ofa.space.search_space import load_space
 from tests.space_toys import PROFILED
 
@@ -151,6 +152,7 @@ def test_a_damaged_kit_is_refused(kit: Path, tmp_path: Path) -> None:
         "[1]",
         "9" * 5000,
         manifest[:-9],
+        vouched_line({"top1": 0.8}),
     ):
         assert text != manifest
         (broken / "manifest.json").write_text(text)
