@@ -50,9 +50,10 @@ class ElasticConv(Conv):
         """
         channels = out_channels, 1 if self.depthwise else in_channels
         product = F.linear if self.training else slices.ordered_product
+        if not self.transforms or kernel == self.kernels[-1]:
+            return slices.conv_weight(self.weight, channels, kernel, self.kernels, None, product)
         with torch.autocast(self.weight.device.type, enabled=False):  # bf16 would round at every matrix, not once
-            matrix = self._matrix if self.transforms else None
-            return slices.conv_weight(self.weight, channels, kernel, self.kernels, matrix, product)
+            return slices.conv_weight(self.weight, channels, kernel, self.kernels, self._matrix, product)
 
     def _matrix(self, large: int, small: int) -> Tensor:
         return self.get_parameter(slices.transform_name(large, small))
