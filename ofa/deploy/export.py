@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -105,6 +106,7 @@ def _document(
         "subnet": source.subnet.to_dict(),
         "fingerprint": source.space.fingerprint,
         "title": source.facts["title"],
+        "classes": json.loads(source.facts["classes"]),
         "input": {
             "layout": "batch, height, width, channels",
             "type": "uint8" if image.as_uint8 else "float32",

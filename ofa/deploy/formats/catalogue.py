@@ -10,6 +10,8 @@ from ofa.errors import UserError
 FORMATS = {
     "onnx": "onnx_format:OnnxFormat",
     "openvino": "openvino_format:OpenvinoFormat",
+    "litert": "litert_format:LitertFormat",
+    "tflm": "tflm_format:TflmFormat",
 }
 """Module and class of each format by name; a new format needs a file and a line here."""
 

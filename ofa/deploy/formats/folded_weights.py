@@ -1,4 +1,4 @@
-"""The weights of a plain network with batch norm folded in, in the order in which `build_network` asks for them."""
+"""The weights of a plain network in the order in which a graph of its shapes asks for them, batch norm folded in."""
 
 from __future__ import annotations
 
@@ -13,20 +13,29 @@ from ofa.space.shapes import OpShape
 
 
 def net_weights(net: Net) -> Weights:
-    """The weights of a network in eval mode, for `build_network`; the network is not changed."""
-    blocks = [block for stage in net.stages for block in stage.children()]
-    return module_weights([net.stem, *blocks, net.head])
+    """The weights of a network in eval mode, for `build_network`; the network stays as it is."""
+    return module_weights(blocks_of(net))
 
 
-def module_weights(modules: Iterable[nn.Module]) -> Weights:
-    """The weights of consecutive blocks; within a block, those of the shortcut come first."""
+def blocks_of(net: Net) -> list[nn.Module]:
+    """The modules that `walk_blocks` has the shapes of, in its order."""
+    return [net.stem, *(block for stage in net.stages for block in stage.children()), net.head]
+
+
+def convolutions(block: nn.Module) -> list[nn.Conv2d | nn.Linear]:
+    """The convolutions and linear layers of a block in the order of `BlockShape.ops`: the shortcut's first."""
+    found = [(name, child) for name, child in block.named_modules() if isinstance(child, (nn.Conv2d, nn.Linear))]
+    found.sort(key=lambda named: not named[0].startswith("shortcut"))
+    return [child for _, child in found]
+
+
+def module_weights(blocks: Iterable[nn.Module]) -> Weights:
+    """The weights of blocks that run one after the other."""
     arrays: list[Arrays] = []
-    for module in modules:
-        folded = copy.deepcopy(module)
+    for block in blocks:
+        folded = copy.deepcopy(block)
         fold_batch_norm(folded)
-        convs = [(name, child) for name, child in folded.named_modules() if isinstance(child, (nn.Conv2d, nn.Linear))]
-        convs.sort(key=lambda named: not named[0].startswith("shortcut"))
-        tensors = [tensor for _, conv in convs for tensor in (conv.weight, conv.bias) if tensor is not None]
+        tensors = [tensor for conv in convolutions(folded) for tensor in (conv.weight, conv.bias) if tensor is not None]
         arrays += [tensor.detach().float().cpu().numpy() for tensor in tensors]
     given = iter(arrays)
 

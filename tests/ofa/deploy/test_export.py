@@ -74,6 +74,7 @@ def formats_to_try() -> list[object]:
     return ["onnx", *others]
 
 
+@pytest.mark.timeout(1800)  # LiteRT takes half a minute a conversion, and there are six
 @pytest.mark.parametrize("name", formats_to_try())
 def test_every_format_answers_as_the_network_does(
     subnet: Path, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

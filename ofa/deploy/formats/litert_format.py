@@ -1,0 +1,136 @@
+"""LiteRT (TensorFlow Lite): float32, or int8 throughout with int8 in and out, as microcontrollers want it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ofa.deploy.formats.camera_net import CameraNet
+from ofa.deploy.formats.format import Deployable, Images, Logits, Precision, Runner
+from ofa.deploy.formats.onnx_graph import ImageInput
+from ofa.files.atomic import atomic_write
+
+SIGNATURE, INPUT = "serving_default", "args_0"
+LEAST_INT8 = -128
+
+
+class LitertFormat:
+    """One image at a time. The input of an int8 file is pixel - 128, so that a device prepares nothing."""
+
+    name = "litert"
+    suffix = ".tflite"
+    extra = "litert"
+    packages = ("litert-torch", "ai-edge-quantizer", "ai-edge-litert")
+    precisions: tuple[Precision, ...] = ("fp32", "int8")
+    example = "run_tflite.py"
+
+    def convert(self, source: Deployable, precision: Precision, calibration: Images | None, file: Path) -> list[Path]:
+        """Implement `Format.convert`."""
+        image = source.image
+        int8 = precision == "int8"
+        net = CameraNet(source, as_uint8=image.as_uint8 and not int8, centred=int8, same_padding=True).eval()
+        shape = (1, image.side, image.side, len(image.mean))
+        sample = torch.zeros(shape, dtype=torch.uint8 if net.as_uint8 else torch.float32)
+        with quiet():
+            content = _converted(net, sample, file)
+            if int8:
+                assert calibration is not None
+                content = _quantised(content, calibration, net.centre)
+        atomic_write(file, content)
+        return [file]
+
+    def runner(self, file: Path, image: ImageInput) -> Runner:
+        """Implement `Format.runner`."""
+        with quiet():
+            from ai_edge_litert.interpreter import Interpreter
+
+            interpreter = Interpreter(model_content=file.read_bytes(), num_threads=1)
+            interpreter.allocate_tensors()
+        given, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+        scale, zero = result["quantization"]
+
+        def run(images: Images) -> Logits:
+            logits = []
+            for start in range(len(images)):
+                interpreter.set_tensor(given["index"], as_input(images[start : start + 1], given["dtype"]))
+                interpreter.invoke()
+                raw = interpreter.get_tensor(result["index"])
+                logits.append(raw if scale == 0 else (raw.astype(np.float32) - zero) * scale)
+            return np.concatenate(logits).astype(np.float32)
+
+        return run
+
+
+def as_input(images: Images, kind: Any) -> Any:
+    """Images as a file's input takes them, by its type."""
+    if kind == np.int8:
+        return (images.astype(np.int16) + LEAST_INT8).astype(np.int8)
+    return images if kind == np.uint8 else images.astype(np.float32) / 255
+
+
+def _converted(net: CameraNet, sample: torch.Tensor, file: Path) -> bytes:
+    import litert_torch
+
+    made = file.with_suffix(".tmp.tflite")
+    try:
+        litert_torch.convert(net, (sample,)).export(str(made))
+        return made.read_bytes()
+    finally:
+        made.unlink(missing_ok=True)
+
+
+def _quantised(content: bytes, calibration: Images, centre: float) -> bytes:
+    """Weights per channel; activations between the least and the greatest value of all images.
+
+    The tool itself keeps a moving average of minima and maxima, so that the last twenty images decide: each image is
+    calibrated alone, and the ranges are merged here.
+    """
+    from ai_edge_quantizer import quantizer, recipe
+
+    tool = quantizer.Quantizer(bytearray(content))
+    tool.load_quantization_recipe(recipe.static_wi8_ai8())
+    ranges: dict[str, Any] = {}
+    for start in range(len(calibration)):
+        image = calibration[start : start + 1].astype(np.float32) / 255 - np.float32(centre)
+        for name, seen in tool.calibrate({SIGNATURE: [{INPUT: image}]}, num_threads=1).items():
+            if name not in ranges or not seen:
+                ranges.setdefault(name, dict(seen))
+                continue
+            for key, merge in (("min", np.minimum), ("max", np.maximum)):
+                if key in seen:
+                    ranges[name][key] = merge(ranges[name][key], seen[key])
+    of_input = next(name for name in ranges if INPUT in name)
+    shape = np.shape(ranges[of_input]["min"])
+    ranges[of_input] |= {"min": np.full(shape, -centre, np.float32), "max": np.full(shape, 1 - centre, np.float32)}
+    return bytes(tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the progress, remarks and warnings of the converters, which write to the file descriptors too."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    copies = [os.dup(number) for number in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for number in (1, 2):
+            os.dup2(nowhere, number)
+        unseen = io.StringIO()
+        with contextlib.redirect_stdout(unseen), contextlib.redirect_stderr(unseen), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for number, copy in zip((1, 2), copies, strict=True):
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(nowhere)
+        logging.disable(before)
