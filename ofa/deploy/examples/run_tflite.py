@@ -16,8 +16,10 @@ _, side, _, channels = given["shape"]
 
 photo = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("L" if channels == 1 else "RGB")
 pixels = np.asarray(ImageOps.fit(photo, (side, side)), dtype=np.uint8).reshape(1, side, side, channels)
-as_given = {np.int8: pixels.astype(np.int16) - 128, np.uint8: pixels, np.float32: pixels / 255}
-interpreter.set_tensor(given["index"], as_given[given["dtype"]].astype(given["dtype"]))
+kind = given["dtype"]
+scaled = pixels / 255 if kind == np.float32 else pixels.astype(np.float64)
+images = (scaled - 128 if kind == np.int8 else scaled).astype(kind)
+interpreter.set_tensor(given["index"], images)
 interpreter.invoke()
 logits = interpreter.get_tensor(result["index"])[0].astype(np.float32)
 scale, zero = result["quantization"]
