@@ -33,6 +33,7 @@ VERBS = {
     "benchmark": "compare a subnet in every format that is installed",
     "finetune": "train a queried subnet further, taught by the run's largest net",
     "pareto": "draw accuracy against energy or latency",
+    "pack": "pack a run into one file that answers anywhere, without the training data",
     "platforms": "list platforms, or show one with its provenance",
     "profile": "measure this machine as a platform",
     "calibrate": "fit a platform to end-to-end timings of a few networks",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,20 @@ from ofa.data.config import DataConfig
 from ofa.data.held_out import held_out
 from ofa.data.record import DataRecord, record_of
 from ofa.data.sources.read_source import data_root, read_source
-from ofa.data.splits import COLOUR, ERASE, ORDER, TURN, BatchPlan, FileSplit, Split, generator, make_splits
+from ofa.data.splits import (
+    COLOUR,
+    ERASE,
+    IMAGES_AT_ONCE,
+    ORDER,
+    TURN,
+    BatchPlan,
+    FileSplit,
+    MemorySplit,
+    Split,
+    generator,
+    make_splits,
+)
+from ofa.data.stored_images import StoredImages
 from ofa.distributed.world import ALONE, WHOLE, Share, World, processes_here
 from ofa.errors import UserError
 
@@ -30,6 +44,7 @@ Resolution = int | Sequence[int] | Callable[[int], int]
 Batch = tuple[Tensor, Tensor]
 
 MAX_WORKERS = 16
+MOST_BYTES_OF_SQUARES = 2**28
 
 
 class Data:
@@ -38,9 +53,11 @@ class Data:
     Attributes:
         channels: 1 or 3.
         classes: names of the classes, in label order.
-        sizes: number of images of each split: `train`, `validation`, and `test` where the source has one.
+        sizes: number of images of each split: `train`, `validation`, and `test` where the source has one; of kept images
+            (`data_of_images`), of those parts that are kept.
         image_size: the shorter side of the stored images in pixels; None when they differ in size.
         record: the record that identifies the data set.
+        name: name of the data in messages.
         mean, std: mean and standard deviation of each channel, by which images in [0, 1] are normalised.
     """
 
@@ -49,11 +66,12 @@ class Data:
         config: DataConfig,
         splits: Mapping[str, Split],
         record: DataRecord,
+        name: str | None = None,
     ) -> None:
-        self.config, self.record = config, record
+        self.config, self.record, self.name = config, record, name or config.source
         self.classes, self.mean, self.std = record.classes, record.mean, record.std
-        self.channels = splits["train"].channels
-        self.image_size = splits["train"].side
+        self.channels = record.channels
+        self.image_size = next((split.side for split in splits.values()), None)
         self.sizes = {name: len(split.labels) for name, split in splits.items()}
         self._splits = splits
 
@@ -133,9 +151,29 @@ class Data:
             return balanced_order(labels, weights, random)
         return torch.randperm(len(labels), generator=random).numpy()
 
+    def squares(self, split: str, count: int, most_side: int) -> StoredImages:
+        """The first images of a split as evaluation sees them, before they are resized to a resolution.
+
+        Args:
+            split: `train`, `validation` or `test`.
+            count: images at most; fewer where together they would take more than MOST_BYTES_OF_SQUARES.
+            most_side: pixels of the largest square; larger ones are resized to it.
+        """
+        source, cpu = self._split(split), torch.device("cpu")
+        bytes_each = self.channels * (min(self.image_size or most_side, most_side)) ** 2
+        items = np.arange(min(self._count(split, count), max(1, MOST_BYTES_OF_SQUARES // bytes_each)))
+        starts = range(0, len(items), IMAGES_AT_ONCE)
+        plans = [BatchPlan(items[start : start + IMAGES_AT_ONCE], most_side, (0, 0, 0)) for start in starts]
+        parts = []
+        for images, _ in source.squares(plans, self.config, None, cpu):
+            if images.shape[-1] > most_side:
+                images = augmentation.resize(images.float(), most_side).round().clamp(0, 255).to(torch.uint8)
+            parts.append(images.permute(0, 2, 3, 1).contiguous().numpy())
+        return StoredImages(np.concatenate(parts), source.labels[: len(items)])
+
     def _split(self, split: str) -> Split:
         if split not in self._splits:
-            raise UserError(f"data {self.config.source}: has no split {split!r}; it has {', '.join(self._splits)}")
+            raise UserError(f"data {self.name}: has no split {split!r}; it has {', '.join(self._splits) or 'none'}")
         return self._splits[split]
 
     def _count(self, split: str, limit: int | None) -> int:
@@ -179,6 +217,12 @@ def load_data(
     labels = {name: split.labels for name, split in splits.items()}
     record = world.once(lambda: record_of(source, labels, splits["train"].channels, mean, std))
     return Data(config, splits, record)
+
+
+def data_of_images(config: DataConfig, parts: Mapping[str, StoredImages], record: DataRecord, name: str) -> Data:
+    """Images that were kept (`Data.squares`) as data: normalised and resized as those they are from; `name` for messages."""
+    splits = {part: MemorySplit(images.pixels, images.labels) for part, images in parts.items()}
+    return Data(replace(config, evaluation_crop=1.0), splits, record, name)
 
 
 def usable_cpus() -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ofa.errors import UserError
+from ofa.files.bundle import BundlePath, Place, as_place
 
 
 def atomic_write(path: str | Path, content: bytes | str) -> None:
@@ -55,17 +56,17 @@ def write_json(path: str | Path, data: Any) -> None:
     atomic_write(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
 
 
-def read_text(path: str | Path, encoding: str = "utf-8") -> str:
+def read_text(path: str | Place, encoding: str = "utf-8") -> str:
     """The content of a text file; raises `UserError` when it is missing or unreadable."""
     try:
-        return Path(path).read_text(encoding=encoding)
+        return as_place(path).read_text(encoding=encoding)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Place) -> Any:
     """The content of a JSON file; raises `UserError` when it is missing, unreadable or not JSON."""
     text = read_text(path)
     try:
@@ -76,9 +77,11 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: cannot be read: {str(error)[:80]}") from None
 
 
-def sha256(path: str | Path) -> str:
+def sha256(path: str | Place) -> str:
     """The SHA-256 digest of a file's content, hexadecimal; raises `UserError` when it cannot be read."""
     try:
+        if isinstance(path, BundlePath):
+            return hashlib.sha256(path.read_bytes()).hexdigest()
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:

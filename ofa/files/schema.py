@@ -10,7 +10,6 @@ import dataclasses
 import types
 import typing
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
@@ -18,6 +17,7 @@ import yaml
 from ofa.errors import UserError
 from ofa.files.atomic import read_text
 from ofa.files.bounds import BoundError
+from ofa.files.bundle import Place
 from ofa.files.vouched import check_text
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> Mapping:
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
 
 
-def load_yaml(path: str | Path) -> Mapping:
+def load_yaml(path: str | Place) -> Mapping:
     """Read a YAML file whose top level is a mapping.
 
     Raises:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ofa.errors import UserError
 from ofa.files.atomic import atomic_write, read_json
+from ofa.files.bundle import Place
 
 KEY = "sha256"
 """The last key of a vouched object: the digest of the others."""
@@ -27,10 +28,15 @@ LENGTH_BYTES = 8
 
 def write_vouched_json(path: str | Path, data: Mapping[str, Any]) -> None:
     """Write `data` as indented JSON with its digest, atomically; raises `ValueError` for NaN and infinities."""
-    atomic_write(path, json.dumps(_with_digest(data), indent=2, allow_nan=False) + "\n")
+    atomic_write(path, vouched_json(data))
 
 
-def read_vouched_json(path: str | Path, advice: str, keys: Iterable[str] = ()) -> dict[str, Any]:
+def vouched_json(data: Mapping[str, Any]) -> str:
+    """The content that `write_vouched_json` writes."""
+    return json.dumps(_with_digest(data), indent=2, allow_nan=False) + "\n"
+
+
+def read_vouched_json(path: str | Place, advice: str, keys: Iterable[str] = ()) -> dict[str, Any]:
     """The object that `write_vouched_json` wrote, or one without a digest.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from ofa.measure.accuracy import TOP1, ClassCounts
 from ofa.measure.allocator import keep_freed_memory
 from ofa.measure.config import EvaluationConfig
 from ofa.measure.fast_inference import speed_up
-from ofa.measure.recalibration import recalibrate_batch_norm
+from ofa.measure.recalibration import recalibrate_batch_norm, set_statistics
 from ofa.measure.shared_starts import ImagesSeen, SharedStarts
 from ofa.nets.extraction import extract
 from ofa.nets.plain import Net
@@ -39,6 +39,8 @@ class SubnetEvaluator:
         images: number of validation images to use; None: all.
         device: device on which subnets run; on a CPU, this process keeps the memory that it frees from now on.
         world: the ranks that share the subnets of a call of `top1`.
+        recalibration: data whose part `train` gives the images for batch-norm statistics; None: `data`.
+        statistics: batch-norm statistics that are known, by subnet; `module` takes these.
     """
 
     def __init__(
@@ -49,12 +51,16 @@ class SubnetEvaluator:
         images: int | None = None,
         device: torch.device | str = "cpu",
         world: World = ALONE,
+        recalibration: Data | None = None,
+        statistics: Mapping[Subnet, Tensor] | None = None,
     ) -> None:
+        self.statistics = {} if statistics is None else statistics
+        self.recalibration = data if recalibration is None else recalibration
         self.supernet, self.data, self.config, self.images = supernet, data, config, images
         self.device, self.world = device, world
         if torch.device(device).type == "cpu":
             keep_freed_memory()
-        self._cache: OrderedDict[tuple[str, int, int], list[Tensor]] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, str, int, int], list[Tensor]] = OrderedDict()
         self._starts = SharedStarts(STARTS_BYTES)
 
     def size(self, split: str = "validation") -> int:
@@ -63,12 +69,21 @@ class SubnetEvaluator:
         return min(available, self.images or available)
 
     def module(self, subnet: Subnet) -> nn.Module:
-        """The subnet as a plain network with its own batch-norm statistics, in eval mode."""
+        """The subnet as a plain network with its own batch-norm statistics, in eval mode.
+
+        Raises:
+            UserError: they are not known, and there are no training images to compute them on.
+        """
+        known = self.statistics.get(subnet)
+        if known is not None:
+            module = self._extracted(subnet)
+            set_statistics(module, known.to(self.device))
+            return module.eval()
         return self._recalibrated(self._extracted(subnet), subnet.resolution)
 
     def recalibration_images(self, resolution: int) -> Iterable[Tensor]:
         """Batches of training images for batch-norm statistics."""
-        return self._batches("train", resolution, self.config.recalibration_images)
+        return self._batches(self.recalibration, "train", resolution, self.config.recalibration_images)
 
     def labels(self, split: str = "validation") -> npt.NDArray[np.int64]:
         """Labels of the images on which an accuracy on `split` is measured, int64[images]."""
@@ -124,12 +139,12 @@ class SubnetEvaluator:
         return module.eval()
 
     def _images(self, split: str, resolution: int) -> Iterable[Tensor]:
-        return self._batches(split, resolution, self.size(split))
+        return self._batches(self.data, split, resolution, self.size(split))
 
-    def _batches(self, split: str, resolution: int, limit: int) -> Iterable[Tensor]:
+    def _batches(self, data: Data, split: str, resolution: int, limit: int) -> Iterable[Tensor]:
         """Prepared images; a list where they are cached."""
-        limit = min(limit, len(self.data.labels(split)))
-        whole = self.data.batches(
+        limit = min(limit, len(data.labels(split)))
+        whole = data.batches(
             split,
             batch_size=min(self.config.batch_size, limit),
             resolution=resolution,
@@ -139,9 +154,9 @@ class SubnetEvaluator:
             device=self.device,
         )
         batches = (images for images, _ in whole)
-        if 4 * limit * self.data.channels * resolution**2 > CACHE_BYTES:
+        if 4 * limit * data.channels * resolution**2 > CACHE_BYTES:
             return batches
-        key = (split, resolution, limit)
+        key = (data.name, split, resolution, limit)
         kept = self._cache[key] = self._cache.pop(key, []) or list(batches)  # moved to the end: most recently used
         while sum(4 * batch.numel() for images in self._cache.values() for batch in images) > CACHES_BYTES:
             self._cache.popitem(last=False)

@@ -4,23 +4,50 @@ from __future__ import annotations
 
 import torch
 
+from ofa.data.batches import Data
 from ofa.distributed.world import ALONE, World
+from ofa.errors import UserError
 from ofa.measure.evaluator import SubnetEvaluator
 from ofa.runs.run_directory import RunDirectory
 
 
 def evaluator_of_run(
-    run: RunDirectory, device: torch.device | str = "cpu", images: int | None = None, world: World = ALONE
+    run: RunDirectory,
+    device: torch.device | str = "cpu",
+    images: int | None = None,
+    world: World = ALONE,
+    data: Data | None = None,
 ) -> SubnetEvaluator:
-    """Load supernet and data of a finished run.
+    """Load supernet and data of a finished run. Batch norm is recalibrated on the images that the run keeps, if it does.
 
     Args:
         run: the run.
         device: device on which subnets run.
         images: number of images of a split to use; None: all.
         world: the ranks that share the subnets of a call of `top1`.
+        data: data to measure on; None: the data set where it is here, else the images that the run keeps.
 
     Raises:
         UserError: the weights are damaged, or the data set is missing or does not fit the space.
     """
-    return SubnetEvaluator(run.supernet(device), run.data(world), run.recipe.evaluation, images, device, world)
+    kept = world.once(run.kept_data)
+    if data is None:
+        data = kept if kept is not None and not world.once(run.has_data) else _data_set(run, world)
+    recalibration = kept if kept is not None and "train" in kept.sizes else None
+    carried = run.statistics()
+    statistics = None if carried is None else {key: torch.from_numpy(value) for key, value in carried.by_subnet()}
+    return SubnetEvaluator(
+        run.supernet(device), data, run.recipe.evaluation, images, device, world, recalibration, statistics
+    )
+
+
+def _data_set(run: RunDirectory, world: World) -> Data:
+    """The data set of a run; where it is missing and no images are kept, the message says what would help."""
+    if world.once(run.has_data):
+        return run.data(world)
+    try:
+        return run.data(world)
+    except UserError as error:
+        raise UserError(
+            f"{error}; `ofa pack {run.path} --out FILE.ofa` on a machine that has it adds to the run what it needs of it"
+        ) from None

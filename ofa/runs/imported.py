@@ -17,6 +17,7 @@ from ofa.data.record import DataRecord
 from ofa.errors import UserError
 from ofa.files import schema
 from ofa.files.atomic import sha256
+from ofa.files.bundle import as_path
 from ofa.files.vouched import read_vouched_json, write_vouched_json
 from ofa.files.whole_folder import whole_folder
 from ofa.measure.config import EvaluationConfig
@@ -64,9 +65,9 @@ def create_imported(path: str | Path, space: SearchSpace, checkpoint: Path, weig
         raise UserError(f"{path}: exists and is no run directory; give another --run")
     with whole_folder(path) as folder:
         run = RunDirectory.create(folder, imagenet_recipe(space), space)
-        write_vouched_json(run.record_path, schema.to_plain(imagenet_record()))
-        write_vouched_json(run.import_path, schema.to_plain(origin))
-        save_weights(run.weights_path, weights)
+        write_vouched_json(as_path(run.record_path), schema.to_plain(imagenet_record()))
+        write_vouched_json(as_path(run.import_path), schema.to_plain(origin))
+        save_weights(as_path(run.weights_path), weights)
     return RunDirectory.open(path)
 
 

@@ -11,16 +11,18 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from ofa.data.batches import Data, load_data
+from ofa.data.batches import Data, data_of_images, load_data
 from ofa.data.config import DataConfig
-from ofa.data.record import DataRecord
 from ofa.data.sources import fashion_mnist
+from ofa.data.sources.read_source import data_root, find_source
+from ofa.data.stored_images import stored
 from ofa.distributed.world import ALONE, World
 from ofa.errors import UserError
 from ofa.files import schema
 from ofa.files.atomic import atomic_write
+from ofa.files.bundle import BundlePath, Place, as_path
 from ofa.files.lock import LOCK
-from ofa.files.vouched import check_tensors, read_vouched_json, vouch_for_tensors, vouched_text, write_vouched_json
+from ofa.files.vouched import check_tensors, vouch_for_tensors, vouched_text, write_vouched_json
 from ofa.nets.supernet import Supernet
 from ofa.runs.recipe import Recipe
 from ofa.runs.run_files import RunFiles
@@ -58,7 +60,7 @@ class RunDirectory(RunFiles):
         return cls(path=path, recipe=recipe, space=space)
 
     @classmethod
-    def _read(cls, path: Path) -> Self:
+    def _read(cls, path: Place) -> Self:
         file = path / "recipe.yaml"
         recipe = _as_stored(schema.build(Recipe, schema.load_yaml(file), str(file)), file)
         return cls(path=path, recipe=recipe, space=cls._read_space(path))
@@ -69,25 +71,18 @@ class RunDirectory(RunFiles):
         put_weights(net, load_weights(self.weights_path), self.weights_path)
         return net.to(device).eval()
 
-    def record(self) -> DataRecord | None:
-        """The record of the run's data; None where it is not written yet, or the run is older than version 0.2."""
-        if not self.record_path.exists():
-            return None
-        known = read_vouched_json(self.record_path, "delete it if the images are those that the run was trained on")
-        return schema.build(DataRecord, known, str(self.record_path))
-
     def data(self, world: World = ALONE, *, write_record: bool = False) -> Data:
         """The recipe's data, with the channels and classes of the space; found even after the run was moved.
 
         Args:
             world: the ranks that load it.
-            write_record: True: write the record of the data, if the run has none yet.
+            write_record: True: write the record of the data and keep images of them, if the run has none yet.
 
         Raises:
             UserError: the data are missing, do not fit the space, or are not those that the run was trained on.
         """
-        known = world.once(self.record)
-        data = _load_where_it_is(self.recipe.data, known, self.space.in_channels, world)
+        known, place = world.once(lambda: (self.record(), self._place_of_data()))
+        data = _load_from(place, self.recipe.data, self.space.in_channels, world)
         if len(data.classes) != self.space.classes:
             raise UserError(
                 f"data {self.recipe.data.source} has {len(data.classes)} classes; the space {self.space.name} has "
@@ -99,9 +94,57 @@ class RunDirectory(RunFiles):
                 f"data {data.record.found_at}: not what {self.path} was trained on: {changed}; restore the images, or train "
                 "a new run"
             )
-        if known is None and write_record and world.first:
-            write_vouched_json(self.record_path, schema.to_plain(data.record))
+        if write_record:
+            world.once(lambda: self._keep(data))
         return data
+
+    def has_data(self) -> bool:
+        """Tell whether the data set is here, or another one in its place; `data` finds that out."""
+        return self._place_of_data() is not None
+
+    def kept_data(self) -> Data | None:
+        """The images that the run keeps, as data with the part `train` and perhaps `validation`.
+
+        None where it keeps none; without any part where it has batch-norm statistics in their place.
+
+        Raises:
+            UserError: they are damaged, or do not fit the run's space.
+        """
+        found = {part: self.images(part) for part in ("train", "validation")}
+        parts = {part: images for part, images in found.items() if images is not None}
+        record = self.record()
+        if record is None or not ("train" in parts or self.statistics()):
+            return None
+        for part, images in parts.items():
+            channels, label = images.pixels.shape[3], int(images.labels.max())
+            if channels != self.space.in_channels or label >= self.space.classes or len(record.mean) != channels:
+                raise UserError(
+                    f"{self.images_path(part)}: has {channels} channels and label {label}; the space {self.space.name} has "
+                    f"{self.space.in_channels} channels and {self.space.classes} classes"
+                )
+        name = f"kept in {self.path} (the data set {self.recipe.data.source} is not here)"
+        return data_of_images(self.recipe.data, parts, record, name)
+
+    def keep_images(self, data: Data, part: str, count: int) -> None:
+        """Keep the first images of a part; fewer where they would take more than a few megabytes."""
+        content = stored(data.squares(part, count, self.space.resolutions[-1]))
+        atomic_write(as_path(self.images_path(part)), content)
+
+    def _keep(self, data: Data) -> None:
+        if not self.record_path.exists():
+            write_vouched_json(as_path(self.record_path), schema.to_plain(data.record))
+        if not self.images_path("train").exists():
+            self.keep_images(data, "train", self.recipe.evaluation.recalibration_images)
+
+    def _place_of_data(self) -> Path | None:
+        """Where the run found its data before, else where the recipe says; None where nothing is."""
+        source = Path(self.recipe.data.source)
+        if isinstance(self.path, BundlePath):  # of a stranger maybe: no place of its own choosing
+            return None if source.is_absolute() or ".." in source.parts else find_source(str(source), data_root())
+        known = self.record()
+        if known is not None and Path(known.found_at).exists():
+            return Path(known.found_at)
+        return find_source(self.recipe.data.source, data_root())
 
 
 def _is_beginning(entry: Path) -> bool:
@@ -113,17 +156,16 @@ LEGACY: dict[str, Any] = {"split_by": "order", "exif_orientation": False}
 """Options of the recipe's section `data` that are missing in runs before version 0.2, with the values that these imply."""
 
 
-def _as_stored(recipe: Recipe, file: Path) -> Recipe:
+def _as_stored(recipe: Recipe, file: Place) -> Recipe:
     """The recipe with the `LEGACY` options, where an older version wrote the file."""
     stored = schema.load_yaml(file).get("data")
     missing = {key: value for key, value in LEGACY.items() if isinstance(stored, dict) and key not in stored}
     return replace(recipe, data=replace(recipe.data, **missing)) if missing else recipe
 
 
-def _load_where_it_is(config: DataConfig, known: DataRecord | None, channels: int, world: World) -> Data:
-    """The data at the place where the run found them before; if that is gone, at the recipe's."""
-    place = None if known is None else Path(known.found_at)
-    if place is None or not world.once(place.exists):
+def _load_from(place: Path | None, config: DataConfig, channels: int, world: World) -> Data:
+    """The data at a place; None: where the recipe says, which tells what is missing there."""
+    if place is None:
         return load_data(config, channels=channels, world=world)
     if config.source == fashion_mnist.NAME:
         return load_data(config, place.parent, channels=channels, world=world)
@@ -136,7 +178,7 @@ def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
     atomic_write(path, vouch_for_tensors(content))
 
 
-def load_weights(path: Path) -> dict[str, torch.Tensor]:
+def load_weights(path: Place) -> dict[str, torch.Tensor]:
     """The state dict in a file; raises `UserError` where the file is missing, or damaged even by one bit."""
     try:
         content = path.read_bytes()
@@ -148,7 +190,7 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def put_weights(net: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+def put_weights(net: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Place) -> None:
     """Load the weights of a file into a net; raises `UserError` if they belong to another net."""
     try:
         net.load_state_dict(state)

@@ -2,6 +2,7 @@
 
 - `recipe.yaml`, `space.yaml`: the resolved recipe and space; a run resumes only with the same ones
 - `data.json`: the record of the data: classes, counts, normalisation, digests
+- `images/`: training images for batch-norm statistics, perhaps validation images: all that is needed of the data later
 - `import.json`: the source of imported weights (`ofa.runs.imported`); only in runs that `ofa import` made
 - `metrics.jsonl`: a line per epoch
 - `checkpoint/`: the checkpoint at which training resumes
@@ -20,16 +21,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from ofa.data.record import DataRecord
+from ofa.data.stored_images import StoredImages
 from ofa.distributed.world import ALONE, World
 from ofa.errors import UserError
 from ofa.files import schema, shipped
 from ofa.files.atomic import remove_temporaries
+from ofa.files.bundle import Place, as_path, open_place
 from ofa.files.lock import locked
+from ofa.files.vouched import read_vouched_json
+from ofa.runs.stored_statistics import StoredStatistics
 from ofa.space.search_space import SearchSpace
 
 WRITTEN = ("recipe.yaml", "space.yaml", "data.json", "import.json", "metrics.jsonl", "result.json", "*.safetensors")
 """Files of a run directory that only the holder of its lock writes, like all files in `WRITTEN_FOLDERS`."""
-WRITTEN_FOLDERS = ("checkpoint", "energy", "predictor")
+WRITTEN_FOLDERS = ("checkpoint", "energy", "images", "predictor")
 
 
 @contextmanager
@@ -57,15 +63,16 @@ def locked_run(path: str | Path, world: World = ALONE, wait_s: float = 0.0) -> I
 
 @dataclass(frozen=True, kw_only=True)
 class RunFiles:
-    """A run directory that holds at least a recipe and its space."""
+    """A run: a run directory, or a bundle of one, that holds at least a recipe and its space."""
 
-    path: Path
+    path: Place
+    """The directory, or the root of the bundle."""
     space: SearchSpace
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
+    def open(cls, path: str | Place) -> Self:
         """A finished run; raises `UserError` if the folder is not one."""
-        path = Path(path)
+        path = open_place(path)
         if not (path / "recipe.yaml").exists():
             config = path.name if path.name in shipped.names("") else "CONFIG"
             advice = f"make one with: ofa train {config} --run {path}"
@@ -76,42 +83,68 @@ class RunFiles:
         return run
 
     @classmethod
-    def _read(cls, path: Path) -> Self:
+    def _read(cls, path: Place) -> Self:
         return cls(path=path, space=cls._read_space(path))
 
     @staticmethod
-    def _read_space(path: Path) -> SearchSpace:
+    def _read_space(path: Place) -> SearchSpace:
         return schema.build(SearchSpace, schema.load_yaml(path / "space.yaml"), str(path / "space.yaml"))
 
     @property
-    def record_path(self) -> Path:
+    def folder(self) -> Path:
+        """The run directory, to write to; raises `UserError` for a bundle."""
+        return as_path(self.path)
+
+    def record(self) -> DataRecord | None:
+        """The record of the run's data; None where it is not written yet, or the run is older than version 0.2."""
+        if not self.record_path.exists():
+            return None
+        known = read_vouched_json(self.record_path, "delete it if the images are those that the run was trained on")
+        return schema.build(DataRecord, known, str(self.record_path))
+
+    def images(self, part: str = "train") -> StoredImages | None:
+        """The images of `train` or `validation` that the run keeps; None where it keeps none."""
+        place = self.images_path(part)
+        return StoredImages.read(place) if place.exists() else None
+
+    def statistics(self) -> StoredStatistics | None:
+        """Batch-norm statistics of chosen subnets, which a bundle without images has; None elsewhere."""
+        place = self.path / "statistics.safetensors"
+        return StoredStatistics.read(place, self.space) if place.exists() else None
+
+    def images_path(self, part: str) -> Place:
+        """Where the images of a part are kept."""
+        return self.path / "images" / f"{part}.safetensors"
+
+    @property
+    def record_path(self) -> Place:
         """Record of the data that the run is trained on."""
         return self.path / "data.json"
 
     @property
-    def import_path(self) -> Path:
+    def import_path(self) -> Place:
         """File with the source of imported weights; absent from other runs."""
         return self.path / "import.json"
 
     @property
-    def weights_path(self) -> Path:
+    def weights_path(self) -> Place:
         """The supernet's weights, once training is finished."""
         return self.path / "supernet.safetensors"
 
     @property
-    def metrics_path(self) -> Path:
+    def metrics_path(self) -> Place:
         """A JSON line per epoch."""
         return self.path / "metrics.jsonl"
 
     @property
-    def result_path(self) -> Path:
+    def result_path(self) -> Place:
         """Accuracies of the finished supernet."""
         return self.path / "result.json"
 
     @property
     def checkpoint_folder(self) -> Path:
         """Folder of the checkpoint at which training resumes."""
-        return self.path / "checkpoint"
+        return self.folder / "checkpoint"
 
     @property
     def has_checkpoint(self) -> bool:
@@ -121,4 +154,4 @@ class RunFiles:
     @property
     def energy_folder(self) -> Path:
         """Folder of the ledgers of time and energy."""
-        return self.path / "energy"
+        return self.folder / "energy"

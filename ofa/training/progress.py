@@ -16,6 +16,7 @@ from ofa.distributed.world import World
 from ofa.energy.ledger import Spent
 from ofa.errors import UserError
 from ofa.files.atomic import append_line, atomic_write
+from ofa.files.bundle import Place
 from ofa.files.vouched import read_vouched_line, vouched_line
 
 AGAIN = "remove the line to continue without that row"
@@ -29,23 +30,8 @@ class MetricsLog:
         self._writer = _tensorboard_writer(tensorboard) if tensorboard else None
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows so far, without a last line that a crash cut off.
-
-        Raises:
-            UserError: another line is invalid, or was changed since (lines of versions before 0.2 do not tell).
-        """
-        if not self.path.exists():
-            return []
-        lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
-        rows: list[dict[str, Any]] = []
-        for number, line in enumerate(lines[:-1], start=1):
-            row = read_vouched_line(line, f"{self.path}:{number}", AGAIN)
-            if not all(isinstance(row.get(key), int) for key in ("phase", "epoch")):
-                raise UserError(f"{self.path}:{number}: not an epoch's row; {AGAIN}")
-            if rows and (row["phase"], row["epoch"]) <= (rows[-1]["phase"], rows[-1]["epoch"]):
-                raise UserError(f"{self.path}:{number}: an epoch's row is there twice, or out of order; {AGAIN}")
-            rows.append(row)
-        return rows
+        """All rows so far; see `metrics_rows`."""
+        return metrics_rows(self.path)
 
     def keep_before(self, phase: int, epoch: int) -> None:
         """Delete rows of epochs that a resumed run will repeat."""
@@ -60,6 +46,26 @@ class MetricsLog:
                 if isinstance(value, float):
                     self._writer.add_scalar(f"{row['name']}/{key}", value, row["epoch"])
             self._writer.flush()
+
+
+def metrics_rows(path: Place) -> list[dict[str, Any]]:
+    """The rows of a `metrics.jsonl`, without a last line that a crash cut off; none where the file is missing.
+
+    Raises:
+        UserError: another line is invalid, or was changed since (lines of versions before 0.2 do not tell).
+    """
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines[:-1], start=1):
+        row = read_vouched_line(line, f"{path}:{number}", AGAIN)
+        if not all(isinstance(row.get(key), int) for key in ("phase", "epoch")):
+            raise UserError(f"{path}:{number}: not an epoch's row; {AGAIN}")
+        if rows and (row["phase"], row["epoch"]) <= (rows[-1]["phase"], rows[-1]["epoch"]):
+            raise UserError(f"{path}:{number}: an epoch's row is there twice, or out of order; {AGAIN}")
+        rows.append(row)
+    return rows
 
 
 @dataclass

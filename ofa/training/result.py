@@ -5,7 +5,6 @@ Apart from this module, only `ofa evaluate --split test` uses test data.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,13 @@ import torch
 from ofa.distributed.world import ALONE, World
 from ofa.energy.ledger import CHECKPOINT, EVALUATION, LOST, TRAINING, Account, Spent, booked, combined, ledger_files
 from ofa.energy.meter import EnergyMeter
+from ofa.files.bundle import Place, as_path
 from ofa.files.vouched import write_vouched_json
 from ofa.measure.accuracy import BALANCED, TOP1, AccuracyMetric, ClassCounts
 from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.run_directory import RunDirectory
 from ofa.space import shapes
-from ofa.training.progress import MetricsLog, spent_by_rows
+from ofa.training.progress import metrics_rows, spent_by_rows
 
 PURPOSES = (TRAINING, EVALUATION, CHECKPOINT, LOST)
 """Purposes whose time and energy count as training; other verbs book purposes of their own."""
@@ -65,7 +65,7 @@ def report_result(
         ],
     } | spent_on(run, world)
     if world.first:
-        write_vouched_json(run.result_path, result)
+        write_vouched_json(as_path(run.result_path), result)
     return result
 
 
@@ -90,7 +90,7 @@ def spent_on(run: RunDirectory, world: World = ALONE) -> dict[str, Any]:
     found = world.gather([(path, Account.read(path)) for path in ledger_files(run.energy_folder, world)])
     account = combined(pair for pairs in found for pair in pairs)
     if TRAINING not in account.spent:
-        account.carry_over(TRAINING, *spent_by_rows(MetricsLog(run.metrics_path).rows(), Spent()))
+        account.carry_over(TRAINING, *spent_by_rows(metrics_rows(run.metrics_path), Spent()))
     total = account.total(PURPOSES)
     unread = [f"{total.unread_s:.3g} s without any reading"] if total.energy_j is not None and total.unread_s > 0 else []
     return {
@@ -102,7 +102,7 @@ def spent_on(run: RunDirectory, world: World = ALONE) -> dict[str, Any]:
     }
 
 
-def result_lines(result: dict[str, Any], path: Path) -> list[str]:
+def result_lines(result: dict[str, Any], path: Place) -> list[str]:
     """A result as lines of text."""
     lines = [
         f"{result['split']} accuracy on {result['images']} images, subnets taken without retraining:",

@@ -20,6 +20,7 @@ from ofa.distributed.world import ALONE, World
 from ofa.energy.ledger import CHECKPOINT, EVALUATION, TRAINING, Ledger
 from ofa.energy.meter import EnergyMeter
 from ofa.errors import UserError
+from ofa.files.bundle import as_path
 from ofa.measure.accuracy import BALANCED, TOP1
 from ofa.measure.evaluator import SubnetEvaluator
 from ofa.nets.extraction import extract
@@ -84,10 +85,11 @@ class Trainer:
         self.position = Position()
         self.sums = EpochSums()
         self.shown = LateReading()
-        board = run.path / "tensorboard" if self.recipe.tensorboard and world.first else None
-        self.metrics = MetricsLog(run.metrics_path, board)
+        board = run.folder / "tensorboard" if self.recipe.tensorboard and world.first else None
+        self.metrics = MetricsLog(as_path(run.metrics_path), board)
         evaluation = self.recipe.evaluation
-        self.evaluator = SubnetEvaluator(self.result, self.data, evaluation, evaluation.images, self.device, world)
+        images, kept = evaluation.images, world.once(run.kept_data)
+        self.evaluator = SubnetEvaluator(self.result, self.data, evaluation, images, self.device, world, kept)
         self.meter = EnergyMeter(device=str(self.device), processor=world.local_rank == 0)
         if self.recipe.synchronise_norms:
             synchronise_norms(self.supernet, world)
@@ -103,7 +105,7 @@ class Trainer:
         Raises:
             UserError: another process writes to the run directory; the checkpoint is damaged; or training diverges.
         """
-        with locked_run(self.run.path, self.world), self.stop.watched():
+        with locked_run(self.run.folder, self.world), self.stop.watched():
             self._train()
 
     def _train(self) -> None:
@@ -117,7 +119,7 @@ class Trainer:
                 if self.stopped:
                     return
             if self.world.first:
-                save_weights(self.run.weights_path, self.result.state_dict())
+                save_weights(as_path(self.run.weights_path), self.result.state_dict())
         finally:
             self.progress.close()
             self.ledger.close()
@@ -132,7 +134,7 @@ class Trainer:
             self._enter_phase(index)
         elif self.optimiser is None:
             raise AssertionError("a checkpoint inside a phase has an optimiser")
-        teacher_path = self.run.path / "teacher.safetensors"
+        teacher_path = self.run.folder / "teacher.safetensors"
         taught = index > 0 and phase.distill > 0 and phase.teacher == "first"
         teacher = load_teacher(teacher_path, self.space, self.device) if taught else None
         if teacher is not None and self.recipe.synchronise_norms:

@@ -15,7 +15,7 @@ from ofa.nets.supernet import Supernet
 from ofa.runs.recipe import Opens, Phase, Recipe
 from ofa.runs.run_directory import RunDirectory, load_weights, put_weights
 from ofa.space.search_space import SearchSpace
-from ofa.training.progress import MetricsLog
+from ofa.training.progress import metrics_rows
 
 STEPS_FRACTION = 0.25
 """Optimiser steps of a transfer, as a fraction of those that the supernet was trained for."""
@@ -152,7 +152,7 @@ def _steps(source: RunDirectory) -> int:
     record, batch = source.record(), source.recipe.batch_size
     if record is not None:
         return _epochs(source.recipe) * (sum(record.images["train"].values()) // batch)
-    rows = MetricsLog(source.metrics_path).rows()  # a run of a version before 0.2
+    rows = metrics_rows(source.metrics_path)  # a run of a version before 0.2
     if not rows:
         raise UserError(f"{source.path}: neither data.json nor metrics.jsonl says how many steps it took; give --epochs N")
     images: float = sum(row["images_per_s"] * row["seconds"] for row in rows)

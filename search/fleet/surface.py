@@ -16,7 +16,7 @@ from search.arrays import Floats, Indices
 from search.exact.chains import TooManyPathsError, merge
 from search.exact.stage_tables import StageTables, why_no_tables
 from search.pareto.nondominated import nondominated
-from search.problem.feasibility import descend
+from search.problem.feasibility import closest_of, descend
 from search.problem.objectives import Objective
 from search.problem.problem import Problem
 from search.rows import distinct
@@ -117,6 +117,11 @@ def find_surface(
         exact: True: compute the surface where that is possible.
     """
     pairs = pairs or (("macs_m", next(iter(problem.costs))),)
+    if problem.among is not None:
+        inside = problem.among[problem.domain.contains(problem.among)]
+        if not len(inside):
+            raise closest_of(problem, inside)
+        return surface_of(problem, pairs, inside, True, f"list: the best of the {len(inside)} subnets that can be answered")
     found = exact_surface(problem, pairs) if exact else "as asked"
     return found if isinstance(found, Surface) else _archive(problem, pairs, rng, budget, found)
 

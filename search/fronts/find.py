@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from ofa.space.search_space import Genes
 from search.exact.solve import exact_front, why_no_front
 from search.pareto.front import Front, front_order
+from search.problem.feasibility import closest_of
 from search.problem.objectives import Objective
 from search.problem.problem import Problem
 from search.searchers.nsga2 import Nsga2
@@ -23,9 +25,23 @@ def predicted_front(
     Raises:
         UserError: the platform does not know the metric.
     """
+    if problem.among is not None:
+        return _listed_front(problem, problem.among, metric, platform)
     if why_no_front(problem, metric, platform) is None:
         return exact_front(problem, metric, platform)
     return evolved_front(problem, metric, platform, rng, budget)
+
+
+def _listed_front(problem: Problem, genes: Genes, metric: str, platform: str) -> Front:
+    """The front of those subnets of a list that are in the part asked for."""
+    inside = genes[problem.domain.contains(genes)]
+    if not len(inside):
+        raise closest_of(problem, inside)
+    cost, top1 = problem.cost(metric, platform, inside), problem.top1(inside)
+    front = front_order(cost, top1)
+    return Front(
+        metric=metric, platform=platform, genes=inside[front], cost=cost[front], top1=top1[front], evaluations=len(inside)
+    )
 
 
 def evolved_front(problem: Problem, metric: str, platform: str, rng: np.random.Generator, budget: int) -> Front:

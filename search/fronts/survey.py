@@ -126,13 +126,14 @@ def survey(
     budget: int = FRONT_BUDGET,
     part: SearchSpace | None = None,
     accuracy: AccuracyMetric = TOP1,
+    among: Genes | None = None,
 ) -> Survey:
     """Predict a cloud of random subnets, and find the front as `predicted_front` does.
 
     Raises:
         UserError: the platform does not know the metric.
     """
-    problem = Problem(space=space, predictor=predictor, costs={platform: costs}, part=part, accuracy=accuracy)
+    problem = Problem(space=space, predictor=predictor, costs={platform: costs}, part=part, accuracy=accuracy, among=among)
     cloud = problem.domain.sample(samples, rng)
     front = predicted_front(problem, metric, platform, rng, budget)
     largest = problem.domain.extremes()[1:]

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.files.atomic import append_line, drop_half_a_line
+from ofa.files.bundle import Place, as_place
 from ofa.files.vouched import read_vouched_line, vouched_line
 from ofa.measure.accuracy import BALANCED, TOP1, AccuracyMetric, ClassCounts
 from ofa.space.search_space import Genes, SearchSpace
@@ -37,7 +38,8 @@ AGAIN = "remove the line to measure that subnet again"
 class MeasurementLog:
     """The measurements of one set of weights on a fixed number of validation images; use `open`."""
 
-    path: Path
+    path: Place
+    """Of a bundle, which nothing is written to, new measurements are forgotten at the end."""
     space: SearchSpace
     weights: str
     """Digest of the supernet's weights."""
@@ -57,7 +59,7 @@ class MeasurementLog:
     @classmethod
     def open(
         cls,
-        path: str | Path,
+        path: str | Place,
         space: SearchSpace,
         weights: str,
         images: int,
@@ -72,10 +74,11 @@ class MeasurementLog:
             UserError: a line is damaged, or was measured on another space or other weights; or the metric is not defined on
                 these images.
         """
-        log = cls(Path(path), space, weights, images, accuracy, labels)
+        log = cls(as_place(path), space, weights, images, accuracy, labels)
         log._check_classes()
         if log.path.exists():
-            drop_half_a_line(log.path)
+            if isinstance(log.path, Path):
+                drop_half_a_line(log.path)
             for number, line in enumerate(log.path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
                 log._read(f"{log.path}:{number}", line)
         return log
@@ -141,8 +144,9 @@ class MeasurementLog:
         }
         if self.labels is not None:
             entry |= self._by_class(right, self.labels)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        append_line(self.path, vouched_line(entry))
+        if isinstance(self.path, Path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            append_line(self.path, vouched_line(entry))
         self._note(str(self.path), row.tobytes(), entry)
 
     def _by_class(self, right: Mask, labels: npt.NDArray[np.int64]) -> dict[str, Any]:

@@ -89,6 +89,20 @@ def infeasible(problem: Problem, scouts: Genes, closest: Genes) -> Infeasible:
     return Infeasible(f"{message}; the closest has {reached}", values)
 
 
+def closest_of(problem: Problem, genes: Genes) -> Infeasible:
+    """The exception for limits that none of a list of subnets meets."""
+    if not len(genes):
+        return Infeasible(f"none of the subnets that can be answered is in the part of {problem.space.name} asked for", {})
+    closest = genes[violation(problem, genes).argsort(kind="stable")[:1]]
+    values = {limit: float(problem.cost(limit.metric, limit.platform, closest)[0]) for limit in problem.limits}
+    wanted = " and ".join(str(limit) for limit in problem.limits)
+    reached = " and ".join(METRICS[limit.metric].amount(limit_number(value)) for limit, value in values.items())
+    return Infeasible(
+        f"none of the {len(genes)} subnets that can be answered has {wanted}{_sure(problem)}; the closest has {reached}",
+        values,
+    )
+
+
 def not_accurate_enough(problem: Problem, best: float) -> Infeasible:
     """The exception for a `min_top1` that nothing reaches; `best` is the highest accuracy found within the limits."""
     within = " within " + " and ".join(str(limit) for limit in problem.limits) if problem.limits else ""

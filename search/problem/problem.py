@@ -33,6 +33,8 @@ class Problem:
     """Limits on one platform or on several; all hold at once."""
     part: SearchSpace | None = None
     """Subspace to which the search is confined (`space.restrict(...)`); None: the whole space."""
+    among: Genes | None = None
+    """The only subnets to choose from, int8[n, genes], as others cannot be answered; None: all."""
     objectives: Sequence[Objective] = (Objective(),)
     """With one objective, the best subnets are searched; with several, the nondominated ones."""
     min_top1: float | None = None

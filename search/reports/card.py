@@ -31,6 +31,8 @@ class Accuracy:
     """Standard error of the measured accuracy; None if it cannot be estimated (all images or none classified correctly)."""
     images: int | None = None
     """Validation images of the measurement."""
+    where: str = ""
+    """Which they are, where it was not the data set; after the words "validation images"."""
     candidates: int = 0
     """Number of subnets measured, of which this one is the best."""
 
@@ -117,7 +119,7 @@ def _accuracies(accuracy: Accuracy) -> list[dict[str, Any]]:
         notes = [] if accuracy.standard_error is None else [error_note(accuracy.standard_error)]
         if accuracy.candidates > 1:
             notes.append(f"the best of {accuracy.candidates} measured on these images, so slightly optimistic")
-        source = f"measured on {accuracy.images} held-out validation images, batch norm recalibrated"
+        source = f"measured on {accuracy.images} held-out validation images{accuracy.where}, batch norm recalibrated"
         uncertainty = "; ".join(notes) or None
         lines.insert(0, figure(measured_name(accuracy.metric), 100 * accuracy.measured, "%", source, uncertainty))
     return lines

@@ -13,6 +13,7 @@ from search.evaluations.result import SearchResult
 from search.problem.problem import Problem
 from search.searchers.evolution.evolution import Evolution
 from search.searchers.exact import Exact, why_not_exact
+from search.searchers.listed import Listed
 from search.searchers.nsga2 import Nsga2
 from search.searchers.optuna_search import OptunaSearch
 from search.searchers.random_search import RandomSearch
@@ -59,6 +60,10 @@ def find_searcher(name: str, problem: Problem | None = None) -> tuple[Searcher, 
     Raises:
         UserError: the name is unknown; the message lists the names.
     """
+    if problem is not None and problem.among is not None:
+        if name != AUTO:
+            raise UserError(f"algorithm is {name!r}, but only {len(problem.among)} subnets can be answered; leave it out")
+        return Listed(), "auto: only these subnets can be answered"
     if name not in (AUTO, *SEARCHERS):
         raise UserError(f"algorithm is {name!r}; available are {AUTO}, {', '.join(SEARCHERS)}")
     if name != AUTO:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latency_tables.metrics import METRICS
-from ofa.cli.shared.options import printer
+from ofa.cli.shared.options import printer, written_beside
 from ofa.cli.shared.question import flag, parse_bounds, parse_fixes, searched_part
 from ofa.errors import UserError
 from ofa.measure.accuracy import ACCURACIES, AccuracyMetric
@@ -18,7 +18,7 @@ from ofa.measure.accuracy import ACCURACIES, AccuracyMetric
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
     from ofa.runs.run_files import RunFiles
-    from ofa.space.search_space import SearchSpace
+    from ofa.space.search_space import Genes, SearchSpace
     from search.arrays import Floats
     from search.fleet.answer import Fleet, FleetAnswer
     from search.predictors.protocols import Predictor
@@ -37,7 +37,7 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
     from latency_tables.cost_models.uncertainty import check_confidence
-    from ofa.cli.shared.options import WAIT_S, open_predictor
+    from ofa.cli.shared.options import WAIT_S, answerable, open_predictor
     from ofa.files.output import locked_output
     from ofa.runs.run_files import RunFiles
     from search.fleet.answer import answer
@@ -50,13 +50,13 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
         check_confidence(args.confidence)
     fleet = read_fleet(args.fleet)
     directory = RunFiles.open(args.run)
-    out = args.out or directory.path / "queries" / f"{args.fleet.stem}-answer.csv"
+    out = args.out or written_beside(directory, f"{args.fleet.stem}-answer.csv")
     check_fleet_format(out)
     if args.fleet.resolve() in (out.resolve(), subnets_file(out).resolve()):
         raise UserError(f"--out is {out}, which would replace --fleet {args.fleet}; give another file")
     predictor, facts, accuracy = open_predictor(directory, args.accuracy)
     started = time.perf_counter()
-    offers = _Offers(args.fleet, fleet, directory.space, predictor, fixes)
+    offers = _Offers(args.fleet, fleet, directory.space, predictor, fixes, answerable(directory))
     offers.check(args.confidence)
     fleet = offers.with_confidence(args.confidence)
     exact = args.algorithm != "nsga2"
@@ -110,6 +110,7 @@ class _Offers:
     space: SearchSpace
     predictor: Predictor
     fixes: dict[str, Any]
+    among: Genes | None = None
     parts: dict[str, SearchSpace | None] = field(default_factory=dict)
 
     @cached_property
@@ -141,7 +142,7 @@ class _Offers:
             warn(costs)
             self.parts[platform] = searched_part(self.space, self.fixes, [costs], self.predictor)
         named = {costs.platform.name: costs.at(confidence)}
-        return Problem(space=self.space, predictor=self.predictor, costs=named, part=self.parts[platform])
+        return Problem(space=self.space, predictor=self.predictor, costs=named, part=self.parts[platform], among=self.among)
 
     def with_confidence(self, confidence: float | None) -> Fleet:
         """The fleet with a confidence for the devices that have none of their own."""

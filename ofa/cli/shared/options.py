@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latency_tables import Costs, Platform
+    from ofa.data.record import DataRecord
+    from ofa.files.bundle import Place
     from ofa.measure.evaluator import SubnetEvaluator
     from ofa.runs.run_directory import RunDirectory
     from ofa.runs.run_files import RunFiles
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from search.arrays import Floats
     from search.measurements.log import MeasurementLog
     from search.predictors.protocols import Predictor
+    from search.reports.card import Accuracy
 
 WAIT_S = 600.0
 """Seconds to wait for another verb that briefly writes to the same file or folder."""
@@ -61,6 +64,21 @@ def check_subnet_out(out: Path) -> None:
     nearest = next(place for place in (out, *out.absolute().parents) if place.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
         raise UserError(f"--out is {out}, but {nearest} is no folder that can be written to; give another")
+
+
+def answerable(run: RunFiles) -> Genes | None:
+    """The subnets that a run can give, int8[n, genes]; None: all, for it has images to compute their batch norm on."""
+    statistics = None if run.images_path("train").exists() else run.statistics()
+    return None if statistics is None else statistics.genes
+
+
+def written_beside(run: RunFiles, name: str) -> Path:
+    """Where a query of a run is written when nobody says; raises `UserError` for a bundle, which nothing is written to."""
+    from ofa.files.bundle import BundlePath
+
+    if isinstance(run.path, BundlePath):
+        raise UserError(f"--out is missing: {run.path} is a bundle, which nothing is written to; say where with --out")
+    return run.path / "queries" / name
 
 
 def platform_name(given: str | None, out: Path) -> str:
@@ -109,7 +127,7 @@ def open_predictor(run: RunFiles, wanted: str | None = None) -> tuple[Predictor,
     from ofa.files.vouched import read_vouched_json
     from search.predictors.storage import load_predictor, predictor_file
 
-    file = predictor_file(Path(run.path))
+    file = predictor_file(run.path)
     facts = read_vouched_json(file, "fit the predictor again")
     predictor = load_predictor(run.path, run.space)
     weights = weights_digest(run)
@@ -129,13 +147,20 @@ def open_predictor(run: RunFiles, wanted: str | None = None) -> tuple[Predictor,
 
 @dataclass
 class Measured:
-    """Measures subnets of a run on validation data; subnets in the run's log are not measured again."""
+    """Measures subnets of a run on validation data; subnets in the run's log are not measured again.
 
-    run: Path
+
+    On the data set where it is here, else on the validation images that the run keeps; where there are neither, only what
+    was measured before is known.
+    """
+
+    run: Place
     space: SearchSpace
     evaluator: SubnetEvaluator
     log: MeasurementLog
     show: bool
+    where: str
+    """What is measured on, after the words "validation images"."""
     world: World = ALONE
 
     @classmethod
@@ -148,7 +173,7 @@ class Measured:
         world: World = ALONE,
         accuracy: AccuracyMetric = TOP1,
     ) -> Measured:
-        """Load supernet and data; `show`: a progress bar on stderr. The ranks of `world` share the subnets.
+        """Load supernet and images; `show`: a progress bar on stderr. The ranks of `world` share the subnets.
 
         Raises:
             UserError: weights or measurements are damaged, the data are others, or the images are too few for the metric.
@@ -159,9 +184,20 @@ class Measured:
 
         evaluator = evaluator_of_run(run, choose_device(device), images)
         path = run.path / "predictor" / "measurements.jsonl"
-        images, labels = evaluator.size("validation"), evaluator.labels("validation")
-        log = MeasurementLog.open(path, run.space, weights_digest(run), images, accuracy, labels)
-        return cls(run.path, run.space, evaluator, log, show, world)
+        labels: npt.NDArray[np.int64] | None
+        if "validation" in evaluator.data.sizes:
+            count, labels = evaluator.size("validation"), evaluator.labels("validation")
+            where = f" kept in {run.path.name}" if evaluator.data is evaluator.recalibration else ""
+        else:
+            count, labels = _known_labels(evaluator.data.record, images)
+            where = ", before the run came here"
+        log = MeasurementLog.open(path, run.space, weights_digest(run), count, accuracy, labels)
+        return cls(run.path, run.space, evaluator, log, show, where, world)
+
+    @property
+    def can_measure(self) -> bool:
+        """Whether validation images are here."""
+        return "validation" in self.evaluator.data.sizes
 
     @property
     def images(self) -> int:
@@ -169,20 +205,46 @@ class Measured:
         return self.log.images
 
     def top1(self, genes: Genes) -> Floats:
-        """Measured accuracy of canonical rows, float64[n]; unmeasured rows are measured now, with the run locked."""
+        """Measured accuracy of canonical rows, float64[n]; unmeasured rows are measured now, with the run locked.
+
+        Raises:
+            UserError: a row is not measured yet, and no validation images are here.
+        """
         if all(self.log.has(genes)):
             return self.log.values(genes)
 
+        from ofa.files.bundle import BundlePath
         from ofa.runs.run_files import locked_run
 
+        self.evaluator.size("validation")  # raises where there is nothing to measure on
+        bar = _bar if self.show else None
+        if isinstance(self.run, BundlePath):  # nothing is written
+            return self.log.top1(genes, self._measure, bar, self.world.lead)
         with locked_run(self.run, wait_s=WAIT_S):
             self.log = self.log.reopened()  # another process may have measured meanwhile
-            return self.log.top1(genes, self._measure, _bar if self.show else None, self.world.lead)
+            return self.log.top1(genes, self._measure, bar, self.world.lead)
 
     def error_of(self, row: Genes) -> float | None:
         """Standard error of the measured accuracy of one row, int8[1, genes]; None where it cannot be estimated."""
         error = float(self.log.standard_error(row)[0])
         return None if isnan(error) else error
+
+    def known(self, genes: Genes) -> npt.NDArray[np.bool_]:
+        """Tell of each row whether its top-1 is known or can be measured, bool[n]."""
+        import numpy as np
+
+        return np.array(self.log.has(genes)) | self.can_measure
+
+    def told(self, accuracy: Accuracy, row: Genes, candidates: int) -> Accuracy:
+        """What a card tells of one row, int8[1, genes]: `accuracy` with its measurement, the best of `candidates`."""
+        return replace(
+            accuracy,
+            measured=float(self.top1(row)[0]),
+            standard_error=self.error_of(row),
+            images=self.images,
+            where=self.where,
+            candidates=candidates,
+        )
 
     def follow(self) -> None:
         """Measure this rank's share of the subnets that rank 0 asks for, until it ends."""
@@ -200,6 +262,16 @@ def printer(args: argparse.Namespace) -> Callable[[str], None]:
             print(text)
 
     return say
+
+
+def _known_labels(record: DataRecord, images: int | None) -> tuple[int, npt.NDArray[np.int64] | None]:
+    """The number of validation images that a run was measured on, and their labels in any order, as far as it tells."""
+    import numpy as np
+
+    counts = list(record.images.get("validation", {}).values())
+    if images is not None and images < sum(counts):
+        return images, None
+    return sum(counts), np.repeat(np.arange(len(counts)), counts)
 
 
 def _bar(rows: Genes) -> Iterable[Genes]:

@@ -49,15 +49,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     subnet = named_subnet(args.subnet, directory.space, args.resolution)
     genes = directory.space.encode(subnet)
     measured = Measured.open(directory, args.images, args.device, show=not args.json)
-    top1 = float(measured.top1(genes)[0])
+    top1 = float(measured.top1(genes)[0]) if measured.known(genes)[0] else None
     card = _card(directory, platforms, measured, genes, top1)
     with locked_output(args.out, WAIT_S):
         save_subnet(args.out, directory.space, subnet, measured.evaluator.module(subnet), card)
-    say(f"top-1 {100 * top1:.2f}% on {measured.images} validation images; written: {args.out}")
+    accuracy = "not measured: no validation images are here"
+    if top1 is not None:
+        accuracy = f"top-1 {100 * top1:.2f}% on {measured.images} validation images{measured.where}"
+    say(f"{accuracy}; written: {args.out}")
     return {"out": str(args.out), "top1": top1, "images": measured.images, "subnet": subnet.to_dict(), "card": card}
 
 
-def _card(directory: RunDirectory, platforms: list[Any], measured: Measured, genes: Genes, top1: float) -> dict[str, Any]:
+def _card(
+    directory: RunDirectory, platforms: list[Any], measured: Measured, genes: Genes, top1: float | None
+) -> dict[str, Any]:
     from ofa.cli.shared.options import platform_costs
     from search.reports.card import Accuracy, build_card, facts_of_input, shape_figures
 
@@ -68,7 +73,7 @@ def _card(directory: RunDirectory, platforms: list[Any], measured: Measured, gen
         "chosen": "by the user",
         "input": facts_of_input(space, genes, measured.evaluator.data),
     }
-    accuracy = Accuracy(measured=top1, standard_error=measured.error_of(genes), images=measured.images)
+    accuracy = Accuracy() if top1 is None else measured.told(Accuracy(), genes, 0)
     title = f"Subnet of {space.name}"
     if not platforms:
         return {"title": title, "figures": shape_figures(space, genes, accuracy), **facts}

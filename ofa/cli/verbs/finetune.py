@@ -77,7 +77,7 @@ def _finetune(
     from ofa.training.finetuning import finetune, paired_gain
 
     say, device = printer(args), choose_device(args.device)
-    evaluator = evaluator_of_run(directory, device)
+    evaluator = evaluator_of_run(directory, device, data=directory.data())
     layout: Any = {"memory_format": torch.channels_last}
 
     def measure() -> Any:

@@ -73,8 +73,8 @@ def _import_supernet(args: argparse.Namespace) -> dict[str, Any]:
             "file_sha256": sha256(args.predictor),
             "weights": weights_digest(directory),
         }
-        with locked_run(directory.path):
-            save_predictor(directory.path / "predictor", predictor, facts)
+        with locked_run(directory.folder):
+            save_predictor(directory.folder / "predictor", predictor, facts)
         sizes = [size for size in predictor.resolutions if size in space.resolutions]
         say(f"{args.predictor}: predicts its accuracy on ImageNet at {', '.join(map(str, sizes))} px")
     return {"run": str(directory.path), "space": space.name, "predictor": predictor is not None}

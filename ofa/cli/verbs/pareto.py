@@ -12,8 +12,9 @@ from ofa.cli.shared.question import add_fix_argument, load_platforms, parse_fixe
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
-    from latency_tables import Platform
+    from latency_tables import Costs, Platform
     from ofa.cli.shared.options import Measured
+    from ofa.files.bundle import Place
     from ofa.measure.accuracy import AccuracyMetric
     from search.fronts.survey import Survey
 
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if len(names) > len(COLOURS):
         raise UserError(f"--platform is given {len(names)} times; at most {len(COLOURS)} can be told apart")
 
-    from ofa.cli.shared.options import WAIT_S, open_predictor, warn
+    from ofa.cli.shared.options import WAIT_S, answerable, open_predictor, warn
     from ofa.files.output import locked_output
     from ofa.runs.run_files import RunFiles
 
@@ -79,20 +80,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     directory = RunFiles.open(args.run)
     predictor, _, accuracy = open_predictor(directory, args.accuracy)
     overlay = None if args.overlay is None else read_overlay(args.overlay, args.x, accuracy.name)
-    surveys, warnings = [], {}
+    among, surveys, warnings = answerable(directory), [], {}
     measured = None if args.no_verify else _measured(directory.path, args, accuracy)
     for platform in platforms:
         costs = platform.costs(directory.space)
         rng = np.random.default_rng(args.seed)  # the same cloud on every platform
         inside = searched_part(directory.space, fixes, [costs], predictor)
         asked = (args.x, platform.name, args.samples, rng)
-        part = survey(directory.space, predictor, costs, *asked, part=inside, accuracy=accuracy)
+        part = survey(directory.space, predictor, costs, *asked, part=inside, accuracy=accuracy, among=among)
         warn(costs)
         warnings[platform.name] = list(costs.warnings)
         if measured is not None:
-            chosen = part.to_measure(args.points)
-            top1, error = measured.top1(chosen), measured.log.standard_error(chosen)
-            part = part.with_measurements(chosen, costs.of(args.x, chosen), top1, measured.images, error)
+            part = _with_measurements(part, measured, costs, args)
         surveys.append(part)
     title = f"{directory.space.name} on {', '.join(names)}"
     doubts = [_doubt(platform, args.x) for platform in platforms]
@@ -126,7 +125,19 @@ def _check_csv(csv: Path, args: argparse.Namespace) -> None:
             raise UserError(f"the numbers would be written to {csv}, which is the file of {option}; give another with --csv")
 
 
-def _measured(run: Path, args: argparse.Namespace, accuracy: AccuracyMetric) -> Measured:
+def _with_measurements(part: Survey, measured: Measured, costs: Costs, args: argparse.Namespace) -> Survey:
+    """Points of the front, measured; where no validation images are here, those that were measured before."""
+    chosen = part.to_measure(args.points)
+    known = measured.known(chosen)
+    chosen = chosen[known]
+    if not known[-1]:  # the largest net
+        printer(args)(f"{part.platform}: nothing can be measured here, and the largest net was not before")
+        return part
+    top1, error = measured.top1(chosen), measured.log.standard_error(chosen)
+    return part.with_measurements(chosen, costs.of(args.x, chosen), top1, measured.images, error)
+
+
+def _measured(run: Place, args: argparse.Namespace, accuracy: AccuracyMetric) -> Measured:
     from ofa.cli.shared.options import Measured
     from ofa.runs.run_directory import RunDirectory
 

@@ -75,7 +75,8 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     with join(choose_device(args.device)) as world:
         with world.agree():
             directory = RunDirectory.open(args.run)
-        with locked_run(directory.path, world):
+            folder = directory.folder
+        with locked_run(folder, world):
             with world.agree():
                 measured = Measured.open(directory, args.images, args.device, not args.json, world, accuracy)
             if not world.first:
@@ -118,7 +119,7 @@ def _fit(args: argparse.Namespace, kinds: Sequence[str], directory: RunDirectory
     noise = _noise(measured, sample, args.seed)
     facts = _facts(last, noise, measured) | {"seed": args.seed, "rounds": [done.plain() for done in rounds]}
     result = {
-        "predictor": _store(directory.path, last, facts, noise, say),
+        "predictor": _store(directory.folder, last, facts, noise, say),
         "samples": args.samples,
         "measured_now": len(measured.log.known) - before,
         "seconds": time.perf_counter() - started,

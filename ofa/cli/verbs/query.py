@@ -15,6 +15,7 @@ from ofa.cli.shared.options import (
     check_at_least,
     check_subnet_out,
     printer,
+    written_beside,
 )
 from ofa.cli.shared.question import (
     add_fix_argument,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from ofa.cli.shared.options import Measured
     from ofa.runs.run_files import RunFiles
     from ofa.space.search_space import Genes
-    from search.arrays import Floats
+    from search.arrays import Floats, Mask
     from search.evaluations.log import SearchLog
     from search.evaluations.result import SearchResult
     from search.problem.limits import Limit
@@ -53,7 +54,7 @@ VERIFY = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
-    parser.add_argument("run", help="a trained run directory with a predictor")
+    parser.add_argument("run", help="a trained run with a predictor: a directory or a bundle")
     parser.add_argument(
         "--platform", action="append", default=[], metavar="P", help="a platform by name, or a YAML file; may be repeated"
     )
@@ -112,7 +113,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     limits = limits_of(parse_bounds(args), names)
     objective = objective_of(args.minimize, names)
 
-    from ofa.cli.shared.options import Measured, open_predictor, warn
+    from ofa.cli.shared.options import Measured, answerable, open_predictor, warn
     from ofa.files.output import locked_output
     from ofa.runs.run_files import RunFiles
     from search.problem.problem import Problem
@@ -120,7 +121,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     say = printer(args)
     directory = RunFiles.open(args.run)
-    out = args.out or directory.path / "queries" / query_name(args, names, limits)
+    out = args.out or written_beside(directory, query_name(args, names, limits))
     check_subnet_out(out)
     predictor, facts, accuracy_metric = open_predictor(directory, args.accuracy)
     costs = [platform.costs(directory.space, args.confidence) for platform in platforms]
@@ -134,6 +135,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         accuracy=accuracy_metric,
         part=searched_part(directory.space, fixes, costs, predictor),
         confidence=args.confidence,
+        among=answerable(directory),
         source=facts["arrays_sha256"],
     )
     searcher, why = _find_searcher(args, problem)
@@ -242,12 +244,16 @@ def _verify(
 
     Where a cost is minimised, measure from the cheapest on, and choose the first that is accurate enough.
 
+    Where no validation images are here, and not all of them were measured before: the best predicted of those that were not
+    measured to be too inaccurate.
+
     Raises:
         UserError: none is measured to have `Problem.min_top1`.
     """
-    from dataclasses import replace
-
     least = problem.min_top1 or 0.0
+    known = measured.known(result.genes[:count])
+    if not known.all():
+        return _verify_by_memory(problem, result, std, facts, measured, known, say)
     if problem.accuracy_only:
         tried = measured.top1(result.genes[:count]).tolist()
         best = tried.index(max(tried))
@@ -266,8 +272,29 @@ def _verify(
             f"(--min-{problem.accuracy.name})"
         )
     accuracy = _predicted(problem, result, best, std, facts)
-    error = measured.error_of(result.genes[best : best + 1])
-    return best, replace(accuracy, measured=tried[best], standard_error=error, images=measured.images, candidates=len(tried))
+    return best, measured.told(accuracy, result.genes[best : best + 1], len(tried))
+
+
+def _verify_by_memory(
+    problem: Problem,
+    result: SearchResult,
+    std: Floats | None,
+    facts: dict[str, Any],
+    measured: Measured,
+    known: Mask,
+    say: Callable[[str], None],
+) -> tuple[int, Accuracy]:
+    """Take the best predicted whose accuracy, where it was measured before, is enough."""
+    values = [float(measured.top1(result.genes[i : i + 1])[0]) if known[i] else None for i in range(len(known))]
+    say(f"nothing can be measured here (no data set, no validation images); {known.sum()} of {len(known)} were before")
+    enough = [i for i, value in enumerate(values) if value is None or value >= (problem.min_top1 or 0.0)]
+    if not enough:
+        raise UserError(f"the {len(values)} subnets predicted best were all measured to have less than {problem.min_top1:g}")
+    best = enough[0]
+    accuracy = _predicted(problem, result, best, std, facts)
+    if values[best] is None:
+        return best, accuracy
+    return best, measured.told(accuracy, result.genes[best : best + 1], 1)
 
 
 def _card(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ofa.errors import UserError
 
 NAME = "fashion-mnist"
+LICENCE = "MIT (Zalando SE, 2017)"
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 # SHA-256 of the uncompressed content, because Debian's package compresses the same content anew.
 FILES = {

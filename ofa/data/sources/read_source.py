@@ -104,13 +104,24 @@ def read_source(source: str, root: Path) -> Source:
     )
 
 
-def _locate(source: str, root: Path) -> Path:
+def find_source(source: str, root: Path) -> Path | None:
+    """Where a data set is, by the arguments of `read_source`; None where there is none."""
+    return next((candidate for candidate in _candidates(source, root) if candidate.exists()), None)
+
+
+def _candidates(source: str, root: Path) -> list[Path]:
+    if source == fashion_mnist.NAME:
+        return [root / source]
     path = Path(source).expanduser()
-    candidates = [path] if path.is_absolute() else [path, root / path]
     named = [root / f"{source}.npz"] if source in HOW_TO_GET else []
-    for candidate in [*candidates, *named]:
-        if candidate.exists():
-            return candidate
+    return [path, *named] if path.is_absolute() else [path, root / path, *named]
+
+
+def _locate(source: str, root: Path) -> Path:
+    path, found = Path(source).expanduser(), find_source(source, root)
+    if found is not None:
+        return found
+    candidates = [path] if path.is_absolute() else [path, root / path]
     places = " nor ".join(str(candidate) for candidate in candidates)
     advice = HOW_TO_GET.get(path.name, f"known by name are {', '.join((fashion_mnist.NAME, *NAMES))}")
     raise UserError(f"data source {source!r}: there is no {places}; {advice}")

@@ -23,9 +23,7 @@ def subnet(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run / "queries" / "net"
 
 
-def test_every_installed_format_has_its_figures(
-    subnet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_installed_format_has_its_figures(subnet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = ofa(capsys, "benchmark", subnet, "--images", 64, "--plot", tmp_path / "bars.svg")
     assert told["images"] == 60
     rows = {(row["format"], row["precision"]): row for row in told["rows"]}

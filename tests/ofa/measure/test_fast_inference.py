@@ -141,7 +141,7 @@ def test_the_evaluator_guesses_what_the_plain_network_guesses(tmp_path: Path) ->
         module = evaluator.module(subnet)
         if fast:
             speed_up(module)
-        return torch.cat([module(images) for images in evaluator._batches("validation", subnet.resolution, 60)])
+        return torch.cat([module(images) for images in evaluator._images("validation", subnet.resolution)])
 
     space = run.space
     for subnet in (space.largest(), space.smallest()):
