@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ofa.errors import UserError
-from ofa.files.torch_file import read_state_dict
 from ofa.official.state_dicts import convert_state_dict
+from ofa.official.torch_file import read_state_dict
 from ofa.space.search_space import SearchSpace, load_space
 from ofa.space.subnet import Subnet
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
-from ofa.files.torch_file import read_state_dict
+from ofa.official.torch_file import read_state_dict
 from ofa.space.search_space import Genes, SearchSpace, load_space
 from search.arrays import Floats, Indices
 

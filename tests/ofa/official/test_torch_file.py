@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ofa.errors import UserError
-from ofa.files.torch_file import read_state_dict
+from ofa.official.torch_file import read_state_dict
 
 STATE = OrderedDict(weight=torch.arange(2000.0).view(40, 50), bias=torch.ones(3))
 
