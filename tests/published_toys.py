@@ -37,7 +37,7 @@ def write_checkpoint(folder: Path) -> tuple[Path, Path, Supernet]:
 
 
 def write_photos(folder: Path, classes: dict[str, int], seed: int = 0, part: str = "train") -> Path:
-    """Noisy photos of two sizes in `part/CLASS/`; each class is bright in another place."""
+    """Noisy photos of two sizes in `part/CLASS/`; each class has another colour, of at most three."""
     from PIL import Image
 
     rng = np.random.default_rng(seed)
@@ -46,7 +46,7 @@ def write_photos(folder: Path, classes: dict[str, int], seed: int = 0, part: str
         place.mkdir(parents=True)
         for i in range(count):
             pixels = rng.integers(0, 120, (40 + i % 2 * 8, 44, 3))
-            pixels[8 * number : 8 * number + 16, 8:36] += 120
+            pixels[..., number] += 120
             Image.fromarray(pixels.astype(np.uint8)).save(place / f"{i}.png")
     return folder
 

@@ -53,7 +53,7 @@ for row in probabilities:
 
 
 def save_subnet(
-    directory: str | Path, space: SearchSpace, subnet: Subnet, module: nn.Module, card: Mapping[str, Any]
+    directory: str | Path, space: SearchSpace, subnet: Subnet, module: nn.Module | None, card: Mapping[str, Any]
 ) -> Path:
     """Write a subnet directory; an existing one is replaced.
 
@@ -61,7 +61,7 @@ def save_subnet(
         directory: created if it does not exist.
         space: the space of the subnet.
         subnet: the architecture of `module`.
-        module: the plain network, extracted and recalibrated.
+        module: the plain network, extracted and recalibrated; None: the architecture and the card alone.
         card: facts that JSON can hold: `title`, `figures` (a list of `name`, `value`, `unit`, `source`, `uncertainty`),
             `input` (`channels`, `resolution`, `mean`, `std`, `classes`) and others.
 
@@ -71,22 +71,26 @@ def save_subnet(
     from safetensors.torch import save
 
     with whole_folder(directory) as folder:
-        tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
-        atomic_write(folder / "weights.safetensors", save(tensors))
+        if module is not None:
+            tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+            atomic_write(folder / "weights.safetensors", save(tensors))
+            atomic_write(folder / "load.py", EXAMPLE.format(**card["input"]))
         atomic_write(folder / "space.yaml", yaml.safe_dump(schema.to_plain(space), sort_keys=False))
         write_vouched_json(folder / "card.json", card)
         atomic_write(folder / "card.md", card_text(card))
-        atomic_write(folder / "load.py", EXAMPLE.format(**card["input"]))
         document = {
             "format": FORMAT,
             "space": space.name,
             "fingerprint": space.fingerprint,
             "genes": space.encode(subnet)[0].tolist(),
             "subnet": subnet.to_dict(),
-            "weights_sha256": sha256(folder / "weights.safetensors"),
+            "weights_sha256": None if module is None else sha256(folder / "weights.safetensors"),
             "card_sha256": sha256(folder / "card.json"),
         }
         write_vouched_json(folder / "subnet.json", document)
+    if module is None:  # of a subnet that was here before
+        for name in ("weights.safetensors", "load.py"):
+            (Path(directory) / name).unlink(missing_ok=True)
     return Path(directory)
 
 
@@ -154,6 +158,8 @@ def load_subnet(directory: str | Path) -> nn.Module:
     space, subnet = read_subnet(directory)
     file = directory / "weights.safetensors"
     expected = read_vouched_json(directory / "subnet.json", ADVICE)["weights_sha256"]
+    if expected is None:
+        raise UserError(f"{directory / 'subnet.json'}: was written without weights (card.md says why); {ADVICE}")
     if sha256(file) != expected:
         raise UserError(f"{file}: its digest is not the one in subnet.json; query the subnet again")
     try:

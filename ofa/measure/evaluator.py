@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ofa.data.batches import Data
 from ofa.distributed.world import ALONE, World
+from ofa.errors import UserError
 from ofa.measure.accuracy import TOP1, ClassCounts
 from ofa.measure.allocator import keep_freed_memory
 from ofa.measure.config import EvaluationConfig
@@ -65,6 +66,8 @@ class SubnetEvaluator:
 
     def size(self, split: str = "validation") -> int:
         """Number of images on which an accuracy on `split` is measured."""
+        if not self.data.record.images:
+            raise UserError(f"data {self.data.name}: photos without labels; nothing can be measured on them")
         available = len(self.data.labels(split))
         return min(available, self.images or available)
 

@@ -43,7 +43,7 @@ def evaluator_of_run(
 
 def _data_set(run: RunDirectory, world: World) -> Data:
     """The data set of a run; where it is missing and no images are kept, the message says what would help."""
-    if world.once(run.has_data):
+    if world.once(lambda: run.has_data() or run.import_path.exists()):
         return run.data(world)
     try:
         return run.data(world)

@@ -6,14 +6,17 @@ Such a run was not trained here: `import.json` records the file of the weights, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from ofa.data.augment.augmentation import AugmentConfig
+from ofa.data.batches import Data, load_data
 from ofa.data.config import DataConfig, NormaliseConfig
+from ofa.data.photos import load_photos
 from ofa.data.record import DataRecord
+from ofa.data.sources.read_source import data_root, find_source, read_source
 from ofa.errors import UserError
 from ofa.files import schema
 from ofa.files.atomic import sha256
@@ -29,6 +32,9 @@ from ofa.space.search_space import SearchSpace
 PEAK_LR = 0.02
 """Learning rate for 64 images a step; `ofa train --init` halves it. The result, 0.04 for 256 images, is inside the range in
 which Kornblith et al. (arXiv:1805.08974) found the best rates for fine-tuning ImageNet nets on other data."""
+
+FEW = 64
+"""Photos below which a warning is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +61,11 @@ def create_imported(path: str | Path, space: SearchSpace, checkpoint: Path, weig
         UserError: the folder holds something else.
     """
     path = Path(path)
+    if (space.in_channels, space.classes) != (3, len(imagenet.classes())):
+        raise UserError(
+            f"{space.name}: has {space.in_channels} channels and {space.classes} classes; nets that are imported are of "
+            f"ImageNet, with 3 and {len(imagenet.classes())}"
+        )
     origin = Origin(file=checkpoint.name, file_sha256=sha256(checkpoint), space=space.name)
     if (path / "recipe.yaml").exists():
         run = RunDirectory.open(path)
@@ -69,6 +80,51 @@ def create_imported(path: str | Path, space: SearchSpace, checkpoint: Path, weig
         write_vouched_json(as_path(run.import_path), schema.to_plain(origin))
         save_weights(as_path(run.weights_path), weights)
     return RunDirectory.open(path)
+
+
+def load_images(source: str, space: SearchSpace) -> Data:
+    """Images for an imported run: ImageNet with its validation part, or photos, which are a part `train` alone.
+
+    Args:
+        source: ImageNet as a data set whose classes are its synsets, or a folder with any photos.
+        space: the run's.
+
+    Raises:
+        UserError: there are no images.
+    """
+    place, recipe = find_source(source, data_root()), imagenet_recipe(space)
+    if place is None:
+        raise UserError(f"--data is {source}; there is no such folder or file")
+    if _is_imagenet(source):
+        return load_data(replace(recipe.data, source=str(place.resolve())), channels=space.in_channels)
+    return load_photos(place, recipe.evaluation.recalibration_images, recipe.data, imagenet_record())
+
+
+def add_images(run: RunDirectory, data: Data) -> str:
+    """Keep images to recalibrate batch norm on, in place of those before; of ImageNet also where it is, to measure on.
+
+    Returns:
+        What the run has now, in a line for people.
+
+    Raises:
+        UserError: an image that is chosen is damaged.
+    """
+    run.keep_images(data, "train", run.recipe.evaluation.recalibration_images)
+    if "validation" in data.sizes:
+        write_vouched_json(run.folder / "data.json", schema.to_plain(data.record))
+        run.write_recipe(replace(run.recipe, data=data.config))
+        return data.record.sentence()
+    kept = len(run.images("train") or ())
+    few = f"; fewer than {FEW} make noisy statistics" if kept < FEW else ""
+    return f"{kept} photos out of {data.name} are kept to recalibrate batch norm on; nothing is measured on them{few}"
+
+
+def _is_imagenet(source: str) -> bool:
+    """Tell whether a source has the classes of ImageNet; a folder of photos is no source, or one with other classes."""
+    try:
+        return read_source(source, data_root()).classes == tuple(imagenet.classes())
+    except UserError:
+        return False
 
 
 def read_origin(run: RunDirectory) -> Origin:

@@ -56,8 +56,13 @@ class RunDirectory(RunFiles):
         if path.exists() and not (path.is_dir() and all(_is_beginning(entry) for entry in path.iterdir())):
             raise UserError(f"{path}: exists and is no run directory; give another --run")
         atomic_write(path / "space.yaml", vouched_text(yaml.safe_dump(schema.to_plain(space), sort_keys=False)))
-        atomic_write(path / "recipe.yaml", vouched_text(yaml.safe_dump(schema.to_plain(recipe), sort_keys=False)))
-        return cls(path=path, recipe=recipe, space=space)
+        run = cls(path=path, recipe=recipe, space=space)
+        run.write_recipe(recipe)
+        return run
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Put a recipe in the place of the run's; this object keeps the one that it has."""
+        atomic_write(self.folder / "recipe.yaml", vouched_text(yaml.safe_dump(schema.to_plain(recipe), sort_keys=False)))
 
     @classmethod
     def _read(cls, path: Place) -> Self:
@@ -82,6 +87,14 @@ class RunDirectory(RunFiles):
             UserError: the data are missing, do not fit the space, or are not those that the run was trained on.
         """
         known, place = world.once(lambda: (self.record(), self._place_of_data()))
+        if place is None and self.import_path.exists():
+            lacking = "was imported without images, so batch norm cannot be recalibrated and nothing measured"
+            if self.images_path("train").exists():
+                lacking = "keeps photos without labels, so nothing can be measured, and no net trained"
+            raise UserError(
+                f"{self.path}: {lacking}; ofa import with --data IMAGENET or FOLDER adds some; without images, query and "
+                "extract have --unrecalibrated"
+            )
         data = _load_from(place, self.recipe.data, self.space.in_channels, world)
         if len(data.classes) != self.space.classes:
             raise UserError(

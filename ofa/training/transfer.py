@@ -23,6 +23,9 @@ IMPORTED_STEPS = {20_000: 500, 500_000: 10_000}
 """Optimiser steps from imported weights, for fewer than so many training images, ..."""
 MOST_IMPORTED_STEPS = 20_000
 """... and for more (BiT's rule, arXiv:1912.11370)."""
+IMPORTED_BATCH = 64
+"""Images of each of these steps."""
+MOST_IMPORTED_EPOCHS = 100
 LEAST_STEPS_PER_EPOCH = 8
 """Fewest steps in an epoch; the batch size is halved until there are as many."""
 CLASSIFIER = "head.classifier."
@@ -56,7 +59,7 @@ def transfer_recipe(
     while batch > 1 and images // batch < LEAST_STEPS_PER_EPOCH:
         batch //= 2
     if epochs is None and imported:
-        epochs = ceil(_imported_steps(images) / (images // batch))
+        epochs = _imported_epochs(images)
     elif epochs is None:
         epochs = max(_epochs(source.recipe), ceil(STEPS_FRACTION * _steps(source) / (images // batch)))
     phase = Phase(
@@ -139,8 +142,10 @@ def _why_new_classifier(source: RunDirectory, now: DataRecord) -> str | None:
     return None
 
 
-def _imported_steps(images: int) -> int:
-    return next((steps for limit, steps in IMPORTED_STEPS.items() if images < limit), MOST_IMPORTED_STEPS)
+def _imported_epochs(images: int) -> int:
+    """Epochs over so many training images from imported weights."""
+    steps = next((steps for limit, steps in IMPORTED_STEPS.items() if images < limit), MOST_IMPORTED_STEPS)
+    return min(MOST_IMPORTED_EPOCHS, ceil(steps * IMPORTED_BATCH / images))
 
 
 def _epochs(recipe: Recipe) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from latency_tables.metrics import METRICS
 from ofa.cli.shared.options import printer, written_beside
 from ofa.cli.shared.question import flag, parse_bounds, parse_fixes, searched_part
+from ofa.cli.shared.subnet_weights import without_images
 from ofa.errors import UserError
 from ofa.measure.accuracy import ACCURACIES, AccuracyMetric
 
@@ -94,6 +95,8 @@ def _check_options(args: argparse.Namespace) -> None:
     for option, used in [("--platform", args.platform), *((flag(metric), metric in given) for metric in METRICS)]:
         if used:
             raise UserError(f"{option} does not go with --fleet, whose file names platform and limits of each device")
+    if args.unrecalibrated:
+        raise UserError("--unrecalibrated does not go with --fleet, which writes no weights")
     for option in ("history", "sampler", "storage", "study", "minimize", *(f"min_{name}" for name in ACCURACIES)):
         if getattr(args, option) is not None:
             raise UserError(f"{flag(option)} does not go with --fleet, which runs no single search")
@@ -216,15 +219,16 @@ def _report(
     from search.fleet.files import FleetReport
 
     measured, images = np.full(len(result.subnets), np.nan), None
-    if not args.no_verify and len(result.subnets):
+    if not (args.no_verify or without_images(directory)) and len(result.subnets):
         from ofa.cli.shared.options import Measured
         from ofa.runs.run_directory import RunDirectory
 
         devices = np.bincount(result.chosen[result.chosen >= 0], minlength=len(result.subnets))
         wanted = np.argsort(-devices, kind="stable")[: args.verify]
-        say(f"measuring {len(wanted)} of the {len(result.subnets)} subnets, those of the most devices first")
         run = RunDirectory.open(directory.path)
         tool = Measured.open(run, args.images, args.device, show=not args.json, accuracy=accuracy)
+        wanted = wanted[tool.known(result.subnets[wanted])]
+        say(f"measuring {len(wanted)} of the {len(result.subnets)} subnets, those of the most devices first")
         measured[wanted], images = tool.top1(result.subnets[wanted]), tool.images
     return FleetReport(
         space=directory.space,

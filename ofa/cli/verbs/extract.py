@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ofa.cli.shared.options import add_measuring_arguments, check_at_least, check_subnet_out, printer
+from ofa.cli.shared.subnet_weights import UNRECALIBRATED, add_unrecalibrated_argument, module_of
 
 if TYPE_CHECKING:
     from ofa.cli.shared.options import Measured
     from ofa.runs.run_directory import RunDirectory
     from ofa.space.search_space import Genes
+    from search.reports.card import Accuracy
 
 EXAMPLE = "ofa extract runs/demo --subnet my-subnet.json --out my-subnet/"
 
@@ -28,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--platform", action="append", default=[], metavar="P", help="put its costs on P into the card; may be repeated"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the subnet to")
+    add_unrecalibrated_argument(parser)
     add_measuring_arguments(parser)
 
 
@@ -42,38 +45,45 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ofa.deploy.subnet_directory import save_subnet
     from ofa.files.output import locked_output
     from ofa.runs.run_directory import RunDirectory
+    from search.reports.card import Accuracy
 
     say = printer(args)
     platforms = [load_platform(name) for name in args.platform]
     directory = RunDirectory.open(args.run)
     subnet = named_subnet(args.subnet, directory.space, args.resolution)
     genes = directory.space.encode(subnet)
-    measured = Measured.open(directory, args.images, args.device, show=not args.json)
-    top1 = float(measured.top1(genes)[0]) if measured.known(genes)[0] else None
-    card = _card(directory, platforms, measured, genes, top1)
+    measured, accuracy = None, Accuracy()
+    if not args.unrecalibrated:
+        measured = Measured.open(directory, args.images, args.device, show=not args.json)
+        if measured.known(genes)[0]:
+            accuracy = measured.told(accuracy, genes, 0)
+    card = _card(directory, platforms, measured, genes, accuracy)
+    module = module_of(directory, measured, genes, args.unrecalibrated)
     with locked_output(args.out, WAIT_S):
-        save_subnet(args.out, directory.space, subnet, measured.evaluator.module(subnet), card)
-    accuracy = "not measured: no validation images are here"
-    if top1 is not None:
-        accuracy = f"top-1 {100 * top1:.2f}% on {measured.images} validation images{measured.where}"
-    say(f"{accuracy}; written: {args.out}")
-    return {"out": str(args.out), "top1": top1, "images": measured.images, "subnet": subnet.to_dict(), "card": card}
+        save_subnet(args.out, directory.space, subnet, module, card)
+    line = UNRECALIBRATED if measured is None else "not measured: no validation images are here"
+    if accuracy.measured is not None:
+        line = f"top-1 {100 * accuracy.measured:.2f}% on {accuracy.images} validation images{accuracy.where}"
+    say(f"{line}; written: {args.out}")
+    facts = {"top1": accuracy.measured, "images": accuracy.images}
+    return {"out": str(args.out), **facts, "subnet": subnet.to_dict(), "card": card}
 
 
 def _card(
-    directory: RunDirectory, platforms: list[Any], measured: Measured, genes: Genes, top1: float | None
+    directory: RunDirectory, platforms: list[Any], measured: Measured | None, genes: Genes, accuracy: Accuracy
 ) -> dict[str, Any]:
     from ofa.cli.shared.options import platform_costs
-    from search.reports.card import Accuracy, build_card, facts_of_input, shape_figures
+    from search.reports.card import build_card, facts_of_input, shape_figures
 
     space = directory.space
+    data = (directory.record() or directory.data().record) if measured is None else measured.evaluator.data
     facts = {
         "run": directory.path.name,
         "space": f"{space.name} (fingerprint {space.fingerprint})",
         "chosen": "by the user",
-        "input": facts_of_input(space, genes, measured.evaluator.data),
+        **({"weights": UNRECALIBRATED} if measured is None else {}),
+        "input": facts_of_input(space, genes, data),
     }
-    accuracy = Accuracy() if top1 is None else measured.told(Accuracy(), genes, 0)
     title = f"Subnet of {space.name}"
     if not platforms:
         return {"title": title, "figures": shape_figures(space, genes, accuracy), **facts}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ofa.cli.shared.options import check_at_least, check_subnet_out, printer
+from ofa.cli.shared.subnet_weights import without_images
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--space", metavar="S", help="its search space, e.g. mbv3-w1.2 (default: recognised by its keys)")
     parser.add_argument("--run", type=Path, metavar="DIR", help="of a supernet: the run directory to make")
     parser.add_argument("--predictor", type=Path, metavar="FILE", help="of a supernet: its accuracy predictor, .pth")
+    parser.add_argument(
+        "--data", metavar="SOURCE", help="of a supernet: photos to recalibrate batch norm on, or ImageNet, to measure too"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="of a specialised net: where the subnet is written")
     parser.add_argument("--config", type=Path, metavar="FILE", help="of a specialised net: its net.config, if not beside it")
     parser.add_argument("--resolution", type=int, metavar="PX", help="of a specialised net that has no run.config")
@@ -39,7 +43,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if (args.run is None) == (args.out is None):
         given = "neither is given" if args.run is None else "both are given"
         raise UserError(f"give --run DIR for a supernet, or --out DIR for a specialised net; {given}")
-    names = ("config", "resolution", "platform") if args.out is None else ("predictor",)
+    names = ("config", "resolution", "platform") if args.out is None else ("predictor", "data")
     for name in names:
         if getattr(args, name):
             kind, option = ("specialised net", "--out") if args.out is None else ("supernet", "--run")
@@ -57,27 +61,41 @@ def _import_supernet(args: argparse.Namespace) -> dict[str, Any]:
     from ofa.cli.shared.options import weights_digest
     from ofa.files.atomic import sha256
     from ofa.official.checkpoint import read_supernet
-    from ofa.runs.imported import create_imported
+    from ofa.runs.imported import add_images, create_imported, load_images
+    from ofa.runs.run_directory import RunDirectory
     from ofa.runs.run_files import locked_run
     from search.predictors.published import load_published
     from search.predictors.storage import save_predictor
 
-    say = printer(args)
     space, weights = read_supernet(args.checkpoint, _space(args))
     predictor = None if args.predictor is None else load_published(args.predictor, space)
+    data = None if args.data is None else load_images(args.data, space)
     directory = create_imported(args.run, space, args.checkpoint, weights)
-    say(f"{args.checkpoint}: the supernet of {space.name}, now the run {directory.path}")
-    if predictor is not None:
-        facts = {
-            "source": f"the published predictor ({args.predictor.name})",
-            "file_sha256": sha256(args.predictor),
-            "weights": weights_digest(directory),
-        }
-        with locked_run(directory.folder):
+    lines = [f"{args.checkpoint}: the supernet of {space.name}, now the run {directory.path}"]
+    with locked_run(directory.folder):
+        if predictor is not None:
+            facts = {
+                "source": f"the published predictor ({args.predictor.name})",
+                "file_sha256": sha256(args.predictor),
+                "weights": weights_digest(directory),
+            }
             save_predictor(directory.folder / "predictor", predictor, facts)
-        sizes = [size for size in predictor.resolutions if size in space.resolutions]
-        say(f"{args.predictor}: predicts its accuracy on ImageNet at {', '.join(map(str, sizes))} px")
-    return {"run": str(directory.path), "space": space.name, "predictor": predictor is not None}
+            sizes = ", ".join(str(size) for size in predictor.resolutions if size in space.resolutions)
+            lines.append(f"{args.predictor}: predicts its accuracy on ImageNet at {sizes} px")
+        if data is not None:
+            lines.append(add_images(directory, data))
+    directory = RunDirectory.open(args.run)
+    if without_images(directory):
+        lines.append("no images to recalibrate batch norm on; the same command with --data FOLDER adds a few hundred photos")
+    say, kept = printer(args), directory.images("train")
+    for line in lines:
+        say(line)
+    return {
+        "run": str(directory.path),
+        "space": space.name,
+        "predictor": predictor is not None,
+        "kept_images": 0 if kept is None else len(kept),
+    }
 
 
 def _import_specialised(args: argparse.Namespace) -> dict[str, Any]:

@@ -29,14 +29,20 @@ from ofa.cli.shared.question import (
     parse_fixes,
     searched_part,
 )
+from ofa.cli.shared.subnet_weights import (
+    NO_WEIGHTS,
+    UNRECALIBRATED,
+    add_unrecalibrated_argument,
+    module_of,
+    without_images,
+)
 from ofa.errors import UserError
 from ofa.measure.accuracy import ACCURACIES
 
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
     from ofa.cli.shared.options import Measured
-    from ofa.runs.run_files import RunFiles
-    from ofa.space.search_space import Genes
+    from ofa.runs.run_directory import RunDirectory
     from search.arrays import Floats, Mask
     from search.evaluations.log import SearchLog
     from search.evaluations.result import SearchResult
@@ -93,6 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder to write the subnet to (default: RUN/queries/NAME); with --fleet, a file",
     )
     add_accuracy_argument(parser, default="the metric that the predictor was fitted to")
+    add_unrecalibrated_argument(parser)
     add_measuring_arguments(parser)
 
 
@@ -113,7 +120,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     limits = limits_of(parse_bounds(args), names)
     objective = objective_of(args.minimize, names)
 
-    from ofa.cli.shared.options import Measured, answerable, open_predictor, warn
+    from ofa.cli.shared.options import WAIT_S, Measured, answerable, open_predictor, warn
+    from ofa.deploy.subnet_directory import save_subnet
     from ofa.files.output import locked_output
     from ofa.runs.run_files import RunFiles
     from search.problem.problem import Problem
@@ -151,15 +159,22 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ofa.runs.run_directory import RunDirectory  # torch from here on: a query that fails above answers without it
 
     run = RunDirectory.open(args.run)
-    measured = Measured.open(run, args.images, args.device, show=not args.json, accuracy=problem.accuracy)
     best, accuracy = 0, _predicted(problem, result, 0, predictor.std(result.genes[:1]), facts)
-    if not args.no_verify:
+    measured = None
+    if not (args.unrecalibrated or without_images(run)):
+        measured = Measured.open(run, args.images, args.device, show=not args.json, accuracy=problem.accuracy)
+    if measured is not None and not args.no_verify:
         count = args.verify or VERIFY
         best, accuracy = _verify(problem, result, predictor.std(result.genes), facts, measured, count, say)
-    card = _card(directory, platforms, costs, result, best, accuracy, problem, measured)
-    _save(out, directory, measured, result.genes[best], card)
+    card = _card(run, platforms, costs, result, best, accuracy, problem, measured)
+    weights = UNRECALIBRATED if args.unrecalibrated else NO_WEIGHTS if measured is None else None
+    card |= {} if weights is None else {"weights": weights}
+    genes = result.genes[best]
+    module = module_of(run, measured, genes, args.unrecalibrated)
+    with locked_output(out, WAIT_S):
+        save_subnet(out, run.space, run.space.decode(genes)[0], module, card)
     _show(card, out, say)
-    answer = {"out": str(out), "card": card, "genes": result.genes[best].tolist(), "verified": not args.no_verify}
+    answer = {"out": str(out), "card": card, "genes": genes.tolist(), "verified": accuracy.measured is not None}
     answer["accuracy"] = problem.accuracy.name
     return answer | {"warnings": [warning for cost in costs for warning in cost.warnings]}
 
@@ -171,7 +186,10 @@ def _show(card: dict[str, Any], out: Path, say: Callable[[str], None]) -> None:
     for line in card["figures"]:
         value = "unknown" if line["value"] is None else f"{line['value']:.4g} {line['unit']}"
         say(f"{line['name']:{width}}{value:>12}  {line['source']}")
-    say(f"\nwritten to {out} (card.md has sources and uncertainties; python {out / 'load.py'} runs it)")
+    runs = "" if card.get("weights") == NO_WEIGHTS else f"; python {out / 'load.py'} runs it"
+    say(f"\nwritten to {out} (card.md has sources and uncertainties{runs})")
+    if "weights" in card:
+        say(card["weights"])
 
 
 def _find_searcher(args: argparse.Namespace, problem: Problem | None = None) -> tuple[Searcher, str]:
@@ -298,18 +316,19 @@ def _verify_by_memory(
 
 
 def _card(
-    directory: RunFiles,
+    directory: RunDirectory,
     platforms: Sequence[Platform],
     costs: Sequence[Costs],
     result: SearchResult,
     best: int,
     accuracy: Accuracy,
     problem: Problem,
-    measured: Measured,
+    measured: Measured | None,
 ) -> dict[str, Any]:
     from search.reports.card import build_card, facts_of_input, limits_plain
 
-    space, data = directory.space, measured.evaluator.data
+    space = directory.space
+    data = (directory.record() or directory.data().record) if measured is None else measured.evaluator.data
     genes = result.genes[best : best + 1]
     facts = {
         "run": directory.path.name,
@@ -323,13 +342,3 @@ def _card(
     }
     names = " and ".join(platform.name for platform in platforms)
     return build_card(f"Subnet of {space.name} for {names}", platforms, costs, genes, accuracy, facts)
-
-
-def _save(out: Path, directory: RunFiles, measured: Measured, genes: Genes, card: dict[str, Any]) -> None:
-    from ofa.cli.shared.options import WAIT_S
-    from ofa.deploy.subnet_directory import save_subnet
-    from ofa.files.output import locked_output
-
-    subnet = directory.space.decode(genes)[0]
-    with locked_output(out, WAIT_S):
-        save_subnet(out, directory.space, subnet, measured.evaluator.module(subnet), card)

@@ -77,6 +77,15 @@ def list_image_folder(folder: Path) -> ImageFolder:
     return ImageFolder(found, listed, Census(counts, dict(left_out), others))
 
 
+def list_photos(folder: Path) -> list[str]:
+    """Paths of all images in a folder and below it, whatever its subfolders mean; raises `UserError` where there is none."""
+    known = suffixes()
+    files = list(_images(str(folder), known, Counter()))
+    if not files:
+        raise UserError(f"{folder}: no images in it or below it; known are {', '.join(sorted(known))}")
+    return files
+
+
 def _parts(folder: Path) -> tuple[dict[str, Path], list[str]]:
     """The folder of each part, and the names of the others."""
     found: dict[str, Path] = {}

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import shutil
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from ofa import Supernet, extract, load_subnet, official
+from ofa import Supernet, UserError, extract, load_subnet, official, recalibrate_batch_norm
+from ofa.cli.main import main
+from ofa.cli.shared.options import weights_digest
+from ofa.deploy.subnet_directory import read_subnet
 from ofa.files.vouched import read_vouched_json
 from ofa.official import imagenet
+from ofa.official.checkpoint import SUPERNETS
 from ofa.runs.run_directory import RunDirectory
 from ofa.space.search_space import SearchSpace
 from ofa.space.subnet import Subnet
+from ofa.training import transfer
+from search.predictors.ridge import fit_ridge
+from search.predictors.storage import save_predictor
 from tests import fill
-from tests.published_toys import random_images, write_checkpoint
-from tests.verbs import error, ofa
+from tests.published_toys import random_images, write_checkpoint, write_photos
+from tests.verbs import error, figures, ofa
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +151,150 @@ def test_another_published_supernet_is_recognised_and_named(tmp_path: Path, caps
     assert ofa(capsys, "import", tmp_path / "net", "--run", tmp_path / "run")["space"] == "mbv3-w1.0"
 
 
+# -- images, queries, training on ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def queried(imported: Path) -> Path:
+    """The imported run with a predictor that knows two of its three resolutions."""
+    run = RunDirectory.open(imported)
+    space = run.space
+    genes = space.sample(40, np.random.default_rng(0))
+    predictor = fit_ridge(space, genes, np.linspace(0.4, 0.7, 40))
+    facts = {"source": "the published predictor (tiny.pth)", "weights": weights_digest(run)}
+    save_predictor(imported / "predictor", predictor, facts)
+    return imported
+
+
+QUERY = ("--platform", "edge-int8", "--macs-m", 1)
+
+
+def test_without_images_a_query_answers_without_weights(
+    queried: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = ofa(capsys, "query", queried, *QUERY, "--out", tmp_path / "out")
+    assert not answer["verified"]
+    lines = figures(answer["card"])
+    assert lines["Top-1, validation (predicted)"]["source"] == "predicted by the published predictor (tiny.pth)"
+    assert "no weights: the run has no images to recalibrate batch norm on" in answer["card"]["weights"]
+    assert not (tmp_path / "out" / "weights.safetensors").exists()
+    with pytest.raises(UserError, match=r"subnet\.json: was written without weights"):
+        load_subnet(tmp_path / "out")
+    space, subnet = read_subnet(tmp_path / "out")
+    assert space.encode(subnet)[0].tolist() == answer["genes"]
+    ofa(capsys, "query", queried, *QUERY, "--out", tmp_path / "out", "--unrecalibrated")
+    assert "NOT RECALIBRATED" in (tmp_path / "out" / "card.md").read_text()
+    images = random_images(space, subnet.resolution)
+    with torch.inference_mode():
+        assert torch.equal(load_subnet(tmp_path / "out")(images), RunDirectory.open(queried).supernet()(images, subnet))
+    ofa(capsys, "query", queried, *QUERY, "--out", tmp_path / "out")
+    assert not (tmp_path / "out" / "weights.safetensors").exists()
+    drawn = ofa(capsys, "pareto", queried, "--platform", "edge-int8", "--out", tmp_path / "front.png", "--samples", 50)
+    assert not drawn["verified"]
+    for words in (
+        ("evaluate", queried),
+        ("predictor", queried),
+        ("extract", queried, "--subnet", "largest", "--out", tmp_path / "largest"),
+        ("pack", queried, "--out", tmp_path / "run.ofa"),
+    ):
+        line = error(capsys, *words)
+        assert f"{queried}: was imported without images, so batch norm cannot be recalibrated and nothing measured" in line
+
+
+def test_photos_recalibrate(
+    published: tuple[Path, Path, Supernet], queried: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Photos in any folders: the weights of a query are those of the library, recalibrated on what the run keeps."""
+    checkpoint, space, net = published
+    photos = write_photos(tmp_path / "photos", {"a": 20, "b": 13}, part="holidays")
+    words = ("import", checkpoint, "--space", space, "--run", queried, "--data", photos)
+    assert ofa(capsys, *words)["kept_images"] == 33
+    shutil.rmtree(photos)
+    answer = ofa(capsys, "query", queried, *QUERY, "--out", tmp_path / "out")
+    assert not answer["verified"]
+    assert "weights" not in answer["card"]
+    _, subnet = read_subnet(tmp_path / "out")
+    kept = RunDirectory.open(queried).kept_data()
+    assert kept is not None
+    assert (kept.mean, kept.sizes) == (imagenet.MEAN, {"train": 33})
+    module = extract(net, subnet).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    batches = kept.batches("train", batch_size=33, resolution=subnet.resolution, shuffle=False, augment=False)
+    recalibrate_batch_norm(module, (images for images, _ in batches))
+    expected, found = module.state_dict(), load_subnet(tmp_path / "out").state_dict()
+    assert any(not torch.equal(value, extract(net, subnet).state_dict()[key]) for key, value in found.items())
+    assert all(torch.allclose(found[key], value, rtol=1e-4, atol=1e-5) for key, value in expected.items())
+    ofa(capsys, "extract", queried, "--subnet", "smallest", "--out", tmp_path / "smallest")
+    for split in ("train", "validation"):
+        assert "photos without labels; nothing can be measured on them" in error(
+            capsys, "evaluate", queried, "--split", split
+        )
+    line = error(capsys, "finetune", tmp_path / "out", "--run", queried)
+    assert f"{queried}: keeps photos without labels, so nothing can be measured, and no net trained" in line
+    assert "can be measured" in error(capsys, "predictor", queried, "--samples", 12, "--json")
+    ofa(capsys, "pack", queried, "--out", tmp_path / "run.ofa")
+    ofa(capsys, "query", tmp_path / "run.ofa", *QUERY, "--out", tmp_path / "packed")
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("out", "packed")]
+    assert weights[0] == weights[1]
+
+
+def test_imagenet_is_measured(
+    published: tuple[Path, Path, Supernet], imported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A data set whose classes are ImageNet's synsets; `val` is what is measured on."""
+    checkpoint, space, _ = published
+    rng = np.random.default_rng(0)
+    labels = np.arange(1000)
+    arrays = {part: rng.integers(0, 256, (1000, 16, 16, 3), dtype=np.uint8) for part in ("x_train", "x_val")}
+    np.savez(tmp_path / "imagenet.npz", y_train=labels, y_val=labels, classes=list(imagenet.classes()), **arrays)
+    ofa(capsys, "import", checkpoint, "--space", space, "--run", imported, "--data", tmp_path / "imagenet.npz")
+    run = RunDirectory.open(imported)
+    assert run.recipe.data.source == str(tmp_path / "imagenet.npz")
+    assert len(run.images("train") or ()) == 1000
+    result = ofa(capsys, "evaluate", imported, "--subnet", "smallest", "--images", 50)
+    assert (result["split"], result["images"]) == ("validation", 50)
+
+
+def test_data_that_is_none(
+    published: tuple[Path, Path, Supernet], imported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint, space, _ = published
+    words = ("import", checkpoint, "--space", space, "--run", imported, "--data")
+    assert "--data is nowhere; there is no such folder or file" in error(capsys, *words, "nowhere")
+    (tmp_path / "empty").mkdir()
+    assert f"{tmp_path / 'empty'}: no images in it or below it; known are" in error(capsys, *words, tmp_path / "empty")
+    (tmp_path / "empty" / "a.jpg").write_bytes(b"no image")
+    assert "a.jpg" in error(capsys, *words, tmp_path / "empty")
+    assert f"{checkpoint}: no such folder of images" in error(capsys, *words, checkpoint)
+    assert not (imported / "images").exists()
+
+
+def test_training_goes_on_with_own_images(
+    imported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """40 photos of new classes: another classifier, ImageNet's normalisation, epochs by the rule for imported weights."""
+    photos = write_photos(tmp_path / "photos", {"cat": 20, "dog": 20})
+    words = ["train", "--init", imported, "--data", photos, "--run", tmp_path / "own", "--resolutions", 16, 24]
+    monkeypatch.setattr(transfer, "MOST_IMPORTED_EPOCHS", 3)
+    assert main([*map(str, words), "--quiet"]) == 0
+    start = f"starts from the supernet of {imported}, with a new classifier: 2 classes instead of 1000"
+    assert start in capsys.readouterr().err
+    run = RunDirectory.open(tmp_path / "own")
+    record = run.record()
+    assert record is not None
+    assert (record.classes, record.mean) == (("cat", "dog"), imagenet.MEAN)
+    assert run.space.resolutions == (16, 24)
+    assert (run.recipe.phases[0].epochs, run.recipe.phases[0].peak_lr) == (3, 0.01)
+    assert run.supernet().head.classifier.weight.shape[0] == 2
+    assert not run.import_path.exists()
+    ofa(capsys, "predictor", tmp_path / "own", "--samples", 12)
+    assert ofa(capsys, "query", tmp_path / "own", *QUERY, "--out", tmp_path / "out")["verified"]
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(36, 100), (1000, 32), (19_999, 2), (20_000, 32), (10**6, 2)])
+def test_epochs_from_imported_weights(images: int, epochs: int) -> None:
+    assert transfer._imported_epochs(images) == epochs
+
+
 # -- specialised nets ----------------------------------------------------------------------------------------------------
 
 
@@ -225,3 +379,42 @@ def test_mistakes_in_a_specialised_net(
     assert not (tmp_path / "out").exists()
     ofa(capsys, *words, "--resolution", 24)
     assert load_subnet(tmp_path / "out") is not None
+
+
+# -- equality with the published package ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def reference_fill(reference: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reference_fill", reference / "golden" / "fill.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("name", SUPERNETS)
+def test_logits_are_those_of_the_published_package(
+    reference_fill: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """A file as the authors write it, `ofa import`, `ofa extract`, `ofa.load_subnet`: the golden logits."""
+    golden, seed = fill.golden(name), 7
+    state = {key: torch.tensor(reference_fill.fill(key, tuple(shape), seed)) for key, shape in golden["state_dict"].items()}
+    torch.save({"state_dict": state}, tmp_path / SUPERNETS[name], _use_new_zipfile_serialization=False)
+    del state
+    answer = ofa(capsys, "import", tmp_path / SUPERNETS[name], "--run", tmp_path / "run")
+    assert answer["space"] == name
+    rows = [row for row in golden["forward"] if row["logits"]["norm"] < 1000]  # larger ones explode (test_parity.py)
+    for row in (rows[0], rows[-1]):
+        arch = tmp_path / "arch.json"
+        arch.write_text(json.dumps({**row["arch"], "image_size": row["size"]}))
+        ofa(capsys, "extract", tmp_path / "run", "--subnet", arch, "--out", tmp_path / "subnet", "--unrecalibrated")
+        images = torch.tensor(reference_fill.image(row["image"], row["batch"], row["size"], seed))
+        with torch.inference_mode():
+            logits = load_subnet(tmp_path / "subnet")(images)
+        first = torch.tensor(row["logits"]["first"])
+        rms = row["logits"]["norm"] / logits.numel() ** 0.5
+        assert (logits[:, : first.shape[1]] - first).abs().max() < 2e-4 * rms
+        assert float(logits.norm()) == pytest.approx(row["logits"]["norm"], rel=1e-4)

@@ -1,0 +1,50 @@
+"""Weights of a subnet that a verb writes: with its own batch-norm statistics, with the supernet's, or none."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ofa.cli.shared.options import Measured
+    from ofa.runs.run_directory import RunDirectory
+    from ofa.runs.run_files import RunFiles
+    from ofa.space.search_space import Genes
+
+UNRECALIBRATED = "weights are NOT RECALIBRATED: batch-norm statistics are the supernet's; a start for training, not for use"
+NO_WEIGHTS = (
+    "no weights: the run has no images to recalibrate batch norm on (ofa import with --data FOLDER adds some, "
+    "--unrecalibrated writes the weights as they are)"
+)
+
+
+def add_unrecalibrated_argument(parser: argparse.ArgumentParser) -> None:
+    """Define the option that does without images."""
+    parser.add_argument(
+        "--unrecalibrated", action="store_true", help="write weights with the batch-norm statistics of the supernet"
+    )
+
+
+def without_images(run: RunFiles) -> bool:
+    """Tell whether a run was imported without images, so that batch norm cannot be recalibrated and nothing measured."""
+    if not run.import_path.exists() or run.images_path("train").exists() or run.statistics() is not None:
+        return False
+
+    from ofa.runs.run_directory import RunDirectory
+
+    return not RunDirectory.open(run.path).has_data()
+
+
+def module_of(run: RunDirectory, measured: Measured | None, genes: Genes, unrecalibrated: bool) -> nn.Module | None:
+    """What is written of a subnet: with its own batch-norm statistics, with the supernet's, or no weights (None)."""
+    subnet = run.space.decode(genes)[0]
+    if measured is not None:
+        return measured.evaluator.module(subnet)
+    if not unrecalibrated:
+        return None
+
+    from ofa.nets.extraction import extract
+
+    return extract(run.supernet(), subnet)
