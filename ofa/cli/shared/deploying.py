@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ def add_deploying_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--list", action="store_true", help="show the formats and which are installed")
     parser.add_argument(
-        "--run", metavar="RUN", help="the run whose images are used (default: the run that holds SUBNET_DIR)"
+        "--run", metavar="RUN", help="the run or bundle whose images are used (default: the run that holds SUBNET_DIR)"
     )
     parser.add_argument("--calibration", type=Path, metavar="FOLDER", help="images for int8, in place of the run's")
     parser.add_argument(
@@ -63,7 +63,7 @@ def read_given(args: argparse.Namespace) -> Given:
     if args.calibration is not None:
         calibration = photos_of_folder(args.calibration, side, channels, CALIBRATION)
     if check_on is None:
-        check_on = calibration or _random_photos(side, channels)
+        check_on = _random_photos(side, channels) if calibration is None else replace(calibration, labels=None)
     return Given(source, calibration, check_on)
 
 
@@ -72,15 +72,20 @@ def _run_around(subnet: Path) -> Path | None:
     return next((folder for folder in subnet.absolute().parents if (folder / RECIPE).is_file()), None)
 
 
-def _photos_of_run(run: str, source: Deployable, count: int) -> tuple[Photos, Photos]:
+def _photos_of_run(run: str, source: Deployable, count: int) -> tuple[Photos | None, Photos | None]:
+    """Training images for calibration and validation images for the check, kept by the run or of its data set."""
     from ofa.deploy.deployable import photos_of_data
     from ofa.runs.run_directory import RunDirectory
 
     directory = RunDirectory.open(run)
     if directory.space.fingerprint != source.space.fingerprint:
         raise UserError(f"{run}: a run of another space ({directory.space.name}); the subnet is of {source.space.name}")
-    data, side = directory.data(), source.image.side
-    return photos_of_data(data, "train", side, CALIBRATION), photos_of_data(data, "validation", side, count)
+    kept, side = directory.kept_data(), source.image.side
+    data = directory.data() if kept is None or directory.has_data() else kept
+    training = kept if kept is not None and "train" in kept.sizes else data
+    calibration = photos_of_data(training, "train", side, CALIBRATION) if "train" in training.sizes else None
+    check_on = photos_of_data(data, "validation", side, count) if "validation" in data.sizes else None
+    return calibration, check_on
 
 
 def _random_photos(side: int, channels: int) -> Photos:

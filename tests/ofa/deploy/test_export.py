@@ -121,7 +121,7 @@ def test_an_export_is_checked_described_and_the_same_twice(
     assert fp32["check"]["top1"] == fp32["check"]["top1_network"]
     assert abs(int8["check"]["top1"] - int8["check"]["top1_network"]) < 0.1
     assert document["checked_on"]["images"] == 60  # all that the run holds out
-    assert document["calibration"]["images"] == 200
+    assert document["calibration"]["images"] == 40  # all that the run keeps
     for name in ("subnet-fp32.onnx", "subnet-int8.onnx", "export.json"):
         content = (tmp_path / "a" / name).read_bytes()
         assert content == (tmp_path / "b" / name).read_bytes()
@@ -166,6 +166,27 @@ def test_without_a_run_fp32_is_checked_on_random_pixels_and_int8_needs_a_folder(
         Image.fromarray(rng.integers(0, 256, (20, 30), dtype=np.uint8)).save(photos / f"{i}.png")
     ofa(capsys, *int8, "--calibration", photos.parent)
     assert read_vouched_json(tmp_path / "int8" / "export.json", "")["calibration"]["images"] == 70
+
+
+def test_a_bundle_gives_the_images_where_neither_run_nor_data_are(
+    subnet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ofa.runs.run_directory import RunDirectory
+
+    run, alone = subnet.parents[1], tmp_path / "alone"
+    shutil.copytree(subnet, alone)
+    ofa(capsys, "pack", run, "--out", tmp_path / "tiny.ofa")
+    ofa(capsys, "pack", run, "--validation", 20, "--out", tmp_path / "with.ofa")
+    words = ("export", alone, "--format", "onnx", "--precision", "int8", "--out", tmp_path / "out")
+    ofa(capsys, *words, "--run", run)
+    with_data = (tmp_path / "out" / "subnet-int8.onnx").read_bytes()
+    monkeypatch.setattr(RunDirectory, "has_data", lambda self: False)
+    for bundle, images, labelled in (("tiny.ofa", 40, False), ("with.ofa", 20, True)):
+        ofa(capsys, *words, "--run", tmp_path / bundle)
+        document = read_vouched_json(tmp_path / "out" / "export.json", "")
+        assert document["checked_on"]["images"] == images
+        assert (document["files"][0]["check"]["top1"] is not None) == labelled
+        assert (tmp_path / "out" / "subnet-int8.onnx").read_bytes() == with_data
 
 
 def test_a_file_that_computes_something_else_is_not_written(
