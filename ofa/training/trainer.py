@@ -282,9 +282,10 @@ class Trainer:
         if checkpoint is not None:
             self._restore(checkpoint)
         if self.world.first:
-            remove_strays(self.run.checkpoint_folder)
             self.metrics.keep_before(self.position.phase, self._epoch())
         self._open_ledger(checkpoint)
+        if self.world.first:
+            remove_strays(self.run.checkpoint_folder)
 
     def _open_ledger(self, checkpoint: Checkpoint | None) -> None:
         """Continue the ledger of this rank; what was spent after the checkpoint is booked as lost."""
