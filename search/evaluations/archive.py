@@ -84,7 +84,7 @@ class Archive:
             self.reference = losses.max(axis=0)
         candidates, everything = np.concatenate([self.genes, genes]), np.concatenate([self.top1, top1])
         self.losses = np.concatenate([self.losses, losses])
-        kept = self._best(everything)
+        kept = self._best(candidates, everything)
         self.genes, self.top1, self.losses = candidates[kept], everything[kept], self.losses[kept]
         best, volume = self._progress()
         if best is not None:
@@ -93,8 +93,8 @@ class Archive:
             self.log.batch(self.evaluations, best, volume, genes, top1)
         return top1
 
-    def _best(self, top1: Floats) -> Indices:
-        """Indices of the rows to keep: the best (the more accurate first where equal), or the front.
+    def _best(self, genes: Genes, top1: Floats) -> Indices:
+        """Indices of the rows to keep: the best (where equal, the more accurate, then the cheaper first), or the front.
 
         While no row is accurate enough, the most accurate ones.
         """
@@ -103,7 +103,10 @@ class Archive:
             return np.argsort(-top1, kind="stable")[:BEST_KEPT]
         enough = np.flatnonzero(accurate)
         if self.losses.shape[1] == 1:
-            return np.asarray(enough[np.lexsort((-top1[enough], self.losses[enough, 0]))[:BEST_KEPT]])
+            columns = [-top1[enough], self.losses[enough, 0]]
+            if len(np.unique(np.stack(columns), axis=1).T) < len(enough):
+                columns.insert(0, self.problem.among_equals(genes[enough]))
+            return np.asarray(enough[np.lexsort(columns)[:BEST_KEPT]])
         return np.asarray(enough[front(self.losses[enough])])
 
     def _progress(self) -> tuple[float | None, float | None]:

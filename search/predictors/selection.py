@@ -11,7 +11,7 @@ import numpy as np
 from ofa.errors import UserError
 from ofa.space.search_space import Genes, SearchSpace
 from search.arrays import Floats
-from search.predictors.kinds import KINDS, FittedPredictor
+from search.predictors.kinds import CONSTANT, KINDS, FittedPredictor
 from search.predictors.protocols import StageAdditive
 from search.predictors.validation import Report, cross_validate
 from search.statistics import shown
@@ -58,6 +58,8 @@ def select(
 ) -> Selection:
     """Cross-validate each kind on the same folds, and fit the best one to everything.
 
+    Where every subnet has the same top-1 no kind could tell them apart, and the constant takes their place.
+
     Args:
         space: the space of the genes.
         genes: measured subnets, int8[n, genes].
@@ -69,6 +71,11 @@ def select(
     Raises:
         UserError: too few subnets, or a top-1 outside [0, 1].
     """
+    if np.ptp(top1) == 0:
+        report = cross_validate(partial(CONSTANT.fit, space), genes, top1, np.random.default_rng(seed), FOLDS, scored)
+        predictor = CONSTANT.fit(space, genes, top1)
+        why = f"all {len(top1)} subnets are measured to have accuracy {top1[0]:g}, so the cheapest is the best"
+        return Selection(predictor=predictor, reports={predictor.kind: report}, why=why)
     reports = {
         kind: cross_validate(partial(KINDS[kind].fit, space), genes, top1, np.random.default_rng(seed), FOLDS, scored)
         for kind in kinds

@@ -78,6 +78,12 @@ class Problem:
         columns = [self.cost(limit.metric, limit.platform, genes) / limit.bound for limit in self.limits]
         return np.stack(columns, axis=1) if columns else np.zeros((len(genes), 0))
 
+    def among_equals(self, genes: Genes) -> Floats:
+        """What decides among equally accurate subnets, float64[n], low is better: the use of the tightest limit, or MACs."""
+        if self.limits:
+            return np.asarray(self.utilisation(genes).max(axis=1))
+        return self.cost("macs_m", next(iter(self.costs)), genes)
+
     def values(self, genes: Genes, top1: Floats) -> Floats:
         """Values of the objectives, float64[n, objectives], each in its own unit; `top1` is the rows' accuracy."""
         columns = [

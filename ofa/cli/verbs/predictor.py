@@ -105,10 +105,7 @@ def _fit(args: argparse.Namespace, kinds: Sequence[str], directory: RunDirectory
     say(f"{args.samples} subnets on {measured.images} validation images; {known} are measured already ({accuracy.words})")
     started = time.perf_counter()
     top1 = measured.top1(sample)
-    if np.ptp(top1) == 0:
-        raise UserError(
-            f"{args.run}: all {len(top1)} subnets have {accuracy.words} {top1[0]}; there is nothing to predict: train first"
-        )
+    _check_above_chance(args.run, top1, measured)
     fit = partial(select, space, kinds=kinds, seed=args.seed, scored=len(sample))
     rounds: list[Round] = []
     for done in closed_loop(space, targets, sample, measured.top1, fit, args.rounds, args.points, args.seed):
@@ -131,6 +128,22 @@ def _fit(args: argparse.Namespace, kinds: Sequence[str], directory: RunDirectory
         fronts = {target.name: target.front(last.genes, last.top1) for target in targets}
         result["fronts"] = {name: _points(accuracy.name, *front) for name, front in fronts.items()}
     return result
+
+
+def _check_above_chance(run: str, values: Floats, measured: Measured) -> None:
+    """Raise `UserError` where all subnets are equal because none has learnt anything; on easy data all may be right."""
+    import numpy as np
+
+    from ofa.measure.accuracy import ClassCounts
+
+    labels, classes, accuracy = measured.evaluator.labels(), measured.space.classes, measured.log.accuracy
+    constant = [accuracy.value(ClassCounts.of(labels == answer, labels, classes)) for answer in range(classes)]
+    chance = max(value for value in constant if value is not None)
+    if np.ptp(values) == 0 and values[0] <= chance + 1e-9:
+        raise UserError(
+            f"{run}: all {len(values)} subnets have {accuracy.words} {values[0]:.4g}; a constant answer has {chance:.4g}: "
+            "there is nothing to predict: train first"
+        )
 
 
 def _targets(platforms: list[str], space: SearchSpace) -> list[FrontTarget]:

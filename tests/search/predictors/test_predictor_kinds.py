@@ -55,6 +55,30 @@ def test_every_kind_can_be_fitted_and_loaded() -> None:
         kinds_of("forest")
 
 
+def test_where_all_but_one_subnet_are_equal_every_kind_is_fitted() -> None:
+    """Most folds of the cross-validation are constant then."""
+    genes, _ = sample(24)
+    top1 = np.where(np.arange(24) == 7, 0.9, 1.0)
+    selection = select(SPACE, genes, top1, kinds_of("auto"), seed=0)
+    assert set(selection.reports) == set(KINDS)
+    assert all(np.isfinite(report.mean_absolute_error) for report in selection.reports.values())
+    assert np.isfinite(selection.predictor.top1(genes)).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_where_all_subnets_are_equal_the_constant_takes_the_place_of_every_kind(value: float, tmp_path: Path) -> None:
+    genes, _ = sample(24)
+    selection = select(SPACE, genes, np.full(24, value), ("mlp",), seed=0)
+    assert selection.predictor.kind == "constant"
+    assert (selection.report.kendall_tau, selection.report.r2, selection.report.within_1_std) == (None, None, None)
+    save_predictor(tmp_path, selection.predictor, {})
+    loaded = load_predictor(tmp_path, SPACE)
+    assert loaded == selection.predictor
+    assert np.array_equal(loaded.top1(genes[:3]), np.full(3, value))
+    assert loaded.std(genes[:3]) is None
+    assert isinstance(loaded, StageAdditive)
+
+
 def test_predicts_subnets_it_has_not_seen(kind: str) -> None:
     unseen, truth = sample(500, seed=9)
     predictor = KINDS[kind].fit(SPACE, *sample(200))
