@@ -6,22 +6,17 @@ evaluated in one call, and the sampler is told all results. Every gene is a cate
 parameters, but these change nothing: trials of the same subnet share one evaluation. The sampler gets limits as constraints
 (`Trial.set_constraint`); a trial beyond them is reported as pruned, without being evaluated.
 
-The sampler works on a study in memory. With a storage, each batch's finished trials are added to the study there, and trials
-that other processes have added are read. That is one write per trial; a live trial in the storage would take one per gene.
+The sampler works on a study in memory. With a storage, finished trials are added to the study there (`shared_study`), and
+trials that other processes have added are read. That is a few writes per trial; a live trial would take one per gene.
 """
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
-import os
-import platform
-import secrets
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,26 +26,23 @@ from ofa.errors import UserError
 from ofa.space.search_space import Genes
 from search.arrays import Floats
 from search.evaluations.archive import Archive
-from search.evaluations.log import SearchLog, difference, question
+from search.evaluations.log import SearchLog, question
 from search.evaluations.result import SearchResult
-from search.problem.feasibility import feasible_seeds
+from search.problem.feasibility import feasible_seeds, violation
 from search.problem.objectives import ACCURACY
 from search.problem.problem import Problem
+from search.searchers.shared_study import WORKER_ATTRIBUTE, SharedStudy, open_shared
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
-    from optuna.storages import BaseStorage
-    from optuna.study import Study
+    from optuna.study import Study, StudyDirection
     from optuna.trial import FrozenTrial, Trial
 
     from ofa.space.subnet import Subnet
 
-JOURNAL_SCHEME = "journal://"
-RETRY_AFTER_S = 1.0
-"""Seconds to wait before a database that could not be opened is tried once more."""
-WORKER_ATTRIBUTE = "worker"
-"""User attribute that identifies a trial: host, process, number."""
+WAIT_S = 0.05
+"""Seconds between two reads of a study whose last evaluations other processes have claimed."""
 NOT_CATEGORICAL = ("CmaEsSampler", "QMCSampler")
 """Samplers that draw categorical parameters at random."""
 
@@ -81,44 +73,42 @@ class OptunaSearch:
         archive = Archive(problem, budget, log, any_objective=True)
         seeds = feasible_seeds(problem, rng)
         with _quiet():
-            trials = _Trials(problem, archive, *self._open(problem, rng))
+            trials = _Trials(problem, archive, self._own(problem, rng))
+            trials.shared = self._shared(problem, trials, budget)
             if not trials.read():  # begin with feasible subnets: under tight limits a sampler may never find one
                 for row in seeds[rng.permutation(len(seeds))[: min(self.batch, budget)]]:
                     trials.study.enqueue_trial(trials.parameters(row))
             barren = 0
-            while archive.left > 0 and barren < self.patience and archive.evaluations < problem.domain.count:
-                before = archive.evaluations
-                trials.run(min(self.batch, archive.left))
-                trials.read()
-                barren = 0 if archive.evaluations > before else barren + 1
+            with nullcontext() if trials.shared is None else trials.shared.claims():
+                while archive.left > 0 and barren < self.patience and archive.evaluations < problem.domain.count:
+                    before, room = archive.evaluations, trials.room()
+                    if room:
+                        trials.run(min(self.batch, room))
+                    else:
+                        time.sleep(WAIT_S)
+                    trials.read()
+                    barren = 0 if archive.evaluations > before or not room else barren + 1
             return archive.result(self.name)
 
-    def _open(self, problem: Problem, rng: np.random.Generator) -> tuple[Study, Study | None]:
-        """The study in memory, and the one in the storage."""
+    def _own(self, problem: Problem, rng: np.random.Generator) -> Study:
+        """The study in memory."""
         import optuna
 
-        directions = [
-            optuna.study.StudyDirection.MAXIMIZE if sign < 0 else optuna.study.StudyDirection.MINIMIZE
-            for sign in problem.signs
-        ]
         sampler = find_sampler(self.sampler, int(rng.integers(2**31)))
-        own = optuna.create_study(sampler=sampler, directions=directions)
+        return optuna.create_study(sampler=sampler, directions=_directions(problem))
+
+    def _shared(self, problem: Problem, trials: _Trials, budget: int) -> SharedStudy | None:
+        """The study in the storage."""
         if self.storage is None:
-            return own, None
+            return None
         asked = question(problem)
-        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
-        name = self.study or f"{problem.space.name}-{digest}"
-        shared = optuna.create_study(
-            storage=_storage(self.storage), study_name=name, directions=directions, load_if_exists=True
-        )
-        known = shared.user_attrs.get("question")
-        if known is None:
-            if shared.get_trials(deepcopy=False):
-                raise UserError(f"study {name!r} is not one of ofa; give another --study")
-            shared.set_user_attr("question", asked)
-        elif differs := difference(known, asked):
-            raise UserError(f"study {name!r} is of another problem: {differs}; give another --study")
-        return own, shared
+        return open_shared(self.storage, self.study, _directions(problem), asked, problem.space.name, trials.subnets, budget)
+
+
+def _directions(problem: Problem) -> list[StudyDirection]:
+    from optuna.study import StudyDirection
+
+    return [StudyDirection.MAXIMIZE if sign < 0 else StudyDirection.MINIMIZE for sign in problem.signs]
 
 
 def find_sampler(name: str, seed: int) -> BaseSampler:
@@ -147,7 +137,7 @@ class _Trials:
     archive: Archive
     study: Study
     """The sampler's study, in memory."""
-    shared: Study | None
+    shared: SharedStudy | None = None
     """The study in the storage, if there is one."""
     known: dict[bytes, float] = field(default_factory=dict)
     """Top-1 of the subnets evaluated by any process."""
@@ -166,7 +156,6 @@ class _Trials:
         self.distributions: dict[str, BaseDistribution] = {
             name: CategoricalDistribution(tuple(choices)) for name, (_, choices) in self.levels.items()
         }
-        self.worker = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(2)}"
 
     def parameters(self, row: Genes) -> dict[str, Any]:
         """The parameters of a row of genes, by optuna's names; those of absent blocks have any allowed value."""
@@ -185,13 +174,21 @@ class _Trials:
                 row[column] = choices[params[name]]
         return self.problem.space.canonical(rows)
 
+    def subnets(self, trials: list[FrozenTrial]) -> list[bytes]:
+        """What tells the subnets of trials apart."""
+        return [row.tobytes() for row in self.genes(trials)]
+
+    def room(self) -> int:
+        """Evaluations that are left, and that no other process has claimed."""
+        return self.archive.left if self.shared is None else min(self.archive.left, self.shared.room())
+
     def read(self) -> bool:
         """Read the trials that other processes have added since the last call; returns whether the storage has any trial."""
         from optuna.trial import TrialState
 
         if self.shared is None:
             return False
-        finished = self.shared.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        finished = self.shared.finished()
         foreign = [trial for trial in finished if trial.user_attrs[WORKER_ATTRIBUTE] not in self._here]
         self._here.update(trial.user_attrs[WORKER_ATTRIBUTE] for trial in foreign)
         self.study.add_trials(foreign)
@@ -208,30 +205,44 @@ class _Trials:
         """Ask the sampler for trials, evaluate the new feasible subnets among them, tell it the results."""
         trials = [self.study.ask(self.distributions) for _ in range(count)]
         genes = self.genes(trials)
-        fresh = self.archive.new(genes)
+        beyond = self._describe(trials, genes)
+        asked = self.archive.new_places(genes).tolist()
+        claims = {i: self.study._storage.get_trial(trials[i]._trial_id) for i in asked}
+        if self.shared is not None and claims:
+            granted = self.shared.claim(list(claims.values()))
+            claims = {i: claim for (i, claim), ours in zip(claims.items(), granted, strict=True) if ours}
+        fresh = genes[list(claims)]
         top1 = self.archive.add(fresh)
         self.known |= {row.tobytes(): value for row, value in zip(fresh, top1.tolist(), strict=True)}
+        told = [self._tell(trial, genes[i : i + 1], beyond[i]) for i, trial in enumerate(trials)]
+        self._here.update(trial.user_attrs[WORKER_ATTRIBUTE] for trial in told)
+        if self.shared is not None:
+            for i, claim in claims.items():
+                self.shared.complete(told[i], claim)
+            self.shared.add([trial for trial, out in zip(told, beyond, strict=True) if out])
+
+    def _describe(self, trials: list[Trial], genes: Genes) -> list[bool]:
+        """Note on each trial what it stands for and costs; tells which are beyond a limit."""
         utilisation = self.problem.utilisation(genes)
         costs = {f"{m} on {p}": self.problem.cost(m, p, genes).tolist() for m, p in self.problem.asked_costs}
-        told = []
+        worker = "alone" if self.shared is None else self.shared.worker
         for i, (trial, subnet) in enumerate(zip(trials, self.problem.space.decode(genes), strict=True)):
             trial.set_user_attr("subnet", _readable(subnet))
-            trial.set_user_attr(WORKER_ATTRIBUTE, f"{self.worker}-{trial.number}")
+            trial.set_user_attr(WORKER_ATTRIBUTE, f"{worker}-{trial.number}")
             for name, values in costs.items():
                 trial.set_user_attr(name, values[i])
             for limit, used in zip(self.problem.limits, utilisation[i].tolist(), strict=True):
                 trial.set_constraint(str(limit), used - 1)
-            told.append(self._tell(trial, genes[i : i + 1]))
-        self._here.update(trial.user_attrs[WORKER_ATTRIBUTE] for trial in told)
-        if self.shared is not None:
-            self.shared.add_trials(told)
+        return [excess > 0 for excess in violation(self.problem, genes)]
 
-    def _tell(self, trial: Trial, row: Genes) -> FrozenTrial:
+    def _tell(self, trial: Trial, row: Genes, beyond: bool) -> FrozenTrial:
         from optuna.trial import TrialState
 
-        top1 = self.known.get(row.tobytes())
-        if top1 is None:  # beyond a limit
+        if beyond:
             return self.study.tell(trial, state=TrialState.PRUNED)
+        top1 = self.known.get(row.tobytes())
+        if top1 is None:  # another process makes this evaluation, or the last one
+            return self.study.tell(trial, state=TrialState.FAIL)
         trial.set_user_attr(ACCURACY, top1)
         if self.problem.min_top1 is not None:
             trial.set_constraint("top-1 of at least", self.problem.least_top1 - top1)
@@ -245,32 +256,6 @@ def _readable(subnet: Subnet) -> str:
         f"{s.width}{' se' if s.se else ''}: {' '.join(f'k{b.kernel}e{b.expand:g}' for b in s.blocks)}" for s in subnet.stages
     ]
     return ", ".join([f"{subnet.resolution} px", *stages])
-
-
-def _storage(url: str | None) -> BaseStorage | str | None:
-    """The storage of a URL, for optuna; raises `UserError` when it cannot be opened."""
-    if url is None:
-        return None
-    from optuna.exceptions import StorageInternalError
-    from optuna.storages import JournalStorage, RDBStorage
-    from optuna.storages.journal import JournalFileBackend
-    from sqlalchemy.exc import SQLAlchemyError
-
-    for last in (False, True):
-        try:
-            if url.startswith(JOURNAL_SCHEME):
-                return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL_SCHEME)))
-            return RDBStorage(url)
-        except (ImportError, OSError, ValueError, StorageInternalError, SQLAlchemyError) as error:
-            if isinstance(error, SQLAlchemyError) and not last:
-                time.sleep(RETRY_AFTER_S)  # in a new database, another process may be making the same tables
-                continue
-            cause = "" if error.__cause__ is None else f" ({str(error.__cause__).splitlines()[0]})"
-            raise UserError(
-                f"storage {url!r} cannot be opened: {str(error).splitlines()[0]}{cause}; "
-                f"allowed are sqlite:///FILE, {JOURNAL_SCHEME}FILE, postgresql://..."
-            ) from None
-    raise AssertionError("the second attempt returns or raises")
 
 
 @contextmanager

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -19,6 +22,7 @@ from search.problem.objectives import Objective
 from search.problem.problem import Problem
 from search.searchers.optuna_search import OptunaSearch, find_sampler
 from search.searchers.random_search import RandomSearch
+from search.searchers.shared_study import SharedStudy, open_shared
 from tests.search_toys import ToyAccuracy, make_problem, make_space
 
 TWO = [Objective(), Objective("latency_ms", "toy-phone")]
@@ -132,7 +136,7 @@ def test_a_database_whose_tables_another_process_makes(tmp_path: Path, monkeypat
             super().__init__(url)
 
     monkeypatch.setattr(optuna.storages, "RDBStorage", Contended)
-    monkeypatch.setattr("search.searchers.optuna_search.RETRY_AFTER_S", 0.0)
+    monkeypatch.setattr("search.searchers.shared_study.RETRY_AFTER_S", 0.0)
     url = f"sqlite:///{tmp_path / 'study.db'}"
     assert OptunaSearch(storage=url, sampler="RandomSampler").search(problem_of(), rng(), 10).evaluations == 10
     assert attempts == [url, url]
@@ -153,43 +157,179 @@ class Slow(ToyAccuracy):
         return super().top1(genes)
 
 
-def test_two_processes_share_a_study(tmp_path: Path) -> None:
-    """Both wait for the other to be ready; together they make the evaluations of one budget, and both see all of them."""
-    storage = f"journal://{tmp_path / 'journal'}"
-    script = f"""
+WORKER = """
 import sys, time
 from pathlib import Path
 import numpy as np
+import optuna
 from search.searchers.optuna_search import OptunaSearch
 from tests.search.searchers.test_optuna_search import Slow, problem_of
+storage, folder, seed, of = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 problem = problem_of()
 problem = problem_of(predictor=Slow(problem.space, seed=2))
-searcher = OptunaSearch(sampler="RandomSampler", storage={storage!r}, batch=6)
-import optuna
-folder, seed = Path({str(tmp_path)!r}), int(sys.argv[1])
-(folder / f"ready{{seed}}").touch()
-while len(list(folder.glob("ready*"))) < 2:
+searcher = OptunaSearch(sampler="RandomSampler", storage=storage, batch=6)
+(folder / f"ready{seed}").touch()
+while len(list(folder.glob("ready*"))) < of:
     time.sleep(0.01)
-result = searcher.search(problem, np.random.default_rng(seed), 60)
-print(result.evaluations)
+print(searcher.search(problem, np.random.default_rng(seed), 60).evaluations)
 """
+
+
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_processes_that_share_a_study_keep_its_budget_exactly(kind: str, tmp_path: Path) -> None:
+    """They wait until all are ready; together they make the evaluations of one budget, and each sees all of them."""
+    url = f"{kind}://{'/' if kind == 'sqlite' else ''}{tmp_path / 'study'}"
     root = Path(__file__).resolve().parents[3]
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", script, str(seed)],
+            [sys.executable, "-c", WORKER, url, str(tmp_path), str(seed), "3"],
             cwd=root,
             env=os.environ | {"PYTHONPATH": str(root)},
             stdout=subprocess.PIPE,
             text=True,
         )
-        for seed in range(2)
+        for seed in range(3)
     ]
-    counts = [int(worker.communicate(timeout=120)[0]) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0]
-    study = optuna.load_study(study_name=None, storage=journal(tmp_path / "journal"))
+    counts = [int(worker.communicate(timeout=250)[0]) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0, 0]
+    assert counts == [60, 60, 60]
+    study = optuna.load_study(study_name=None, storage=journal(tmp_path / "study") if kind == "journal" else url)
+    assert not study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
     done = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+    assert len(done) == len({trial.user_attrs["subnet"] for trial in done}) == 60
     workers_of = [trial.user_attrs["worker"].rpartition("-")[0] for trial in done]
     by_worker = {worker: workers_of.count(worker) for worker in workers_of}
-    assert len(by_worker) == 2
+    assert len(by_worker) == 3
     assert min(by_worker.values()) >= 6
-    assert 60 <= max(counts) <= len(done) <= 72  # each may have begun a last batch
+
+
+# -- claims ----------------------------------------------------------------------------------------------------------------
+
+
+def shared_study(path: Path, budget: int) -> SharedStudy:
+    """Of one parameter, which stands for the subnet."""
+
+    def subnets(trials: list[optuna.trial.FrozenTrial]) -> list[bytes]:
+        return [str(trial.params["x"]).encode() for trial in trials]
+
+    directions = [optuna.study.StudyDirection.MAXIMIZE]
+    return open_shared(f"journal://{path}", "mine", directions, {}, "toy", subnets, budget)
+
+
+def running(study: SharedStudy, *values: int) -> list[optuna.trial.FrozenTrial]:
+    distribution = optuna.distributions.CategoricalDistribution(tuple(range(100)))
+    return [
+        optuna.trial.create_trial(
+            state=optuna.trial.TrialState.RUNNING,
+            params={"x": value},
+            distributions={"x": distribution},
+            user_attrs={"worker": f"{study.worker}-{value}"},
+        )
+        for value in values
+    ]
+
+
+def complete(study: SharedStudy, trial: optuna.trial.FrozenTrial) -> None:
+    told = copy.deepcopy(trial)
+    told.state, told.values = optuna.trial.TrialState.COMPLETE, [0.5]
+    study.complete(told, trial)
+
+
+def test_a_claim_counts_where_the_budget_has_room_and_nobody_has_the_subnet(tmp_path: Path) -> None:
+    one, other = (shared_study(tmp_path / "log", 5) for _ in range(2))
+    first = running(one, 1, 2, 3)
+    assert one.claim(first) == [True, True, True]
+    assert other.room() == 2
+    assert other.claim(running(other, 3, 4, 5, 6)) == [False, True, True, False]
+    assert one.room() == other.room() == 0
+    for trial in first:
+        complete(one, trial)
+    assert other.room() == 0
+    with pytest.raises(UserError, match="stopped"), other.claims():
+        raise UserError("stopped")
+    assert one.room() == 2
+    assert len(one.finished()) == 3
+
+
+def test_claims_of_a_process_that_has_ended_are_given_back_at_once(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    lost, study = shared_study(tmp_path / "log", 3), shared_study(tmp_path / "log", 3)
+    lost.worker = f"{platform.node()}-{ended.pid}-abcd"
+    assert lost.claim(running(lost, 1, 2)) == [True, True]
+    assert study.room() == 3
+
+
+def test_claims_of_another_machine_are_given_back_in_time_and_what_comes_late_is_not_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far, study = shared_study(tmp_path / "log", 3), shared_study(tmp_path / "log", 3)
+    far.worker = "far-away-1-abcd"
+    late = running(far, 1, 2)
+    assert far.claim(late) == [True, True]
+    assert study.room() == 1
+    monkeypatch.setattr("search.searchers.shared_study.CLAIM_S", -1.0)
+    assert study.room() == 3
+    complete(far, late[0])
+    assert study.finished() == []
+    assert study.room() == 3
+
+
+def test_a_worker_killed_with_its_claims_leaves_the_budget_whole(tmp_path: Path) -> None:
+    """Killed while it predicts its first batch; the next process makes all evaluations."""
+    script = f"import os\n{WORKER}".replace(
+        "searcher =", "Slow.top1 = lambda self, genes: os.kill(os.getpid(), 9)\nsearcher ="
+    )
+    root, url = Path(__file__).resolve().parents[3], f"journal://{tmp_path / 'study'}"
+    killed = subprocess.run(
+        [sys.executable, "-c", script, url, str(tmp_path), "0", "1"], cwd=root, env=os.environ | {"PYTHONPATH": str(root)}
+    )
+    assert killed.returncode == -9
+    claims = optuna.load_study(study_name=None, storage=journal(tmp_path / "study")).get_trials()
+    assert [trial.state.name for trial in claims] == ["RUNNING"] * 6
+    problem = problem_of()
+    problem = problem_of(predictor=ToyAccuracy(problem.space, seed=2))
+    assert OptunaSearch(sampler="RandomSampler", storage=url, batch=6).search(problem, rng(), 60).evaluations == 60
+
+
+# -- full disks ------------------------------------------------------------------------------------------------------------
+
+
+def test_half_a_record_costs_the_journal_that_record_alone(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    search = OptunaSearch(sampler="RandomSampler", storage=f"journal://{path}")
+    search.search(problem_of(), rng(), 10)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30])
+    assert search.search(problem_of(), rng(), 15).evaluations == 15
+    assert path.read_bytes().startswith(whole[: whole.rindex(b"\n", 0, -1) + 1])
+    assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_a_study_goes_on_after_a_full_disk(kind: str, tmp_path: Path) -> None:
+    """A process that may not make a larger file: a full disk as it sees it. In the middle of a record of the journal."""
+    url = f"{kind}://{'/' if kind == 'sqlite' else ''}{tmp_path / 'study'}"
+    search = OptunaSearch(sampler="RandomSampler", storage=url)
+    search.search(problem_of(), rng(), 10)
+    size = (tmp_path / "study").stat().st_size
+    room = 5000 if kind == "journal" else 0
+    script = f"""
+import resource, numpy as np
+from ofa.errors import UserError
+from search.searchers.optuna_search import OptunaSearch
+from tests.search.searchers.test_optuna_search import problem_of
+resource.setrlimit(resource.RLIMIT_FSIZE, ({size + room}, {size + room}))
+try:
+    OptunaSearch(sampler="RandomSampler", storage={url!r}).search(problem_of(), np.random.default_rng(1), 60)
+except UserError as error:
+    print(error)
+"""
+    root = Path(__file__).resolve().parents[3]
+    full = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True
+    )
+    assert full.stdout.startswith(f"storage '{url}' cannot be read or written: "), full.stderr
+    assert full.stdout.endswith("; what it has stays; the same command goes on with it\n")
+    assert full.stdout.count("\n") == 1
+    assert search.search(problem_of(), rng(), 30).evaluations == 30
