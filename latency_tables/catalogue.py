@@ -12,6 +12,7 @@ from latency_tables.platform import Platform
 from latency_tables.published import tables
 from ofa.errors import UserError
 from ofa.files import atomic, schema
+from ofa.files.vouched import vouched_text
 
 _SHIPPED = Path(__file__).resolve().parent / "platforms"
 
@@ -31,7 +32,7 @@ def load_platform(name_or_path: str | Path) -> Platform:
         UserError: the file is missing or wrong (with its line), or the name is unknown; the message lists what is known.
     """
     path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
+    if path.suffix.lower() not in tables.FORMATS:
         if str(name_or_path) not in platform_names():
             if path.is_dir():
                 return tables.load_tables(path)
@@ -45,7 +46,12 @@ def load_platform(name_or_path: str | Path) -> Platform:
 
 
 def save_platform(platform: Platform, path: str | Path) -> None:
-    """Write a platform as YAML that `load_platform` reads back as an equal one; atomic, measured blocks one per line."""
+    """Write a platform as YAML with its digest (`ofa.files.vouched`), so that no number in it changes unseen; atomic."""
+    atomic.atomic_write(path, vouched_text(platform_yaml(platform)))
+
+
+def platform_yaml(platform: Platform) -> str:
+    """A platform as YAML that `load_platform` reads back as an equal one; measured blocks one per line."""
     data = _plain(platform)
     blocks = data["table"].pop("blocks") if "table" in data else []
     text = yaml.safe_dump(data, sort_keys=False, width=120, allow_unicode=True)
@@ -53,7 +59,7 @@ def save_platform(platform: Platform, path: str | Path) -> None:
         lines = (yaml.safe_dump(block, sort_keys=False, default_flow_style=True, width=10**6) for block in blocks)
         # `table` need not be the last section, so its blocks follow its own line.
         text = text.replace("\ntable:\n", "\ntable:\n  blocks:\n" + "".join(f"    - {line}" for line in lines))
-    atomic.atomic_write(path, text)
+    return text
 
 
 def _plain(value: Any) -> Any:

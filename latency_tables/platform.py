@@ -33,8 +33,9 @@ class Platform(Bounded):
     """The machine or chip, in words."""
     runtime: str
     """The software that infers, with its version."""
-    precision: Annotated[str, OneOf(tuple(BYTES))]
-    """Number format of weights and activations: `fp32`, `fp16`, `bf16`, `int16` or `int8`."""
+    precision: Annotated[str, OneOf(tuple(BYTES))] | None = None
+    """Number format of weights and activations: `fp32`, `fp16`, `bf16`, `int16` or `int8`; a model of operations needs it.
+    None: unknown, and memory with it."""
     batch: Count = 1
     """Images per inference. Latency is of the whole batch; energy and memory are per image."""
     threads: Count | None = None
@@ -64,6 +65,9 @@ class Platform(Bounded):
         super().__post_init__()
         if (self.latency is None) == (self.table is None):
             raise ValueError("give either latency (a model of operations) or table (measured blocks)")
+        by_operations = self.latency is not None or (self.energy is not None and self.energy.ops is not None)
+        if self.precision is None and by_operations:
+            raise ValueError("precision is missing; a model of operations needs it")
         measured_energy = self.table is not None and all(block.energy_mj is not None for block in self.table.blocks)
         if self.energy is not None and self.energy.power_w is None and self.energy.ops is None and not measured_energy:
             raise ValueError("energy has neither power_w nor ops, and not every block of the table has energy_mj")
@@ -77,6 +81,7 @@ class Platform(Bounded):
         if self.table is not None:
             return self.table.factor * self._measured(shape, resolution).median_ms
         assert self.latency is not None
+        assert self.precision is not None
         try:
             return self.latency.block_ms(shape, self.precision, self.batch)
         except UserError as error:
@@ -99,6 +104,7 @@ class Platform(Bounded):
             measured = self._measured(shape, resolution).energy_mj
             assert measured is not None
             return measured
+        assert self.precision is not None
         try:
             dynamic = energy.ops_mj(shape, self.precision, self.batch)
         except UserError as error:

@@ -96,7 +96,7 @@ FLOORS = {
         *("subnet_directory", "training", "cli"),
     ),
     "latency_tables": (
-        *("arrays", "on_device", "blocks", "cost_models", "metrics", "costs", "platform", "published", "catalogue"),
+        *("arrays", "units", "on_device", "blocks", "cost_models", "metrics", "costs", "platform", "published", "catalogue"),
         *("calibration", "profiling"),
     ),
     "search": (

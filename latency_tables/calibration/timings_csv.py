@@ -2,8 +2,8 @@
 
 Columns: `space` (a name that ships, or a YAML file), `architecture` (JSON: ours as in `subnet.json`, or the published
 package's `{"ks": [...], "e": [...], "d": [...]}`; or the path of such a file), `resolution` (may be empty where the JSON has
-one), `latency_ms` (of the whole batch), and optionally `energy_mj` (of one image; empty where unknown). Paths are relative
-to the CSV file.
+one), `latency_ms` (of the whole batch; in ms unless the caller states another unit), and optionally `energy_mj` (of one
+image; empty where unknown). Paths are relative to the CSV file.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
 
+from latency_tables.units import doubt, ms_per
 from ofa import official
 from ofa.errors import UserError
 from ofa.files.atomic import read_json
 from ofa.files.csv_table import read_table
+from ofa.space import shapes
 from ofa.space.search_space import SearchSpace, load_space
+from ofa.space.shapes import walk_blocks
 from ofa.space.subnet import Subnet
 
 REQUIRED = ("space", "architecture", "resolution", "latency_ms")
@@ -38,10 +41,20 @@ class Timing:
     """File and line, for messages."""
 
 
-def load_timings(path: str | Path) -> list[Timing]:
-    """The timings of a CSV file; raises `UserError` naming the line and column of a mistake."""
+def load_timings(path: str | Path, unit: str | None = None, batch: int = 1) -> list[Timing]:
+    """The timings of a CSV file.
+
+    Args:
+        path: the file.
+        unit: that its latencies are in, whatever their column is called (`units.MS_PER_UNIT`); None: ms, where the speed
+            that they imply is a usual one.
+        batch: images per timed inference.
+
+    Raises:
+        UserError: naming line and column of a mistake; or the latencies seem to be in another unit, and none is stated.
+    """
     table = read_table(path, REQUIRED, OPTIONAL)
-    latency = table.numbers("latency_ms")
+    latency = [ms_per(unit) * value for value in table.numbers("latency_ms")]
     energy = table.numbers("energy_mj", empty=nan) if "energy_mj" in table.columns else [nan] * len(latency)
     spaces: dict[str, SearchSpace] = {}
     timings = []
@@ -54,7 +67,23 @@ def load_timings(path: str | Path) -> list[Timing]:
             raise UserError(f"{place}: {error}") from None
         known = None if isnan(energy[i]) else energy[i]
         timings.append(Timing(space=space, subnet=subnet, latency_ms=latency[i], energy_mj=known, place=place))
+    if unit is None and timings:
+        _check_unit(timings, batch)
     return timings
+
+
+def _check_unit(timings: list[Timing], batch: int) -> None:
+    """Ask for the unit where the speed that ms would mean is unusual, of half of the networks at least."""
+    macs = [sum(shapes.macs(block.ops) for block in walk_blocks(timing.space, timing.subnet)) for timing in timings]
+    by_speed = sorted(range(len(timings)), key=lambda i: macs[i] / timings[i].latency_ms)
+    middle = by_speed[len(by_speed) // 2]
+    timing = timings[middle]
+    unusual = doubt(macs[middle], timing.latency_ms, batch)
+    if unusual:
+        raise UserError(
+            f"{timing.place}: latency_ms is {timing.latency_ms:g}, which {unusual}: which unit is it? State it to take the "
+            "timings as they are: --unit ms, us or s"
+        )
 
 
 def _network(row: dict[str, str], spaces: dict[str, SearchSpace], folder: Path) -> tuple[SearchSpace, Subnet]:

@@ -12,6 +12,7 @@ from latency_tables.blocks import memory
 from latency_tables.cost_models.uncertainty import ErrorReport
 from latency_tables.costs.protocol import CostedPlatform
 from latency_tables.metrics import METRICS
+from ofa.errors import UserError
 from ofa.space import shapes
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape, walk_blocks
@@ -65,12 +66,14 @@ COMPUTATIONS: dict[str, Computation] = {
         varies=lambda platform: platform.energy is not None and platform.energy.power_w is not None,
     ),
     "memory_kb": Computation(
-        block=lambda platform, shape, _: memory.peak_kb(shape, platform.precision),
+        block=lambda platform, shape, _: memory.peak_kb(shape, _known_precision(platform)),
         source=lambda _: "computed from the lifetimes of the feature maps",
+        why_unknown=lambda platform: _why_no_bytes(platform),
     ),
     "weights_kb": Computation(
-        block=lambda platform, shape, _: memory.weights_kb(shape, platform.precision),
+        block=lambda platform, shape, _: memory.weights_kb(shape, _known_precision(platform)),
         source=lambda _: "computed, batch norm folded",
+        why_unknown=lambda platform: _why_no_bytes(platform),
     ),
     **{name: _of_shape(count) for name, count in COUNTS.items()},
 }
@@ -86,6 +89,18 @@ def counted(space: SearchSpace, subnet: Subnet) -> dict[str, float]:
 def metrics_of(platform: CostedPlatform) -> tuple[str, ...]:
     """The metrics that a platform knows, out of `METRICS`."""
     return tuple(metric for metric in METRICS if COMPUTATIONS[metric].why_unknown(platform) is None)
+
+
+def _why_no_bytes(platform: CostedPlatform) -> str | None:
+    if platform.precision is not None:
+        return None
+    return "its precision is not stated; give its file a precision (ofa platforms import: --precision)"
+
+
+def _known_precision(platform: CostedPlatform) -> str:
+    if platform.precision is None:
+        raise UserError(f"platform {platform.name}: memory is unknown: {_why_no_bytes(platform)}")
+    return platform.precision
 
 
 def _energy_source(platform: CostedPlatform) -> str:

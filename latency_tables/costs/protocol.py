@@ -26,8 +26,8 @@ class CostedPlatform(Protocol):
         """The software that runs the network."""
 
     @property
-    def precision(self) -> str:
-        """Number format of weights and activations, which decides their bytes."""
+    def precision(self) -> str | None:
+        """Number format of weights and activations, which decides their bytes; None where it is unknown."""
 
     @property
     def latency(self) -> LatencyModel | None:

@@ -36,8 +36,16 @@ class Entry:
     count: int
 
 
-def parse(key: str, value: Any, v3: bool, place: str) -> Entry:
-    """An entry of a table; `v3`: MobileNetV3's table, whose blocks have `se:` and `hs:`; `UserError` names the key."""
+def parse(key: str, value: Any, v3: bool, unit_ms: float, place: str) -> Entry:
+    """An entry of a table; raises `UserError` that names the place and the key.
+
+    Args:
+        key: stands for the operations.
+        value: their time.
+        v3: MobileNetV3's table, whose blocks have `se:` and `hs:`.
+        unit_ms: milliseconds per unit of the time.
+        place: file and line.
+    """
     match = _KEY.fullmatch(key)
     if match is None or match["op"] not in (STEM, BLOCK, *HEAD):
         raise UserError(f"{place}: key {key!r} is not of a published table; one looks like {_EXAMPLE!r}")
@@ -49,21 +57,21 @@ def parse(key: str, value: Any, v3: bool, place: str) -> Entry:
         raise UserError(f"{place}: expand, kernel, stride and idskip belong to {BLOCK}, and to it only")
     if match["op"] == BLOCK and v3 != ("se" in given):
         raise UserError(f"{place}: se and hs are in some keys of the file and not in others; it mixes two formats")
-    mean_ms, std_ms, count = _time(value, place)
+    mean, std, count = _time(value, place)
     try:
         ops = tuple(_ops(match["op"], given, v3))
     except ValueError as error:
         raise UserError(f"{place}: {error}") from None
-    return Entry(match["op"], ops, bool(given.get("idskip")), mean_ms, std_ms, count)
+    return Entry(match["op"], ops, bool(given.get("idskip")), unit_ms * mean, unit_ms * std, count)
 
 
 def _time(value: Any, place: str) -> tuple[float, float, int]:
-    """Mean (ms), standard deviation (ms) and count of an entry."""
+    """Mean and standard deviation, in the file's unit, and count of an entry."""
     deviation_name = next((name for name in ("std", "var") if isinstance(value, dict) and name in value), "std")
     known = ("mean", deviation_name, "count")
     if not isinstance(value, dict) or set(value) != set(known):
         got = ", ".join(map(str, value)) if isinstance(value, dict) else repr(value)
-        raise UserError(f"{place}: has {got}; expected mean (ms), std (ms) or var (ms squared), and count")
+        raise UserError(f"{place}: has {got}; expected mean, std (or var, its square) and count")
     numbers = {name: _number(value[name], name, place) for name in known}
     for name, number in numbers.items():
         if number < 0 or (name != deviation_name and number == 0):

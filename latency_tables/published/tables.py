@@ -3,7 +3,9 @@
 A published key, `expanded_conv-input:56x56x32-output:56x56x32-expand:128-kernel:3-stride:1-idskip:1-se:0-hs:0`, is parsed
 into the shape of a block; nothing is looked up by strings afterwards. `expand:` is the number of hidden channels where the
 key has `se:` and `hs:` (MobileNetV3), and their ratio to the input's channels where it has not (ProxylessNAS). Times are
-means, in ms; their deviation is `std` (ms) or `var` (ms squared). No torch here.
+means, in ms unless stated otherwise; their deviation is `std` or `var` (its square). JSON is read as YAML is. A table does
+not say with which runtime or in which precision it was measured: that is the user's to state, and else unknown. No torch
+here.
 
 Sources: https://github.com/han-cai/files (`proxylessnas/mobile_trim.yaml`, the tables of OFA's tutorial) and
 https://github.com/gatech-sysml/CompOFA (`NAS/checkpoints/latency_table@note10`).
@@ -11,17 +13,18 @@ https://github.com/gatech-sysml/CompOFA (`NAS/checkpoints/latency_table@note10`)
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import exp
 from pathlib import Path
 from typing import Any
 
-from latency_tables.cost_models.block_table import BlockTable, MeasuredBlock, op_to_list
+from latency_tables.cost_models.block_table import BlockTable, MeasuredBlock, describe, op_to_list
 from latency_tables.cost_models.uncertainty import ErrorReport
 from latency_tables.costs.factors import ShapeGrid
 from latency_tables.platform import Platform
 from latency_tables.published.keys import BLOCK, HEAD, POOL, STEM, Entry, key_of, parse
+from latency_tables.units import doubt, ms_per, stated
 from ofa.errors import UserError
 from ofa.files import schema, shipped
 from ofa.files.names import made_name
@@ -31,9 +34,8 @@ from ofa.space.shapes import BlockShape, OpShape, head_shape, stem_shape
 
 SIGMAS_P90 = 1.2816
 """The 90th percentile of a normal distribution, in standard deviations."""
-PLAUSIBLE_GMAC_PER_S = (0.05, 500.0)
-"""Rates of phones in single precision. The published tables imply 4.8 to 14.1 (Note10) and 1.7 to 6.3 (Pixel 1); a
-table in microseconds or seconds, read as milliseconds, would imply a thousandth or a thousand times that."""
+FORMATS = (".yaml", ".yml", ".json")
+"""Endings of the names of tables."""
 
 PROXYLESS_MOBILE = SearchSpace(
     name="proxyless-mobile",
@@ -57,31 +59,53 @@ PROXYLESS_MOBILE = SearchSpace(
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What the user states of a published table, which does not say it itself."""
+
+    unit: str | None = None
+    """Unit of its times, out of `units.MS_PER_UNIT`; None: ms, where the implied speeds are usual ones."""
+    device: str | None = None
+    runtime: str | None = None
+    precision: str | None = None
+    batch: int = 1
+    threads: int | None = None
+    licence: str | None = None
+
+
+NOTHING_STATED = Provenance()
+
+
 def looks_published(data: dict[Any, Any]) -> bool:
     """Tell whether parsed YAML is a published table: its keys are operations with `-input:`."""
     return any("-input:" in str(key) for key in data)
 
 
-def load_tables(source: str | Path, name: str | None = None) -> Platform:
+def load_tables(source: str | Path, name: str | None = None, given: Provenance = NOTHING_STATED) -> Platform:
     """A published table, or a folder of them with one resolution each, as a platform.
 
     Args:
-        source: a YAML file, or a folder of `*.yaml`.
+        source: a YAML or JSON file, or a folder of them (`FORMATS`).
         name: of the platform; that of the file or folder if None.
+        given: what the user states of it.
 
     Raises:
-        UserError: an entry is duplicate, negative, NaN, missing, malformed or in another unit; names its file, line and key.
+        UserError: an entry is duplicate, negative, NaN, missing or malformed, or seems to be in another unit while none is
+            stated; names its file, line and key.
     """
     source = Path(source)
-    paths = sorted(source.glob("*.yaml")) if source.is_dir() else [source]
+    paths = [source]
+    if source.is_dir():
+        paths = sorted(path for path in source.iterdir() if path.suffix.lower() in FORMATS)
     if not paths:
-        raise UserError(f"{source}: no *.yaml here; expected published tables, one per resolution")
+        endings = ", ".join(f"*{ending}" for ending in FORMATS)
+        raise UserError(f"{source}: no {endings} here; expected published tables, one per resolution")
     blocks: list[MeasuredBlock] = []
     spaces: dict[int, SearchSpace] = {}
     files: dict[int, Path] = {}
     known = [PROXYLESS_MOBILE, *map(load_space, shipped.names("spaces"))]
     for path in paths:
-        resolution, space, measured = _load_file(path, known)
+        resolution, space, measured = _load_file(path, known, given)
         if resolution in files:
             raise UserError(f"{path}: is for resolution {resolution}, as {files[resolution].name} is; give each once")
         files[resolution], spaces[resolution] = path, space
@@ -94,15 +118,18 @@ def load_tables(source: str | Path, name: str | None = None) -> Platform:
     named = name or made_name(source.resolve().stem)
     return Platform(
         name=named,
-        device=f"{named} (published lookup table; the file does not say more)",
-        runtime="TensorFlow Lite, as published with OFA and ProxylessNAS",
-        precision="fp32",
+        device=given.device or f"{named} (published lookup table; the file does not say more)",
+        runtime=given.runtime or "not stated",
+        precision=given.precision,
+        batch=given.batch,
+        threads=given.threads,
         kind="measured",
         description=f"A published lookup table of the blocks of space {space.name}.",
         source=f"{source.name}: mean time of each block",
-        licence="that of the published table; see its source",
+        licence=given.licence or "that of the published table; see its source",
         details={
             "resolutions": ", ".join(map(str, resolutions)),
+            "unit of its times": stated(given.unit),
             "quantiles": "10th and 90th percentile from the published deviation: mean x exp(+-1.2816 std / mean)",
         },
         error=ErrorReport(note="the sum of its blocks was not compared with whole networks"),
@@ -110,11 +137,12 @@ def load_tables(source: str | Path, name: str | None = None) -> Platform:
     )
 
 
-def _load_file(path: Path, known: list[SearchSpace]) -> tuple[int, SearchSpace, list[MeasuredBlock]]:
+def _load_file(path: Path, known: list[SearchSpace], given: Provenance) -> tuple[int, SearchSpace, list[MeasuredBlock]]:
     """The resolution, the space (one of `known`) and the blocks of one file."""
     data = schema.load_yaml(path)
     v3 = any("-se:" in str(key) for key in data)
-    entries = {str(key): parse(str(key), value, v3, f"{path}:{data.key_lines[key]}") for key, value in data.items()}
+    unit_ms = ms_per(given.unit)
+    entries = {str(key): parse(str(key), value, v3, unit_ms, f"{path}:{data.key_lines[key]}") for key, value in data.items()}
     by_op = {op: list(keys) for op, keys in groupby(sorted(entries, key=_op_of), _op_of)}
     for op, keys in by_op.items():
         if op != BLOCK and len(keys) > 1:
@@ -133,7 +161,8 @@ def _load_file(path: Path, known: list[SearchSpace]) -> tuple[int, SearchSpace, 
     measured[BlockShape("head", _head_ops(head))] = head
     resolution = stem.ops[0].in_size
     space = _space_of(path, resolution, list(measured), v3, known)
-    _check_unit(path, measured, {id(entries[key]): (key, data.key_lines[key]) for key in entries})
+    if given.unit is None:
+        _check_unit(path, measured, {id(entries[key]): (key, data.key_lines[key]) for key in entries}, given.batch)
     return resolution, space, [_measurement(shape, parts, resolution) for shape, parts in measured.items()]
 
 
@@ -164,24 +193,24 @@ def _space_of(path: Path, resolution: int, blocks: list[BlockShape], v3: bool, k
         for shape in wanted:
             if shape not in given:
                 key = key_of(shape, v3)
-                raise UserError(f"{path}: key {key!r} is missing; space {space.name} needs it at {resolution} px")
+                what = f"key {key!r} is missing ({describe(shape)})"  # messages cut a long key
+                raise UserError(f"{path}: {what}; space {space.name} needs it at {resolution} px")
         wanted_head = head_shape(space, space.stages[-1].widths[-1], head.main[0].in_size)
         if wanted_head == head:
             return space
     raise UserError(f"{path}: its blocks match no known space; known are {', '.join(space.name for space in known)}")
 
 
-def _check_unit(path: Path, measured: dict[BlockShape, list[Entry]], places: dict[int, tuple[str, int]]) -> None:
-    """Refuse times that no phone can have in milliseconds, naming the block's key."""
-    low, high = PLAUSIBLE_GMAC_PER_S
+def _check_unit(path: Path, measured: dict[BlockShape, list[Entry]], places: dict[int, tuple[str, int]], batch: int) -> None:
+    """Ask for the unit, naming a block's key, where ms would mean an unusual speed: another unit, or such a device."""
     for shape, entries in measured.items():
-        rate = shapes.macs(shape.main) * 1e-6 / sum(entry.mean_ms for entry in entries)
-        if not low <= rate <= high:
+        unusual = doubt(shapes.macs(shape.main), sum(entry.mean_ms for entry in entries), batch)
+        if unusual:
             slowest = max(entries, key=lambda entry: entry.mean_ms)
             key, line = places[id(slowest)]
             raise UserError(
-                f"{path}:{line}: key {key!r}: mean {slowest.mean_ms:g} implies {rate:.3g} GMAC/s, outside {low:g} to "
-                f"{high:g}; times must be in ms (is it another unit?)"
+                f"{path}:{line}: key {key!r}: mean {slowest.mean_ms:g} {unusual}: which unit is it? State it (ms, us or s) "
+                "to take the table as it is: ofa platforms import SOURCE --unit ms --out FILE"
             )
 
 

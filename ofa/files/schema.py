@@ -23,6 +23,8 @@ from ofa.files.vouched import check_text
 T = TypeVar("T")
 SHOWN = 80
 """Characters of a value that a message shows."""
+LARGEST_WHOLE = 2**63 - 1
+"""Largest whole number, and least but for its sign: what 64 bits hold, and a float after it."""
 MOST_VALUES = 5_000_000
 """Most values in a file, counting each use of an alias; a measured table of a large space has a hundred thousand."""
 
@@ -67,6 +69,8 @@ def load_yaml(path: str | Place) -> Mapping:
         UserError: naming file and line; also where a file that vouches for itself (`vouched_text`) has changed.
     """
     text = read_text(path)
+    if str(path).lower().endswith(".json"):
+        text = text.replace("\t", " ")  # JSON may be indented so; YAML, which otherwise reads it, may not
     check_text(text, str(path))
     try:
         data = _Loader(text).get_single_data()
@@ -210,10 +214,12 @@ def _convert_scalar(hint: Any, value: Any, place: str) -> Any:
         except (ValueError, OverflowError):
             raise UserError(f"{place}: expected a number, got {shown(value)}") from None
     if hint is int and isinstance(value, float) and value.is_integer():
-        return int(value)
+        value = int(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         names = {"int": "a whole number", "str": "text", "bool": "true or false"}
         raise UserError(f"{place}: expected {names.get(hint.__name__, hint.__name__)}, got {shown(value)}")
+    if hint is int and abs(value) > LARGEST_WHOLE:
+        raise UserError(f"{place}: expected a whole number of at most 64 bits, got {shown(value)}")
     return value
 
 

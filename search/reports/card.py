@@ -88,7 +88,7 @@ def build_card(
 
 
 def _described(platform: Platform, costs: Costs, suffix: str) -> dict[str, Any]:
-    what = f"{platform.name}: {platform.device}, {platform.runtime}, {platform.precision}, batch {platform.batch}"
+    what = f"{platform.name}: {platform.device}, {platform.runtime}, {_precision(platform)}, batch {platform.batch}"
     return {
         f"platform{suffix}": what,
         f"platform_kind{suffix}": platform.kind,
@@ -149,7 +149,11 @@ def _on_platform(platform: Platform, costs: Costs, genes: Genes, place: str) -> 
 def _name(metric: Metric, platform: Platform) -> str:
     if metric.of_batch and platform.batch > 1:
         return f"{metric.label} per batch of {platform.batch}"
-    return metric.label if metric.estimated else f"{metric.label} ({platform.precision})"
+    return metric.label if metric.estimated else f"{metric.label} ({_precision(platform)})"
+
+
+def _precision(platform: Platform) -> str:
+    return platform.precision or "precision not stated"
 
 
 def _estimate(costs: Costs, metric: str, genes: Genes, name: str) -> dict[str, Any]:
@@ -198,7 +202,10 @@ def facts_of_input(space: SearchSpace, genes: Genes, data: Described) -> dict[st
 
 
 def _exact(costs: Costs, metric: str, genes: Genes, name: str) -> dict[str, Any]:
-    """The line of a metric that is computed exactly."""
+    """The line of a metric that is computed exactly, where what that needs is known."""
+    why_unknown = costs.why_unknown(metric)
+    if why_unknown is not None:
+        return figure(name, None, METRICS[metric].unit, f"unknown: {why_unknown}", None)
     return figure(name, _value(costs, metric, genes), METRICS[metric].unit, costs.source(metric), METRICS[metric].exactness)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from latency_tables import load_platform, platform_names, save_platform
+from latency_tables.catalogue import platform_yaml
 from latency_tables.cost_models.block_table import describe, op_from_list, op_to_list
 from latency_tables.cost_models.op_model import EnergyModel
 from latency_tables.costs.factors import ShapeGrid
@@ -226,19 +227,56 @@ def test_a_mistake_in_a_file_is_named(tmp_path: Path, old: str, new: str, messag
 )
 def test_a_mistake_in_a_table_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
     space = small_space().restrict(resolutions=[16])
-    save_platform(measured(space), tmp_path / "good.yaml")
-    text = (tmp_path / "good.yaml").read_text()
+    text = platform_yaml(measured(space))
     assert old in text
     with pytest.raises(UserError, match=message):
         load_platform(write(tmp_path, text.replace(old, new, 1)))
 
 
 def test_a_block_given_twice_is_refused(tmp_path: Path) -> None:
-    save_platform(measured(small_space().restrict(resolutions=[16])), tmp_path / "good.yaml")
-    lines = (tmp_path / "good.yaml").read_text().splitlines(keepends=True)
+    lines = platform_yaml(measured(small_space().restrict(resolutions=[16]))).splitlines(keepends=True)
     first = next(i for i, line in enumerate(lines) if line.startswith("    - {"))
     with pytest.raises(UserError, match="a block is given twice: stem 1->16 channels"):
         load_platform(write(tmp_path, "".join(lines[: first + 1] + lines[first:])))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_changed_byte_of_a_written_platform_is_refused(tmp_path: Path, seed: int) -> None:
+    """Anywhere in it, its first and its last line among them."""
+    path = tmp_path / "mine.yaml"
+    save_platform(measured(small_space().restrict(resolutions=[16])), path)
+    content = bytearray(path.read_bytes())
+    rng = np.random.default_rng(seed)
+    begin, end = [(0, len(content)), (0, 80), (len(content) - 80, len(content))][seed % 3]
+    content[rng.integers(begin, end)] ^= 1 << rng.integers(7)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"mine\.yaml: damaged: its content is not what was written"):
+        load_platform(path)
+
+
+def test_an_edit_that_is_meant_is_accepted_as_the_message_says(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    save_platform(measured(small_space().restrict(resolutions=[16])), path)
+    edited = path.read_text().replace("device: none", "device: a board")
+    path.write_text(edited)
+    with pytest.raises(UserError, match="delete its first and its last line"):
+        load_platform(path)
+    path.write_text("".join(line for line in edited.splitlines(keepends=True) if not line.startswith("# ")))
+    assert load_platform(path).device == "a board"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("precision: fp32", "batch: 1" + 400 * "0", "batch: expected a whole number of at most 64 bits, got 1000"),
+        ("precision: fp32", "batch: 1.0e+300", "batch: expected a whole number of at most 64 bits, got 1000"),
+        ("precision: fp32\n", "", "precision is missing; a model of operations needs it"),
+    ],
+)
+def test_numbers_beyond_use_in_a_platform(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load_platform(write(tmp_path, MINIMAL.replace(old, new)))
+    assert len(str(caught.value)) < 400
 
 
 def test_missing_coefficients_are_named(tmp_path: Path) -> None:

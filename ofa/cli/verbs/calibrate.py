@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="name of the platform (default: the name of FILE)")
     parser.add_argument("--device", default="not stated", help="the device in words, as shown by `ofa platforms`")
     parser.add_argument("--runtime", default="not stated", help="the runtime with its version")
-    parser.add_argument("--precision", default="fp32", help="fp32, fp16, bf16, int16 or int8 (default: fp32)")
+    parser.add_argument("--unit", help="unit of latency_ms: ms, us or s (if absent ms, where that means a usual speed)")
+    parser.add_argument("--precision", help="fp32, fp16, bf16, int16 or int8 (if absent fp32 is assumed, and noted)")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="images per timed inference (default: 1)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads that the timed inferences used")
     parser.add_argument("--prior", metavar="PLATFORM", help="start from the model of this platform, a similar device")
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Fit, write, report."""
     import datetime
+    from dataclasses import replace
     from pathlib import Path
 
     from latency_tables import load_platform, save_platform
@@ -37,13 +39,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from latency_tables.calibration.calibrate import Subject, calibrate
     from latency_tables.calibration.prior import PRIOR
     from latency_tables.calibration.timings_csv import load_timings
+    from latency_tables.units import check_unit, stated
     from ofa.cli.shared.options import WAIT_S, check_at_least, platform_name, printer
     from ofa.files.output import locked_output
 
     out = Path(args.out)
     if out.suffix not in (".yaml", ".yml"):
         raise UserError(f"--out is {args.out}; must end in .yaml, so that it can be loaded")
-    if args.precision not in BYTES:
+    check_unit(args.unit)
+    if args.precision is not None and args.precision not in BYTES:
         raise UserError(f"--precision is {args.precision}; allowed are {', '.join(BYTES)}")
     check_at_least(args, batch=1, threads=1)
     prior = PRIOR
@@ -58,14 +62,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         name=platform_name(args.name, out),
         device=args.device,
         runtime=args.runtime,
-        precision=args.precision,
+        **({} if args.precision is None else {"precision": args.precision}),
         batch=args.batch,
         threads=args.threads,
         source=f"end-to-end timings in {Path(args.measurements).name}",
         date=datetime.date.today().isoformat(),
     )
-    timings = load_timings(args.measurements)
-    platform = calibrate(timings, subject, prior)
+    platform = calibrate(load_timings(args.measurements, args.unit, args.batch), subject, prior)
+    assumed = {} if args.precision is not None else {"precision": f"{platform.precision} is assumed; nobody stated it"}
+    platform = replace(platform, details=platform.details | {"unit of the latencies": stated(args.unit)} | assumed)
     with locked_output(out, WAIT_S):
         save_platform(platform, out)
     error = platform.error

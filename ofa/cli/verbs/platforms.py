@@ -7,14 +7,17 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from latency_tables.metrics import METRICS
-from ofa.cli.shared.options import platform_name
+from ofa.cli.shared.options import check_at_least, platform_name
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
     from latency_tables import Platform
     from latency_tables.cost_models.uncertainty import ErrorReport
 
-EXAMPLE = "ofa platforms edge-int8"
+EXAMPLE = """ofa platforms edge-int8
+  ofa platforms import table/ --out my-board.yaml --unit ms --runtime 'TF-Lite 2.16' --precision fp32"""
+STATED = ("unit", "device", "runtime", "precision", "batch", "threads", "licence")
+"""Options of `import` that say what a published table does not."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,10 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="NAME",
         help="a platform by name or file; all that ship if absent; or: import SOURCE, to make a platform of a published "
-        "lookup table (a YAML file, or a folder with one per resolution)",
+        "lookup table (a YAML or JSON file, or a folder with one per resolution)",
     )
     parser.add_argument("--out", metavar="FILE", help="file to which `import` writes the platform")
     parser.add_argument("--name", help="name of the imported platform (default: the name of FILE)")
+    stated = parser.add_argument_group("what a published table does not say (unknown if absent)")
+    stated.add_argument("--unit", help="unit of its times: ms, us or s (if absent ms, where that means a usual speed)")
+    stated.add_argument("--device", help="the device in words")
+    stated.add_argument("--runtime", help="the runtime with its version")
+    stated.add_argument("--precision", help="fp32, fp16, bf16, int16 or int8; memory is unknown without it")
+    stated.add_argument("--batch", type=int, metavar="N", help="images per timed inference (1)")
+    stated.add_argument("--threads", type=int, metavar="N", help="threads that the timed inferences used")
+    stated.add_argument("--licence", help="licence of the table")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -36,8 +47,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.words[:1] == ["import"]:
         return _import(args)
-    if len(args.words) > 1 or args.out is not None or args.name is not None:
-        raise UserError("expected no word, one NAME, or: import SOURCE --out FILE [--name NAME]")
+    if len(args.words) > 1 or any(getattr(args, option) is not None for option in ("out", "name", *STATED)):
+        raise UserError("expected no word, one NAME, or: import SOURCE --out FILE [--name NAME] [--unit ms|us|s] ...")
     if args.words:
         facts = _facts(load_platform(args.words[0]))
         if not args.json:
@@ -54,14 +65,21 @@ def _import(args: argparse.Namespace) -> dict[str, Any]:
     from pathlib import Path
 
     from latency_tables import save_platform
-    from latency_tables.published.tables import load_tables
+    from latency_tables.blocks.memory import BYTES
+    from latency_tables.published.tables import Provenance, load_tables
+    from latency_tables.units import check_unit
 
     if len(args.words) != 2 or args.out is None:
         raise UserError("import takes one SOURCE and where to write: ofa platforms import SOURCE --out FILE")
     out = Path(args.out)
     if out.suffix not in (".yaml", ".yml"):
         raise UserError(f"--out is {args.out}; must end in .yaml, so that it can be loaded")
-    platform = load_tables(args.words[1], platform_name(args.name, out))
+    check_unit(args.unit)
+    if args.precision is not None and args.precision not in BYTES:
+        raise UserError(f"--precision is {args.precision}; allowed are {', '.join(BYTES)}")
+    check_at_least(args, batch=1, threads=1)
+    given = Provenance(**{name: getattr(args, name) for name in STATED if getattr(args, name) is not None})
+    platform = load_tables(args.words[1], platform_name(args.name, out), given)
     save_platform(platform, out)
     facts = _facts(platform)
     if not args.json:

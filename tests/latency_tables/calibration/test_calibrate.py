@@ -22,6 +22,7 @@ from ofa.cli.main import main
 from ofa.errors import UserError
 from ofa.space.search_space import load_space
 from ofa.space.shapes import walk_blocks
+from tests.verbs import error, ofa
 
 SPACE = load_space("mbv3-w1.0")
 SUBJECT = Subject(name="mine", device="a phone", runtime="a runtime", source="a stopwatch")
@@ -249,11 +250,44 @@ def test_ofa_calibrate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "measured energy / latency of 8 networks; error: mean" in printed
     for extra, message in (
         (["--out", "phone"], "--out is phone; must end in .yaml"),
+        (["--unit", "h"], "--unit is h; allowed are ms, us, s"),
         (["--precision", "fp31"], "--precision is fp31; allowed are fp32"),
         (["--batch", "0"], "--batch is 0; must be at least 1"),
     ):
         assert main([*command, *extra]) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("unit", "per_ms"), [("s", 1e-3), ("us", 1e3)])
+def test_a_unit_in_doubt_is_asked_for_and_the_answer_taken(
+    unit: str, per_ms: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [row | {"latency_ms": per_ms * float(str(row["latency_ms"]))} for row in csv_rows(8)]
+    path, out = write_csv(tmp_path / "timings.csv", rows), tmp_path / "phone.yaml"
+    command = ["calibrate", "--measurements", path, "--out", out]
+    asked = error(capsys, *command)
+    assert "timings.csv:" in asked
+    assert "GMAC/s if it is in ms, where 0.05 to 500 are usual: which unit is it?" in asked
+    assert not out.exists()
+    ofa(capsys, *command, "--unit", unit)
+    stated = load_platform(out)
+    assert stated.details["unit of the latencies"] == f"{unit}, as stated"
+    ofa(capsys, "calibrate", "--measurements", write_csv(tmp_path / "ms.csv", csv_rows(8)), "--out", out)
+    in_ms = load_platform(out)
+    assert in_ms.details["unit of the latencies"] == "ms, as nobody said otherwise"
+    genes = SPACE.sample(5, np.random.default_rng(0))
+    np.testing.assert_allclose(stated.costs(SPACE).latency_ms(genes), in_ms.costs(SPACE).latency_ms(genes), rtol=1e-3)
+    ofa(capsys, *command, "--unit", "ms")  # a device so fast, or so slow, is taken at its word
+    as_ms = load_platform(out).costs(SPACE).latency_ms(genes)
+    np.testing.assert_allclose(as_ms, per_ms * in_ms.costs(SPACE).latency_ms(genes), rtol=1e-3)
+
+
+def test_a_precision_that_nobody_stated_is_said_to_be_assumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = write_csv(tmp_path / "timings.csv", csv_rows(8)), tmp_path / "phone.yaml"
+    ofa(capsys, "calibrate", "--measurements", path, "--out", out)
+    assert load_platform(out).details["precision"] == "fp32 is assumed; nobody stated it"
+    ofa(capsys, "calibrate", "--measurements", path, "--out", out, "--precision", "fp32")
+    assert "precision" not in load_platform(out).details
 
 
 def test_from_ten_networks_on_a_calibration_keeps_quantiles() -> None:

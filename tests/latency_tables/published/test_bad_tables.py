@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latency_tables import load_platform, save_platform
+from latency_tables import load_platform
+from latency_tables.catalogue import platform_yaml
 from ofa.errors import UserError
 from ofa.space.search_space import load_space
 from tests.platform_toys import measured, small_space
@@ -16,7 +17,7 @@ from tests.platform_toys import measured, small_space
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     path = tmp_path / "table.yaml"
-    save_platform(measured(small_space()), path)
+    path.write_text(platform_yaml(measured(small_space())))
     return path
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from latency_tables import load_platform, save_platform
 from latency_tables.costs.factors import ShapeGrid
@@ -17,6 +18,8 @@ from ofa import official
 from ofa.cli.main import main
 from ofa.errors import UserError
 from ofa.space.search_space import load_space
+from search.reports.card import Accuracy, build_card
+from tests.verbs import error, ofa
 
 SPACE = load_space("mbv3-w1.2")
 POOL = "AvgPool2D-input:2x2x1152-output:1x1x1152:\n  count: 50\n  mean: 0.0001\n  std: 1e-05\n"
@@ -115,7 +118,7 @@ def test_a_folder_keeps_the_resolutions_apart(tmp_path: Path) -> None:
     [
         ("  mean: 0.0001\n", "  mean: -0.5\n", r"table\.yaml:1: key 'AvgPool2D-input.*': mean is -0\.5; must be above 0"),
         ("  mean: 0.0001\n", "  mean: .nan\n", r"table\.yaml:1: key 'AvgPool2D.*': mean is nan; must be a finite number"),
-        ("  mean: 0.0001\n", "  mean_us: 100\n", r"table\.yaml:1: key .* has count, mean_us, std; expected mean \(ms\)"),
+        ("  mean: 0.0001\n", "  mean_us: 100\n", r"table\.yaml:1: key .* has count, mean_us, std; expected mean, std"),
         ("  mean: 0.0001\n", "  mean: fast\n", "mean is 'fast'; must be a finite number"),
         ("  std: 1e-05\n", "  std: -1\n", "std is -1; must be at least 0"),
         ("  count: 50\n", "  count: 0\n", "count is 0; must be above 0"),
@@ -157,15 +160,100 @@ def test_a_missing_block_is_named_by_its_key(table: Path) -> None:
     at = next(i for i, line in enumerate(lines) if "kernel:5-stride:1-idskip:1" in line)
     key = lines[at].strip().rstrip(":")
     table.write_text("".join(lines[:at] + lines[at + 4 :]))
-    with pytest.raises(UserError, match=rf"table\.yaml: key '{key}' is missing; space mbv3-w1\.2 needs it at 64 px"):
+    block = r"mbconv 32->32 channels at 16->16 px, kernel 5, hidden \d+, residual"
+    with pytest.raises(
+        UserError, match=rf"table\.yaml: key '{key[:70]}.*' is missing \({block}\); space mbv3-w1\.2 needs it at 64 px"
+    ):
         load_platform(table)
 
 
-@pytest.mark.parametrize("factor", [1e3, 1e-3])
-def test_another_unit_is_refused(table: Path, factor: float) -> None:
+# -- what a table does not say ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("us", 1e3), ("s", 1e-3)])
+def test_a_unit_in_doubt_is_asked_for_and_the_answer_taken(
+    table: Path, unit: str, factor: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_ms = load_tables(table).table
     table.write_text(published_text(factor=factor))
-    with pytest.raises(UserError, match=r"table\.yaml:5: key 'Conv-input.*implies .* GMAC/s, outside .* must be in ms"):
+    with pytest.raises(
+        UserError, match=r"table\.yaml:5: key 'Conv-input.*implies .* GMAC/s if it is in ms, .*: ofa platforms import"
+    ):
         load_platform(table)
+    out = tmp_path / "out.yaml"
+    facts = ofa(capsys, "platforms", "import", table, "--out", out, "--unit", unit)
+    assert facts["details"]["unit of its times"] == f"{unit}, as stated"
+    converted = load_platform(out).table
+    assert converted is not None
+    assert in_ms is not None
+    for got, wanted in zip(converted.blocks, in_ms.blocks, strict=True):
+        assert got.median_ms == pytest.approx(wanted.median_ms)
+        assert got.p90_ms == pytest.approx(wanted.p90_ms)
+
+
+def test_a_slow_device_is_taken_at_its_word(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A microcontroller: 0.01 GMAC/s."""
+    fast = load_tables(table)
+    table.write_text(published_text(factor=1000))
+    out = tmp_path / "slow.yaml"
+    assert "which unit is it?" in error(capsys, "platforms", "import", table, "--out", out)
+    ofa(capsys, "platforms", "import", table, "--out", out, "--unit", "ms")
+    space = replace(SPACE, resolutions=(64,))
+    genes = space.sample(5, np.random.default_rng(0))
+    slow_ms = load_platform(out).costs(space).latency_ms(genes)
+    np.testing.assert_allclose(slow_ms, 1000 * fast.costs(space).latency_ms(genes), rtol=1e-6)
+
+
+def test_runtime_and_precision_are_unknown_unless_stated(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent, told = tmp_path / "silent.yaml", tmp_path / "told.yaml"
+    facts = ofa(capsys, "platforms", "import", table, "--out", silent)
+    assert (facts["runtime"], facts["precision"], facts["threads"]) == ("not stated", None, None)
+    assert "memory_kb" not in facts["metrics"]
+    words = ["--device", "A board", "--runtime", "R 1.0", "--precision", "int8", "--batch", 2, "--threads", 4]
+    ofa(capsys, "platforms", "import", table, "--out", told, *words, "--licence", "MIT")
+    platform = load_platform(told)
+    assert (platform.device, platform.runtime, platform.licence) == ("A board", "R 1.0", "MIT")
+    assert (platform.precision, platform.batch, platform.threads) == ("int8", 2, 4)
+    space = replace(SPACE, resolutions=(64,))
+    genes = space.sample(1, np.random.default_rng(0))
+    assert platform.costs(space).memory_kb(genes) > 0
+    costs = load_platform(silent).costs(space)
+    for metric in ("memory_kb", "weights_kb"):
+        with pytest.raises(UserError, match="platform silent: memory is unknown: its precision is not stated; give"):
+            costs.of(metric, genes)
+    card = build_card("a net", [load_platform(silent)], [costs], genes, Accuracy(), {})
+    unknown = [figure for figure in card["figures"] if figure["value"] is None]
+    assert [figure["unit"] for figure in unknown] == ["mJ", "kB", "kB"]
+    assert "not stated" in card["platform"]
+    assert main(["platforms", str(silent)]) == 0
+    assert "unknown" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--unit", "min"], "--unit is min; allowed are ms, us, s"),
+        (["--precision", "fp31"], "--precision is fp31; allowed are fp32"),
+        (["--batch", "0"], "--batch is 0; must be at least 1"),
+    ],
+)
+def test_wrong_statements(
+    table: Path, words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in error(capsys, "platforms", "import", table, "--out", tmp_path / "x.yaml", *words)
+
+
+@pytest.mark.parametrize("indent", [1, "\t", None])
+def test_json_is_read_as_yaml_is_and_a_folder_of_either(table: Path, indent: int | str | None, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "60.json").write_text(json.dumps(yaml.safe_load(published_text(60)), indent=indent))
+    table.rename(folder / "64.yml")
+    (folder / "README.md").write_text("# a board\n")
+    assert load_platform(folder).details["resolutions"] == "60, 64"
+    assert load_platform(folder / "60.json").details["resolutions"] == "60"
 
 
 def test_mistakes_of_a_folder(table: Path, tmp_path: Path) -> None:
@@ -173,7 +261,7 @@ def test_mistakes_of_a_folder(table: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"other\.yaml: is for resolution 64, as 64_lookup_table\.yaml is; give each once"):
         load_tables(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"empty: no \*\.yaml here"):
+    with pytest.raises(UserError, match=r"empty: no \*\.yaml, \*\.yml, \*\.json here"):
         load_platform(tmp_path / "empty")
 
 
