@@ -1,7 +1,8 @@
-"""Platforms and a space for tests of costs."""
+"""Platforms and a space for tests of costs, and results of a profile without digests."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from latency_tables import Platform
@@ -72,3 +73,12 @@ def write(folder: Path, text: str) -> Path:
     path = folder / "mine.yaml"
     path.write_text(text)
     return path
+
+
+def of_0_1_0(results: Path) -> list[str]:
+    """The lines of results as version 0.1.0 wrote them, without digests: whoever changes one changes no digest."""
+    head, titles, *rows = results.read_text().splitlines()
+    settings = json.loads(head[2:])
+    del settings["digest"]
+    assert titles.endswith(",digest")
+    return [f"# {json.dumps(settings)}\n", *(f"{line.rpartition(',')[0]}\n" for line in (titles, *rows))]

@@ -2,11 +2,13 @@
 
 The first line holds the settings as JSON. A visit is a row for the reference computation and one per item, with the times of
 all runs; where an energy counter was read, a row with the joules and seconds of the visit comes before them. A visit of
-which rows are missing is measured again.
+which rows are missing is measured again. Every line ends with its digest, so that a changed byte is seen; files of 0.1.0
+have none.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -17,6 +19,11 @@ from typing import Any, NamedTuple
 from latency_tables.on_device.timing import MOST_VISITS, REFERENCE, Timed, TimingPlan
 
 COLUMNS = "chain,visit,item,preempted,times_ms"
+DIGEST = "digest"
+"""The last column, and the last of the settings."""
+DAMAGED = "damaged: not what was written (another digest); delete the file and measure again"
+LONGEST_LINE = 2**20
+"""Characters read of the first line, at most."""
 ENERGY = "energy: "
 """Prefix of the item in a row of energy, before the counters' names; such a row holds joules and seconds, not times."""
 
@@ -53,9 +60,12 @@ class Results:
     def __init__(self, path: Path, plan: TimingPlan, settings: dict[str, Any]) -> None:
         """Begin a file, or continue one; `ValueError` where it was begun with other settings or is damaged."""
         self.done: dict[tuple[int, int], list[float]] = {}
+        self.vouched = False
+        """True where lines have a digest; a file of 0.1.0 goes on without."""
         end = 0
         if path.exists():
             given, rows, end = read(path, plan)
+            self.vouched = end > 0 and vouches(path)
             for key in sorted({*given, *settings}) if end else ():
                 if given.get(key) != settings.get(key):
                     raise ValueError(
@@ -64,45 +74,76 @@ class Results:
                     )
             self.done = {row.of_visit: row.times_ms for row in rows if row.item == REFERENCE}
             os.truncate(path, end)  # drops the rows of a visit that a kill cut short
-        self._file = open(path, "a", encoding="utf-8", newline="\n")  # noqa: SIM115  (open as long as it measures)
+        self._path = path
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115  (open as long as it measures)
         if not end:
-            self._write(f"# {json.dumps({**settings, 'plan': plan.digest})}\n{COLUMNS}\n")
+            first = {**settings, "plan": plan.digest}
+            self.vouched = True
+            self._write(f"# {json.dumps({**first, DIGEST: _digest(first)})}\n{COLUMNS},{DIGEST}\n")
 
     def append(self, chain: int, turn: int, names: Sequence[str], timed: Timed, energy: VisitEnergy | None = None) -> None:
         """Add a visit, with its energy where that was read. It is flushed on return, so that a kill loses nothing."""
-        rows = ""
+        rows = []
         if energy is not None:
             counters = energy.counters.replace(",", ";")
-            rows = f"{chain},{turn},{ENERGY}{counters},0,{energy.joules:.6g} {energy.seconds:.6g}\n"
+            rows.append(f"{chain},{turn},{ENERGY}{counters},0,{energy.joules:.6g} {energy.seconds:.6g}")
         for name, times in zip((REFERENCE, *names), (timed.reference_ms, *timed.times_ms)):  # noqa: B905
-            rows += f"{chain},{turn},{name},{timed.preempted},{' '.join(f'{value:.6g}' for value in times)}\n"
-        self._write(rows)
+            rows.append(f"{chain},{turn},{name},{timed.preempted},{' '.join(f'{value:.6g}' for value in times)}")
+        self._write("".join(f"{row},{_digest(row)}\n" if self.vouched else f"{row}\n" for row in rows))
         self.done[chain, turn] = timed.reference_ms
 
     def close(self) -> None:
         """Write to the disk and close."""
-        os.fsync(self._file.fileno())
-        self._file.close()
+        try:
+            os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
 
     def _write(self, text: str) -> None:
-        self._file.write(text)
-        self._file.flush()
+        """Add lines; raises `ValueError` where there is no room for them, with the file as it was."""
+        content = memoryview(text.encode("utf-8"))
+        before = os.fstat(self._file.fileno()).st_size
+        try:
+            while content:
+                content = content[self._file.write(content) :]
+        except OSError as error:
+            os.ftruncate(self._file.fileno(), before)
+            reason = f"cannot be written: {error.strerror}; free some space: the same command goes on with what is there"
+            raise ValueError(f"{self._path}: {reason}") from None
 
 
 def settings_of(path: Path) -> dict[str, Any]:
-    """The settings in the first line; `ValueError` where it holds no settings."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            line = file.readline()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: cannot be read: {error}") from None
+    """The settings in the first line; `ValueError` where it holds no settings, or others than were written."""
+    line, columns = _first_lines(path)
     try:
         settings = json.loads(line[2:]) if line.startswith("# ") else None
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, a number of 5,000 digits, nested 3,000 deep
         settings = None
     if not isinstance(settings, dict):
         raise ValueError(f"{path}:1: not the results of a profile: the first line must be '# ' and the settings as JSON")
+    digest = settings.pop(DIGEST, None)
+    if (digest is not None or columns == f"{COLUMNS},{DIGEST}") and digest != _digest(settings):
+        raise ValueError(f"{path}:1: {DAMAGED}")
     return settings
+
+
+def vouches(path: Path) -> bool:
+    """Tell whether the lines of a file of results have digests."""
+    return _first_lines(path)[1] == f"{COLUMNS},{DIGEST}"
+
+
+def _first_lines(path: Path) -> tuple[str, str]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.readline(LONGEST_LINE), file.readline(LONGEST_LINE).strip()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from None
+
+
+def _digest(content: Any) -> str:
+    """Of a line, or of settings in canonical JSON."""
+    text = content if isinstance(content, str) else json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def read(path: Path, plan: TimingPlan) -> tuple[dict[str, Any], list[Row], int]:
@@ -118,14 +159,20 @@ def read(path: Path, plan: TimingPlan) -> tuple[dict[str, Any], list[Row], int]:
     settings = settings_of(path)
     if settings.pop("plan", None) != plan.digest:
         raise ValueError(f"{path}:1: plan is not {plan.digest}: these are results of another kit, space or version")
-    if lines[1].strip() != COLUMNS:
-        raise ValueError(f"{path}:2: columns are {lines[1].strip()!r}; expected {COLUMNS!r}")
+    vouched = lines[1].strip() == f"{COLUMNS},{DIGEST}"
+    if not vouched and lines[1].strip() != COLUMNS:
+        raise ValueError(f"{path}:2: columns are {lines[1].strip()[:200]!r}; expected '{COLUMNS},{DIGEST}'")
     rows: list[Row] = []
     visit: list[Row] = []
     done: set[tuple[int, int]] = set()
     end = place = len((lines[0] + lines[1]).encode())
     for number, line in enumerate(lines[2:], 3):
-        row = _row(line, f"{path}:{number}", plan)
+        text = line.rstrip("\r\n")
+        if vouched:
+            text, _, digest = text.rpartition(",")
+            if digest != _digest(text):
+                raise ValueError(f"{path}:{number}: {DAMAGED}")
+        row = _row(text, f"{path}:{number}", plan)
         place += len(line.encode())
         if row.of_visit in done:
             raise ValueError(f"{path}:{number}: visit {row.visit} of chain {row.chain} is given twice")

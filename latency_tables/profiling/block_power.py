@@ -26,8 +26,10 @@ class MeteredLog:
         """Add a visit with the energy since the one before."""
         reading = self._meter.stop()
         known = None if reading.joules is None else VisitEnergy(reading.joules, reading.seconds, reading.source)
-        self._results.append(chain, turn, names, timed, known)
-        self._meter.start()
+        try:
+            self._results.append(chain, turn, names, timed, known)
+        finally:
+            self._meter.start()  # which `close` expects, after a full disk too
 
     def close(self) -> None:
         """End the measurement and close the file."""

@@ -6,6 +6,7 @@ decides what is timed, `on_device.timing` how; torch and onnxruntime are importe
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,10 +23,12 @@ from latency_tables.profiling.plan import Settings, SpacePlan
 from latency_tables.profiling.torch_runtime import TorchRuntime
 from ofa.energy.meter import EnergyMeter
 from ofa.errors import UserError
+from ofa.files import schema
 from ofa.files.bounds import Bounded, Count, NotNegative, OneOf, Positive
 from ofa.space.search_space import SearchSpace
 
 RUNTIMES = ("torch", "onnxruntime")
+THREADS = re.compile("[1-9][0-9]{0,5}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,15 +104,17 @@ def import_results(path: Path, space: SearchSpace, name: str, power_w: float | N
     try:
         facts = settings_of(path)
         plan = plan_of(facts.pop("kit", None), space, f"{path}:1")
-        _, rows, _ = read(path, plan.timing)
+        _, rows, end = read(path, plan.timing)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except ValueError as error:
         raise UserError(str(error)) from None
+    if end < path.stat().st_size:
+        raise UserError(f"{path}: its last visit is not whole; run the same command again to continue")
     facts.pop("plan")
     for key in sorted({"processor", "runtime", "threads", *facts}):
-        if not isinstance(facts.get(key), str) or (key == "threads" and not facts[key].isdigit()):
-            raise UserError(f"{path}:1: {key} is {facts.get(key)!r}; expected the text that run.py wrote")
+        if not isinstance(facts.get(key), str) or (key == "threads" and not THREADS.fullmatch(facts[key])):
+            raise UserError(f"{path}:1: {key} is {schema.shown(facts.get(key))}; expected the text that run.py wrote")
     nothing = "no energy counter was read: a kit measures time"
     energy = _energy(None, nothing, power_w)
     return assemble(plan, name, rows, facts, energy, {}, str(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import resource
 import subprocess
 import sys
 import venv
@@ -24,6 +25,7 @@ from latency_tables.profiling.plan import Settings, SpacePlan
 from ofa.cli.main import main
 from ofa.files.vouched import vouched_line
 from ofa.space.search_space import load_space
+from tests.platform_toys import of_0_1_0
 from tests.space_toys import PROFILED
 
 INITS = {"latency_tables/__init__.py", "latency_tables/on_device/__init__.py"}
@@ -39,6 +41,11 @@ class Refuse(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Refuse())
 sys.argv = sys.argv[1:]
 sys.path[0] = sys.argv[0].rpartition("/")[0]
+
+import time, types
+from latency_tables.on_device import timing  # the kit's: the time that its thread had a processor, however busy the machine
+
+timing.time = types.SimpleNamespace(monotonic=time.monotonic, perf_counter_ns=time.thread_time_ns)
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
@@ -207,7 +214,7 @@ def test_a_device_with_two_threads(kit: Path, tmp_path: Path) -> None:
 
 
 def changed(results: Path, folder: Path, line: int, old: str, new: str) -> Path:
-    lines = results.read_text().splitlines(keepends=True)
+    lines = of_0_1_0(results)
     assert old in lines[line - 1]
     lines[line - 1] = lines[line - 1].replace(old, new)
     path = folder / "changed.csv"
@@ -218,18 +225,21 @@ def changed(results: Path, folder: Path, line: int, old: str, new: str) -> Path:
 def test_results_that_stop_early_are_refused(
     results: Path, space_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "early.csv"
-    path.write_text("".join(rounds_of_all(results)[:-12]))
-    assert imported(path, space_file, tmp_path / "x.yaml") == 2
-    error = capsys.readouterr().err
-    assert f"of {VISITS} visits; run the same command again to continue" in error
-    assert str(path) in error
+    path, lines = tmp_path / "early.csv", rounds_of_all(results)
+    last = lines[-1].split(",")[:2]
+    whole = [line for line in lines if line.split(",")[:2] != last]
+    for left, what in ((whole, f"has {VISITS - 1} of {VISITS} visits"), (lines[:-1], "its last visit is not whole")):
+        path.write_text("".join(left))
+        assert imported(path, space_file, tmp_path / "x.yaml") == 2
+        error = capsys.readouterr().err
+        assert f"{what}; run the same command again to continue" in error
+        assert str(path) in error
 
 
 def test_wrong_times_are_refused_with_line_and_key(
     results: Path, space_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    item, _, first = results.read_text().splitlines()[6].split(",")[2:]
+    item, _, first = of_0_1_0(results)[6].split(",")[2:]
     first = first.split()[0]
     for new in ("-1", "nan"):
         path = changed(results, tmp_path, 7, f",{first}", f",{new}")
@@ -285,6 +295,67 @@ def test_a_kit_of_some_resolutions(space_file: Path, tmp_path: Path) -> None:
     assert table is not None
     assert table.fingerprint == space.restrict(resolutions=[12]).fingerprint
     assert len(read(path, plan.timing)[1]) == len(rows)
+
+
+def test_results_of_0_1_0_are_read_as_they_are(results: Path, space_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "old.csv").write_text("".join(of_0_1_0(results)))
+    for name, path in (("new", results), ("old", tmp_path / "old.csv")):
+        assert imported(path, space_file, tmp_path / f"{name}.yaml", "--name", "device") == 0
+    assert load_platform(tmp_path / "old.yaml") == load_platform(tmp_path / "new.yaml")
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_changed_byte_of_results_is_believed(results: Path, space_file: Path, tmp_path: Path, seed: int) -> None:
+    """In its settings, its titles, its times, its last line."""
+    rng = np.random.default_rng(seed)
+    content = bytearray(results.read_bytes())
+    ends = [i for i, byte in enumerate(content) if byte == ord("\n")]
+    begin, end = [(0, ends[0]), (ends[0], ends[1]), (ends[1], len(content)), (ends[-2], len(content))][seed % 4]
+    content[rng.integers(begin, end)] ^= 1 << rng.integers(8)
+    path = tmp_path / "changed.csv"
+    path.write_bytes(content)
+    assert imported(path, space_file, tmp_path / "x.yaml") == 2
+    assert not (tmp_path / "x.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "settings",
+            {"fit_networks": 2 * 10**9},
+            "kit.settings: fit_networks is 2000000000; must be at least 1",
+        ),
+        ("settings", {"test_networks": 10**12}, "kit.settings: test_networks is 1000000000000; must be at least 1"),
+        ("settings", {"batch": 10**9}, "kit.settings: batch is 1000000000; must be at least 1 and at most 65536"),
+        ("settings", {"runs": 10**30}, "kit.settings: runs: expected a whole number of at most 64 bits"),
+        ("resolutions", 8, "kit.resolutions is 8; expected a list of pixels"),
+        ("fingerprint", "f" * 10**6, "kit.fingerprint is 'ffff"),
+    ],
+)
+def test_results_that_plan_too_much_are_refused_before_anything_is_made(
+    key: str,
+    value: object,
+    message: str,
+    results: Path,
+    space_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    head, *rows = of_0_1_0(results)
+    settings = json.loads(head[2:])
+    if isinstance(value, dict):
+        settings["kit"][key] |= value
+    else:
+        settings["kit"][key] = value
+    path = tmp_path / "bomb.csv"
+    path.write_text(f"# {json.dumps(settings)}\n" + "".join(rows))
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert imported(path, space_file, tmp_path / "x.yaml") == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error) < 500
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 200_000
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from latency_tables.profiling.torch_runtime import TorchRuntime
 from ofa.energy.meter import EnergyMeter, EnergyReading
 from ofa.space.search_space import SearchSpace, load_space
 from ofa.space.shapes import walk_blocks
+from tests.platform_toys import of_0_1_0
 from tests.space_toys import PROFILED
 
 FEW = Settings(runs=5, fit_networks=2, test_networks=2)
@@ -197,7 +198,7 @@ def test_the_power_of_a_profile_is_unknown_where_some_of_it_is(space: SearchSpac
 def test_sessions_with_other_counters_are_not_added(space: SearchSpace, tmp_path: Path) -> None:
     partial = tmp_path / "p.csv"
     assert session(space, partial, watts=9.0, last=4) is None
-    partial.write_text(partial.read_text().replace("energy: a fake counter", "energy: another"))
+    partial.write_text("".join(of_0_1_0(partial)).replace("energy: a fake counter", "energy: another"))
     energy = session(space, partial, watts=2.0)
     assert energy.power_w is None
     assert "the profile was continued with other energy counters: a fake counter, then another" in energy.source

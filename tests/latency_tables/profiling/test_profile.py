@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,14 +31,28 @@ from tests.space_toys import PROFILED
 
 FEW = Settings(runs=5, fit_networks=2, test_networks=2)
 
+PROCESSOR_TIME = SimpleNamespace(monotonic=time.monotonic, perf_counter_ns=time.thread_time_ns)
+"""The time that this thread had a processor, in place of the clock's. A block that seems faster than an empty call, as on a
+busy machine, is refused; what is tested here is not that the machine is calm."""
+PROFILE = """
+import sys, time
+from types import SimpleNamespace
+from latency_tables.on_device import timing
+from ofa.cli.main import main
+timing.time = SimpleNamespace(monotonic=time.monotonic, perf_counter_ns=time.thread_time_ns)
+sys.exit(main(sys.argv[1:]))
+"""
+"""A process of its own that profiles so."""
+
 MACHINE = {"processor": "a processor", "runtime": "a runtime", "threads": "1"}
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short visits, and no further ones where the machine is busy."""
+    """Short visits, and no further ones where the machine is busy; what else runs there makes no block slower."""
     monkeypatch.setattr(timing, "MOST_RUNS", 5)
     monkeypatch.setattr(timing, "MOST_VISITS", VISITS)
+    monkeypatch.setattr(timing, "time", PROCESSOR_TIME)
 
 
 @pytest.fixture
@@ -121,7 +136,7 @@ def test_wrong_options(space_file: Path, arguments: list[str], message: str, cap
 def test_a_killed_profile_goes_on(space_file: Path, tmp_path: Path) -> None:
     """SIGKILL in the middle; the same command measures what is left, and nothing twice."""
     out = tmp_path / "here.yaml"
-    command = [sys.executable, "-m", "ofa.cli.main", "profile", "--space", str(space_file), "--out", str(out)]
+    command = [sys.executable, "-c", PROFILE, "profile", "--space", str(space_file), "--out", str(out)]
     command += ["--runs", "40", "--networks", "4", "--threads", "1", "--runtime", "onnxruntime", "--json"]
     partial = tmp_path / "here.yaml.partial.csv"
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -148,6 +163,24 @@ def test_a_killed_profile_goes_on(space_file: Path, tmp_path: Path) -> None:
     for item, shape in plan.blocks.items():
         already = sum(len(row[4]) for row in before if row[2] == item)
         assert times[shape] >= max(already, 40)
+
+
+def test_a_profile_goes_on_after_a_full_disk(space_file: Path, tmp_path: Path) -> None:
+    """A process that may not make a larger file: a full disk as it sees it, in the middle of the times."""
+    out, partial = tmp_path / "here.yaml", tmp_path / "here.yaml.partial.csv"
+    arguments = ["profile", "--space", str(space_file), "--out", str(out), "--threads", "1"]
+    arguments += ["--runs", "5", "--networks", "2"]
+    full = f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n{PROFILE}"
+    done = subprocess.run([sys.executable, "-c", full, *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"ofa profile: error: {partial}: cannot be written: ")
+    assert done.stderr.endswith("; free some space: the same command goes on with what is there\n")
+    assert done.stderr.count("\n") == 1
+    plan = SpacePlan.of(load_space(space_file), Settings(runs=5, fit_networks=1, test_networks=1))
+    assert 0 < len(read(partial, plan.timing)[1]) < VISITS * len(plan.timing.items)
+    assert subprocess.run([sys.executable, "-c", PROFILE, *arguments], check=False).returncode == 0
+    assert load_platform(out).kind == "measured"
+    assert not partial.exists()
 
 
 # -- measuring -------------------------------------------------------------------------------------------------------------
