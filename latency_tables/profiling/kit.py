@@ -110,16 +110,20 @@ def plan_of(kit: Any, space: SearchSpace, place: str) -> SpacePlan:
     try:
         fingerprint, resolutions, given = kit["fingerprint"], kit["resolutions"], kit["settings"]
     except (TypeError, KeyError):
-        raise UserError(f"{place}: kit is {kit!r}; expected its fingerprint, resolutions and settings") from None
+        raise UserError(f"{place}: kit is {schema.shown(kit)}; expected its fingerprint, resolutions and settings") from None
     if fingerprint != space.fingerprint:
         raise UserError(
-            f"{place}: kit.fingerprint is {fingerprint!r}, of space {kit.get('space')}; "
+            f"{place}: kit.fingerprint is {schema.shown(fingerprint)}, of space {kit.get('space')}; "
             f"{space.name} has {space.fingerprint!r}: give the space that the kit was exported for"
         )
     try:
         settings = schema.build(Settings, given, "settings")
     except UserError as error:
         raise UserError(f"{place}: kit.{error}") from None
+    if resolutions is not None and not (
+        isinstance(resolutions, list) and all(isinstance(size, int) for size in resolutions)
+    ):
+        raise UserError(f"{place}: kit.resolutions is {schema.shown(resolutions)}; expected a list of pixels")
     return SpacePlan.of(_restricted(space, resolutions), settings)
 
 

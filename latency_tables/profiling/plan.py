@@ -10,17 +10,19 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Annotated
 
 import numpy as np
 
 from latency_tables.costs.factors import ShapeGrid
 from latency_tables.on_device.timing import EMPTY_MODEL, VISITS, Item, TimingPlan
 from ofa.files import schema
-from ofa.files.bounds import Bounded, Count, WholeNumber
+from ofa.files.bounds import AtLeast, AtMost, Bounded, WholeNumber
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape, OpShape, walk_blocks
 from ofa.space.subnet import Subnet
 
+Networks = Annotated[int, AtLeast(1), AtMost(10_000)]
 EMPTY_ITEM = f"{EMPTY_MODEL}@1"
 
 
@@ -28,13 +30,13 @@ EMPTY_ITEM = f"{EMPTY_MODEL}@1"
 class Settings(Bounded):
     """Choices that, with the space, decide a plan."""
 
-    runs: Count = 50
+    runs: Annotated[int, AtLeast(1), AtMost(1_000_000)] = 50
     """Least number of timed runs of each block and network, over all visits."""
-    batch: Count = 1
+    batch: Annotated[int, AtLeast(1), AtMost(65_536)] = 1
     """Images per inference."""
-    fit_networks: Count = 10
+    fit_networks: Networks = 10
     """Random whole subnets on which the correction of the sum of blocks is fitted."""
-    test_networks: Count = 20
+    test_networks: Networks = 20
     """Further random subnets, on which the error of the corrected sum is reported."""
     seed: WholeNumber = 0
     """Seed of the subnets, the order and the weights."""

@@ -42,7 +42,7 @@ class DataConfig(Bounded):
     """Mean and standard deviation for normalising; None: those of the training images."""
     evaluation_crop: Annotated[float, Above(0), AtMost(1)] = 1.0
     """Fraction of the shorter side that evaluation keeps, in the centre (0.875 is usual on ImageNet)."""
-    workers: WholeNumber | None = None
+    workers: Annotated[int, AtLeast(0), AtMost(1024)] | None = None
     """Processes that decode image files, for each rank; None: one per usable CPU (ranks share the CPUs), at most 16."""
     memory_limit_mb: Annotated[float, AtLeast(0)] = 2048.0
     """An image folder whose images have one size and together take less than this is decoded once and kept in memory."""

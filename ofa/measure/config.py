@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from ofa.files.bounds import Bounded, Count, WholeNumber
+from ofa.files.bounds import AtLeast, AtMost, Bounded, Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,7 @@ class EvaluationConfig(Bounded):
     """Validation images on which subnets are measured after an epoch."""
     recalibration_images: Count = 1024
     """Training images for batch-norm statistics."""
-    final_subnets: WholeNumber = 20
+    final_subnets: Annotated[int, AtLeast(0), AtMost(100_000)] = 20
     """Random subnets whose test accuracy is reported at the end."""
     batch_size: Count = 200
     """Images measured at once."""

@@ -15,7 +15,7 @@ from ofa.files import schema, shipped
 from ofa.files.bounds import Above, AtLeast, Bounded, Count, Fraction, NotEmpty, NotNegative, OneOf, WholeNumber
 from ofa.measure.config import EvaluationConfig
 from ofa.nets.losses import DIVERGENCES
-from ofa.space.parts import LISTS, WholeChoices
+from ofa.space.parts import LISTS, Resolutions
 from ofa.space.search_space import SearchSpace, load_space
 from ofa.space.subspace import is_subspace, largest_only
 
@@ -123,7 +123,7 @@ class Recipe(Bounded):
     """Phases in order; each continues with the weights of the previous one."""
     classes: Annotated[int, AtLeast(2)] | None = None
     """Number of classes; None: that of the space."""
-    resolutions: WholeChoices | None = None
+    resolutions: Resolutions | None = None
     """Resolutions in pixels; None: those of the space."""
     init: str | None = None
     """A finished run whose supernet this one starts from (`ofa.training.transfer`)."""

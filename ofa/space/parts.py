@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Annotated, Any, TypedDict
 
-from ofa.files.bounds import FINITE, Bounded, Count, Fraction, OneOf
+from ofa.errors import SHOWN
+from ofa.files.bounds import FINITE, AtLeast, AtMost, Bounded, Fraction, OneOf
 from ofa.space.activations import ACTIVATIONS
 
 MOST_CHOICES = 127  # a gene is an int8
+MOST_CHANNELS, MOST_BLOCKS, MOST_PIXELS, MOST_KERNEL, MOST_EXPAND = 65_536, 256, 16_384, 255, 256
+"""Far beyond any network: a number in a file beyond them is a mistake, and arrays of that size would fill the memory."""
 FIELD_OF_GENE = {"width": "widths", "depth": "depths", "se": "se", "kernel": "kernels", "expand": "expands"}
 """The field of `StageSpace` that holds the choices of a gene."""
 LISTS = ("kernels", "depths", "expands", "se")
@@ -34,8 +37,9 @@ class Choices(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class _ChoicesBound:
-    """Bound of a list of choices: positive, finite, ascending, distinct, and few enough for an int8 gene."""
+    """Bound of a list of choices: positive, ascending, distinct, at most `most`, and few enough for an int8 gene."""
 
+    most: float
     may_be_empty: bool = False
 
     def complaint(self, name: str, value: Sequence[float], verb: str) -> str | None:
@@ -43,16 +47,25 @@ class _ChoicesBound:
         if not value:
             return None if self.may_be_empty else f"{name} is empty; at least one choice is needed"
         if list(value) != sorted(set(value)):
-            return f"{name} are {list(value)}; choices must be ascending and distinct"
+            return f"{name} are {_shown(value)}; choices must be ascending and distinct"
         for choice in value:
             if not 0 < choice < inf:
                 return f"{name} has {choice}; choices must be positive and finite"
+            if choice > self.most:
+                return f"{name} has {choice}; at most {self.most:,} is allowed"
         return None if len(value) <= MOST_CHOICES else f"{name} has {len(value)} choices; at most {MOST_CHOICES} are allowed"
 
     def as_json(self) -> dict[str, Any]:
         """The same rules as JSON schema, which cannot state the order."""
         least = {} if self.may_be_empty else {"minItems": 1}
-        return least | {"maxItems": MOST_CHOICES, "uniqueItems": True, "items": {"exclusiveMinimum": 0}}
+        items = {"exclusiveMinimum": 0, "maximum": self.most}
+        return least | {"maxItems": MOST_CHOICES, "uniqueItems": True, "items": items}
+
+
+def _shown(choices: Sequence[Any]) -> str:
+    """A list as messages show it: its beginning, where it is long."""
+    text = str(list(choices))
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 4]}...]"
 
 
 class _KernelBound:
@@ -78,15 +91,18 @@ class _SwitchBound:
         """Refuse other lists."""
         if value in self.allowed:
             return None
-        return f"{name} {verb} {list(value)}; allowed are true, false, and the list [false, true] to choose from"
+        return f"{name} {verb} {_shown(value)}; allowed are true, false, and the list [false, true] to choose from"
 
     def as_json(self) -> dict[str, Any]:
         """The allowed lists as JSON schema."""
         return {"enum": [list(choices) for choices in self.allowed]}
 
 
-CHOICES = _ChoicesBound()
-WholeChoices = Annotated[tuple[int, ...], CHOICES]
+CHANNELS = _ChoicesBound(MOST_CHANNELS)
+Widths = Annotated[tuple[int, ...], CHANNELS]
+Depths = Annotated[tuple[int, ...], _ChoicesBound(MOST_BLOCKS)]
+Resolutions = Annotated[tuple[int, ...], _ChoicesBound(MOST_PIXELS)]
+Channels = Annotated[int, AtLeast(1), AtMost(MOST_CHANNELS)]
 Kernel = Annotated[int, _KernelBound()]
 Stride = Annotated[int, OneOf((1, 2))]
 ActivationName = Annotated[str, OneOf(tuple(name for name, activation in ACTIVATIONS.items() if activation.in_spaces))]
@@ -96,11 +112,11 @@ ActivationName = Annotated[str, OneOf(tuple(name for name, activation in ACTIVAT
 class StemSpace(Bounded):
     """The choices of the stem, the layers before the stages."""
 
-    widths: WholeChoices
+    widths: Widths
     """Choices of its output channels."""
-    hidden_widths: Annotated[tuple[int, ...], _ChoicesBound(may_be_empty=True)] = ()
+    hidden_widths: Annotated[tuple[int, ...], _ChoicesBound(MOST_CHANNELS, may_be_empty=True)] = ()
     """Choices of the channels inside a deep stem, before rounding to a multiple of 8; empty where it is not deep."""
-    depths: WholeChoices = (1,)
+    depths: Depths = (1,)
     """Choices of its number of convolutions: 1; or 2 and 3, a deep stem as in ResNet-D, whose middle one is residual."""
     kernel: Kernel = 3
     """Kernel size in pixels."""
@@ -117,11 +133,11 @@ class StemSpace(Bounded):
             if self.hidden_widths:
                 raise ValueError("hidden_widths are given but the stem has one convolution; depths must be 2 or 3")
         elif set(self.depths) <= {2, 3}:
-            wrong = CHOICES.complaint("hidden_widths", self.hidden_widths, "is")
+            wrong = CHANNELS.complaint("hidden_widths", self.hidden_widths, "is")
             if wrong is not None:
                 raise ValueError(wrong)
         else:
-            raise ValueError(f"depths are {list(self.depths)}; allowed are [1], or values out of 2 and 3")
+            raise ValueError(f"depths are {_shown(self.depths)}; allowed are [1], or values out of 2 and 3")
 
     def restrict(self, widths: int | None, every_depth: bool) -> StemSpace:
         """The stem with only its `widths` widest widths (None: all), and with every depth or only the largest."""
@@ -134,13 +150,13 @@ class StemSpace(Bounded):
 class StageSpace(Bounded):
     """The choices of one stage."""
 
-    widths: WholeChoices
+    widths: Widths
     """Choices of the output channels of its blocks."""
-    depths: WholeChoices
+    depths: Depths
     """Choices of its number of blocks."""
-    kernels: Annotated[tuple[Kernel, ...], CHOICES]
+    kernels: Annotated[tuple[Kernel, ...], _ChoicesBound(MOST_KERNEL)]
     """Choices of kernel sizes, in pixels."""
-    expands: Annotated[tuple[Annotated[float, FINITE], ...], CHOICES]
+    expands: Annotated[tuple[Annotated[float, FINITE], ...], _ChoicesBound(MOST_EXPAND)]
     """Choices of expand ratios: hidden channels over input channels (mbconv) or over output channels (bottleneck). The
     blocks of a stage whose only expand ratio is 1 have no expansion convolution."""
     stride: Stride = 1
@@ -210,9 +226,9 @@ class StageSpace(Bounded):
 class HeadSpace(Bounded):
     """The layers after the stages; nothing here is elastic."""
 
-    width: Count | None = None
+    width: Channels | None = None
     """Output channels of a 1x1 convolution with batch norm before the average pool; None: no such layer."""
-    features: Count | None = None
+    features: Channels | None = None
     """Output channels of a 1x1 convolution without norm after the average pool; None: no such layer."""
     activation: ActivationName = "relu"
     """Activation after each of its convolutions."""

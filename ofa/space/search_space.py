@@ -19,13 +19,18 @@ import numpy.typing as npt
 
 from ofa.errors import UserError
 from ofa.files import schema, shipped
-from ofa.files.bounds import FINITE, Above, Bounded, Count, NotEmpty, OneOf
+from ofa.files.bounds import FINITE, Above, AtLeast, AtMost, Bounded, NotEmpty, OneOf
 from ofa.space.gene_rows import Gene, GeneLayout, GeneRows, Genes, gene_list
 from ofa.space.kinds import KINDS
-from ofa.space.parts import Choices, HeadSpace, StageSpace, StemSpace, WholeChoices, lists_in
+from ofa.space.parts import Choices, HeadSpace, Resolutions, StageSpace, StemSpace, lists_in
 from ofa.space.subnet import Stem, Subnet
 
 __all__ = ["Gene", "Genes", "HeadSpace", "SearchSpace", "StageSpace", "StemSpace", "load_space"]
+
+
+MOST_STAGES, MOST_COMBINATIONS, MOST_PARAMETERS = 64, 1_000_000, 2e10
+"""Of a space; of the choices that a block's shape depends on, in a stage; of its largest subnet. Far beyond those in use
+(9; 225; 4e7): a file beyond them is a mistake, and would fill the memory before anything else could be said of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +45,11 @@ class SearchSpace(Bounded):
     stages: Annotated[tuple[StageSpace, ...], NotEmpty("a space needs at least one stage")]
     """Stages in order; the blocks of a stage have feature maps of the same size."""
     head: HeadSpace
-    resolutions: WholeChoices
+    resolutions: Resolutions
     """Choices of the side of the square input, in pixels."""
-    in_channels: Count = 3
+    in_channels: Annotated[int, AtLeast(1), AtMost(1024)] = 3
     """Channels of an image: 1 (grey) or 3 (RGB)."""
-    classes: Count = 1000
+    classes: Annotated[int, AtLeast(1), AtMost(1_000_000)] = 1000
     """Outputs of the network, one per class of the data."""
     kernel_transforms: bool = True
     """True: a smaller kernel is the centre of a larger one, times a learned matrix (OFA, section 3.3). False: no matrix."""
@@ -63,6 +68,7 @@ class SearchSpace(Bounded):
                 f"resolution {self.resolutions[0]} is too small for a total stride of {self.total_stride}; "
                 f"resolutions must be at least {self.total_stride}"
             )
+        self._check_size()
         for i, stage in enumerate(self.stages):
             if self.compound and len(stage.depths) != len(stage.expands):
                 raise ValueError(
@@ -72,6 +78,31 @@ class SearchSpace(Bounded):
             if stage.se is not False and not KINDS[self.block].squeeze_excite:
                 able = ", ".join(name for name, kind in KINDS.items() if kind.squeeze_excite)
                 raise ValueError(f"stages[{i}]: se is for {able} blocks, but this space has {self.block} blocks")
+
+    def _check_size(self) -> None:
+        """Raise `ValueError` for a space too large to be tabulated, or whose largest subnet no machine holds."""
+        if len(self.stages) > MOST_STAGES:
+            raise ValueError(f"stages are {len(self.stages)}; at most {MOST_STAGES} are allowed")
+        before, parameters = self.stem.widths, float(self.classes * (self.head.features or self.head.width or 1))
+        for i, stage in enumerate(self.stages):
+            combinations = (
+                len(self.resolutions)
+                * len(before)
+                * prod(len(stage.choices(gene)) for gene in ("width", *stage.shared_genes, *stage.block_genes))
+            )
+            if combinations > MOST_COMBINATIONS:
+                raise ValueError(
+                    f"stages[{i}]: resolutions, widths and choices of a block combine to {combinations:,} shapes; at most "
+                    f"{MOST_COMBINATIONS:,} are tabulated"
+                )
+            widest = max(before[-1], stage.widths[-1])
+            hidden = stage.expands[-1] * widest
+            parameters += stage.depths[-1] * hidden * (2 * widest + stage.kernels[-1] ** 2)
+            before = stage.widths
+        if parameters > MOST_PARAMETERS:
+            raise ValueError(
+                f"its largest subnet has about {parameters:.2g} parameters; at most {MOST_PARAMETERS:.2g} are allowed"
+            )
 
     # -- derived facts -------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from ofa.data.augment.luma import LUMA, grey
 from ofa.data.augment.rand_augment import RandAugmentConfig, rand_augment
 from ofa.data.augment.resampling import resize_weights
 from ofa.distributed import draws
-from ofa.files.bounds import Bounded, UnitInterval, WholeNumber
+from ofa.files.bounds import AtLeast, AtMost, Bounded, UnitInterval
 
 
 class _Range:
@@ -45,7 +45,7 @@ class AugmentConfig(Bounded):
     """Mirror an image left to right with probability one half."""
     vertical_flip: bool = False
     """Turn an image upside down with probability one half."""
-    crop_padding: WholeNumber = 0
+    crop_padding: Annotated[int, AtLeast(0), AtMost(1024)] = 0
     """Shift an image by up to so many stored pixels, and fill with black (4 is usual for 32 px)."""
     random_resized_crop: Range | None = None
     """Range of the fraction of the area that a random crop keeps, such as [0.08, 1.0] (Szegedy et al., arXiv:1409.4842)."""

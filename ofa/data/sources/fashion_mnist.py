@@ -23,6 +23,8 @@ FILES = {
     "t10k-labels-idx1-ubyte.gz": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 UNSIGNED_BYTE = 8
+LARGEST_BYTES = 16 + 60_000 * 28 * 28
+"""Size of the largest of the four files, uncompressed."""
 
 
 def read(root: Path) -> dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
@@ -48,11 +50,13 @@ def checked_content(path: Path) -> bytes:
     """
     try:
         with gzip.open(path, "rb") as file:
-            content = file.read()
+            content = file.read(LARGEST_BYTES + 1)  # a small file may stand for a very large one
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run: ofa data {NAME}") from None
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: corrupt: {error}; run: ofa data {NAME}") from None
+    if len(content) > LARGEST_BYTES:
+        raise UserError(f"{path}: unpacks to more than {LARGEST_BYTES} bytes; run: ofa data {NAME}")
     digest = hashlib.sha256(content).hexdigest()
     if digest != FILES[path.name]:
         raise UserError(f"{path}: SHA-256 of its content is {digest}, expected {FILES[path.name]}; run: ofa data {NAME}")

@@ -7,7 +7,6 @@ normalisation and augmentation belong to `ofa.data.batches`. No torch here.
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from ofa.data.sources import cifar10, fashion_mnist
 from ofa.data.sources.image_folder import Census, list_image_folder
+from ofa.data.sources.numpy_file import load_npy, load_npz
 from ofa.data.sources.path_list import PathList
 from ofa.data.sources.wheel_datasets import WHEELS
 from ofa.errors import UserError
@@ -98,7 +98,7 @@ def read_source(source: str, root: Path) -> Source:
         read = _read_npy_folder if list(path.glob("*.npy")) else _read_image_folder
         return replace(read(path), place=path)
     if path.suffix == ".npz":
-        return replace(_read_named(_load_npz(path), str(path)), place=path)
+        return replace(_read_named(load_npz(path), str(path)), place=path)
     raise UserError(
         f"{path}: not a data set; expected {fashion_mnist.NAME}, a folder train/CLASS/*.jpg, or an .npz of arrays"
     )
@@ -130,19 +130,8 @@ def _locate(source: str, root: Path) -> Path:
 def _read_npy_folder(folder: Path) -> Source:
     arrays = {}
     for path in sorted(folder.glob("*.npy")):
-        try:
-            arrays[path.stem] = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"{path}: cannot be read as an array: {error}") from None
+        arrays[path.stem] = load_npy(path)
     return _read_named(arrays, str(folder))
-
-
-def _load_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read as arrays: {error}") from None
 
 
 def _read_named(arrays: Mapping[str, npt.NDArray[Any]], place: str) -> Source:

@@ -93,6 +93,28 @@ def test_a_good_file(tmp_path: Path) -> None:
             r"mine\.yaml:1: resolution 3 is too small for a total stride of 4; resolutions must",
         ),
         ("[16, 24]", f"{list(range(16, 144))}", r"mine\.yaml:5: resolutions has 128 choices; at most 127 are allowed"),
+        ("depths: [1, 2], k", "depths: [685230], k", r"mine\.yaml:8: stages\[0\]: depths has 685230; at most 256 is all"),
+        ("depths: [1, 2], k", "depths: [1.0e+18], k", r"stages\[0\]: depths has 1000000000000000000; at most 256 is al"),
+        ("depths: [1, 2], k", f"depths: [1{400 * '0'}], k", r"stages\[0\]: depths\[0\]: expected a whole number of at mo"),
+        ("kernels: [3, 5]", "kernels: [100001]", r"mine\.yaml:8: stages\[0\]: kernels has 100001; at most 255 is allowed"),
+        ("widths: [16]", "widths: [2000000000]", r"stages\[0\]: widths has 2000000000; at most 65,536 is allowed"),
+        ("[2, 3.5]", "[1e12]", r"stages\[0\]: expands has 1000000000000\.0; at most 256 is al"),
+        ("widths: [8]", "widths: [1000000]", r"mine\.yaml:6: stem: widths has 1000000; at most 65,536 is allowed"),
+        ("[16, 24]", "[16, 1000000]", r"mine\.yaml:5: resolutions has 1000000; at most 16,384 is allowed"),
+        ("width: 64", "width: 10000000000", r"mine\.yaml:14: head: width is 10000000000; must be at least 1 and at most"),
+        ("width: 64", "features: 10000000000", r"head: features is 10000000000; must be at least 1 and at most"),
+        ("classes: 4", "classes: 10000000000", r"mine\.yaml:4: classes is 10000000000; must be at least 1 and at most 1e"),
+        ("in_channels: 1", "in_channels: 10000000", r"mine\.yaml:3: in_channels is 10000000; must be at least 1 and at"),
+        (
+            "widths: [16], depths: [1, 2], kernels: [3, 5], expands: [2, 3.5]",
+            "widths: [16], depths: [256], kernels: [255], expands: [200]",
+            r"mine\.yaml:1: its largest subnet has about \d\.\de\+10 parameters; at most 2e\+10 are allowed",
+        ),
+        (
+            "widths: [16], depths: [1, 2], kernels: [3, 5], expands: [2, 3.5]",
+            f"widths: {list(range(1, 101))}, depths: [1], kernels: {list(range(3, 203, 2))}, expands: {list(range(1, 101))}",
+            r"mine\.yaml:1: stages\[0\]: resolutions, widths and choices of a block combine to 2,000,000 shapes; at most 1",
+        ),
         ("classes: 4", "name: again", r"mine\.yaml:4: not valid YAML: key 'name' is given twice"),
         ("se: true}", "se: true, stride: 1}", r"mine\.yaml:8: not valid YAML: key 'stride' is given twice"),
         ("classes: 4", "classes: [4", r"mine\.yaml:5: not valid YAML: .*expected ',' or '\]'"),
@@ -125,6 +147,19 @@ def test_mistakes(tmp_path: Path, old: str, new: str, message: str) -> None:
 def test_files_that_hold_no_mapping(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_space(write(tmp_path, text))
+
+
+def test_more_stages_than_any_network_has(tmp_path: Path) -> None:
+    stage = "  - {widths: [8], depths: [1], kernels: [3], expands: [1]}\n"
+    text = GOOD[: GOOD.index("stages:")] + "stages:\n" + 65 * stage + "head: {}\n"
+    with pytest.raises(UserError, match=r"mine\.yaml:1: stages are 65; at most 64 are allowed"):
+        load_space(write(tmp_path, text))
+
+
+def test_a_long_list_is_cut_in_the_message(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="choices must be ascending") as caught:
+        load_space(write(tmp_path, GOOD.replace("[16, 24]", str([24, 16] * 10_000))))
+    assert len(str(caught.value)) < 300
 
 
 def test_no_stages(tmp_path: Path) -> None:
