@@ -6,6 +6,8 @@ import errno
 
 LIBRARIES = ("onnxruntime", "sqlalchemy", "sqlite3", "psycopg", "PIL", "zipfile", "safetensors", "yaml")
 """Packages whose exceptions are about a file, a database or a device, not about a bug in this code."""
+STORAGES = ("optuna.storages", "sqlalchemy")
+"""Modules that read and write a study; what they raise for a damaged one can be of any type."""
 SHOWN = 200
 
 
@@ -23,7 +25,17 @@ def line_of(error: BaseException) -> str | None:
     if package in LIBRARIES:
         full = " (the disk is full)" if "full" in str(error) or "No space left" in str(error) else ""
         return f"{package}{_first(error)}{full}"
+    if _in_a_storage(error):
+        kind = type(error).__name__
+        return f"the study cannot be read: {kind}{_first(error)}; it is damaged: give another --storage or --study"
     return None
+
+
+def _in_a_storage(error: BaseException) -> bool:
+    place = error.__traceback__
+    while place is not None and not place.tb_frame.f_globals.get("__name__", "").startswith(STORAGES):
+        place = place.tb_next
+    return place is not None
 
 
 def _of_system(error: OSError) -> str:
