@@ -49,7 +49,8 @@ def main() -> None:
     for count in COUNTS:
         draws = [
             StoredImages(pool.pixels[start : start + count], pool.labels[start : start + count])
-            for start in range(0, min(DRAWS * count, len(pool)), count)
+            for start in range(0, DRAWS * count, count)
+            if start + count <= len(pool) or start == 0
         ]
         draws = [as_jpeg(images) for images in draws] if args.jpeg else draws
         lost = np.array([reference - measure(run, data, images, subnets, args.images) for images in draws])

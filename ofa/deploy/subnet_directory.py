@@ -28,18 +28,30 @@ FORMAT = 1
 ADVICE = "query the subnet again"
 FILES = ("space.yaml", "weights.safetensors", "card.json", "card.md", "load.py", "subnet.json")
 
-EXAMPLE = '''"""Load this subnet and classify a batch: python load.py"""
+EXAMPLE = '''"""Load this subnet and classify images: python load.py photo.jpg ... (noise without; photos need Pillow)."""
 
+import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ofa import load_subnet
 
+
+def read_photo(path):
+    """The central square of an image file, {channels} x {resolution} x {resolution}, values in [0, 1]."""
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(Image.open(path)).convert("L" if {channels} == 1 else "RGB")
+    pixels = np.asarray(ImageOps.fit(image, ({resolution}, {resolution})), dtype=np.float32) / 255
+    return torch.from_numpy(pixels.reshape({resolution}, {resolution}, {channels}).transpose(2, 0, 1).copy())
+
+
 module = load_subnet(Path(__file__).resolve().parent)  # a plain torch.nn.Module in eval mode
 
-# Put your images here: values in [0, 1], {resolution} x {resolution} pixels.
-images = torch.rand(1, {channels}, {resolution}, {resolution})
+photos = [read_photo(path) for path in sys.argv[1:]]
+images = torch.stack(photos) if photos else torch.rand(1, {channels}, {resolution}, {resolution})
 mean = torch.tensor({mean}).view(1, -1, 1, 1)
 std = torch.tensor({std}).view(1, -1, 1, 1)
 classes = {classes}
