@@ -12,6 +12,8 @@ USUAL_GMAC_PER_S = (0.05, 500.0)
 No law: a microcontroller is slower, so times outside lead to a question that `--unit` answers, never to a refusal. Phones
 have 1 to 15 (the published tables of Note10 and Pixel 1), so a phone's seconds or microseconds, read as ms, lie outside.
 """
+OVERHEAD_MS = 20.0
+"""Time that a call may take whatever it computes: below it, a slow speed says nothing of the unit."""
 BATCH_SPEED_UP = 4.0
 """How much faster than the usual ones a device may be with several images at a time."""
 
@@ -43,6 +45,6 @@ def doubt(macs: float, time_ms: float, batch: int = 1) -> str | None:
     low, high = USUAL_GMAC_PER_S
     high *= BATCH_SPEED_UP if batch > 1 else 1
     rate = macs * batch * 1e-6 / time_ms
-    if low <= rate <= high:
+    if rate <= high and (rate >= low or time_ms <= OVERHEAD_MS):
         return None
     return f"implies {rate:.3g} GMAC/s if it is in ms, where {low:g} to {high:g} are usual"

@@ -17,6 +17,7 @@ from latency_tables.calibration.timings_csv import Timing, load_timings
 from latency_tables.cost_models.op_model import LatencyModel, OpTime
 from latency_tables.cost_models.uncertainty import ErrorReport
 from latency_tables.platform import Platform
+from latency_tables.units import doubt
 from ofa import official
 from ofa.cli.main import main
 from ofa.errors import UserError
@@ -280,6 +281,21 @@ def test_a_unit_in_doubt_is_asked_for_and_the_answer_taken(
     ofa(capsys, *command, "--unit", "ms")  # a device so fast, or so slow, is taken at its word
     as_ms = load_platform(out).costs(SPACE).latency_ms(genes)
     np.testing.assert_allclose(as_ms, per_ms * in_ms.costs(SPACE).latency_ms(genes), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("macs", "time_ms", "batch", "asked"),
+    [
+        (3e8, 30, 1, False),
+        (3e8, 0.03, 1, True),  # s
+        (3e8, 30_000, 1, True),  # us, or a microcontroller
+        (3e4, 1.9, 1, False),  # tiny: a call's overhead
+        (3e8, 25, 64, False),
+        (3e8, 0.025, 64, True),
+    ],
+)
+def test_when_a_unit_is_in_doubt(macs: float, time_ms: float, batch: int, asked: bool) -> None:
+    assert (doubt(macs, time_ms, batch) is not None) == asked
 
 
 def test_a_precision_that_nobody_stated_is_said_to_be_assumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
