@@ -59,7 +59,8 @@ def test_it_holds_every_module_and_every_shipped_file(wheel: Path) -> None:
     tables = {str(path.relative_to(ROOT)) for path in (ROOT / "latency_tables").rglob("*.yaml")}
     assert {"ofa/configs/demo.yaml", "ofa/configs/spaces/mbv3-w1.2.yaml"} <= configs
     assert tables
-    assert modules | configs | tables | {"ofa/py.typed"} <= held
+    bundles = {str(path.relative_to(ROOT)) for path in (ROOT / "ofa" / "bundles").glob("*.ofa")}
+    assert modules | configs | tables | bundles | {"ofa/py.typed", "ofa/bundles/README.md"} <= held
     assert any(name.endswith("LICENSE") for name in held)
     assert not any(name.startswith(("tests", "benchmarks")) for name in held)
 
@@ -90,3 +91,4 @@ def test_the_command_works_and_is_declared(wheel: Path, target: Path) -> None:
     assert "ofa = ofa.cli.main:main" in entry_points.read_text()
     assert "ofa VERB" in python(target, "-m", "ofa.cli.main", "--help")
     assert '"platforms"' in python(target, "-m", "ofa.cli.main", "platforms", "--json")
+    assert '"zoo"' in python(target, "-m", "ofa.cli.main", "zoo", "--json")

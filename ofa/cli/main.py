@@ -34,6 +34,7 @@ VERBS = {
     "finetune": "train a queried subnet further, taught by the run's largest net",
     "pareto": "draw accuracy against energy or latency",
     "pack": "pack a run into one file that answers anywhere, without the training data",
+    "zoo": "list trained supernets that ship, or show one; their names are accepted wherever a run is",
     "platforms": "list platforms, or show one with its provenance",
     "profile": "measure this machine as a platform",
     "calibrate": "fit a platform to end-to-end timings of a few networks",
@@ -41,7 +42,7 @@ VERBS = {
     "schema": "print the JSON schema of a recipe, space or platform, for editors",
 }
 
-SMALL_MATRICES = ("query", "pareto")
+SMALL_MATRICES = ("query", "pareto", "zoo")
 """Verbs with small matrix products, which a second BLAS thread slows down, on a busy machine by a lot."""
 
 

@@ -22,6 +22,7 @@ from ofa.space.search_space import SearchSpace, load_space
 from ofa.space.subnet import Subnet
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from torch import nn
 
 FORMAT = 1
@@ -65,26 +66,31 @@ for row in probabilities:
 
 
 def save_subnet(
-    directory: str | Path, space: SearchSpace, subnet: Subnet, module: nn.Module | None, card: Mapping[str, Any]
+    directory: str | Path,
+    space: SearchSpace,
+    subnet: Subnet,
+    weights: Mapping[str, npt.NDArray[Any]] | None,
+    card: Mapping[str, Any],
 ) -> Path:
     """Write a subnet directory; an existing one is replaced.
 
     Args:
         directory: created if it does not exist.
         space: the space of the subnet.
-        subnet: the architecture of `module`.
-        module: the plain network, extracted and recalibrated; None: the architecture and the card alone.
+        subnet: the architecture that the weights are of.
+        weights: the state of the plain network, recalibrated; None: the architecture and the card alone.
         card: facts that JSON can hold: `title`, `figures` (a list of `name`, `value`, `unit`, `source`, `uncertainty`),
             `input` (`channels`, `resolution`, `mean`, `std`, `classes`) and others.
 
     Returns:
         The directory.
     """
-    from safetensors.torch import save
+    import numpy as np
+    from safetensors.numpy import save
 
     with whole_folder(directory) as folder:
-        if module is not None:
-            tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+        if weights is not None:
+            tensors = {key: np.ascontiguousarray(value).reshape(value.shape) for key, value in weights.items()}
             atomic_write(folder / "weights.safetensors", save(tensors))
             atomic_write(folder / "load.py", EXAMPLE.format(**card["input"]))
         atomic_write(folder / "space.yaml", yaml.safe_dump(schema.to_plain(space), sort_keys=False))
@@ -96,11 +102,11 @@ def save_subnet(
             "fingerprint": space.fingerprint,
             "genes": space.encode(subnet)[0].tolist(),
             "subnet": subnet.to_dict(),
-            "weights_sha256": None if module is None else sha256(folder / "weights.safetensors"),
+            "weights_sha256": None if weights is None else sha256(folder / "weights.safetensors"),
             "card_sha256": sha256(folder / "card.json"),
         }
         write_vouched_json(folder / "subnet.json", document)
-    if module is None:  # of a subnet that was here before
+    if weights is None:  # of a subnet that was here before
         for name in ("weights.safetensors", "load.py"):
             (Path(directory) / name).unlink(missing_ok=True)
     return Path(directory)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ofa.errors import UserError
 from ofa.files.atomic import atomic_write, read_json
 from ofa.files.bundle import Place
 
+Loaded = TypeVar("Loaded")
 KEY = "sha256"
 """The last key of a vouched object: the digest of the others."""
 FIRST_LINE = "# Written by ofa, with a digest at the end; if you change this file on purpose, delete both lines.\n"
@@ -109,6 +110,24 @@ def check_tensors(content: bytes, place: str, advice: str) -> None:
     metadata = header.pop("__metadata__", None)
     if metadata is not None and metadata.get(KEY) != _tensor_digest(header, tensors):
         raise UserError(f"{place}: damaged: its tensors are not those that were written (another digest); {advice}")
+
+
+def read_tensors(place: Place, advice: str, load: Callable[[bytes], Loaded]) -> Loaded:
+    """A safetensors file as `load` reads it: `safetensors.torch.load`, `safetensors.numpy.load`.
+
+    Raises:
+        UserError: it is missing or damaged, were it by one bit.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        content = place.read_bytes()
+        check_tensors(content, str(place), advice)
+        return load(content)
+    except SafetensorError as error:
+        raise UserError(f"{place}: not a safetensors file: {error}") from None
+    except OSError as error:
+        raise UserError(f"{place}: cannot be read: {error.strerror or error}") from None
 
 
 def _split(content: bytes) -> tuple[dict[str, Any], bytes]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.errors import UserError
+from ofa.nets.slices import STATISTICS
 from ofa.space.activations import ACTIVATIONS
 from ofa.space.layers import NamedBlock, layers, named_blocks
 from ofa.space.ops import CONVOLUTIONS, OpShape
@@ -22,6 +23,8 @@ from ofa.space.subnet import Subnet
 
 Array = npt.NDArray[np.float32]
 Tensors = dict[str, npt.NDArray[np.generic]]
+VALUES_AT_ONCE = 2**16
+"""Values of a feature map that are worked on between two looks at memory: a quarter of a megabyte."""
 
 
 def recalibrated(
@@ -53,9 +56,26 @@ def recalibrated(
         raise UserError("batch-norm recalibration got no images; give at least one batch")
     found = dict(tensors)
     for name, total in seen.totals.items():
-        for key, value in zip(("running_mean", "running_var"), total / images, strict=True):
+        for key, value in zip(STATISTICS, total / images, strict=True):
             found[f"{name}.{key}"] = value.astype(np.float32)
     return found
+
+
+def statistics_of(tensors: Mapping[str, npt.NDArray[np.generic]]) -> Array:
+    """All batch-norm statistics of a subnet's state as one row, float32[values], by the names of its tensors."""
+    return np.concatenate([tensors[key].astype(np.float32) for key in _places(tensors)])
+
+
+def with_statistics(tensors: Mapping[str, npt.NDArray[np.generic]], values: Array) -> Tensors:
+    """A subnet's state with the statistics that `statistics_of` made a row of; raises `UserError` for another number."""
+    ends = np.cumsum([len(tensors[key]) for key in _places(tensors)])
+    if values.shape != (ends[-1],):
+        raise UserError(f"{len(values)} batch-norm statistics; the network has {ends[-1]}")
+    return dict(tensors) | dict(zip(_places(tensors), np.split(values, ends[:-1]), strict=True))
+
+
+def _places(tensors: Mapping[str, npt.NDArray[np.generic]]) -> list[str]:
+    return sorted(key for key in tensors if key.endswith(STATISTICS))
 
 
 @dataclass
@@ -119,20 +139,27 @@ class _Net:
         return y
 
     def normalise(self, op: OpShape, name: str, y: Array) -> None:
-        """Apply batch norm and activation in place, channel by channel: one channel fits into the processor's cache."""
+        """Apply batch norm and activation in place, a few channels at a time, which fit into the processor's cache."""
         weight, bias = (np.asarray(self.tensors[f"{name}.norm.{key}"], dtype=np.float32) for key in ("weight", "bias"))
-        activation = ACTIVATIONS[op.activation].array
         values = np.empty((2, len(y)))
         rows = y.reshape(len(y), -1)
-        for channel, row in enumerate(rows):
-            mean = row.mean(dtype=np.float32)
-            row -= mean
-            var = np.dot(row, row) / np.float32(row.size)
-            row *= weight[channel] / np.sqrt(var + np.float32(self.eps))
-            row += bias[channel]
-            activation(row)
-            values[:, channel] = mean, var
+        pixels = np.float32(rows.shape[1])
+        for part in _at_once(rows):
+            some = rows[part]
+            mean = np.add.reduce(some, axis=1) / pixels
+            some -= mean[:, None]
+            var = np.array([np.dot(row, row) for row in some]) / pixels
+            some *= (weight[part] / np.sqrt(var + np.float32(self.eps)))[:, None]
+            some += bias[part][:, None]
+            ACTIVATIONS[op.activation].array(some)
+            values[:, part] = mean, var
         self.statistics.add(f"{name}.norm", values, y.shape[3])
+
+
+def _at_once(channels: Array) -> Iterator[slice]:
+    """Channels that together fit into a processor's cache, and are enough for a call."""
+    step = max(1, VALUES_AT_ONCE // channels[0].size)
+    return (slice(start, start + step) for start in range(0, len(channels), step))
 
 
 def _dense(op: OpShape, weight: Array, x: Array) -> Array:
@@ -151,19 +178,19 @@ def _dense(op: OpShape, weight: Array, x: Array) -> Array:
 
 def _depthwise(op: OpShape, weight: Array, x: Array) -> Array:
     """A convolution of each channel with its own kernel, as a sum of shifts."""
-    return np.stack([_one_channel(op, kernel.ravel(), channel[None]) for kernel, channel in zip(weight, x, strict=True)])
+    height, width = ((size - 1) // op.stride + 1 for size in x.shape[1:3])
+    y = np.empty((len(x), height, width, x.shape[3]), dtype=np.float32)
+    factors = weight.reshape(len(weight), -1)[:, :, None, None, None]
+    for part in _at_once(x):
+        total, term = y[part], np.empty_like(y[part])
+        for tap, seen in enumerate(_shifts(op, x[part])):
+            np.multiply(seen, factors[part, tap], out=term if tap else total)
+            if tap:
+                total += term
+    return y
 
 
-def _one_channel(op: OpShape, kernel: Array, x: Array) -> Array:
-    total: Array | None = None
-    for value, tap in zip(kernel, _shifts(op, x), strict=True):
-        term = tap[0] * value
-        total = term if total is None else np.add(total, term, out=total)
-    assert total is not None
-    return total
-
-
-def _shifts(op: OpShape, x: Array) -> Iterable[Array]:
+def _shifts(op: OpShape, x: Array) -> Iterator[Array]:
     """The input pixels of each tap of a kernel, row after row: views of the padded feature map."""
     padding, (channels, height, width, images) = op.kernel // 2, x.shape
     padded = np.zeros((channels, height + 2 * padding, width + 2 * padding, images), dtype=np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from ofa.measure.accuracy import TOP1, ClassCounts
 from ofa.measure.allocator import keep_freed_memory
 from ofa.measure.config import EvaluationConfig
 from ofa.measure.fast_inference import speed_up
-from ofa.measure.recalibration import recalibrate_batch_norm, set_statistics
+from ofa.measure.recalibration import recalibrate_batch_norm
 from ofa.measure.shared_starts import ImagesSeen, SharedStarts
 from ofa.nets.extraction import extract
 from ofa.nets.plain import Net
@@ -41,7 +41,6 @@ class SubnetEvaluator:
         device: device on which subnets run; on a CPU, this process keeps the memory that it frees from now on.
         world: the ranks that share the subnets of a call of `top1`.
         recalibration: data whose part `train` gives the images for batch-norm statistics; None: `data`.
-        statistics: batch-norm statistics that are known, by subnet; `module` takes these.
     """
 
     def __init__(
@@ -53,9 +52,7 @@ class SubnetEvaluator:
         device: torch.device | str = "cpu",
         world: World = ALONE,
         recalibration: Data | None = None,
-        statistics: Mapping[Subnet, Tensor] | None = None,
     ) -> None:
-        self.statistics = {} if statistics is None else statistics
         self.recalibration = data if recalibration is None else recalibration
         self.supernet, self.data, self.config, self.images = supernet, data, config, images
         self.device, self.world = device, world
@@ -72,16 +69,7 @@ class SubnetEvaluator:
         return min(available, self.images or available)
 
     def module(self, subnet: Subnet) -> nn.Module:
-        """The subnet as a plain network with its own batch-norm statistics, in eval mode.
-
-        Raises:
-            UserError: they are not known, and there are no training images to compute them on.
-        """
-        known = self.statistics.get(subnet)
-        if known is not None:
-            module = self._extracted(subnet)
-            set_statistics(module, known.to(self.device))
-            return module.eval()
+        """The subnet as a plain network with its own batch-norm statistics, in eval mode."""
         return self._recalibrated(self._extracted(subnet), subnet.resolution)
 
     def recalibration_images(self, resolution: int) -> Iterable[Tensor]:

@@ -97,23 +97,6 @@ class _Averages:
             total.add_(value, alpha=weight)
 
 
-def statistics_of(module: nn.Module) -> Tensor:
-    """All batch-norm statistics of a module, float[values]: the mean, then the variance of each norm, in its order."""
-    norms = [child for child in module.modules() if isinstance(child, nn.BatchNorm2d)]
-    return torch.cat([values.flatten() for norm in norms for values in (_mean(norm), _var(norm))])
-
-
-def set_statistics(module: nn.Module, values: Tensor) -> None:
-    """Give a module what `statistics_of` returned of a like one, in place; raises `UserError` for another number of them."""
-    norms = [child for child in module.modules() if isinstance(child, nn.BatchNorm2d)]
-    places = [place for norm in norms for place in (_mean(norm), _var(norm))]
-    if values.shape != (sum(map(len, places)),):
-        raise UserError(f"{values.numel()} batch-norm statistics; the network has {sum(map(len, places))}")
-    with torch.no_grad():
-        for place, part in zip(places, torch.split(values, [len(place) for place in places]), strict=True):
-            place.copy_(part)
-
-
 def batch_statistics(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each channel, float[channels] each.
 

@@ -7,7 +7,9 @@ shapes, B is the batch, C channels, H and W height and width.
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -228,6 +230,11 @@ def fold_batch_norm(net: nn.Module) -> None:
         if isinstance(child, ConvNorm) and isinstance(child.norm, nn.BatchNorm2d):
             child.conv = fuse_conv_bn_eval(child.conv, child.norm)
             child.norm = nn.Identity()  # type: ignore[assignment]
+
+
+def arrays(module: nn.Module) -> dict[str, npt.NDArray[Any]]:
+    """The state of a module as arrays on the CPU, contiguous; they may share its memory."""
+    return {key: value.detach().cpu().contiguous().numpy() for key, value in module.state_dict().items()}
 
 
 def set_norm_eps(module: nn.Module, eps: float) -> None:

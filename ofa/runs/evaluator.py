@@ -32,16 +32,12 @@ def evaluator_of_run(
     """
     kept = world.once(run.kept_data)
     if data is None:
-        data = kept if kept is not None and not world.once(run.has_data) else _data_set(run, world)
+        data = kept if kept is not None and not world.once(run.has_data) else data_set_of(run, world)
     recalibration = kept if kept is not None and "train" in kept.sizes else None
-    carried = run.statistics()
-    statistics = None if carried is None else {key: torch.from_numpy(value) for key, value in carried.by_subnet()}
-    return SubnetEvaluator(
-        run.supernet(device), data, run.recipe.evaluation, images, device, world, recalibration, statistics
-    )
+    return SubnetEvaluator(run.supernet(device), data, run.recipe.evaluation, images, device, world, recalibration)
 
 
-def _data_set(run: RunDirectory, world: World) -> Data:
+def data_set_of(run: RunDirectory, world: World) -> Data:
     """The data set of a run; where it is missing and no images are kept, the message says what would help."""
     if world.once(lambda: run.has_data() or run.import_path.exists()):
         return run.data(world)

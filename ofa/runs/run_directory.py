@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 import yaml
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ofa.data.batches import Data, data_of_images, load_data
@@ -22,10 +21,10 @@ from ofa.files import schema
 from ofa.files.atomic import atomic_write
 from ofa.files.bundle import BundlePath, Place, as_path
 from ofa.files.lock import LOCK
-from ofa.files.vouched import check_tensors, vouch_for_tensors, vouched_text, write_vouched_json
+from ofa.files.vouched import read_tensors, vouch_for_tensors, vouched_text, write_vouched_json
 from ofa.nets.supernet import Supernet
 from ofa.runs.recipe import Recipe
-from ofa.runs.run_files import RunFiles
+from ofa.runs.run_files import WEIGHTS_ADVICE, RunFiles
 from ofa.space.search_space import SearchSpace
 
 if TYPE_CHECKING:
@@ -193,14 +192,7 @@ def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
 
 def load_weights(path: Place) -> dict[str, torch.Tensor]:
     """The state dict in a file; raises `UserError` where the file is missing, or damaged even by one bit."""
-    try:
-        content = path.read_bytes()
-        check_tensors(content, str(path), "copy the file again, or train again")
-        return load(content)
-    except SafetensorError as error:
-        raise UserError(f"{path}: not a safetensors file: {error}") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return read_tensors(path, WEIGHTS_ADVICE, load)
 
 
 def put_weights(net: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Place) -> None:

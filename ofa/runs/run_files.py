@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ofa.data.record import DataRecord
 from ofa.data.stored_images import StoredImages
@@ -29,10 +29,16 @@ from ofa.files import schema, shipped
 from ofa.files.atomic import remove_temporaries
 from ofa.files.bundle import Place, as_path, open_place
 from ofa.files.lock import locked
-from ofa.files.vouched import read_vouched_json
+from ofa.files.vouched import read_tensors, read_vouched_json
+from ofa.measure.config import EvaluationConfig
 from ofa.runs.stored_statistics import StoredStatistics
+from ofa.runs.zoo import find_run, zoo_names
 from ofa.space.search_space import SearchSpace
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+WEIGHTS_ADVICE = "copy the file again, or train again"
 WRITTEN = ("recipe.yaml", "space.yaml", "data.json", "import.json", "metrics.jsonl", "result.json", "*.safetensors")
 """Files of a run directory that only the holder of its lock writes, like all files in `WRITTEN_FOLDERS`."""
 WRITTEN_FOLDERS = ("checkpoint", "energy", "images", "predictor")
@@ -72,10 +78,12 @@ class RunFiles:
     @classmethod
     def open(cls, path: str | Place) -> Self:
         """A finished run; raises `UserError` if the folder is not one."""
-        path = open_place(path)
+        path = open_place(find_run(path))
         if not (path / "recipe.yaml").exists():
             config = path.name if path.name in shipped.names("") else "CONFIG"
             advice = f"make one with: ofa train {config} --run {path}"
+            if zoo_names():
+                advice += f", or take one of the zoo: {', '.join(zoo_names())}"
             raise UserError(f"{path}: no run directory (no recipe.yaml in it); {advice}")
         run = cls._read(path)
         if not run.weights_path.exists():
@@ -111,6 +119,20 @@ class RunFiles:
         """Batch-norm statistics of chosen subnets, which a bundle without images has; None elsewhere."""
         place = self.path / "statistics.safetensors"
         return StoredStatistics.read(place, self.space) if place.exists() else None
+
+    def weights(self) -> dict[str, npt.NDArray[Any]]:
+        """The supernet's state as arrays, which are not to be written to; raises `UserError` where the file is damaged."""
+        from safetensors.numpy import load
+
+        return read_tensors(self.weights_path, WEIGHTS_ADVICE, load)
+
+    def evaluation(self) -> EvaluationConfig:
+        """The section `evaluation` of the recipe, without reading the rest of it."""
+        file = self.path / "recipe.yaml"
+        recipe = schema.load_yaml(file)
+        if "evaluation" not in recipe:
+            raise UserError(f"{file}: no recipe of a run: its section evaluation is missing")
+        return schema.build(EvaluationConfig, recipe["evaluation"], f"{file}: evaluation")
 
     def images_path(self, part: str) -> Place:
         """Where the images of a part are kept."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,6 @@ from ofa.errors import UserError
 from ofa.files.bundle import Place
 from ofa.files.vouched import check_tensors, vouch_for_tensors
 from ofa.space.search_space import Genes, SearchSpace
-from ofa.space.subnet import Subnet
 
 ADVICE = "copy the bundle again, or pack the run again"
 Values = npt.NDArray[np.float32]
@@ -22,7 +21,7 @@ Values = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class StoredStatistics:
-    """The statistics of each subnet as `ofa.measure.recalibration.statistics_of` orders them; the arrays are writable."""
+    """The statistics of each subnet, in the order of `ofa.measure.array_recalibration.statistics_of`."""
 
     space: SearchSpace
     genes: Genes
@@ -52,10 +51,6 @@ class StoredStatistics:
         except (SafetensorError, KeyError, ValueError, TypeError, IndexError) as error:
             raise UserError(f"{place}: no statistics of subnets of {space.name} ({str(error)[:80]}); {ADVICE}") from None
         return cls(space, np.array(genes), parts)
-
-    def by_subnet(self) -> Iterator[tuple[Subnet, Values]]:
-        """Each subnet with its statistics."""
-        return zip(self.space.decode(self.genes), self.values, strict=True)
 
     def __len__(self) -> int:
         return len(self.values)

@@ -33,6 +33,12 @@ class OpShape:
     activation: str = "none"
 
     @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of the weight of a `conv` or `linear`."""
+        channels = self.out_channels, self.in_channels // self.groups
+        return channels if self.kind == "linear" else (*channels, self.kernel, self.kernel)
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates for one image; pools, sums and activations count as 0, as in the published package."""
         if self.kind not in CONVOLUTIONS:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import nn
+    import numpy.typing as npt
 
-    from ofa.cli.shared.options import Measured
-    from ofa.runs.run_directory import RunDirectory
     from ofa.runs.run_files import RunFiles
-    from ofa.space.search_space import Genes
+    from ofa.space.subnet import Subnet
 
 UNRECALIBRATED = "weights are NOT RECALIBRATED: batch-norm statistics are the supernet's; a start for training, not for use"
 NO_WEIGHTS = (
@@ -37,14 +35,10 @@ def without_images(run: RunFiles) -> bool:
     return not RunDirectory.open(run.path).has_data()
 
 
-def module_of(run: RunDirectory, measured: Measured | None, genes: Genes, unrecalibrated: bool) -> nn.Module | None:
+def weights_of(run: RunFiles, subnet: Subnet, unrecalibrated: bool, device: str) -> dict[str, npt.NDArray[Any]] | None:
     """What is written of a subnet: with its own batch-norm statistics, with the supernet's, or no weights (None)."""
-    subnet = run.space.decode(genes)[0]
-    if measured is not None:
-        return measured.evaluator.module(subnet)
-    if not unrecalibrated:
-        return None
+    from ofa.runs.subnet_weights import sliced_weights, subnet_weights
 
-    from ofa.nets.extraction import extract
-
-    return extract(run.supernet(), subnet)
+    if unrecalibrated:
+        return sliced_weights(run, subnet)
+    return None if without_images(run) else subnet_weights(run, subnet, device)

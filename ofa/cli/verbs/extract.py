@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ofa.cli.shared.options import add_measuring_arguments, check_at_least, check_subnet_out, printer
-from ofa.cli.shared.subnet_weights import UNRECALIBRATED, add_unrecalibrated_argument, module_of
+from ofa.cli.shared.subnet_weights import UNRECALIBRATED, add_unrecalibrated_argument, weights_of
 
 if TYPE_CHECKING:
     from ofa.cli.shared.options import Measured
@@ -58,9 +58,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if measured.known(genes)[0]:
             accuracy = measured.told(accuracy, genes, 0)
     card = _card(directory, platforms, measured, genes, accuracy)
-    module = module_of(directory, measured, genes, args.unrecalibrated)
+    weights = weights_of(directory, subnet, args.unrecalibrated, args.device)
     with locked_output(args.out, WAIT_S):
-        save_subnet(args.out, directory.space, subnet, module, card)
+        save_subnet(args.out, directory.space, subnet, weights, card)
     line = UNRECALIBRATED if measured is None else "not measured: no validation images are here"
     if accuracy.measured is not None:
         line = f"top-1 {100 * accuracy.measured:.2f}% on {accuracy.images} validation images{accuracy.where}"

@@ -73,6 +73,7 @@ def _finetune(
     from ofa.deploy.subnet_directory import save_subnet
     from ofa.distributed.devices import choose_device
     from ofa.measure.accuracy import ACCURACIES
+    from ofa.nets.plain import arrays
     from ofa.runs.evaluator import evaluator_of_run
     from ofa.training.finetuning import finetune, paired_gain
 
@@ -96,8 +97,7 @@ def _finetune(
     after, (gain, error) = evaluator.count(right_after, evaluator.labels()), paired_gain(right, right_after)
     points = f"{100 * gain:+.2f} points, \N{PLUS-MINUS SIGN}{100 * error:.2f} (1 standard error)"
     say(f"after:  {_shown(after)}: top-1 {points}")
-    plain = module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    save_subnet(out, directory.space, subnet, plain, _card(card, before, after, phase))
+    save_subnet(out, directory.space, subnet, arrays(module), _card(card, before, after, phase))
     say(f"written to {out}")
     facts: dict[str, Any] = {"gain": gain, "gain_error": error}
     for metric in ACCURACIES.values():

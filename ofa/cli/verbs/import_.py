@@ -103,6 +103,7 @@ def _import_specialised(args: argparse.Namespace) -> dict[str, Any]:
     from ofa.cli.shared.options import WAIT_S, platform_costs
     from ofa.deploy.subnet_directory import save_subnet
     from ofa.files.output import locked_output
+    from ofa.nets.plain import arrays
     from ofa.official.specialised import WEIGHTS, read_specialised
     from ofa.runs.imported import imagenet_record
     from search.reports.card import Accuracy, build_card, facts_of_input, shape_figures
@@ -128,6 +129,6 @@ def _import_specialised(args: argparse.Namespace) -> dict[str, Any]:
     else:
         card = {"title": title, "figures": shape_figures(space, genes, Accuracy()), **facts}
     with locked_output(args.out, WAIT_S):
-        save_subnet(args.out, space, subnet, module, card)
+        save_subnet(args.out, space, subnet, arrays(module), card)
     say(f"{name}: a subnet of {space.name} for {subnet.resolution} px, written to {args.out}")
     return {"out": str(args.out), "space": space.name, "subnet": subnet.to_dict(), "card": card}

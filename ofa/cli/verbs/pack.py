@@ -75,8 +75,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _statistics(directory: RunDirectory, count: int, say: Callable[[str], None]) -> dict[str, bytes]:
     """Measure subnets on the fronts of all platforms that ship, and keep their batch-norm statistics."""
     from ofa.cli.shared.options import Measured, open_predictor
-    from ofa.measure.recalibration import statistics_of
+    from ofa.measure.array_recalibration import statistics_of
     from ofa.runs.stored_statistics import stored
+    from ofa.runs.subnet_weights import subnet_weights
     from search.fronts.dense import dense_fronts
 
     predictor, _, accuracy = open_predictor(directory)
@@ -85,8 +86,8 @@ def _statistics(directory: RunDirectory, count: int, say: Callable[[str], None])
     say(f"{len(genes)} subnets on the fronts of {len(costs)} platforms: measuring what is not measured yet")
     measured = Measured.open(directory, None, "cpu", show=False, accuracy=accuracy)
     measured.top1(genes)
-    modules = map(measured.evaluator.module, directory.space.decode(genes))
-    return {"statistics.safetensors": stored(genes, [statistics_of(module).numpy() for module in modules])}
+    states = [subnet_weights(directory, subnet, "cpu") for subnet in directory.space.decode(genes)]
+    return {"statistics.safetensors": stored(genes, [statistics_of(state) for state in states])}
 
 
 def _costs(space: SearchSpace) -> dict[str, Costs]:

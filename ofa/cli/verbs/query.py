@@ -33,7 +33,7 @@ from ofa.cli.shared.subnet_weights import (
     NO_WEIGHTS,
     UNRECALIBRATED,
     add_unrecalibrated_argument,
-    module_of,
+    weights_of,
     without_images,
 )
 from ofa.errors import UserError
@@ -42,7 +42,7 @@ from ofa.measure.accuracy import ACCURACIES
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
     from ofa.cli.shared.options import Measured
-    from ofa.runs.run_directory import RunDirectory
+    from ofa.runs.run_files import RunFiles
     from search.arrays import Floats, Mask
     from search.evaluations.log import SearchLog
     from search.evaluations.result import SearchResult
@@ -156,23 +156,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     proven = "; no subnet within the limits is predicted better" if result.optimal else ""
     say(f"{searcher.name} ({why}): {result.evaluations} predictions in {result.seconds:.2f} s{proven}")
 
-    from ofa.runs.run_directory import RunDirectory  # torch from here on: a query that fails above answers without it
-
-    run = RunDirectory.open(args.run)
     best, accuracy = 0, _predicted(problem, result, 0, predictor.std(result.genes[:1]), facts)
-    measured = None
-    if not (args.unrecalibrated or without_images(run)):
+    no_images = without_images(directory)
+    if not (args.no_verify or args.unrecalibrated or no_images):
+        from ofa.runs.run_directory import RunDirectory  # torch: a query that fails above or measures nothing has none
+
+        run = RunDirectory.open(directory.path)
         measured = Measured.open(run, args.images, args.device, show=not args.json, accuracy=problem.accuracy)
-    if measured is not None and not args.no_verify:
         count = args.verify or VERIFY
         best, accuracy = _verify(problem, result, predictor.std(result.genes), facts, measured, count, say)
-    card = _card(run, platforms, costs, result, best, accuracy, problem, measured)
-    weights = UNRECALIBRATED if args.unrecalibrated else NO_WEIGHTS if measured is None else None
-    card |= {} if weights is None else {"weights": weights}
+    card = _card(directory, platforms, costs, result, best, accuracy, problem)
+    lacking = UNRECALIBRATED if args.unrecalibrated else NO_WEIGHTS if no_images else None
+    card |= {} if lacking is None else {"weights": lacking}
     genes = result.genes[best]
-    module = module_of(run, measured, genes, args.unrecalibrated)
+    subnet = directory.space.decode(genes)[0]
+    weights = weights_of(directory, subnet, args.unrecalibrated, args.device)
     with locked_output(out, WAIT_S):
-        save_subnet(out, run.space, run.space.decode(genes)[0], module, card)
+        save_subnet(out, directory.space, subnet, weights, card)
     _show(card, out, say)
     answer = {"out": str(out), "card": card, "genes": genes.tolist(), "verified": accuracy.measured is not None}
     answer["accuracy"] = problem.accuracy.name
@@ -316,19 +316,18 @@ def _verify_by_memory(
 
 
 def _card(
-    directory: RunDirectory,
+    directory: RunFiles,
     platforms: Sequence[Platform],
     costs: Sequence[Costs],
     result: SearchResult,
     best: int,
     accuracy: Accuracy,
     problem: Problem,
-    measured: Measured | None,
 ) -> dict[str, Any]:
+    from ofa.runs.subnet_weights import record_of_data
     from search.reports.card import build_card, facts_of_input, limits_plain
 
-    space = directory.space
-    data = (directory.record() or directory.data().record) if measured is None else measured.evaluator.data
+    space, data = directory.space, record_of_data(directory)
     genes = result.genes[best : best + 1]
     facts = {
         "run": directory.path.name,

@@ -18,6 +18,7 @@ from ofa.data.batches import load_data
 from ofa.data.config import DataConfig
 from ofa.deploy.subnet_directory import save_subnet
 from ofa.files.vouched import read_vouched_json, write_vouched_json
+from ofa.nets.plain import arrays
 from ofa.nets.supernet import Supernet
 from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.run_directory import RunDirectory
@@ -237,7 +238,7 @@ def test_finetuning_gains_and_says_so(trained: Path, tmp_path: Path, capsys: pyt
     module = evaluator_of_run(run).module(subnet)
     with torch.no_grad():  # a subnet with something to learn: its classifier is forgotten
         module.head.classifier.weight.zero_()
-    folder = save_subnet(trained / "queries" / "smallest", run.space, subnet, module, card)
+    folder = save_subnet(trained / "queries" / "smallest", run.space, subnet, arrays(module), card)
     weights = (folder / "weights.safetensors").read_bytes()
     folder.with_name("smallest-finetuned").mkdir()  # an empty folder is as good as none
     for _ in range(2):

@@ -1,0 +1,77 @@
+"""How long answers take, each a process of its own: medians of wall-clock seconds, and of processor seconds.
+
+    python benchmarks/answers.py --run fashion-mnist
+    taskset -c 0 python benchmarks/answers.py --run runs/demo --repeats 10 --verified
+
+On a busy machine the processor's seconds tell more: on one core they are what the wall clock would show were nothing else
+running, without waits for the disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PLATFORM = "edge-int8"
+VERIFIED = "query, five candidates measured"
+
+
+def commands(run: str, folder: Path, verified: bool) -> dict[str, tuple[list[str], float]]:
+    """Arguments of `ofa`, and the seconds that each is to stay below, by name."""
+    query = ["query", run, "--platform", PLATFORM, "--latency-ms", "0.5", "--out", str(folder / "net")]
+    pareto = ["pareto", run, "--platform", PLATFORM, "--out", str(folder / "front.png")]
+    found = {
+        "help": (["--help"], 0.5),
+        "platforms": (["platforms"], 0.3),
+        "zoo": (["zoo"], 0.3),
+        "query, nothing measured": ([*query, "--no-verify"], 1.0),
+        "pareto, nothing measured": ([*pareto, "--no-verify"], 2.0),
+    }
+    if verified:
+        found[VERIFIED] = (query, 6.0)
+    return found
+
+
+def once(words: list[str]) -> tuple[float, float]:
+    """Wall-clock and processor seconds of one process."""
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "ofa.cli.main", *words], stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"ofa {' '.join(words)}: exit code {process.returncode}")
+    return seconds, used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", default="fashion-mnist", help="run, bundle or name of the zoo (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--verified", action="store_true", help="a query that measures too, of a run with its data")
+    args = parser.parse_args()
+    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+    with tempfile.TemporaryDirectory() as folder:
+        run = args.run
+        if args.verified:
+            run = str(shutil.copytree(run, Path(folder) / "run"))
+        print(f"{'':32}  wall s  processor s  goal")
+        for name, (words, goal) in commands(run, Path(folder), args.verified).items():
+            times = []
+            for _ in range(args.repeats):
+                if name == VERIFIED:  # what has been measured is not measured again
+                    (Path(run) / "predictor" / "measurements.jsonl").unlink()
+                times.append(once(words))
+            wall, used = (statistics.median(column) for column in zip(*times, strict=True))
+            print(f"{name:32}  {wall:6.2f}  {used:11.2f}  {goal:4.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
