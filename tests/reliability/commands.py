@@ -12,7 +12,7 @@ FINETUNE = ("finetune", "q", "--run", "run", "--epochs", "1")
 PARETO = ("pareto", "run", "--platform", "edge-int8", "--x", "macs_m", "--points", "3", "--samples", "20", "--images", "20")
 TRANSFER = ("train", "--init", "run", "--data", "data.npz", "--epochs", "1", "--quiet", "--run")
 FITTED = ("predictor", "run", "--samples", "26", "--kind", "ridge", "--images", "20")
-CALIBRATE = ("calibrate", "--measurements", "timings.csv", "--out")
+CALIBRATE = ("calibrate", "--measurements", "timings.csv", "--unit", "ms", "--out")
 ANEW = ("query", "run", "--platform", "edge-int8", "--macs-m", "0.2", "--images", "20", "--verify", "2")
 ANY_RESULT = ("new-q/space.yaml",)
 """Of a search in a study: one that goes on after a kill draws other subnets."""

@@ -38,7 +38,7 @@ BUILD = (
     (*QUERY, "--out", "logged", *LOGGED, "--history", "h.jsonl"),
     (*QUERY, "--out", "logged", *OPTUNA, "--storage", "sqlite:///study.db"),
     (*QUERY, "--out", "logged", *OPTUNA, "--storage", "journal://study.journal"),
-    ("calibrate", "--measurements", "timings.csv", "--out", "mine.yaml"),
+    ("calibrate", "--measurements", "timings.csv", "--unit", "ms", "--out", "mine.yaml"),
     (*PROFILE, "--out", "measured.yaml"),
     ("profile", "--space", "profiled.yaml", "--networks", "6", "--runs", "3", "--export", "kit.zip"),
     ("readers:unpack", "kit.zip", "kit"),
