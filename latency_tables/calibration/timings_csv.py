@@ -15,7 +15,7 @@ from pathlib import Path
 
 from latency_tables.units import doubt, ms_per
 from ofa import official
-from ofa.errors import UserError
+from ofa.errors import SHOWN, UserError
 from ofa.files.atomic import read_json
 from ofa.files.csv_table import read_table
 from ofa.space import shapes
@@ -99,8 +99,8 @@ def _subnet(row: dict[str, str], space: SearchSpace, folder: Path) -> Subnet:
     if text.startswith("{"):
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise UserError(f"architecture: not valid JSON: {error.msg}") from None
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits and deep nesting too
+            raise UserError(f"architecture: not valid JSON: {str(error)[:SHOWN]}") from None
     else:
         data = read_json(folder / text)
     resolution = _resolution(row["resolution"])

@@ -199,6 +199,8 @@ def test_a_csv_in_both_spellings_and_from_files(tmp_path: Path) -> None:
         ({"resolution": ""}, r"timings\.csv:2: resolution is empty; an architecture of the published"),
         ({"resolution": 8}, r"timings\.csv:2: arch: resolution is 8; expected a whole number of at least 32"),
         ({"architecture": "{ks}"}, r"timings\.csv:2: architecture: not valid JSON"),
+        ({"architecture": '{"ks": ' + 5000 * "9" + "}"}, r"timings\.csv:2: architecture: not valid JSON: Exceeds the limit"),
+        ({"architecture": '{"ks": ' + 3000 * "["}, r"timings\.csv:2: architecture: not valid JSON: maximum recursion depth"),
         ({"architecture": "gone.json"}, r"timings\.csv:2: .*gone\.json: no such file"),
         ({"architecture": '{"ks": 3, "e": 3}'}, r"timings\.csv:2: arch: key 'd' is missing"),
         ({"latency_us": 3}, r"timings\.csv:1: unknown column 'latency_us'; columns are space, architecture"),
