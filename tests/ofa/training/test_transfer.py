@@ -91,7 +91,8 @@ def copy_of(run: Path, folder: Path, classes: tuple[str, ...] = ("0", "1", "2"),
     """A copy of a run whose data are gone, and whose classes had these names; or that has no record of its data."""
     copy = folder / "gone"
     shutil.copytree(run, copy)
-    (copy / "recipe.yaml").write_text((copy / "recipe.yaml").read_text().replace(str(run.parent), str(folder / "nowhere")))
+    lines = (copy / "recipe.yaml").read_text().splitlines()[1:-1]  # without the digest, which is of the old place
+    (copy / "recipe.yaml").write_text("\n".join(lines).replace(str(run.parent), str(folder / "nowhere")))
     if record:
         facts = read_vouched_json(copy / "data.json", "")
         found_at = facts["found_at"].replace(str(run.parent), str(folder / "nowhere"))
