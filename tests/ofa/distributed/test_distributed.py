@@ -210,7 +210,7 @@ def test_sigterm_of_any_process_ends_all_after_one_checkpoint(asked: list[int], 
     assert [process.end() for process in pair] == [143, 143]
     told = pair[0].err.read_text().splitlines()
     assert [line for line in told if not line.startswith(str(tmp_path))] == [
-        "ofa train: terminated; the same command goes on where it can"
+        "ofa train: terminated; the same command resumes where it can"
     ]
     assert pair[1].err.read_text() == ""
     position = json.loads((run / "checkpoint" / "latest.json").read_text())["position"]
@@ -312,7 +312,7 @@ def test_torchrun_that_is_terminated_leaves_a_checkpoint(tmp_path: Path) -> None
         time.sleep(0.01)
     process.terminate()
     _, text = process.communicate()
-    assert text.count("ofa train: terminated; the same command goes on where it can") == 1
+    assert text.count("ofa train: terminated; the same command resumes where it can") == 1
     assert (tmp_path / "run" / "checkpoint" / "latest.json").exists()
 
 
