@@ -7,9 +7,14 @@ energy_mj. Time random networks of different sizes and resolutions, at least 4, 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ofa.errors import UserError
+
+if TYPE_CHECKING:
+    from latency_tables import Platform
 
 EXAMPLE = "ofa calibrate --measurements timings.csv --out my-phone.yaml --device 'My phone, 1 core' --runtime 'TF-Lite 2.16'"
 
@@ -32,7 +37,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Fit, write, report."""
     import datetime
     from dataclasses import replace
-    from pathlib import Path
 
     from latency_tables import load_platform, save_platform
     from latency_tables.blocks.memory import BYTES
@@ -73,8 +77,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     platform = replace(platform, details=platform.details | {"unit of the latencies": stated(args.unit)} | assumed)
     with locked_output(out, WAIT_S):
         save_platform(platform, out)
+    return _report(platform, out, printer(args))
+
+
+def _report(platform: Platform, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Say how good the platform is, and return its figures."""
     error = platform.error
-    say = printer(args)
     say(f"{error.networks} networks, latencies {platform.details['latencies']}")
     say(f"error: mean {error.mape:.1%}, largest {error.worst:.1%}, {error.note}")
     energy = None if platform.energy is None else platform.energy.error

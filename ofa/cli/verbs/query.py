@@ -114,23 +114,65 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
     _find_searcher(args)  # refuses a wrong name before anything is opened
-    fixes = parse_fixes(args.fix)
     platforms = load_platforms(args.platform)
     names = [platform.name for platform in platforms]
     limits = limits_of(parse_bounds(args), names)
-    objective = objective_of(args.minimize, names)
 
-    from ofa.cli.shared.options import WAIT_S, Measured, answerable, open_predictor, warn
+    from ofa.cli.shared.options import WAIT_S, Measured, warn
     from ofa.deploy.subnet_directory import save_subnet
     from ofa.files.output import locked_output
     from ofa.runs.run_files import RunFiles
-    from search.problem.problem import Problem
     from search.searchers.catalogue import default_budget
 
     say = printer(args)
     directory = RunFiles.open(args.run)
     out = args.out or written_beside(directory, query_name(args, names, limits))
     check_subnet_out(out)
+    problem, facts = _problem(args, directory, platforms, limits)
+    costs = list(problem.costs.values())
+    searcher, why = _find_searcher(args, problem)
+    budget = args.budget or default_budget(searcher.name)
+    with locked_output(args.history) if args.history is not None else nullcontext():
+        log = _open_log(problem, args, searcher.name, budget)
+        result = searcher.search(problem, np.random.default_rng(args.seed), budget, log)
+    for cost in costs:
+        warn(cost)  # only here, so that an error is a single line
+    proven = "; no subnet within the limits is predicted better" if result.optimal else ""
+    say(f"{searcher.name} ({why}): {result.evaluations} predictions in {result.seconds:.2f} s{proven}")
+
+    best, accuracy = 0, _predicted(problem, result, 0, problem.predictor.std(result.genes[:1]), facts)
+    no_images = without_images(directory)
+    if not (args.no_verify or args.unrecalibrated or no_images):
+        from ofa.runs.run_directory import RunDirectory  # torch: a query that fails above or measures nothing has none
+
+        run = RunDirectory.open(directory.path)
+        measured = Measured.open(run, args.images, args.device, show=not args.json, accuracy=problem.accuracy)
+        count = args.verify or VERIFY
+        best, accuracy = _verify(problem, result, problem.predictor.std(result.genes), facts, measured, count, say)
+    card = _card(directory, platforms, costs, result, best, accuracy, problem)
+    lacking = UNRECALIBRATED if args.unrecalibrated else NO_WEIGHTS if no_images else None
+    card |= {} if lacking is None else {"weights": lacking}
+    genes = result.genes[best]
+    subnet = directory.space.decode(genes)[0]
+    weights = weights_of(directory, subnet, args.unrecalibrated, args.device)
+    with locked_output(out, WAIT_S):
+        save_subnet(out, directory.space, subnet, weights, card)
+    _show(card, out, say)
+    answer = {"out": str(out), "card": card, "genes": genes.tolist(), "verified": accuracy.measured is not None}
+    answer["accuracy"] = problem.accuracy.name
+    return answer | {"warnings": [warning for cost in costs for warning in cost.warnings]}
+
+
+def _problem(
+    args: argparse.Namespace, directory: RunFiles, platforms: Sequence[Platform], limits: Sequence[Limit]
+) -> tuple[Problem, dict[str, Any]]:
+    """The question, and the facts about the predictor that answers it."""
+    from ofa.cli.shared.options import answerable, open_predictor
+    from search.problem.problem import Problem
+
+    fixes = parse_fixes(args.fix)
+    names = [platform.name for platform in platforms]
+    objective = objective_of(args.minimize, names)
     predictor, facts, accuracy_metric = open_predictor(directory, args.accuracy)
     costs = [platform.costs(directory.space, args.confidence) for platform in platforms]
     problem = Problem(
@@ -146,37 +188,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         among=answerable(directory),
         source=facts["arrays_sha256"],
     )
-    searcher, why = _find_searcher(args, problem)
-    budget = args.budget or default_budget(searcher.name)
-    with locked_output(args.history) if args.history is not None else nullcontext():
-        log = _open_log(problem, args, searcher.name, budget)
-        result = searcher.search(problem, np.random.default_rng(args.seed), budget, log)
-    for cost in costs:
-        warn(cost)  # only here, so that an error is a single line
-    proven = "; no subnet within the limits is predicted better" if result.optimal else ""
-    say(f"{searcher.name} ({why}): {result.evaluations} predictions in {result.seconds:.2f} s{proven}")
-
-    best, accuracy = 0, _predicted(problem, result, 0, predictor.std(result.genes[:1]), facts)
-    no_images = without_images(directory)
-    if not (args.no_verify or args.unrecalibrated or no_images):
-        from ofa.runs.run_directory import RunDirectory  # torch: a query that fails above or measures nothing has none
-
-        run = RunDirectory.open(directory.path)
-        measured = Measured.open(run, args.images, args.device, show=not args.json, accuracy=problem.accuracy)
-        count = args.verify or VERIFY
-        best, accuracy = _verify(problem, result, predictor.std(result.genes), facts, measured, count, say)
-    card = _card(directory, platforms, costs, result, best, accuracy, problem)
-    lacking = UNRECALIBRATED if args.unrecalibrated else NO_WEIGHTS if no_images else None
-    card |= {} if lacking is None else {"weights": lacking}
-    genes = result.genes[best]
-    subnet = directory.space.decode(genes)[0]
-    weights = weights_of(directory, subnet, args.unrecalibrated, args.device)
-    with locked_output(out, WAIT_S):
-        save_subnet(out, directory.space, subnet, weights, card)
-    _show(card, out, say)
-    answer = {"out": str(out), "card": card, "genes": genes.tolist(), "verified": accuracy.measured is not None}
-    answer["accuracy"] = problem.accuracy.name
-    return answer | {"warnings": [warning for cost in costs for warning in cost.warnings]}
+    return problem, facts
 
 
 def _show(card: dict[str, Any], out: Path, say: Callable[[str], None]) -> None:
