@@ -9,15 +9,18 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from ofa.deploy.formats.camera_net import CameraNet
 from ofa.deploy.formats.format import Deployable, Images, Logits, Precision, Runner
 from ofa.deploy.formats.onnx_graph import ImageInput
 from ofa.files.atomic import atomic_write
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ofa.deploy.formats.camera_net import CameraNet
 
 SIGNATURE, INPUT = "serving_default", "args_0"
 LEAST_INT8 = -128
@@ -35,6 +38,10 @@ class LitertFormat:
 
     def convert(self, source: Deployable, precision: Precision, calibration: Images | None, file: Path) -> list[Path]:
         """Implement `Format.convert`."""
+        import torch
+
+        from ofa.deploy.formats.camera_net import CameraNet
+
         image = source.image
         int8 = precision == "int8"
         net = CameraNet(source, as_uint8=image.as_uint8 and not int8, centred=int8, same_padding=True).eval()
@@ -77,7 +84,7 @@ def as_input(images: Images, kind: Any) -> Any:
     return images if kind == np.uint8 else images.astype(np.float32) / 255
 
 
-def _converted(net: CameraNet, sample: torch.Tensor, file: Path) -> bytes:
+def _converted(net: CameraNet, sample: Tensor, file: Path) -> bytes:
     import litert_torch
 
     made = file.with_suffix(".tmp.tflite")
