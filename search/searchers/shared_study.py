@@ -240,7 +240,9 @@ def _told(url: str, what: str, advice: str) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, JSONDecodeError, StorageInternalError, SQLAlchemyError) as error:
+    except JSONDecodeError as error:
+        raise UserError(f"storage {url!r} is damaged: {_in_words(error)}; give another --storage or --study") from None
+    except (OSError, StorageInternalError, SQLAlchemyError) as error:
         raise UserError(f"storage {url!r} {what}: {_in_words(error)}; {advice}") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -280,12 +281,17 @@ def test_what_a_kill_left_is_continued(measured: Path, cut: int) -> None:
     assert {row[:3] for row in rows} == ALL_ROWS
 
 
+def signed(text: str) -> str:
+    """A line with its digest, as they are written."""
+    return f"{text},{hashlib.sha256(text.encode()).hexdigest()[:16]}\n"
+
+
 def test_a_file_without_a_whole_first_line_is_begun_anew(measured: Path) -> None:
     measured.write_bytes(measured.read_bytes()[:20])
     log = Results(measured, PLAN, {"threads": "1"})
     log.close()
     assert log.done == {}
-    assert lines_of(measured)[1] == f"{COLUMNS}\n"
+    assert lines_of(measured)[1] == f"{COLUMNS},digest\n"
 
 
 def test_other_settings_are_refused(measured: Path) -> None:
@@ -320,7 +326,7 @@ def test_other_settings_are_refused(measured: Path) -> None:
 )
 def test_a_wrong_line_is_refused_with_its_number_and_key(measured: Path, text: str, message: str) -> None:
     lines = lines_of(measured)
-    lines[2] = f"{text}\n"
+    lines[2] = signed(text)
     measured.write_text("".join(lines))
     with pytest.raises(ValueError, match=rf"^{measured}:3: {message}"):
         read(measured, PLAN)
@@ -328,7 +334,7 @@ def test_a_wrong_line_is_refused_with_its_number_and_key(measured: Path, text: s
 
 def test_rows_of_a_visit_have_as_many_runs(measured: Path) -> None:
     lines = lines_of(measured)
-    lines[3] = lines[3].replace(",10 10 10", ",10 10")
+    lines[3] = signed(lines[3].rpartition(",")[0].replace(",10 10 10", ",10 10"))
     measured.write_text("".join(lines))
     with pytest.raises(ValueError, match=rf"^{measured}:4: times_ms of [an] are 2; this visit has 3 runs"):
         read(measured, PLAN)
@@ -345,7 +351,7 @@ def test_a_visit_given_twice_is_refused(measured: Path) -> None:
 def test_wrong_headers_are_refused(measured: Path) -> None:
     lines = lines_of(measured)
     measured.write_text("".join([lines[0], "item,us\n", *lines[2:]]))
-    with pytest.raises(ValueError, match=r":2: columns are 'item,us'; expected 'chain,visit,item,preempted,times_ms'"):
+    with pytest.raises(ValueError, match=r":2: columns are 'item,us'; expected 'chain,visit,item,preempted,times_ms,digest'"):
         read(measured, PLAN)
     measured.write_text("".join(lines[1:]))
     with pytest.raises(ValueError, match=r":1: not the results of a profile"):

@@ -24,7 +24,8 @@ def test_a_damaged_study_is_one_line(trained_run: Path, tmp_path: Path, capsys: 
     database.close()
     assert changed > 0
     message = error(capsys, *words)
-    assert message.startswith("ofa query: error: the study cannot be read: JSONDecodeError: ")
+    assert message.startswith("ofa query: error: storage 'sqlite:///")
+    assert "is damaged" in message
     assert "give another --storage or --study" in message
 
 

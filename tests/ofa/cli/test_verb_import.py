@@ -319,7 +319,10 @@ def write_specialised(folder: Path, net: Supernet, subnet: Subnet, size: int) ->
 
 
 def test_a_specialised_net_is_a_subnet_directory(
-    published: tuple[Path, Path, Supernet], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    published: tuple[Path, Path, Supernet],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also at a size that its space does not have; batch norm's epsilon is the config's."""
     _, space, net = published
@@ -340,6 +343,7 @@ def test_a_specialised_net_is_a_subnet_directory(
                 part.eps = 0.001
         assert torch.equal(module(images), expected(images))
     namespace: dict[str, Any] = {"__file__": str(out / "load.py"), "__name__": "__main__"}
+    monkeypatch.setattr("sys.argv", ["load.py"])
     exec(compile((out / "load.py").read_text(), "load.py", "exec"), namespace)
     assert capsys.readouterr().out.count(":") == 1
 
