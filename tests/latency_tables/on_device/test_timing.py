@@ -351,7 +351,8 @@ def test_a_visit_given_twice_is_refused(measured: Path) -> None:
 def test_wrong_headers_are_refused(measured: Path) -> None:
     lines = lines_of(measured)
     measured.write_text("".join([lines[0], "item,us\n", *lines[2:]]))
-    with pytest.raises(ValueError, match=r":2: columns are 'item,us'; expected 'chain,visit,item,preempted,times_ms,digest'"):
+    expected = r":2: columns are 'item,us'; expected 'chain,visit,item,preempted,times_ms,digest'"
+    with pytest.raises(ValueError, match=expected):
         read(measured, PLAN)
     measured.write_text("".join(lines[1:]))
     with pytest.raises(ValueError, match=r":1: not the results of a profile"):
