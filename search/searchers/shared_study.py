@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import secrets
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from ofa.errors import UserError
 from search.evaluations.log import difference
+from search.problem.objectives import ACCURACY
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -60,7 +62,16 @@ class SharedStudy:
         from optuna.trial import TrialState
 
         with self._storing():
-            return self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+            trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        for trial in trials:
+            top1 = trial.user_attrs.get(ACCURACY)
+            measured = trial.state != TrialState.COMPLETE or (isinstance(top1, float) and math.isfinite(top1))
+            if WORKER_ATTRIBUTE not in trial.user_attrs or not measured:
+                raise UserError(
+                    f"storage {self.url!r} is damaged: trial {trial.number} lacks what was written with it; "
+                    "give another --storage or --study"
+                )
+        return trials
 
     def add(self, trials: Sequence[FrozenTrial]) -> None:
         """Add finished trials that are no evaluations: those beyond the limits."""

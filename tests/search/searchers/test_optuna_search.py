@@ -232,6 +232,7 @@ def running(study: SharedStudy, *values: int) -> list[optuna.trial.FrozenTrial]:
 def complete(study: SharedStudy, trial: optuna.trial.FrozenTrial) -> None:
     told = copy.deepcopy(trial)
     told.state, told.values = optuna.trial.TrialState.COMPLETE, [0.5]
+    told.user_attrs["top1"] = 0.5
     study.complete(told, trial)
 
 
