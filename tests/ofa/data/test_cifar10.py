@@ -97,7 +97,7 @@ def test_a_shipped_recipe_without_its_data_says_how_to_get_them(
 
 
 def test_a_missing_supernet_to_start_from_is_told_by_its_recipe(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"make one with: ofa train cifar-grey --run .*runs/cifar-grey$"):
+    with pytest.raises(UserError, match=r"make one with: ofa train cifar-grey --run .*runs/cifar-grey\b"):
         RunFiles.open(tmp_path / "runs" / "cifar-grey")
-    with pytest.raises(UserError, match=r"make one with: ofa train CONFIG --run .*runs/mine$"):
+    with pytest.raises(UserError, match=r"make one with: ofa train CONFIG --run .*runs/mine\b"):
         RunFiles.open(tmp_path / "runs" / "mine")

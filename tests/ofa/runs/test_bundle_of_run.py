@@ -44,7 +44,8 @@ QUESTIONS = [
 def here(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run and its data set, which the recipe names by a relative path."""
     folder = tmp_path_factory.mktemp("here")
-    shutil.copytree(trained_run, folder / "run")
+    as_trained = shutil.ignore_patterns("result.json")  # which another test may have had written into the shared run
+    shutil.copytree(trained_run, folder / "run", ignore=as_trained)
     shutil.copy(trained_run.parent / "data.npz", folder / "data.npz")
     recipe = yaml.safe_load((folder / "run" / "recipe.yaml").read_text())
     recipe["data"]["source"] = "data.npz"
