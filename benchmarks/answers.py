@@ -55,18 +55,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", default="fashion-mnist", help="run, bundle or name of the zoo (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--verified", action="store_true", help="a query that measures too, of a run with its data")
+    parser.add_argument("--verified", action="store_true", help="a query that measures too")
     args = parser.parse_args()
     os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
     with tempfile.TemporaryDirectory() as folder:
         run = args.run
-        if args.verified:
+        if args.verified and Path(run).is_dir():
             run = str(shutil.copytree(run, Path(folder) / "run"))
         print(f"{'':32}  wall s  processor s  goal")
         for name, (words, goal) in commands(run, Path(folder), args.verified).items():
             times = []
             for _ in range(args.repeats):
-                if name == VERIFIED:  # what has been measured is not measured again
+                if name == VERIFIED and Path(run).is_dir():  # what has been measured is not measured again
                     (Path(run) / "predictor" / "measurements.jsonl").unlink()
                 times.append(once(words))
             wall, used = (statistics.median(column) for column in zip(*times, strict=True))
