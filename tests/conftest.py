@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,15 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Trainer(directory, quiet=True).train()
     assert main(["predictor", str(directory.path), "--samples", "24", "--json"]) == 0
     return directory.path
+
+
+@pytest.fixture(scope="session")
+def queried(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a subnet that a query wrote, inside a copy of the tiny run."""
+    from ofa.cli.main import main
+
+    run = tmp_path_factory.mktemp("queried") / "run"
+    shutil.copytree(trained_run, run)
+    words = ["query", run, "--platform", "edge-int8", "--latency-ms", 1000, "--no-verify", "--out", run / "queries" / "net"]
+    assert main([*map(str, words), "--json"]) == 0
+    return run / "queries" / "net"

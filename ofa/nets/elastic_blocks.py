@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
 
@@ -46,7 +47,7 @@ class ElasticStem(nn.Module):
         return F.max_pool2d(x, 3, 2, 1) if self.use_pool else x
 
 
-class ElasticBlock(nn.Module):
+class ElasticBlock(nn.Module, ABC):
     """A block of a stage with elastic kernel, expand ratio, input and output width: base class of all kinds.
 
     Args:
@@ -63,17 +64,17 @@ class ElasticBlock(nn.Module):
         self.residual = is_residual(space, stage, index)
         self.hidden_for = partial(hidden_channels, space)
 
+    @abstractmethod
     def forward(self, x_BCHW: Tensor, block: Block, stage: Stage, scale_B111: Tensor | None = None) -> Tensor:
         """B x in x H x W to B x stage.width x H/stride x W/stride; `scale_B111` scales the branch of a residual block."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sort_hidden_channels(self, bounds: Sequence[int]) -> None:
         """Put the most important hidden channels first, in place; `bounds`: their numbers in the open choices."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pass_input_through(self) -> None:
         """Zero the branch of a block with a shortcut, so that only the shortcut counts at first (Goyal et al., 2017)."""
-        raise NotImplementedError
 
 
 class ElasticMBConv(ElasticBlock):

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latency_tables.metrics import METRICS, least_number
+from latency_tables.metrics import METRICS
 from ofa.cli.shared.options import (
     add_accuracy_argument,
     add_measuring_arguments,
@@ -41,9 +41,7 @@ from ofa.measure.accuracy import ACCURACIES
 
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
-    from ofa.cli.shared.options import Measured
     from ofa.runs.run_files import RunFiles
-    from search.arrays import Floats, Mask
     from search.evaluations.log import SearchLog
     from search.evaluations.result import SearchResult
     from search.problem.limits import Limit
@@ -118,6 +116,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     names = [platform.name for platform in platforms]
     limits = limits_of(parse_bounds(args), names)
 
+    from ofa.cli.shared.candidates import Candidates
     from ofa.cli.shared.options import WAIT_S, Measured, warn
     from ofa.deploy.subnet_directory import save_subnet
     from ofa.files.output import locked_output
@@ -140,15 +139,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     proven = "; no subnet within the limits is predicted better" if result.optimal else ""
     say(f"{searcher.name} ({why}): {result.evaluations} predictions in {result.seconds:.2f} s{proven}")
 
-    best, accuracy = 0, _predicted(problem, result, 0, problem.predictor.std(result.genes[:1]), facts)
+    candidates = Candidates(problem, result, facts)
+    best, accuracy = 0, candidates.predicted(0)
     no_images = without_images(directory)
     if not (args.no_verify or args.unrecalibrated or no_images):
         from ofa.runs.run_directory import RunDirectory  # torch: a query that fails above or measures nothing has none
 
         run = RunDirectory.open(directory.path)
         measured = Measured.open(run, args.images, args.device, show=not args.json, accuracy=problem.accuracy)
-        count = args.verify or VERIFY
-        best, accuracy = _verify(problem, result, problem.predictor.std(result.genes), facts, measured, count, say)
+        best, accuracy = candidates.verified(measured, args.verify or VERIFY, say)
     card = _card(directory, platforms, costs, result, best, accuracy, problem)
     lacking = UNRECALIBRATED if args.unrecalibrated else NO_WEIGHTS if no_images else None
     card |= {} if lacking is None else {"weights": lacking}
@@ -246,85 +245,6 @@ def query_name(args: argparse.Namespace, names: Sequence[str], limits: Sequence[
     if args.confidence is not None:
         parts.append(f"confidence-{args.confidence:g}")
     return "_".join([*parts, *args.fix]).replace("=", "-")
-
-
-def _predicted(problem: Problem, result: SearchResult, row: int, std: Floats | None, facts: dict[str, Any]) -> Accuracy:
-    from search.reports.card import Accuracy
-
-    own_std = None if std is None else float(std[row])
-    return Accuracy(
-        metric=problem.accuracy,
-        predicted=float(result.top1[row]),
-        predicted_std=own_std,
-        fitted_on=facts["samples"],
-        predictor=facts.get("source"),
-    )
-
-
-def _verify(
-    problem: Problem,
-    result: SearchResult,
-    std: Floats | None,
-    facts: dict[str, Any],
-    measured: Measured,
-    count: int,
-    say: Callable[[str], None],
-) -> tuple[int, Accuracy]:
-    """Measure the best predicted subnets, and choose the best measured one (among equals, the better predicted).
-
-    Where a cost is minimised, measure from the cheapest on, and choose the first that is accurate enough.
-
-    Where no validation images are here, and not all of them were measured before: the best predicted of those that were not
-    measured to be too inaccurate.
-
-    Raises:
-        UserError: none is measured to have `Problem.min_top1`.
-    """
-    least = problem.min_top1 or 0.0
-    known = measured.known(result.genes[:count])
-    if not known.all():
-        return _verify_by_memory(problem, result, std, facts, measured, known, say)
-    if problem.accuracy_only:
-        tried = measured.top1(result.genes[:count]).tolist()
-        best = tried.index(max(tried))
-    else:
-        tried = []
-        while len(tried) < min(count, len(result.genes)) and max(tried, default=-1.0) < least:
-            tried += measured.top1(result.genes[len(tried) : len(tried) + 1]).tolist()
-        best = len(tried) - 1
-    for i, value in enumerate(tried):
-        mark = "  <- best" if i == best else ""
-        say(f"  candidate {i + 1}: predicted {100 * result.top1[i]:.2f}%, measured {100 * value:.2f}%{mark}")
-    if tried[best] < least:
-        raise UserError(
-            f"none of {len(tried)} subnets predicted to have a {problem.accuracy.words} of {least:g} is measured to have "
-            f"it; the best has {least_number(max(tried))}: measure more (--verify), or ask for less "
-            f"(--min-{problem.accuracy.name})"
-        )
-    accuracy = _predicted(problem, result, best, std, facts)
-    return best, measured.told(accuracy, result.genes[best : best + 1], len(tried))
-
-
-def _verify_by_memory(
-    problem: Problem,
-    result: SearchResult,
-    std: Floats | None,
-    facts: dict[str, Any],
-    measured: Measured,
-    known: Mask,
-    say: Callable[[str], None],
-) -> tuple[int, Accuracy]:
-    """Take the best predicted whose accuracy, where it was measured before, is enough."""
-    values = [float(measured.top1(result.genes[i : i + 1])[0]) if known[i] else None for i in range(len(known))]
-    say(f"nothing can be measured here (no data set, no validation images); {known.sum()} of {len(known)} were before")
-    enough = [i for i, value in enumerate(values) if value is None or value >= (problem.min_top1 or 0.0)]
-    if not enough:
-        raise UserError(f"the {len(values)} subnets predicted best were all measured to have less than {problem.min_top1:g}")
-    best = enough[0]
-    accuracy = _predicted(problem, result, best, std, facts)
-    if values[best] is None:
-        return best, accuracy
-    return best, measured.told(accuracy, result.genes[best : best + 1], 1)
 
 
 def _card(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,16 @@ Images = npt.NDArray[np.uint8]
 Logits = npt.NDArray[np.float32]
 """float32[n, classes]."""
 Runner = Callable[[Images], Logits]
+
+
+LEAST_INT8 = -128
+
+
+def as_input(images: Images, kind: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Images as a file takes them, by the type of its input: uint8; int8, pixel - 128; float32 of 0 to 1."""
+    if np.dtype(kind) == np.int8:
+        return (images.astype(np.int16) + LEAST_INT8).astype(np.int8)
+    return images if np.dtype(kind) == np.uint8 else images.astype(np.float32) / 255
 
 
 @dataclass(frozen=True, eq=False)

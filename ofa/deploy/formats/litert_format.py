@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import os
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ofa.deploy.formats.format import Deployable, Images, Logits, Precision, Runner
+from ofa.deploy.formats.format import Deployable, Images, Logits, Precision, Runner, as_input
 from ofa.deploy.formats.onnx_graph import ImageInput
+from ofa.deploy.formats.quiet import quiet
 from ofa.files.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -23,7 +18,6 @@ if TYPE_CHECKING:
     from ofa.deploy.formats.camera_net import CameraNet
 
 SIGNATURE, INPUT = "serving_default", "args_0"
-LEAST_INT8 = -128
 
 
 class LitertFormat:
@@ -77,13 +71,6 @@ class LitertFormat:
         return run
 
 
-def as_input(images: Images, kind: Any) -> Any:
-    """Images as a file's input takes them, by its type."""
-    if kind == np.int8:
-        return (images.astype(np.int16) + LEAST_INT8).astype(np.int8)
-    return images if kind == np.uint8 else images.astype(np.float32) / 255
-
-
 def _converted(net: CameraNet, sample: Tensor, file: Path) -> bytes:
     import litert_torch
 
@@ -119,25 +106,3 @@ def _quantised(content: bytes, calibration: Images, centre: float) -> bytes:
     shape = np.shape(ranges[of_input]["min"])
     ranges[of_input] |= {"min": np.full(shape, -centre, np.float32), "max": np.full(shape, 1 - centre, np.float32)}
     return bytes(tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without the progress, remarks and warnings of the converters, which write to the file descriptors too."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    copies = [os.dup(number) for number in (1, 2)]
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        for number in (1, 2):
-            os.dup2(nowhere, number)
-        unseen = io.StringIO()
-        with contextlib.redirect_stdout(unseen), contextlib.redirect_stderr(unseen), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for number, copy in zip((1, 2), copies, strict=True):
-            os.dup2(copy, number)
-            os.close(copy)
-        os.close(nowhere)
-        logging.disable(before)

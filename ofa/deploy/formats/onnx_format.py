@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ofa.deploy.formats.format import Deployable, Images, Logits, Precision, Runner
+from ofa.deploy.formats.format import Deployable, Images, Logits, Precision, Runner, as_input
 from ofa.deploy.formats.onnx_graph import ImageInput, build_network
 from ofa.files.atomic import atomic_write
 from ofa.space.shapes import walk_blocks
@@ -47,8 +47,7 @@ class OnnxFormat:
         session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
 
         def run(images: Images) -> Logits:
-            given = images if image.as_uint8 else images.astype(np.float32) / 255
-            logits: Logits = session.run(["logits"], {"images": given})[0]
+            logits: Logits = session.run(["logits"], {"images": as_input(images, image.dtype)})[0]
             return logits
 
         return run
@@ -71,9 +70,7 @@ def _quantised(model: Any, calibration: Images, image: ImageInput) -> Any:
 
         def get_next(self) -> dict[str, Any] | None:
             images = next(self.batches, None)
-            if images is None:
-                return None
-            return {"images": images if image.as_uint8 else images.astype(np.float32) / 255}
+            return None if images is None else {"images": as_input(images, image.dtype)}
 
     facts = {entry.key: entry.value for entry in model.metadata_props}
     with tempfile.TemporaryDirectory() as folder:

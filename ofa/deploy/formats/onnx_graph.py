@@ -31,6 +31,11 @@ class ImageInput:
     as_uint8: bool = True
     """Whether values are uint8 in 0 to 255; otherwise they are float32 in 0 to 1."""
 
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.float32]:
+        """The type of the values."""
+        return np.uint8 if self.as_uint8 else np.float32
+
 
 Weights = Callable[[OpShape, tuple[int, ...]], Arrays]
 """Returns the weight or bias of an operation with a given shape; a bias has one dimension."""

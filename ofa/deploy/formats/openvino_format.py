@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ofa.deploy.formats.format import Deployable, Images, Logits, Precision, Runner
+from ofa.deploy.formats.format import Deployable, Images, Logits, Precision, Runner, as_input
 from ofa.deploy.formats.onnx_format import OnnxFormat
 from ofa.deploy.formats.onnx_graph import ImageInput
+from ofa.deploy.formats.quiet import quiet
 
 
 class OpenvinoFormat:
@@ -30,7 +26,7 @@ class OpenvinoFormat:
         """Implement `Format.convert`."""
         import openvino
 
-        with tempfile.TemporaryDirectory() as folder, _quiet():
+        with tempfile.TemporaryDirectory() as folder, quiet():
             graph = Path(folder, "subnet.onnx")
             OnnxFormat().convert(source, "fp32", None, graph)
             model = openvino.convert_model(graph)
@@ -49,7 +45,7 @@ class OpenvinoFormat:
         model = openvino.Core().compile_model(file, "CPU", settings)
 
         def run(images: Images) -> Logits:
-            logits: Logits = model(_as_input(images, image))[0]
+            logits: Logits = model(as_input(images, image.dtype))[0]
             return logits
 
         return run
@@ -63,7 +59,7 @@ def _quantised(model: Any, calibration: Images, image: ImageInput) -> Any:
     """
     import nncf
 
-    each = [_as_input(calibration[i : i + 1], image) for i in range(len(calibration))]
+    each = [as_input(calibration[i : i + 1], image.dtype) for i in range(len(calibration))]
     advanced = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
     return nncf.quantize(
         model,
@@ -72,19 +68,3 @@ def _quantised(model: Any, calibration: Images, image: ImageInput) -> Any:
         subset_size=len(each),
         advanced_parameters=advanced,
     )
-
-
-def _as_input(images: Images, image: ImageInput) -> Any:
-    return images if image.as_uint8 else images.astype(np.float32) / 255
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    """Suppress progress bars and log messages of the converters."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ofa.deploy.formats.format import Deployable, Images, Logits, Precision, Runner
-from ofa.deploy.formats.litert_format import LitertFormat, as_input, quiet
+from ofa.deploy.formats.format import Deployable, Images, Logits, Precision, Runner, as_input
+from ofa.deploy.formats.litert_format import LitertFormat
 from ofa.deploy.formats.onnx_graph import ImageInput
+from ofa.deploy.formats.quiet import quiet
 from ofa.errors import UserError
 from ofa.files.atomic import atomic_write
 

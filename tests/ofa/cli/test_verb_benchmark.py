@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,8 @@ from ofa.deploy.formats.onnx_format import OnnxFormat
 from tests.verbs import error, ofa
 
 
-@pytest.fixture(scope="module")
-def subnet(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from ofa.cli.main import main
-
-    run = tmp_path_factory.mktemp("benchmark") / "run"
-    shutil.copytree(trained_run, run)
-    words = ["query", run, "--platform", "edge-int8", "--latency-ms", 1000, "--no-verify", "--out", run / "queries" / "net"]
-    assert main([*map(str, words), "--json"]) == 0
-    return run / "queries" / "net"
-
-
-def test_every_installed_format_has_its_figures(subnet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = ofa(capsys, "benchmark", subnet, "--images", 64, "--plot", tmp_path / "bars.svg")
+def test_every_installed_format_has_its_figures(queried: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ofa(capsys, "benchmark", queried, "--images", 64, "--plot", tmp_path / "bars.svg")
     assert told["images"] == 60
     rows = {(row["format"], row["precision"]): row for row in told["rows"]}
     assert set(rows) == {("pytorch", "fp32")} | {(name, p) for name in FORMATS for p in find_format(name).precisions}
@@ -43,7 +31,7 @@ def test_every_installed_format_has_its_figures(subnet: Path, tmp_path: Path, ca
 
 
 def test_a_format_that_fails_is_a_row_and_the_others_go_on(
-    subnet: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    queried: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ofa.errors import UserError
 
@@ -55,10 +43,10 @@ def test_a_format_that_fails_is_a_row_and_the_others_go_on(
         return right(self, source, precision, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(OnnxFormat, "convert", no_int8)
-    rows = ofa(capsys, "benchmark", subnet, "--format", "onnx")["rows"]
+    rows = ofa(capsys, "benchmark", queried, "--format", "onnx")["rows"]
     assert [row["status"] for row in rows] == ["ok", "ok", "cannot"]
 
 
-def test_mistakes_are_one_line(subnet: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "unknown; formats are" in error(capsys, "benchmark", subnet, "--format", "tflight")
-    assert "bars.txt" in error(capsys, "benchmark", subnet, "--plot", "bars.txt")
+def test_mistakes_are_one_line(queried: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unknown; formats are" in error(capsys, "benchmark", queried, "--format", "tflight")
+    assert "bars.txt" in error(capsys, "benchmark", queried, "--plot", "bars.txt")

@@ -1,0 +1,87 @@
+"""What a search found, best predicted first: predicted, then measured, and the one that is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from latency_tables.metrics import least_number
+from ofa.errors import UserError
+
+if TYPE_CHECKING:
+    from ofa.cli.shared.options import Measured
+    from search.arrays import Mask
+    from search.evaluations.result import SearchResult
+    from search.problem.problem import Problem
+    from search.reports.card import Accuracy
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The subnets of a search's result, in its order."""
+
+    problem: Problem
+    result: SearchResult
+    facts: dict[str, Any]
+    """Facts about the predictor, as `open_predictor` returns them."""
+
+    def predicted(self, row: int) -> Accuracy:
+        """The predicted accuracy of one of them, with the predictor's own standard deviation where it has one."""
+        from search.reports.card import Accuracy
+
+        std = self.problem.predictor.std(self.result.genes[row : row + 1])
+        return Accuracy(
+            metric=self.problem.accuracy,
+            predicted=float(self.result.top1[row]),
+            predicted_std=None if std is None else float(std[0]),
+            fitted_on=self.facts["samples"],
+            predictor=self.facts.get("source"),
+        )
+
+    def verified(self, measured: Measured, count: int, say: Callable[[str], None]) -> tuple[int, Accuracy]:
+        """Measure the best predicted subnets, and choose the best measured one (among equals, the better predicted).
+
+        Where a cost is minimised, measure from the cheapest on, and choose the first that is accurate enough.
+
+        Where no validation images are here, and not all of them were measured before: the best predicted of those that were
+        not measured to be too inaccurate.
+
+        Raises:
+            UserError: none is measured to have `Problem.min_top1`.
+        """
+        least, genes = self.problem.min_top1 or 0.0, self.result.genes
+        known = measured.known(genes[:count])
+        if not known.all():
+            return self._verified_by_memory(measured, known, say)
+        if self.problem.accuracy_only:
+            tried = measured.top1(genes[:count]).tolist()
+            best = tried.index(max(tried))
+        else:
+            tried = []
+            while len(tried) < min(count, len(genes)) and max(tried, default=-1.0) < least:
+                tried += measured.top1(genes[len(tried) : len(tried) + 1]).tolist()
+            best = len(tried) - 1
+        for i, value in enumerate(tried):
+            mark = "  <- best" if i == best else ""
+            say(f"  candidate {i + 1}: predicted {100 * self.result.top1[i]:.2f}%, measured {100 * value:.2f}%{mark}")
+        if tried[best] < least:
+            metric = self.problem.accuracy
+            raise UserError(
+                f"none of {len(tried)} subnets predicted to have a {metric.words} of {least:g} is measured to have it; the "
+                f"best has {least_number(max(tried))}: measure more (--verify), or ask for less (--min-{metric.name})"
+            )
+        return best, measured.told(self.predicted(best), genes[best : best + 1], len(tried))
+
+    def _verified_by_memory(self, measured: Measured, known: Mask, say: Callable[[str], None]) -> tuple[int, Accuracy]:
+        """Take the best predicted whose accuracy, where it was measured before, is enough."""
+        rows = [self.result.genes[i : i + 1] for i in range(len(known))]
+        values = [float(measured.top1(row)[0]) if known[i] else None for i, row in enumerate(rows)]
+        say(f"nothing can be measured here (no data set, no validation images); {known.sum()} of {len(known)} were before")
+        least = self.problem.min_top1 or 0.0
+        enough = [i for i, value in enumerate(values) if value is None or value >= least]
+        if not enough:
+            raise UserError(f"the {len(values)} subnets predicted best were all measured to have less than {least}")
+        best = enough[0]
+        accuracy = self.predicted(best)
+        return best, accuracy if values[best] is None else measured.told(accuracy, rows[best], 1)

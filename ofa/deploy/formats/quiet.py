@@ -1,0 +1,32 @@
+"""Converters print progress, remarks and warnings, some of them from C++: a block without all that."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Send standard output and error nowhere, at the level of file descriptors too, and drop log messages and warnings."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    copies = [os.dup(number) for number in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for number in (1, 2):
+            os.dup2(nowhere, number)
+        unseen = io.StringIO()
+        with contextlib.redirect_stdout(unseen), contextlib.redirect_stderr(unseen), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for number, copy in zip((1, 2), copies, strict=True):
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(nowhere)
+        logging.disable(before)
