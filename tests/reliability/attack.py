@@ -16,7 +16,7 @@ from tests.reliability import mutations
 from tests.reliability.commands import BY_HAND, READ_BY, READERS, WRITERS, files_of
 from tests.reliability.launcher import Outcome
 from tests.reliability.scene import Scene
-from tests.reliability.verdicts import Tally, changed, damage, differing, digests, mistake, new_litter, story
+from tests.reliability.verdicts import Tally, changed, contents, damage, differing, mistake, new_litter, story
 
 REMOVING = ("delete a line", "truncate", "empty")
 
@@ -50,18 +50,18 @@ class Mutations:
         other = others[int(rng.integers(len(others)))]
         if not mutations.mutate(scene.here / name, kind, other, rng):
             return
-        before = digests(scene)
+        before = contents(scene)
         outcome = scene.run(command.argv)
         self.tally.note(
             self._verdict(name, kind, reader, outcome, before), f"{name}: {kind}, seed {seed}: {story(command, outcome)}"
         )
 
-    def _verdict(self, name: str, kind: str, reader: str, outcome: Outcome, before: dict[str, str]) -> str:
+    def _verdict(self, name: str, kind: str, reader: str, outcome: Outcome, before: dict[str, bytes]) -> str:
         wrong = mistake(outcome)
         if wrong is not None:
             return wrong
         if outcome.code != 0:
-            lost = changed(before, digests(self.scene))
+            lost = changed(self.scene, before, contents(self.scene))
             return f"lost {lost}" if lost else "refused"
         try:
             found = READERS[reader].facts(self.scene, _answer(outcome))

@@ -112,6 +112,14 @@ class Scene:
         """What only a command that is at work should have here."""
         return sorted(str(path.relative_to(self.here)) for path in self.here.rglob("*") if LITTER.search(path.name))
 
+    def stray_checkpoints(self) -> set[str]:
+        """Checkpoints in the scene as it was built that no `latest.json` names."""
+        found = set()
+        for latest in self.template.rglob("latest.json"):
+            named = Path(json.loads(latest.read_text())["file"]).name
+            found |= {path for path in latest.parent.glob("*.safetensors") if path.name != named}
+        return {str(path.relative_to(self.template)) for path in found}
+
     def facts(self, *names: str) -> dict[str, Any]:
         """What files and folders say, without the times they hold."""
         found: dict[str, Any] = {}

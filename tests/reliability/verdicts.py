@@ -15,6 +15,8 @@ from tests.reliability.launcher import TRACEBACK, Outcome
 from tests.reliability.scene import LITTER, Scene
 
 FINE = ("refused", "harmless", "told", "another question", "done", "stopped")
+LOGS = (".jsonl", ".journal")
+"""Files that grow line by line."""
 LONGEST_LINE = 600
 """Characters of a message: paths, a value of at most 80 characters, advice."""
 MAY_CHANGE = ("energy/", ".lock")
@@ -91,15 +93,32 @@ def new_litter(scene: Scene) -> list[str]:
     return [name for name in scene.litter() if not (scene.template / name).exists()]
 
 
-def digests(scene: Scene) -> dict[str, str]:
-    """Every file of the scene by a digest of its content."""
+def contents(scene: Scene) -> dict[str, bytes]:
+    """Every file of the scene: a log as it is, any other by a digest of its content."""
     files = (path for path in scene.here.rglob("*") if path.is_file())
-    return {str(path.relative_to(scene.here)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {str(path.relative_to(scene.here)): _content(path) for path in files}
 
 
-def changed(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """Files that are no longer what they were, but for what a command that is refused may write."""
-    return [name for name in before if after.get(name) != before[name] and not any(part in name for part in MAY_CHANGE)]
+def _content(path: Path) -> bytes:
+    content = path.read_bytes()
+    return content if path.suffix in LOGS else hashlib.sha256(content).digest()
+
+
+def changed(scene: Scene, before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:
+    """Files that are no longer what they were, but for what a command that is refused may do.
+
+    It may note that it was begun, add to a log, cut off the half line at the end of one, and delete checkpoints that
+    `latest.json` does not name, which only killed processes leave.
+    """
+    strays = scene.stray_checkpoints()
+    may_change = [name for name in before if name in strays or any(part in name for part in MAY_CHANGE)]
+    return [name for name in before if name not in may_change and not _is_kept(name, before[name], after.get(name))]
+
+
+def _is_kept(name: str, before: bytes, after: bytes | None) -> bool:
+    if after is None or Path(name).suffix not in LOGS:
+        return after == before
+    return after.startswith(before) or (before.startswith(after) and b"\n" not in before[len(after) :])
 
 
 def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
