@@ -50,7 +50,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def queried(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def subnet_folder(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a subnet that a query wrote, inside a copy of the tiny run."""
     from ofa.cli.main import main
 

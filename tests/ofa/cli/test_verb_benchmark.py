@@ -11,8 +11,10 @@ from ofa.deploy.formats.onnx_format import OnnxFormat
 from tests.verbs import error, ofa
 
 
-def test_every_installed_format_has_its_figures(queried: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = ofa(capsys, "benchmark", queried, "--images", 64, "--plot", tmp_path / "bars.svg")
+def test_every_installed_format_has_its_figures(
+    subnet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = ofa(capsys, "benchmark", subnet_folder, "--images", 64, "--plot", tmp_path / "bars.svg")
     assert told["images"] == 60
     rows = {(row["format"], row["precision"]): row for row in told["rows"]}
     assert set(rows) == {("pytorch", "fp32")} | {(name, p) for name in FORMATS for p in find_format(name).precisions}
@@ -31,7 +33,7 @@ def test_every_installed_format_has_its_figures(queried: Path, tmp_path: Path, c
 
 
 def test_a_format_that_fails_is_a_row_and_the_others_go_on(
-    queried: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    subnet_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ofa.errors import UserError
 
@@ -43,10 +45,10 @@ def test_a_format_that_fails_is_a_row_and_the_others_go_on(
         return right(self, source, precision, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(OnnxFormat, "convert", no_int8)
-    rows = ofa(capsys, "benchmark", queried, "--format", "onnx")["rows"]
+    rows = ofa(capsys, "benchmark", subnet_folder, "--format", "onnx")["rows"]
     assert [row["status"] for row in rows] == ["ok", "ok", "cannot"]
 
 
-def test_mistakes_are_one_line(queried: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "unknown; formats are" in error(capsys, "benchmark", queried, "--format", "tflight")
-    assert "bars.txt" in error(capsys, "benchmark", queried, "--plot", "bars.txt")
+def test_mistakes_are_one_line(subnet_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unknown; formats are" in error(capsys, "benchmark", subnet_folder, "--format", "tflight")
+    assert "bars.txt" in error(capsys, "benchmark", subnet_folder, "--plot", "bars.txt")

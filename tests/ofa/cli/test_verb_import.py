@@ -157,13 +157,17 @@ def test_another_published_supernet_is_recognised_and_named(tmp_path: Path, caps
 @pytest.fixture
 def queried(imported: Path) -> Path:
     """The imported run with a predictor that knows two of its three resolutions."""
-    run = RunDirectory.open(imported)
-    space = run.space
-    genes = space.sample(40, np.random.default_rng(0))
-    predictor = fit_ridge(space, genes, np.linspace(0.4, 0.7, 40))
-    facts = {"source": "the published predictor (tiny.pth)", "weights": weights_digest(run)}
-    save_predictor(imported / "predictor", predictor, facts)
+    _give_predictor(imported)
     return imported
+
+
+def _give_predictor(folder: Path) -> None:
+    """A predictor of any accuracies to an imported run, as if it were the published one."""
+    run = RunDirectory.open(folder)
+    genes = run.space.sample(40, np.random.default_rng(0))
+    predictor = fit_ridge(run.space, genes, np.linspace(0.4, 0.7, 40))
+    facts = {"source": "the published predictor (tiny.pth)", "weights": weights_digest(run)}
+    save_predictor(folder / "predictor", predictor, facts)
 
 
 QUERY = ("--platform", "edge-int8", "--macs-m", 1)
@@ -403,22 +407,33 @@ def reference_fill(reference: Path) -> ModuleType:
 def test_logits_are_those_of_the_published_package(
     reference_fill: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """A file as the authors write it, `ofa import`, `ofa extract`, `ofa.load_subnet`: the golden logits."""
+    """A file as the authors write it, `ofa import`, `ofa extract` or `ofa query`, `ofa.load_subnet`: the golden logits."""
     golden, seed = fill.golden(name), 7
     state = {key: torch.tensor(reference_fill.fill(key, tuple(shape), seed)) for key, shape in golden["state_dict"].items()}
     torch.save({"state_dict": state}, tmp_path / SUPERNETS[name], _use_new_zipfile_serialization=False)
     del state
     answer = ofa(capsys, "import", tmp_path / SUPERNETS[name], "--run", tmp_path / "run")
     assert answer["space"] == name
+    run, folder = tmp_path / "run", tmp_path / "subnet"
     rows = [row for row in golden["forward"] if row["logits"]["norm"] < 1000]  # larger ones explode (test_parity.py)
     for row in (rows[0], rows[-1]):
         arch = tmp_path / "arch.json"
         arch.write_text(json.dumps({**row["arch"], "image_size": row["size"]}))
-        ofa(capsys, "extract", tmp_path / "run", "--subnet", arch, "--out", tmp_path / "subnet", "--unrecalibrated")
-        images = torch.tensor(reference_fill.image(row["image"], row["batch"], row["size"], seed))
-        with torch.inference_mode():
-            logits = load_subnet(tmp_path / "subnet")(images)
-        first = torch.tensor(row["logits"]["first"])
-        rms = row["logits"]["norm"] / logits.numel() ** 0.5
-        assert (logits[:, : first.shape[1]] - first).abs().max() < 2e-4 * rms
-        assert float(logits.norm()) == pytest.approx(row["logits"]["norm"], rel=1e-4)
+        ofa(capsys, "extract", run, "--subnet", arch, "--out", folder, "--unrecalibrated")
+        check_logits(reference_fill, folder, row, seed)
+    _give_predictor(run)
+    size = rows[0]["size"]
+    question = ("--minimize", "macs_m", "--min-top1", 0.01, "--fix", f"resolutions={size}")  # the first row is the smallest
+    ofa(capsys, "query", run, "--platform", "edge-int8", *question, "--out", folder, "--unrecalibrated")
+    check_logits(reference_fill, folder, rows[0], seed)
+
+
+def check_logits(reference_fill: ModuleType, folder: Path, row: dict[str, Any], seed: int) -> None:
+    """The network of a folder gives the golden logits of a golden image."""
+    images = torch.tensor(reference_fill.image(row["image"], row["batch"], row["size"], seed))
+    with torch.inference_mode():
+        logits = load_subnet(folder)(images)
+    first = torch.tensor(row["logits"]["first"])
+    rms = row["logits"]["norm"] / logits.numel() ** 0.5
+    assert (logits[:, : first.shape[1]] - first).abs().max() < 2e-4 * rms
+    assert float(logits.norm()) == pytest.approx(row["logits"]["norm"], rel=1e-4)

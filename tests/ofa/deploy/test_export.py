@@ -65,14 +65,14 @@ def formats_to_try() -> list[object]:
 @pytest.mark.timeout(1800)  # LiteRT takes half a minute a conversion, and there are six
 @pytest.mark.parametrize("name", formats_to_try())
 def test_every_format_answers_as_the_network_does(
-    queried: Path, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    subnet_folder: Path, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     format = find_format(name)
     if missing_packages(format):
         pytest.skip(f"needs {missing_packages(format)}")
     out = tmp_path / "out"
     precisions = [word for precision in format.precisions for word in ("--precision", precision)]
-    told = ofa(capsys, "export", queried, "--format", name, *precisions, "--images", 64, "--out", out)
+    told = ofa(capsys, "export", subnet_folder, "--format", name, *precisions, "--images", 64, "--out", out)
     assert len(told["files"]) == len(format.precisions)
     for file, of_file in told["files"].items():
         limit = 1e-4 if "fp32" in file else 0.25
@@ -80,7 +80,7 @@ def test_every_format_answers_as_the_network_does(
         assert of_file["agreement"] > 0.9
     found = []
     for again in (tmp_path / "again", tmp_path / "once-more"):  # some tools number what they make within a process
-        words = ("export", queried, "--format", name, *precisions, "--images", 64, "--out", again)
+        words = ("export", subnet_folder, "--format", name, *precisions, "--images", 64, "--out", again)
         subprocess.run([sys.executable, "-m", "ofa.cli.main", *map(str, words)], check=True, capture_output=True)
         found.append({path.name: path.read_bytes() for path in again.iterdir()})
     assert found[0] == found[1]
@@ -91,15 +91,15 @@ def test_every_format_answers_as_the_network_does(
         Image.fromarray(pixels).save(tmp_path / "photo.png")
         command = [sys.executable, str(out / format.example), str(tmp_path / "photo.png")]
         printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/").stdout
-        side = read_deployable(queried).image.side
-        best = network_logits(read_deployable(queried), np.zeros((1, side, side, 1), np.uint8)).argmax()
-        assert printed.splitlines()[0].startswith(f"{json.loads(read_deployable(queried).facts['classes'])[best]}: ")
+        side = read_deployable(subnet_folder).image.side
+        best = network_logits(read_deployable(subnet_folder), np.zeros((1, side, side, 1), np.uint8)).argmax()
+        assert printed.splitlines()[0].startswith(f"{json.loads(read_deployable(subnet_folder).facts['classes'])[best]}: ")
 
 
 def test_an_export_is_checked_described_and_the_same_twice(
-    queried: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    subnet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("export", queried, "--format", "onnx", "--precision", "fp32", "--precision", "int8", "--images", 64)
+    words = ("export", subnet_folder, "--format", "onnx", "--precision", "fp32", "--precision", "int8", "--images", 64)
     ofa(capsys, *words, "--out", tmp_path / "a")
     ofa(capsys, *words, "--out", tmp_path / "b")
     document = read_vouched_json(tmp_path / "a" / "export.json", "")
@@ -120,11 +120,11 @@ def test_an_export_is_checked_described_and_the_same_twice(
 
 
 def test_the_program_beside_the_file_classifies_a_photo(
-    queried: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    subnet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    ofa(capsys, "export", queried, "--format", "onnx", "--images", 64, "--out", out)
-    source = read_deployable(queried)
+    ofa(capsys, "export", subnet_folder, "--format", "onnx", "--images", 64, "--out", out)
+    source = read_deployable(subnet_folder)
     pixels = np.random.default_rng(1).integers(0, 256, (source.image.side,) * 2, dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     command = [sys.executable, str(out / "run_onnx.py"), str(tmp_path / "photo.png")]
@@ -136,10 +136,10 @@ def test_the_program_beside_the_file_classifies_a_photo(
 
 
 def test_without_a_run_fp32_is_checked_on_random_pixels_and_int8_needs_a_folder(
-    queried: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    subnet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alone = tmp_path / "alone"
-    shutil.copytree(queried, alone)
+    shutil.copytree(subnet_folder, alone)
     ofa(capsys, "export", alone, "--format", "onnx")
     document = read_vouched_json(tmp_path / "alone-export" / "export.json", "")
     assert document["checked_on"] == {"images": 64, "source": "random pixels"}
@@ -157,12 +157,12 @@ def test_without_a_run_fp32_is_checked_on_random_pixels_and_int8_needs_a_folder(
 
 
 def test_a_bundle_gives_the_images_where_neither_run_nor_data_are(
-    queried: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    subnet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ofa.runs.run_directory import RunDirectory
 
-    run, alone = queried.parents[1], tmp_path / "alone"
-    shutil.copytree(queried, alone)
+    run, alone = subnet_folder.parents[1], tmp_path / "alone"
+    shutil.copytree(subnet_folder, alone)
     ofa(capsys, "pack", run, "--out", tmp_path / "tiny.ofa")
     ofa(capsys, "pack", run, "--validation", 20, "--out", tmp_path / "with.ofa")
     words = ("export", alone, "--format", "onnx", "--precision", "int8", "--out", tmp_path / "out")
@@ -178,10 +178,10 @@ def test_a_bundle_gives_the_images_where_neither_run_nor_data_are(
 
 
 def test_a_file_that_computes_something_else_is_not_written(
-    queried: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    subnet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    ofa(capsys, "export", queried, "--format", "onnx", "--out", out)
+    ofa(capsys, "export", subnet_folder, "--format", "onnx", "--out", out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     right = OnnxFormat.runner
 
@@ -190,33 +190,33 @@ def test_a_file_that_computes_something_else_is_not_written(
         return lambda images: np.zeros_like(runner(images))
 
     monkeypatch.setattr(OnnxFormat, "runner", constant)
-    assert "not written: its logits differ" in error(capsys, "export", queried, "--format", "onnx", "--out", out)
+    assert "not written: its logits differ" in error(capsys, "export", subnet_folder, "--format", "onnx", "--out", out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_mistakes_are_one_line(queried: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "formats are onnx" in error(capsys, "export", queried, "--format", "onxx")
-    assert "--format is missing" in error(capsys, "export", queried)
+def test_mistakes_are_one_line(subnet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "formats are onnx" in error(capsys, "export", subnet_folder, "--format", "onxx")
+    assert "--format is missing" in error(capsys, "export", subnet_folder)
     assert "SUBNET_DIR is missing" in error(capsys, "export", "--format", "onnx")
     assert "no such file" in error(capsys, "export", tmp_path / "nothing", "--format", "onnx").lower()
     damaged = tmp_path / "damaged"
-    shutil.copytree(queried, damaged)
+    shutil.copytree(subnet_folder, damaged)
     weights = bytearray((damaged / "weights.safetensors").read_bytes())
     weights[-5] ^= 1
     (damaged / "weights.safetensors").write_bytes(weights)
     assert "digest" in error(capsys, "export", damaged, "--format", "onnx")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    assert "holds no export" in error(capsys, "export", queried, "--format", "onnx", "--out", tmp_path / "mine")
+    assert "holds no export" in error(capsys, "export", subnet_folder, "--format", "onnx", "--out", tmp_path / "mine")
     assert not (tmp_path / "damaged-export").exists()
 
 
 def test_a_missing_package_is_named_with_its_extra(
-    queried: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    subnet_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(OnnxFormat, "packages", ("onnx", "not-a-package"))
-    told = error(capsys, "export", queried, "--format", "onnx")
+    told = error(capsys, "export", subnet_folder, "--format", "onnx")
     assert "not-a-package not installed; install with: pip install 'ofa-energy[onnx]'" in told
     assert ofa(capsys, "export", "--list")["formats"]["onnx"]["missing"] == ["not-a-package"]
 
@@ -238,25 +238,25 @@ def test_calibration_images_are_in_mixed_order(tmp_path: Path) -> None:
     assert len(set(means.tolist())) == 64
 
 
-def test_photos_have_the_pixels_that_the_evaluation_sees(queried: Path) -> None:
+def test_photos_have_the_pixels_that_the_evaluation_sees(subnet_folder: Path) -> None:
     from ofa.deploy.deployable import photos_of_data
     from ofa.runs.run_directory import RunDirectory
 
-    data = RunDirectory.open(queried.parents[1]).data()
+    data = RunDirectory.open(subnet_folder.parents[1]).data()
     photos: Photos = photos_of_data(data, "validation", 12, 30)
     images, labels = next(data.batches("validation", batch_size=30, resolution=12, shuffle=False, augment=False))
     assert photos.labels is not None
     assert photos.labels.tolist() == labels.tolist()
-    net, source = load_subnet(queried), read_deployable(queried)
+    net, source = load_subnet(subnet_folder), read_deployable(subnet_folder)
     with torch.inference_mode():
         assert np.allclose(network_logits(source, photos.pixels), net(images).numpy(), atol=1e-4)
 
 
-def test_a_format_without_int8_says_so(queried: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_format_without_int8_says_so(subnet_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ofa.deploy.export import export
 
     monkeypatch.setattr(OnnxFormat, "precisions", ("fp32",))
-    source = read_deployable(queried)
+    source = read_deployable(subnet_folder)
     photos = Photos(np.zeros((64, source.image.side, source.image.side, 1), np.uint8), None, "zeros")
     with pytest.raises(UserError, match="has no int8"):
         export(source, [(OnnxFormat(), "int8")], photos, photos, tmp_path / "out")
