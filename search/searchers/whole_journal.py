@@ -14,6 +14,8 @@ from typing import Any
 
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
+from search.searchers.uninterrupted import uninterrupted
+
 BLOCK_BYTES = 65_536
 
 
@@ -27,6 +29,10 @@ class WholeJournal(JournalFileBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Add records, and to the disk; raises `OSError` where there is no room, with the file as it was."""
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        with uninterrupted():  # an exception inside optuna's lock leaves it locked, for this process too
+            self._append(lines)
+
+    def _append(self, lines: bytes) -> None:
         self._writers.acquire()
         try:
             with open(self._path, "r+b", buffering=0) as file:

@@ -14,6 +14,8 @@ TRANSFER = ("train", "--init", "run", "--data", "data.npz", "--epochs", "1", "--
 FITTED = ("predictor", "run", "--samples", "26", "--kind", "ridge", "--images", "20")
 CALIBRATE = ("calibrate", "--measurements", "timings.csv", "--unit", "ms", "--out")
 ANEW = ("query", "run", "--platform", "edge-int8", "--macs-m", "0.2", "--images", "20", "--verify", "2")
+IMPORT = ("import", "published/ofa_tiny", "--space", "published/tiny.yaml", "--run", "imported")
+EXPORT = ("export", "q", "--run", "run", "--format", "onnx", "--precision", "fp32", "--precision", "int8", "--out")
 ANY_RESULT = ("new-q/space.yaml",)
 """Of a search in a study: one that goes on after a kill draws other subnets."""
 STORED = ("sqlite:///study.db", "journal://study.journal")
@@ -76,6 +78,11 @@ WRITERS = {
     ),
     "calibrate": Command((*CALIBRATE, "new-c.yaml"), ("new-c.yaml",)),
     "calibrate anew": Command((*CALIBRATE, "mine.yaml", "--batch", "2"), ("mine.yaml",)),
+    "pack": Command(("pack", "run", "--out", "new.ofa"), ("new.ofa",)),
+    "pack anew": Command(("pack", "run", "--validation", "20", "--out", "run.ofa"), ("run.ofa",)),
+    "import": Command(IMPORT, ("imported",)),
+    "export": Command((*EXPORT, "new-e"), ("new-e",)),
+    "benchmark": Command(("benchmark", "q", "--run", "run", "--format", "onnx", "--plot", "b.png"), ("b.png",), timed=True),
 }
 """Commands that write, by name; the second of a pair replaces or goes on with something that is there."""
 
@@ -113,11 +120,25 @@ READERS = {
     "platform": Command(("platforms", "measured.yaml", "--json")),
     "platform mine": Command(("platforms", "mine.yaml", "--json")),
     "kit": Command(("readers:run_kit", "kit", "r2.csv"), ("r2.csv",), timed=True),
+    "query bundle": Command(("query", "run.ofa", *QUERY[2:], "--verify", "2", "--out", "new-q", "--json"), ("new-q",)),
+    "import published": Command((*IMPORT, "--json"), ("imported/supernet.safetensors",)),
+    "export": Command((*EXPORT, "new-e", "--json"), ("new-e",)),
     "check": Command(("data", "check", "photos", "--json")),
 }
 """Commands that read, by name."""
 
-SLOW_READERS = ("resume", "transfer", "profile", "kit", "predictor", "finetune", "calibrate", "import")
+SLOW_READERS = (
+    "export",
+    "import published",
+    "resume",
+    "transfer",
+    "profile",
+    "kit",
+    "predictor",
+    "finetune",
+    "calibrate",
+    "import",
+)
 """Readers that take more than a tenth of a second."""
 
 READ_BY = {
@@ -136,7 +157,10 @@ READ_BY = {
     "half/energy/*": ("resume",),
     "q/subnet.json": ("finetune", "evaluate q", "extract q"),
     "q/space.yaml": ("finetune",),
-    "q/weights.safetensors": ("finetune",),
+    "q/weights.safetensors": ("finetune", "export"),
+    "run.ofa": ("query bundle",),
+    "published/ofa_tiny": ("import published",),
+    "published/tiny.yaml": ("import published",),
     "q/card.json": ("finetune",),
     "h.jsonl": ("query history", "pareto history"),
     "study.db": ("query sqlite",),
@@ -165,6 +189,7 @@ BY_HAND = (
     "overlay.csv",
     "profiled.yaml",
     "tiny.yaml",
+    "published/",
     "tiny-space.yaml",
     "arch.json",
     "photos/",

@@ -34,8 +34,8 @@ def befall(
         count: write the number of calls into this file, after each call.
         at_call: at this call, the first being 1, this process gets a signal.
         signal_name: which one.
-        cut: where that call synchronises a temporary file, its content ends after this part of it: the kill came while it
-            was written.
+        cut: where that call synchronises a temporary file and the signal is SIGKILL, the file's content ends after this part
+            of it: the kill came while it was written. (After other signals a process goes on, and finishes the file.)
         full_after: bytes written through Python's files, until the disk is full.
         largest_file: bytes that a file can have (the kernel's RLIMIT_FSIZE).
     """
@@ -82,7 +82,7 @@ class _Calls:
         if self.file is not None:
             os.pwrite(self.file, str(self.calls).encode(), 0)
         if self.calls == self.at:
-            if descriptor is not None and self.cut is not None:
+            if descriptor is not None and self.cut is not None and self.number == signal.SIGKILL:
                 name = os.readlink(f"/proc/self/fd/{descriptor}")
                 if name.endswith(".tmp"):
                     os.ftruncate(descriptor, int(self.cut * os.fstat(descriptor).st_size))

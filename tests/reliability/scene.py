@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from tests.published_toys import write_checkpoint
 from tests.reliability.launcher import Launcher, Outcome
 from tests.space_toys import PROFILED
 from tests.tiny import write_recipe
@@ -43,6 +44,7 @@ BUILD = (
     ("profile", "--space", "profiled.yaml", "--networks", "6", "--runs", "3", "--export", "kit.zip"),
     ("readers:unpack", "kit.zip", "kit"),
     ("readers:run_kit", "kit", "results.csv"),
+    ("pack", "run", "--out", "run.ofa"),
 )
 """How the scene is made, in this order."""
 CHANGING_KEYS = re.compile(r"second|_s$|energy|date|spent|timed|per_s|missing|measured_now|sha256")
@@ -155,6 +157,8 @@ def _write_inputs(folder: Path) -> None:
     recipe = write_recipe(folder)
     recipe.write_text(recipe.read_text().partition("evaluation:")[0] + SHORT)
     (folder / "profiled.yaml").write_text(PROFILED)
+    (folder / "published").mkdir()
+    write_checkpoint(folder / "published")
     rng = np.random.default_rng(0)
     space = load_space(folder / "tiny-space.yaml")
     rows = ["space,architecture,resolution,latency_ms"]

@@ -17,7 +17,7 @@ import pytest
 from tests.reliability.attack import DoubleWriters, FullDisks, Kills, Mutations, Undisturbed
 from tests.reliability.commands import SLOW_READERS, WRITERS
 from tests.reliability.scene import Scene
-from tests.reliability.verdicts import Tally
+from tests.reliability.verdicts import Tally, new_litter
 
 ALWAYS = ("query", "extract anew", "predictor", "calibrate anew")
 """Quick verbs of different ways to write: a folder, one in the place of another, files in a run, a file."""
@@ -64,6 +64,21 @@ def test_some_double_writers(scene: Scene, undisturbed: Undisturbed) -> None:
     for seed, name in enumerate(ALWAYS[:2]):
         writers.attack(name, seed)
     check(tally)
+
+
+def test_leftovers_of_killed_writers_go_with_the_next_one(scene: Scene) -> None:
+    tried = 0
+    for command in WRITERS.values():
+        files = [out for out in command.out if Path(out).suffix and "/" not in out]
+        if not files:
+            continue
+        scene.fresh()
+        for out in files:
+            (scene.here / f".{out}.abcdefgh.tmp").write_bytes(b"half")
+        scene.must(command.argv)
+        assert not new_litter(scene), command.argv
+        tried += len(files)
+    assert tried > 10
 
 
 @pytest.mark.slow

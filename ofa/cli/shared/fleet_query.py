@@ -69,7 +69,7 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
     for line in _summary(result, seconds):
         say(line)
     report = _report(args, directory, offers, result, accuracy, say)
-    with locked_output(out, WAIT_S):
+    with locked_output(out, WAIT_S), locked_output(subnets_file(out), WAIT_S):
         files = write_fleet(out, report)
     say(f"written to {' and '.join(map(str, files))}")
     served = int((result.chosen >= 0).sum())

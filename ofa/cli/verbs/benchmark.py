@@ -63,9 +63,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for figure in predicted:
         say(f"card: {figure['name']} {figure['value']:.4g} {figure['unit']} ({figure['source']})")
     if args.plot is not None:
+        from ofa.cli.shared.options import WAIT_S
+        from ofa.files.output import locked_output
         from search.plots.formats import draw_formats
 
-        draw_formats(rows, str(card["title"]), args.plot)
+        with locked_output(args.plot, WAIT_S):
+            draw_formats(rows, str(card["title"]), args.plot)
         say(f"drawn: {args.plot}")
     return {"images": len(given.check_on), "source": given.check_on.source, "rows": rows, "card": predicted}
 

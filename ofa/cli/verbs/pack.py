@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ofa.cli.shared.options import check_at_least, printer
+from ofa.cli.shared.options import WAIT_S, check_at_least, printer
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Add to the run what it lacks, pack, write."""
     from ofa.files.atomic import atomic_write
     from ofa.files.bundle import SUFFIX, Bundle
+    from ofa.files.output import locked_output
     from ofa.runs.pack import add_images, pack
     from ofa.runs.run_directory import RunDirectory
     from ofa.runs.run_files import locked_run
@@ -62,7 +63,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         extra = _statistics(directory, args.subnets or SUBNETS, say) if args.no_images else {}
         kept = {"images": not args.no_images, "validation": args.validation}
         packed = pack(directory, **kept, licence=args.licence, extra=extra)
-    atomic_write(args.out, packed.content)
+    with locked_output(args.out, WAIT_S):
+        atomic_write(args.out, packed.content)
     names = list(Bundle.open(args.out).names())
     licence = packed.facts["data"]["licence"]
     held_out = f" and {packed.validation} validation images" if packed.validation else ""

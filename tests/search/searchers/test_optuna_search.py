@@ -6,11 +6,13 @@ import copy
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -160,6 +162,7 @@ class Slow(ToyAccuracy):
 WORKER = """
 import sys, time
 from pathlib import Path
+from typing import Any
 import numpy as np
 import optuna
 from search.searchers.optuna_search import OptunaSearch
@@ -334,3 +337,25 @@ except UserError as error:
     assert full.stdout.endswith("; what it has stays; the same command goes on with it\n")
     assert full.stdout.count("\n") == 1
     assert search.search(problem_of(), rng(), 30).evaluations == 30
+
+
+@pytest.mark.parametrize("when", ["os.unlink", "os.rename", "os.fsync"])
+def test_a_journal_is_unlocked_after_a_signal_in_the_middle_of_a_record(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from search.searchers.whole_journal import WholeJournal
+
+    name = when.removeprefix("os.")
+    given = getattr(os, name)
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return given(*args, **options)
+
+    file = WholeJournal(str(tmp_path / "log"))
+    monkeypatch.setattr(os, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        file.append_logs([{"op_code": 0}])
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+    assert list(file.read_logs(0)) == [{"op_code": 0}]
