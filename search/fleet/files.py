@@ -104,54 +104,51 @@ def write_fleet(path: Path, report: FleetReport) -> list[Path]:
     """
     check_fleet_format(path)
     subnets = dict(zip(report.ids, _subnets(report), strict=True))
+    columns = _columns(report)
     if path.suffix.lower() == ".json":
-        document = {"devices": list(_devices(report)), "subnets": subnets, "surfaces": _surfaces(report)}
+        devices = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        document = {"devices": devices, "subnets": subnets, "surfaces": _surfaces(report)}
         atomic_write(path, json.dumps(document, allow_nan=False) + "\n")
         return [path]
+    for column in ("device", "platform"):
+        columns[column] = [safe_cell(name) for name in columns[column]]
+    columns["feasible"] = [int(reached) for reached in columns["feasible"]]
+    columns["attainable"] = [" ".join(f"{name}={value}" for name, value in row.items()) for row in columns["attainable"]]
     buffer = io.StringIO()
-    writer: csv.DictWriter[str] | None = None
-    for row in _devices(report):
-        if writer is None:
-            writer = csv.DictWriter(buffer, row.keys(), lineterminator="\n")
-            writer.writeheader()
-        attainable = " ".join(f"{name}={value}" for name, value in row["attainable"].items())
-        names = {column: safe_cell(row[column]) for column in ("device", "platform")}
-        writer.writerow(row | names | {"attainable": attainable, "feasible": int(row["feasible"])})
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
     atomic_write(path, buffer.getvalue())
     document = {"subnets": subnets, "surfaces": _surfaces(report)}
     atomic_write(subnets_file(path), json.dumps(document, allow_nan=False, indent=1) + "\n")
     return [path, subnets_file(path)]
 
 
-def _devices(report: FleetReport) -> Iterator[dict[str, Any]]:
-    """One row per device; None: unknown, or not asked for."""
+def _columns(report: FleetReport) -> dict[str, list[Any]]:
+    """The columns of the answer, with an entry per device; None: unknown, or not asked for."""
     answer, fleet = report.answer, report.answer.fleet
-    limits = [_plain(column) for column in fleet.bounds.T]
-    costs = [_plain(column) for column in report.costs.T]
-    upper = [_plain(report.upper[:, COST_COLUMNS.index(name)]) for name in BOUNDED_METRICS]
-    attainable = [_plain(column) for column in answer.attainable.T]
-    confidence = _plain(fleet.confidence)
+    upper = {name: report.upper[:, COST_COLUMNS.index(name)] for name in BOUNDED_METRICS}
     accuracies = [np.append(values, nan)[answer.chosen] for values in (answer.top1, _std(report), report.measured)]
     predicted, std, measured = (_plain(values) for values in accuracies)
     ids: list[str | None] = [*report.ids, None]
-    for i, chosen in enumerate(answer.chosen.tolist()):
-        yield {
-            "line": int(fleet.lines[i]),
-            "device": fleet.devices[i],
-            "platform": fleet.platforms[fleet.platform[i]],
-            "confidence": confidence[i],
-            **{f"max_{name}": column[i] for name, column in zip(COST_COLUMNS, limits, strict=True)},
-            "feasible": chosen >= 0,
-            "subnet": ids[chosen],
-            f"predicted_{report.accuracy}": predicted[i],
-            "predicted_std": std[i],
-            f"measured_{report.accuracy}": measured[i],
-            **{name: column[i] for name, column in zip(COST_COLUMNS, costs, strict=True)},
-            **{f"upper_{name}": column[i] for name, column in zip(BOUNDED_METRICS, upper, strict=True)},
-            "attainable": {
-                name: column[i] for name, column in zip(COST_COLUMNS, attainable, strict=True) if column[i] is not None
-            },
-        }
+    return {
+        "line": fleet.lines.tolist(),
+        "device": list(fleet.devices),
+        "platform": [fleet.platforms[i] for i in fleet.platform.tolist()],
+        "confidence": _plain(fleet.confidence),
+        **{f"max_{name}": _plain(column) for name, column in zip(COST_COLUMNS, fleet.bounds.T, strict=True)},
+        "feasible": (answer.chosen >= 0).tolist(),
+        "subnet": [ids[chosen] for chosen in answer.chosen.tolist()],
+        f"predicted_{report.accuracy}": predicted,
+        "predicted_std": std,
+        f"measured_{report.accuracy}": measured,
+        **{name: _plain(column) for name, column in zip(COST_COLUMNS, report.costs.T, strict=True)},
+        **{f"upper_{name}": _plain(column) for name, column in upper.items()},
+        "attainable": [
+            {name: value for name, value in zip(COST_COLUMNS, row, strict=True) if isfinite(value)}
+            for row in answer.attainable.tolist()
+        ],
+    }
 
 
 def _subnets(report: FleetReport) -> Iterator[dict[str, Any]]:

@@ -20,8 +20,9 @@ from numpy.lib import format as numpy_format
 
 from ofa.errors import UserError
 from ofa.files.atomic import atomic_write, sha256
-from ofa.files.bundle import Place, as_place
+from ofa.files.bundle import Place, open_place
 from ofa.files.vouched import read_vouched_json, write_vouched_json
+from ofa.runs.zoo import find_run
 from ofa.space.search_space import SearchSpace
 from search.predictors.kinds import STORED, StoredPredictor
 from search.predictors.protocols import Predictor
@@ -65,16 +66,17 @@ def load_predictor(path: str | Place, space: SearchSpace) -> Predictor:
     """A stored predictor of `space`, or one of the published package (`.pth`).
 
     Args:
-        path: a run directory, its `predictor` folder, `predictor.json`, or a published `.pth` file.
+        path: a run directory, its `predictor` folder, `predictor.json`, a bundle, a name of the zoo, or a published `.pth`
+            file.
         space: the space whose genes it will be given.
 
     Raises:
         UserError: there is no predictor, it is damaged, or it is for another space (the message names both fingerprints).
     """
-    path = as_place(path)
-    if isinstance(path, Path) and path.suffix == ".pth":
-        return load_published(path, space)
-    file = predictor_file(path)
+    place = find_run(path)
+    if isinstance(place, Path) and place.suffix == ".pth":
+        return load_published(place, space)
+    file = predictor_file(place if place.suffix == ".json" else open_place(place))
     document = read_vouched_json(file, "fit the predictor again")
     if document.get("format") not in (1, PREDICTOR_FORMAT):
         raise UserError(f"{file}: not a predictor of format 1 or {PREDICTOR_FORMAT}")

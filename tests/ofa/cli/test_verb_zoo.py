@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ofa.cli.main import main
@@ -14,6 +15,7 @@ from ofa.runs.pack import pack
 from ofa.runs.run_directory import RunDirectory
 from ofa.runs.run_files import RunFiles
 from ofa.training.result import report_result
+from search import load_predictor
 from tests.verbs import error, ofa
 
 MOST_BYTES, MOST_BYTES_TOGETHER = 6_000_000, 16_000_000
@@ -77,6 +79,13 @@ def test_a_path_wins_over_a_name(toy_zoo: Path, trained_run: Path) -> None:
     Path("little").symlink_to(trained_run)
     assert RunFiles.open("little").path == Path("little")
     assert str(RunFiles.open("zoo:little").path).endswith("little.ofa")
+
+
+def test_its_predictor_is_loaded_by_name_and_from_its_file(toy_zoo: Path, shipped: Path) -> None:
+    space = RunFiles.open("little").space
+    genes = space.sample(5, np.random.default_rng(0))
+    by_name, from_file = (load_predictor(path, space).top1(genes) for path in ("little", shipped / "little.ofa"))
+    assert (by_name == from_file).all()
 
 
 def test_unknown_names_are_one_line(toy_zoo: Path, capsys: Capture) -> None:
