@@ -54,7 +54,10 @@ class Survey:
     measured_error: Floats
     """Standard error of each; NaN if it cannot be estimated, because all images or none are classified correctly."""
     largest_error: float | None = None
-    """Measured accuracy of the largest net; None if it is not measured."""
+    """Standard error of that; None if it is not measured."""
+    paired_error: float | None = None
+    """Standard error of measured accuracies in comparisons with each other, without what all share because they are measured
+    on the same images; None where it is unknown."""
     images: int | None = None
     """Validation images of each measurement."""
     accuracy: AccuracyMetric = TOP1
@@ -66,7 +69,13 @@ class Survey:
         return np.concatenate([self.front[chosen], self.largest])
 
     def with_measurements(
-        self, genes: Genes, cost: Floats, top1: Floats, images: int, error: Floats | None = None
+        self,
+        genes: Genes,
+        cost: Floats,
+        top1: Floats,
+        images: int,
+        error: Floats | None = None,
+        paired_error: float | None = None,
     ) -> Survey:
         """The same survey with measurements of the rows of `to_measure`.
 
@@ -76,6 +85,7 @@ class Survey:
             top1: their measured top-1, float64[n].
             images: validation images per measurement.
             error: standard error of each; None: of top-1, from the images.
+            paired_error: standard error in comparisons with each other; None where it is unknown.
         """
         error = standard_error(top1, images) if error is None else error
         return replace(
@@ -86,8 +96,14 @@ class Survey:
             measured_error=error[:-1],
             largest_measured=float(top1[-1]),
             largest_error=float(error[-1]),
+            paired_error=paired_error,
             images=images,
         )
+
+    @property
+    def bars(self) -> Floats:
+        """Error of each measured row as figures draw it: the paired one where it is known."""
+        return self.measured_error if self.paired_error is None else np.full(len(self.measured), self.paired_error)
 
     @property
     def measured_p90(self) -> Floats | None:

@@ -28,7 +28,7 @@ class Noise:
     """The noise of top-1 measured on shared images, which are taken as a sample of all such images."""
 
     std: float
-    """Standard deviation of one subnet's top-1, without the error that all share; a difference of two has sqrt(2) of it."""
+    """Standard deviation of one subnet's top-1, without the error that all share (`paired_error`)."""
     reliability: float | None
     """Variance of the subnets' true top-1 over that of their measured top-1, in [0, 1]; None if all measured are equal."""
     tau_ceiling: float | None
@@ -46,6 +46,22 @@ class Noise:
         ]
 
 
+def paired_error(groups: Floats | None) -> float | None:
+    """Standard error of an accuracy beside others that are measured on the same images; a difference has sqrt(2) of it.
+
+    Args:
+        groups: accuracy, float64[subnets, groups]; the sizes of the groups differ by at most one image. None: not recorded.
+
+    Returns:
+        The error, in the unit of accuracy; None where it cannot be told: there are fewer than 2 groups or 3 subnets.
+    """
+    if groups is None or len(groups) < 3 or groups.shape[1] < 2:
+        return None
+    subnets, count = groups.shape
+    residual = groups - groups.mean(axis=1, keepdims=True) - groups.mean(axis=0) + groups.mean()
+    return float(np.sqrt((residual**2).sum() / ((subnets - 1) * (count - 1)) / count))
+
+
 def measurement_noise(groups: Floats, rng: np.random.Generator) -> Noise:
     """Estimate the noise from the top-1 of subnets on groups of the images.
 
@@ -60,26 +76,25 @@ def measurement_noise(groups: Floats, rng: np.random.Generator) -> Noise:
     Raises:
         UserError: there are fewer than 2 groups or 3 subnets.
     """
-    subnets, count = groups.shape
-    if subnets < 3 or count < 2:
+    std = paired_error(groups)
+    if std is None:
+        subnets, count = groups.shape
         raise UserError(f"{subnets} subnets on {count} groups of the images; at least 3 and 2 are needed to tell the noise")
     top1 = groups.mean(axis=1)
-    residual = groups - top1[:, None] - groups.mean(axis=0) + groups.mean()
-    variance = float((residual**2).sum() / ((subnets - 1) * (count - 1)) / count)
     total = float(top1.var(ddof=1))
-    reliability = max(0.0, 1 - variance / total) if total > 0 else None
+    reliability = max(0.0, 1 - std**2 / total) if total > 0 else None
     return Noise(
-        std=float(np.sqrt(variance)),
+        std=std,
         reliability=reliability,
-        tau_ceiling=None if reliability is None else _ceiling(top1, reliability, variance, rng),
+        tau_ceiling=None if reliability is None else _ceiling(top1, reliability, std, rng),
         tau_halves=_halves(groups, rng),
     )
 
 
-def _ceiling(top1: Floats, reliability: float, variance: float, rng: np.random.Generator) -> float:
+def _ceiling(top1: Floats, reliability: float, std: float, rng: np.random.Generator) -> float:
     """Mean Kendall tau of simulated true accuracies with noisy ones; 0 where the measured variance is all noise."""
     true = top1.mean() + np.sqrt(reliability) * (top1 - top1.mean())
-    noise = rng.normal(0, np.sqrt(variance), (SIMULATIONS, len(top1)))
+    noise = rng.normal(0, std, (SIMULATIONS, len(top1)))
     return mean_tau([kendall_tau(true, true + row) for row in noise]) or 0.0
 
 

@@ -67,8 +67,8 @@ def draw(surveys: Sequence[Survey], title: str, subtitle: str = "", overlay: Ove
     """Accuracy against a cost, one colour per platform: cloud, predicted front, measured points, the largest net.
 
     Predictions are thin dashed lines with a band of one standard deviation. Measurements are thick lines with filled markers
-    and error bars: one standard error of the accuracy and, where it is known, the cost from its estimate to its 90th
-    percentile.
+    and error bars: one standard error of the accuracy (beside others on the same images, where that is known) and, where it is
+    known, the cost from its estimate to its 90th percentile.
 
     Args:
         surveys: one per platform, all of the same metric.
@@ -128,7 +128,7 @@ def _draw_survey(axes: Axes, survey: Survey, colour: str, marker: str) -> None:
             survey.measured_cost,
             100 * survey.measured_top1,
             xerr=beyond,
-            yerr=100 * survey.measured_error,
+            yerr=100 * survey.bars,
             fmt=marker,
             color=colour,
             markersize=6.5,
@@ -213,7 +213,8 @@ def _legend(surveys: Sequence[Survey], overlay: Overlay | None) -> list[Artist]:
     handles.append(Line2D([], [], label=f"largest net, {'measured' if measured else 'predicted'}", **star))
     if measured:
         cost = "; cost to its p90" if any(survey.front_p90 is not None for survey in surveys) else ""
-        handles.append(Line2D([], [], linestyle="none", label=f"bars: \N{PLUS-MINUS SIGN} standard error{cost}"))
+        paired = " between subnets" if all(survey.paired_error is not None for survey in surveys) else ""
+        handles.append(Line2D([], [], linestyle="none", label=f"bars: \N{PLUS-MINUS SIGN} standard error{paired}{cost}"))
     if overlay is not None:
         handles.append(Line2D([], [], label="other networks, as given", **OVERLAY_STYLE))
     if not measured:
@@ -259,7 +260,7 @@ def _accuracy_range(surveys: Sequence[Survey], overlay: Overlay | None) -> tuple
             parts += [survey.front_top1 + survey.front_std]
         parts.append(np.array([survey.largest_top1 if survey.largest_measured is None else survey.largest_measured]))
         if len(survey.measured_top1):
-            error = np.nan_to_num(survey.measured_error)  # an unknown one has no bar
+            error = np.nan_to_num(survey.bars)  # an unknown one has no bar
             parts += [survey.measured_top1 - error, survey.measured_top1 + error]
     front = 100 * np.concatenate(parts)
     cloud = 100 * np.concatenate([survey.cloud_top1 for survey in surveys])

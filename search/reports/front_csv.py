@@ -24,6 +24,7 @@ def _point_columns(accuracy: str) -> tuple[str, ...]:
         "predicted_std",
         f"measured_{accuracy}",
         "measured_standard_error",
+        "paired_standard_error",
         "images",
         "on_measured_front",
         "resolution",
@@ -87,7 +88,9 @@ def _largest(survey: Survey) -> Row:
 
 def _measured(survey: Survey, top1: float, error: float) -> Row:
     known = "" if np.isnan(error) else f"{error:.6f}"
-    return {f"measured_{survey.accuracy.name}": f"{top1:.6f}", "measured_standard_error": known, "images": survey.images}
+    paired = "" if survey.paired_error is None else f"{survey.paired_error:.6f}"
+    errors = {"measured_standard_error": known, "paired_standard_error": paired}
+    return {f"measured_{survey.accuracy.name}": f"{top1:.6f}", **errors, "images": survey.images}
 
 
 def _rows(survey: Survey, kind: str, genes: Genes, cost: Floats, top1: Floats) -> Iterator[Row]:

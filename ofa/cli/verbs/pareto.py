@@ -129,6 +129,8 @@ def _check_csv(csv: Path, args: argparse.Namespace) -> None:
 
 def _with_measurements(part: Survey, measured: Measured, costs: Costs, args: argparse.Namespace) -> Survey:
     """Points of the front, measured; where no validation images are here, those that were measured before."""
+    from search.measurements.noise import paired_error
+
     chosen = part.to_measure(args.points)
     known = measured.known(chosen)
     chosen = chosen[known]
@@ -136,7 +138,8 @@ def _with_measurements(part: Survey, measured: Measured, costs: Costs, args: arg
         printer(args)(f"{part.platform}: nothing can be measured here, and the largest net was not before")
         return part
     top1, error = measured.top1(chosen), measured.log.standard_error(chosen)
-    return part.with_measurements(chosen, costs.of(args.x, chosen), top1, measured.images, error)
+    beside = paired_error(measured.log.by_group(chosen))
+    return part.with_measurements(chosen, costs.of(args.x, chosen), top1, measured.images, error, beside)
 
 
 def _measured(run: Place, args: argparse.Namespace, accuracy: AccuracyMetric) -> Measured:
@@ -192,6 +195,7 @@ def _summary(survey: Survey) -> dict[str, Any]:
         "front_points": len(survey.front),
         "measured": points,
         "images": survey.images,
+        "paired_standard_error": survey.paired_error,
         "largest": {
             survey.metric: survey.largest_cost,
             f"predicted_{name}": survey.largest_top1,

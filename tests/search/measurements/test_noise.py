@@ -5,7 +5,7 @@ import pytest
 
 from ofa.errors import UserError
 from search.arrays import Floats
-from search.measurements.noise import measurement_noise
+from search.measurements.noise import measurement_noise, paired_error
 from search.statistics import kendall_tau
 
 GROUPS = 10
@@ -71,3 +71,13 @@ def test_lines_for_people() -> None:
     text = "\n".join(measurement_noise(parts, np.random.default_rng(0)).lines())
     assert "noise ceiling      tau 0." in text
     assert "measuring noise    0.4" in text
+
+
+def test_the_paired_error_leaves_out_what_all_subnets_share() -> None:
+    rng = np.random.default_rng(0)
+    shared, own = rng.normal(0, 0.05, 10), rng.normal(0, 0.01, (200, 10))
+    groups = 0.9 + rng.normal(0, 0.1, (200, 1)) + shared + own
+    assert paired_error(groups) == pytest.approx(0.01 / 10**0.5, rel=0.05)
+    assert paired_error(groups[:2]) is None
+    assert paired_error(groups[:, :1]) is None
+    assert paired_error(None) is None

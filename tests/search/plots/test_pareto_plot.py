@@ -82,6 +82,26 @@ def test_a_standard_error_that_the_binomial_cannot_tell_is_unknown(tmp_path: Pat
     assert error_note(0.025) == "\N{PLUS-MINUS SIGN}2.50 points (1 standard error, binomial)"
 
 
+def test_bars_show_the_error_between_subnets_where_it_is_known(tmp_path: Path, one: Survey) -> None:
+    genes, cost = np.concatenate([one.measured, one.largest]), np.append(one.measured_cost, 1.0)
+    top1 = np.append(one.measured_top1, 0.9)
+    paired = one.with_measurements(genes, cost, top1, IMAGES, paired_error=0.001)
+    assert paired.bars.tolist() == [0.001] * len(one.measured)
+    assert (one.bars == one.measured_error).all()
+    assert texts([paired])[-1] == "bars: \N{PLUS-MINUS SIGN} standard error between subnets"
+    assert texts([paired, one])[-1] == "bars: \N{PLUS-MINUS SIGN} standard error"
+    drawn = [
+        segment
+        for lines in draw([paired], "A title").axes[0].collections
+        for segment in getattr(lines, "get_segments", list)()
+    ]
+    heights = [abs(segment[1][1] - segment[0][1]) for segment in drawn if segment[0][0] == segment[1][0]]
+    assert heights == pytest.approx([0.2] * len(one.measured))
+    write_csv(tmp_path / "front.csv", [paired])
+    with open(tmp_path / "front.csv", newline="") as file:
+        assert {row["paired_standard_error"] for row in csv.DictReader(file)} == {"", "0.001000"}
+
+
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
 def test_writes_the_format_of_the_ending(tmp_path: Path, one: Survey, suffix: str, magic: bytes) -> None:
     path = tmp_path / "deep" / f"front{suffix}"
