@@ -67,8 +67,8 @@ def draw(surveys: Sequence[Survey], title: str, subtitle: str = "", overlay: Ove
     """Accuracy against a cost, one colour per platform: cloud, predicted front, measured points, the largest net.
 
     Predictions are thin dashed lines with a band of one standard deviation. Measurements are thick lines with filled markers
-    and error bars: one standard error of the accuracy (beside others on the same images, where that is known) and, where it is
-    known, the cost from its estimate to its 90th percentile.
+    and error bars: one standard error of the accuracy (beside others on the same images, where that is known) and, where it
+    is known, the cost from its estimate to its 90th percentile.
 
     Args:
         surveys: one per platform, all of the same metric.
