@@ -17,6 +17,8 @@ COMPOSITION_ROOT = ROOT / "ofa" / "cli"
 TORCH_FREE = (
     "ofa",
     "ofa.data.sources.read_source",
+    "ofa.footprint",
+    "ofa.footprint.tables",
     "ofa.data.stored_images",
     "ofa.distributed.world",
     "ofa.files.csv_table",
@@ -92,8 +94,8 @@ def test_the_check_sees_what_it_should(package: str, source: str, allowed: bool)
 
 FLOORS = {
     "ofa": (
-        *("errors", "files", "distributed", "energy", "space", "data", "nets", "official", "measure", "runs", "deploy"),
-        *("subnet_directory", "training", "cli"),
+        *("errors", "files", "footprint", "distributed", "energy", "space", "data", "nets", "official", "measure"),
+        *("runs", "deploy", "subnet_directory", "training", "cli"),
     ),
     "latency_tables": (
         *("arrays", "units", "on_device", "blocks", "cost_models", "metrics", "costs", "platform", "published", "catalogue"),

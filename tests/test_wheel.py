@@ -60,7 +60,9 @@ def test_it_holds_every_module_and_every_shipped_file(wheel: Path) -> None:
     assert {"ofa/configs/demo.yaml", "ofa/configs/spaces/mbv3-w1.2.yaml"} <= configs
     assert tables
     bundles = {str(path.relative_to(ROOT)) for path in (ROOT / "ofa" / "bundles").glob("*.ofa")}
-    assert modules | configs | tables | bundles | {"ofa/py.typed", "ofa/bundles/README.md"} <= held
+    figures = {str(path.relative_to(ROOT)) for path in (ROOT / "ofa" / "footprint" / "data").iterdir()}
+    assert {"ofa/footprint/data/grid.csv", "ofa/footprint/data/SOURCES.md"} <= figures
+    assert modules | configs | tables | bundles | figures | {"ofa/py.typed", "ofa/bundles/README.md"} <= held
     assert any(name.endswith("LICENSE") for name in held)
     assert not any(name.startswith(("tests", "benchmarks")) for name in held)
 
