@@ -6,7 +6,8 @@ take from each other (memory bandwidth, cache, clock); no reduction can be faste
 
 The processes stay up and take turns, one variant at a time; medians of the repeats are compared. The reduction of the
 gradients is also timed alone. Weights and images are random: here only time is looked at (test_distributed.py compares
-weights). Prints one JSON line.
+weights). Prints one JSON line,
+which `simulate_cluster.py --check` compares with its model.
 
     OMP_NUM_THREADS=1 python benchmarks/data_parallel.py
 """
@@ -150,6 +151,7 @@ def main() -> None:
         "steps": args.steps,
         "synchronise_norms": args.synchronise_norms,
         "step_s": {name: round(value, 4) for name, value in median.items()},
+        "steps_s": {name: [round(value, 4) for value in values] for name, values in seconds.items()},
         "speedup": round(float(np.median(ratios)), 3),
         "speedup_unconnected": round(float(np.median(np.array(seconds["one"]) / np.array(seconds["unconnected"]))), 3),
         "speedup_range": [round(float(ratios.min()), 3), round(float(ratios.max()), 3)],
