@@ -1,13 +1,15 @@
 """The subnet directory that `ofa query` writes: architecture, weights, costs and an example of use.
 
 It holds `subnet.json` (choices, genes, the space's fingerprint, the weights' digest), `space.yaml`, `weights.safetensors`,
-`card.json` and `card.md` (every figure with its source), `load.py` (a runnable example). The folder is written as a whole
-or not at all.
+`card.json` and `card.md` (every figure with its source), `label.svg` (the energy label, where the energy is known; of
+several platforms, `label-PLATFORM.svg` each), `load.py` (a runnable example). The folder is written as a whole or not at
+all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,8 @@ from ofa.files import schema
 from ofa.files.atomic import atomic_write, sha256
 from ofa.files.vouched import read_vouched_json, write_vouched_json
 from ofa.files.whole_folder import restore, whole_folder
+from ofa.footprint.label_entry import sentence
+from ofa.footprint.label_svg import label_svg
 from ofa.space.search_space import SearchSpace, load_space
 from ofa.space.subnet import Subnet
 
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 ADVICE = "query the subnet again"
+LABELS = "label*.svg"
 FILES = ("space.yaml", "weights.safetensors", "card.json", "card.md", "load.py", "subnet.json")
 
 EXAMPLE = '''"""Load this subnet and classify images: python load.py photo.jpg ... (noise without; photos need Pillow)."""
@@ -80,7 +85,8 @@ def save_subnet(
         subnet: the architecture that the weights are of.
         weights: the state of the plain network, recalibrated; None: the architecture and the card alone.
         card: facts that JSON can hold: `title`, `figures` (a list of `name`, `value`, `unit`, `source`, `uncertainty`),
-            `input` (`channels`, `resolution`, `mean`, `std`, `classes`) and others.
+            `input` (`channels`, `resolution`, `mean`, `std`, `classes`), perhaps `labels` (`ofa.footprint.label_entry`), and
+            others.
 
     Returns:
         The directory.
@@ -96,6 +102,9 @@ def save_subnet(
         atomic_write(folder / "space.yaml", yaml.safe_dump(schema.to_plain(space), sort_keys=False))
         write_vouched_json(folder / "card.json", card)
         atomic_write(folder / "card.md", card_text(card))
+        labels = _label_files(card)
+        for name, drawing in labels.items():
+            atomic_write(folder / name, drawing)
         document = {
             "format": FORMAT,
             "space": space.name,
@@ -106,10 +115,19 @@ def save_subnet(
             "card_sha256": sha256(folder / "card.json"),
         }
         write_vouched_json(folder / "subnet.json", document)
-    if weights is None:  # of a subnet that was here before
-        for name in ("weights.safetensors", "load.py"):
-            (Path(directory) / name).unlink(missing_ok=True)
+    stale = ["weights.safetensors", "load.py"] if weights is None else []  # of a subnet that was here before
+    stale += [path.name for path in Path(directory).glob(LABELS) if path.name not in labels]
+    for name in stale:
+        (Path(directory) / name).unlink(missing_ok=True)
     return Path(directory)
+
+
+def _label_files(card: Mapping[str, Any]) -> dict[str, str]:
+    """The drawings of a card's labels, by file name."""
+    labels = card.get("labels", [])
+    if len(labels) == 1:
+        return {"label.svg": label_svg(labels[0])}
+    return {f"label-{entry['platform']}.svg": label_svg(entry) for entry in labels}
 
 
 def is_replaceable(directory: Path) -> bool:
@@ -120,7 +138,7 @@ def is_replaceable(directory: Path) -> bool:
     if not directory.is_dir():
         return False
     names = {path.name for path in directory.iterdir() if not path.name.endswith(".tmp")}
-    return "subnet.json" in names or names <= set(FILES)
+    return "subnet.json" in names or {name for name in names if not fnmatch(name, LABELS)} <= set(FILES)
 
 
 def read_card(directory: str | Path) -> dict[str, Any]:
@@ -201,7 +219,8 @@ def card_text(card: Mapping[str, Any]) -> str:
     for figure in card["figures"]:
         value = "unknown" if figure["value"] is None else f"{figure['value']:.4g} {figure['unit']}".strip()
         lines.append(f"| {figure['name']} | {value} | {figure['source']} | {figure['uncertainty'] or 'not stated'} |")
-    facts = {key: value for key, value in card.items() if key not in ("title", "figures", "input")}
+    facts = {key: value for key, value in card.items() if key not in ("title", "figures", "input", "labels")}
+    facts |= {"energy label": "; ".join(map(sentence, card["labels"]))} if card.get("labels") else {}
     lines += ["", *(f"- **{key.replace('_', ' ')}**: {_plain_words(value)}" for key, value in facts.items())]
     given = card["input"]
     lines += [

@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     check_subnet_out(args.out)
 
     from latency_tables import load_platform
+    from ofa.cli.shared.labels import label_lines, labels_of
     from ofa.cli.shared.options import WAIT_S, Measured
     from ofa.deploy.architecture_file import named_subnet
     from ofa.deploy.subnet_directory import save_subnet
@@ -58,12 +59,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if measured.known(genes)[0]:
             accuracy = measured.told(accuracy, genes, 0)
     card = _card(directory, platforms, measured, genes, accuracy)
+    card |= labels_of(directory, platforms, [platform.costs(directory.space) for platform in platforms], genes, accuracy)
     weights = weights_of(directory, subnet, args.unrecalibrated, args.device)
     with locked_output(args.out, WAIT_S):
         save_subnet(args.out, directory.space, subnet, weights, card)
     line = UNRECALIBRATED if measured is None else "not measured: no validation images are here"
     if accuracy.measured is not None:
         line = f"top-1 {100 * accuracy.measured:.2f}% on {accuracy.images} validation images{accuracy.where}"
+    for words in label_lines(card):
+        say(words)
     say(f"{line}; written: {args.out}")
     facts = {"top1": accuracy.measured, "images": accuracy.images}
     return {"out": str(args.out), **facts, "subnet": subnet.to_dict(), "card": card}

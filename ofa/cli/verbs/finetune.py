@@ -139,6 +139,7 @@ def _shown(counts: ClassCounts) -> str:
 
 def _card(card: dict[str, Any], before: ClassCounts, after: ClassCounts, phase: Phase) -> dict[str, Any]:
     """The subnet's card with its new accuracy in the card's metrics, without the prediction for the old weights."""
+    from ofa.cli.shared.labels import relabelled
     from ofa.measure.accuracy import ACCURACIES, TOP1
     from search.reports.card import error_note, figure, measured_name
 
@@ -157,4 +158,5 @@ def _card(card: dict[str, Any], before: ClassCounts, after: ClassCounts, phase: 
     labels = tuple(f"{metric.label}," for metric in ACCURACIES.values())
     figures += [entry for entry in card["figures"] if not entry["name"].startswith(labels)]
     facts = {"fine-tuned": {"epochs": phase.epochs, "peak_lr": phase.peak_lr, **changed}}
-    return card | {"figures": figures} | facts
+    energy_labels = relabelled(card, TOP1.value(after), TOP1.standard_error(after), sum(after.images))
+    return card | {"figures": figures} | energy_labels | facts

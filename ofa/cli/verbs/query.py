@@ -117,6 +117,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     limits = limits_of(parse_bounds(args), names)
 
     from ofa.cli.shared.candidates import Candidates
+    from ofa.cli.shared.labels import labels_of
     from ofa.cli.shared.options import WAIT_S, Measured, warn
     from ofa.deploy.subnet_directory import save_subnet
     from ofa.files.output import locked_output
@@ -149,6 +150,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         measured = Measured.open(run, args.images, args.device, show=not args.json, accuracy=problem.accuracy)
         best, accuracy = candidates.verified(measured, args.verify or VERIFY, say)
     card = _card(directory, platforms, costs, result, best, accuracy, problem)
+    card |= labels_of(directory, platforms, costs, result.genes[best : best + 1], accuracy, problem.predictor)
     lacking = UNRECALIBRATED if args.unrecalibrated else NO_WEIGHTS if no_images else None
     card |= {} if lacking is None else {"weights": lacking}
     genes = result.genes[best]
@@ -191,12 +193,16 @@ def _problem(
 
 
 def _show(card: dict[str, Any], out: Path, say: Callable[[str], None]) -> None:
-    """Print the figures of a card, and where the subnet is."""
+    """Print the figures of a card, its labels, and where the subnet is."""
+    from ofa.cli.shared.labels import label_lines
+
     say("")
     width = max(len(line["name"]) for line in card["figures"]) + 2
     for line in card["figures"]:
         value = "unknown" if line["value"] is None else f"{line['value']:.4g} {line['unit']}"
         say(f"{line['name']:{width}}{value:>12}  {line['source']}")
+    for line in label_lines(card):
+        say(line)
     runs = "" if card.get("weights") == NO_WEIGHTS else f"; python {out / 'load.py'} runs it"
     say(f"\nwritten to {out} (card.md has sources and uncertainties{runs})")
     if "weights" in card:

@@ -75,7 +75,7 @@ def test_query_writes_a_subnet_that_keeps_its_promises(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = ofa(capsys, "query", run, "--platform", PLATFORM, "--macs-m", 0.06, "--out", tmp_path / "net")
-    assert sorted(path.name for path in (tmp_path / "net").iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in (tmp_path / "net").iterdir()) == sorted([*FILES, "label.svg"])
     card = figures(json.loads((tmp_path / "net" / "card.json").read_text()))
     assert card["Multiply-accumulates"]["value"] <= 0.06
     assert card["Multiply-accumulates"]["uncertainty"] == "exact"

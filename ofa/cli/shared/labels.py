@@ -1,0 +1,172 @@
+"""The energy labels of a subnet for its card: the letter on each platform, and how far the frugalest subnet is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ofa.errors import UserError
+
+if TYPE_CHECKING:
+    from latency_tables import Costs, Platform
+    from ofa.footprint.label_entry import Energy, Top1
+    from ofa.runs.run_files import RunFiles
+    from ofa.space.search_space import Genes
+    from search.predictors.protocols import Predictor
+    from search.reports.card import Accuracy
+
+NO_PREDICTOR = "the run has no predictor of top-1"
+
+
+def labels_of(
+    run: RunFiles,
+    platforms: Sequence[Platform],
+    costs: Sequence[Costs],
+    genes: Genes,
+    accuracy: Accuracy,
+    predictor: Predictor | None = None,
+) -> dict[str, Any]:
+    """The entry `labels` of a subnet's card: of every platform that states energy; nothing where none does.
+
+    Args:
+        run: the run of the subnet.
+        platforms: platforms that the subnet is for.
+        costs: costs of its space on each.
+        genes: the subnet, int8[1, genes].
+        accuracy: its accuracy.
+        predictor: the run's predictor of that accuracy; None: the one that lies in the run, where there is one.
+    """
+    from datetime import date
+
+    from ofa.footprint.label_entry import label_entry
+
+    entries = []
+    if predictor is None:
+        predictor = _own_predictor(run)
+    for platform, cost in zip(platforms, costs, strict=True):
+        energy = energy_of(cost.at(None), genes)
+        if energy.joules is None:
+            continue
+        ratio, note = frugality(run, cost.at(None), genes, predictor if accuracy.metric.name == "top1" else None)
+        entries.append(
+            label_entry(
+                on=facts_of(platform, cost),
+                energy=energy,
+                input_values=input_values(run),
+                classes=run.space.classes,
+                top1=top1_of(accuracy),
+                date=date.today().isoformat(),
+                ratio=ratio,
+                ratio_note=note,
+            )
+        )
+    return {"labels": entries} if entries else {}
+
+
+def _own_predictor(run: RunFiles) -> Predictor | None:
+    from ofa.cli.shared.options import open_predictor
+
+    try:
+        return open_predictor(run, "top1")[0]
+    except UserError:  # none, or fitted to another metric or to other weights
+        return None
+
+
+def relabelled(card: dict[str, Any], value: float | None, standard_error: float | None, images: int) -> dict[str, Any]:
+    """The entry `labels` of a card for weights that were trained further: other letters, and no ratio."""
+    from ofa.footprint.label_entry import Top1, with_letter
+
+    top1 = Top1(value=value, measured=True, standard_error=standard_error, images=images)
+    unknown = {"ratio_to_frugalest": None, "ratio_note": "the other subnets of the run were not trained further"}
+    labels = [with_letter(entry | unknown, top1) for entry in card.get("labels", [])]
+    return {"labels": labels} if labels else {}
+
+
+def label_lines(card: dict[str, Any]) -> list[str]:
+    """The labels of a card as lines of text."""
+    from ofa.footprint.label_entry import sentence
+
+    return [f"energy label: {sentence(entry)}" for entry in card.get("labels", [])]
+
+
+def top1_of(accuracy: Accuracy) -> Top1:
+    """The accuracy as a label states it: top-1 alone, measured where it was."""
+    from ofa.footprint.label_entry import Top1
+
+    if accuracy.metric.name != "top1":
+        return Top1(value=None, measured=False)
+    if accuracy.measured is None:
+        return Top1(value=accuracy.predicted, measured=False)
+    return Top1(value=accuracy.measured, measured=True, standard_error=accuracy.standard_error, images=accuracy.images)
+
+
+def facts_of(platform: Platform, costs: Costs) -> dict[str, Any]:
+    """What a label states of a platform."""
+    names = ("device", "runtime", "precision", "batch", "kind")
+    stated = {name: getattr(platform, name) for name in names}
+    return {"platform": platform.name, **stated, "source": costs.source("energy_mj")}
+
+
+def energy_of(costs: Costs, genes: Genes) -> Energy:
+    """The energy of an inference with its p10 and p90.
+
+    The p90 is the platform's. Below the median, the spread is taken to be the same, as a factor: p10 = p50^2 / p90. Where
+    the platform's error is unknown, both are a factor of 2.
+    """
+    from ofa.footprint.label_entry import UNSTATED_FACTOR, Energy
+
+    if costs.why_unknown("energy_mj") is not None:
+        return Energy(joules=None, low=1.0, high=1.0, uncertainty="energy unknown")
+    joules = float(costs.energy_mj(genes)[0]) / 1000
+    bounds = costs.p50_p90("energy_mj", genes)
+    error = costs.error("energy_mj")
+    if bounds is None or error is None:
+        words = f"p10, p90: a factor of {UNSTATED_FACTOR:g}, as the platform's error is unknown"
+        return Energy(joules=joules, low=1 / UNSTATED_FACTOR, high=UNSTATED_FACTOR, uncertainty=words)
+    median, high = (float(value[0]) / 1000 / joules for value in bounds)
+    words = f"p90 from {error.networks} networks that were not fitted; p10 as far below the median"
+    return Energy(joules=joules, low=median**2 / high, high=high, uncertainty=words)
+
+
+def input_values(run: RunFiles) -> int:
+    """Values of a native input: those of the images that the run keeps, at most those at the space's largest resolution."""
+    largest = run.space.in_channels * run.space.resolutions[-1] ** 2
+    kept = run.images("train")
+    return largest if kept is None else min(largest, int(kept.pixels[0].size))
+
+
+def frugality(run: RunFiles, costs: Costs, genes: Genes, predictor: Predictor | None) -> tuple[float | None, str]:
+    """Energy over that of the frugalest subnet of the run that is predicted to be as accurate; and what it is from.
+
+    None, with the reason, where there is no exact front.
+    """
+    import numpy as np
+
+    from ofa.cli.shared.options import answerable
+    from search.problem.objectives import Objective
+    from search.problem.problem import Problem
+    from search.searchers.exact import Exact, why_not_exact
+    from search.searchers.listed import Listed
+
+    if predictor is None:
+        return None, NO_PREDICTOR
+    name = costs.platform.name
+    try:
+        problem = Problem(
+            space=run.space,
+            predictor=predictor,
+            costs={name: costs},
+            objectives=[Objective("energy_mj", name)],
+            min_top1=float(predictor.top1(genes)[0]),
+            part=costs.covered,
+            among=answerable(run),
+        )
+        why = None if problem.among is not None else why_not_exact(problem)
+        if why is not None:
+            return None, f"no exact front: {why}"
+        searcher = Exact() if problem.among is None else Listed()
+        found = searcher.search(problem, np.random.default_rng(0), 1_000_000)
+    except UserError as error:
+        return None, f"no exact front: {error}"
+    least = float(costs.energy_mj(found.genes[:1])[0])
+    return float(costs.energy_mj(genes)[0]) / least, "accuracy as predicted, from the exact front of the run"
