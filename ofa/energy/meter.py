@@ -9,31 +9,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ofa.energy.counters import nvml, rapl
 from ofa.energy.counters.base import Counter, Found, reason
 from ofa.energy.counters.rapl import POWERCAP
+from ofa.energy.reading import EnergyReading
 
 MOST_W = 1000.0
 """Power that no processor package exceeds. A counter that falls either wrapped around, or was reset; it was reset if
 wrapping around would mean more than this power."""
 SAMPLE_S = 10.0
 """Seconds between readings, short enough to see every wraparound: the smallest range, 65 kJ, lasts 65 s at `MOST_W`."""
-
-
-@dataclass(frozen=True)
-class EnergyReading:
-    """The energy between start and stop of a meter."""
-
-    joules: float | None
-    """Energy; a lower bound where something is missing, None where the device's own counter cannot be read."""
-    seconds: float
-    source: str
-    """The counters that were added, and the missing parts; or the reason why nothing was counted."""
-    missing: tuple[str, ...] = ()
-    """Parts whose energy is not in `joules`, each with the reason."""
 
 
 class EnergyMeter:

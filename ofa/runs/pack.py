@@ -20,7 +20,10 @@ from ofa.runs.run_directory import RunDirectory
 
 TOOLS = ("ofa-energy", "torch", "numpy", "safetensors")
 PLAIN_FILES = ("recipe.yaml", "space.yaml", "import.json", "supernet.safetensors", "metrics.jsonl", "result.json")
-SPENT = ("train_seconds", "train_energy_j", "train_energy_source", "train_energy_missing")
+SPENT = (
+    *("train_seconds", "train_energy_j", "train_energy_source", "train_energy_missing"),
+    *("train_estimated_j", "train_estimate_source"),
+)
 MOST_BYTES_OF_VALIDATION = 4 * MOST_BYTES
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ofa.distributed.world import World
-from ofa.energy.ledger import Spent
+from ofa.energy.account import Spent
 from ofa.errors import UserError
 from ofa.files.atomic import append_line, atomic_write
 from ofa.files.bundle import Place
@@ -79,10 +79,8 @@ class EpochSums:
     @classmethod
     def from_checkpoint(cls, progress: Mapping[str, Any], first: bool) -> EpochSums:
         """The inverse of `progress`. Only rank 0 (`first`) writes checkpoints, so the energy of other ranks is unknown."""
-        seconds, joules = progress["seconds"], progress["energy_j"]
-        unread_s = progress.get("unread_s", seconds if joules is None else 0.0)  # absent before version 0.2
-        spent = Spent(seconds, joules or 0.0, unread_s) if first else Spent(seconds, 0.0, seconds)
-        return cls(progress["loss"], progress["steps"], spent)
+        spent = Spent.of_plain(progress)
+        return cls(progress["loss"], progress["steps"], spent if first else Spent(spent.seconds, unread_s=spent.seconds))
 
     def progress(self) -> dict[str, Any]:
         """The sums as a checkpoint holds them."""
@@ -91,7 +89,8 @@ class EpochSums:
     def row(self, batch_size: int, world: World) -> dict[str, Any]:
         """Loss, speed, time and energy for the epoch's row; a collective call, in which the ranks' energies are added."""
         every = world.gather(self.spent)
-        spent = replace(sum(every, Spent()), seconds=self.spent.seconds, unread_s=max(one.unread_s for one in every))
+        longest = {name: max(getattr(one, name) for one in every) for name in ("unread_s", "estimated_s")}
+        spent = replace(sum(every, Spent()), seconds=self.spent.seconds, **longest)
         return {
             "loss": float(self.loss) / max(1, self.steps),
             "images_per_s": self.steps * batch_size / spent.seconds,
@@ -106,8 +105,7 @@ def spent_by_rows(rows: Iterable[Mapping[str, Any]], unfinished: Spent) -> tuple
     """
     spent, source = unfinished, ""
     for row in rows:
-        unread_s = row.get("unread_s", row["seconds"] if row["energy_j"] is None else 0.0)
-        spent, source = spent + Spent(row["seconds"], row["energy_j"] or 0.0, unread_s), row["energy_source"]
+        spent, source = spent + Spent.of_plain(row), row["energy_source"]
     return spent, source, "evaluation, checkpoints and lost steps of an older version"
 
 

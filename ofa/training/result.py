@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from ofa.distributed.world import ALONE, World
-from ofa.energy.ledger import CHECKPOINT, EVALUATION, LOST, TRAINING, Account, Spent, booked, combined, ledger_files
+from ofa.energy.account import CHECKPOINT, EVALUATION, LOST, TRAINING, Account, Spent, combined
+from ofa.energy.ledger import booked, ledger_files
 from ofa.energy.meter import EnergyMeter
 from ofa.files.bundle import Place, as_path
 from ofa.files.vouched import write_vouched_json
@@ -23,6 +24,8 @@ from ofa.training.progress import metrics_rows, spent_by_rows
 
 PURPOSES = (TRAINING, EVALUATION, CHECKPOINT, LOST)
 """Purposes whose time and energy count as training; other verbs book purposes of their own."""
+VERBS = ("train-", "result-")
+"""Beginnings of the names of the ledgers that a training writes."""
 RESULT_KEYS = ("split", "images", "largest_top1", "smallest_top1")
 """Keys of every `result.json`, of any version."""
 
@@ -82,22 +85,28 @@ def spent_on(run: RunDirectory, world: World = ALONE) -> dict[str, Any]:
     """Time and energy of a run so far, in total and by purpose; a collective call.
 
     Returns:
-        `train_seconds` and `train_energy_j`, the sums over all purposes: energy is None where nothing is known, and a lower
-        bound where `train_energy_missing` names something. `train_energy_source`. `train_spent`: `seconds`, `energy_j` and
-        `unread_s` (the seconds without a reading of energy) of each purpose: `training`, `evaluation`, `checkpoint` and,
-        after a kill, `lost` (steps after the last checkpoint).
+        `train_seconds` and `train_energy_j`, the sums over all purposes: energy is that which was metered, None where
+        nothing was, and a lower bound where `train_energy_missing` names something. `train_energy_source`.
+        `train_estimated_j` and `train_estimate_source`: energy that was estimated, which `train_energy_j` does not include;
+        None and empty where none was. `train_spent`: `seconds`, `energy_j`, `unread_s` (the seconds without any energy) and
+        perhaps `estimated_j`, `estimated_s` of each purpose: `training`, `evaluation`, `checkpoint` and, after a kill,
+        `lost` (steps after the last checkpoint).
     """
-    found = world.gather([(path, Account.read(path)) for path in ledger_files(run.energy_folder, world)])
+    files = [path for path in ledger_files(run.energy_folder, world) if path.name.startswith(VERBS)]
+    found = world.gather([(path, Account.read(path)) for path in files])
     account = combined(pair for pairs in found for pair in pairs)
     if TRAINING not in account.spent:
         account.carry_over(TRAINING, *spent_by_rows(metrics_rows(run.metrics_path), Spent()))
     total = account.total(PURPOSES)
-    unread = [f"{total.unread_s:.3g} s without any reading"] if total.energy_j is not None and total.unread_s > 0 else []
+    unmetered_s = total.unread_s + total.estimated_s
+    unread = [f"{unmetered_s:.3g} s without any reading"] if total.energy_j is not None and unmetered_s > 0 else []
     return {
         "train_seconds": total.seconds,
         "train_energy_j": total.energy_j,
         "train_energy_source": "; ".join(account.sources),
         "train_energy_missing": unread + account.missing,
+        "train_estimated_j": total.estimated_j if total.estimated_s > 0 else None,
+        "train_estimate_source": "; ".join(account.estimates),
         "train_spent": {purpose: account.spent[purpose].plain() for purpose in PURPOSES if purpose in account.spent},
     }
 
@@ -129,7 +138,10 @@ def _spent_lines(result: dict[str, Any]) -> list[str]:
     joules, missing = result["train_energy_j"], result.get("train_energy_missing", [])
     bound = "at least " if missing else ""
     energy = "no energy reading" if joules is None else f"{bound}{joules / 3.6e6:.4f} kWh"
-    lines = [f"trained in {result['train_seconds'] / 60:.1f} minutes; {energy} ({result['train_energy_source']})"]
+    source = f" ({result['train_energy_source']})" if result["train_energy_source"] else ""
+    lines = [f"trained in {result['train_seconds'] / 60:.1f} minutes; {energy}{source}"]
+    if result.get("train_estimated_j") is not None:
+        lines.append(f"  estimated: {result['train_estimated_j'] / 3.6e6:.4f} kWh ({result['train_estimate_source']})")
     if "train_spent" in result:
         parts = (f"{purpose} {spent['seconds'] / 60:.1f}" for purpose, spent in result["train_spent"].items())
         lines.append(f"  minutes: {', '.join(parts)}")

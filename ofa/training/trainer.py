@@ -17,7 +17,8 @@ import torch
 from ofa.data.balance import NONE
 from ofa.distributed.devices import check_precision
 from ofa.distributed.world import ALONE, World
-from ofa.energy.ledger import CHECKPOINT, EVALUATION, TRAINING, Ledger
+from ofa.energy.account import CHECKPOINT, EVALUATION, TRAINING
+from ofa.energy.ledger import Ledger
 from ofa.energy.meter import EnergyMeter
 from ofa.errors import UserError
 from ofa.files.bundle import as_path

@@ -16,7 +16,8 @@ from latency_tables.profiling.block_power import item_watts, modelled, power_of
 from latency_tables.profiling.plan import Settings, SpacePlan
 from latency_tables.profiling.profile import ProfileTarget, profile
 from latency_tables.profiling.torch_runtime import TorchRuntime
-from ofa.energy.meter import EnergyMeter, EnergyReading
+from ofa.energy.meter import EnergyMeter
+from ofa.energy.reading import EnergyReading
 from ofa.space.search_space import SearchSpace, load_space
 from ofa.space.shapes import walk_blocks
 from tests.platform_toys import of_0_1_0

@@ -25,7 +25,8 @@ from latency_tables.profiling.plan import Settings, SpacePlan
 from latency_tables.profiling.profile import ProfileTarget, profile
 from latency_tables.profiling.torch_runtime import TorchRuntime
 from ofa.cli.main import main
-from ofa.energy.meter import EnergyMeter, EnergyReading
+from ofa.energy.meter import EnergyMeter
+from ofa.energy.reading import EnergyReading
 from ofa.space.search_space import SearchSpace, load_space
 from tests.space_toys import PROFILED
 

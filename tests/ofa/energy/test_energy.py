@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from ofa.energy import meter as energy_meter
-from ofa.energy.meter import EnergyMeter, EnergyReading
+from ofa.energy.meter import EnergyMeter
+from ofa.energy.reading import EnergyReading
 
 
 def domain(powercap: Path, folder: str, name: str, energy_uj: int | str, range_uj: int = 262_143_328_850) -> Path:

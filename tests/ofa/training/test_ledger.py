@@ -20,8 +20,10 @@ import ofa.training.trainer
 from ofa import UserError
 from ofa.cli.main import main
 from ofa.distributed.world import World
-from ofa.energy.ledger import BEAT_S, Account, Ledger, Spent, booked, combined, ledger_files
-from ofa.energy.meter import EnergyMeter, EnergyReading
+from ofa.energy.account import BEAT_S, Account, Spent, combined
+from ofa.energy.ledger import Ledger, booked, ledger_files
+from ofa.energy.meter import EnergyMeter
+from ofa.energy.reading import EnergyReading
 from ofa.runs.recipe import load_recipe
 from ofa.runs.run_directory import RunDirectory
 from ofa.training.checkpoint import load_checkpoint, save_checkpoint
