@@ -238,6 +238,7 @@ def _platform(reference: Path, device: Device) -> Platform:
         device=device.device,
         runtime=device.runtime,
         precision="int8",
+        numerics="int8",
         kind="modelled",
         description=_description(terms.shape[1]),
         source=f"MLPerf Tiny v{device.round}, closed division, {device.system} "

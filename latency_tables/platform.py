@@ -17,6 +17,7 @@ from latency_tables.costs.costs import Costs
 from ofa.errors import UserError
 from ofa.files.bounds import Bounded, Count, OneOf
 from ofa.files.names import PlainName
+from ofa.numerics.stated import FP32, INT8, AnalogNumerics
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape
 
@@ -36,6 +37,8 @@ class Platform(Bounded):
     precision: Annotated[str, OneOf(tuple(BYTES))] | None = None
     """Number format of weights and activations: `fp32`, `fp16`, `bf16`, `int16` or `int8`; a model of operations needs it.
     None: unknown, and memory with it."""
+    numerics: Annotated[str, OneOf((FP32, INT8))] | AnalogNumerics = FP32
+    """How it computes, as far as accuracy depends on it: `int8`, `analog` with its noise, or `fp32` (as in training)."""
     batch: Count = 1
     """Images per inference. Latency is of the whole batch; energy and memory are per image."""
     threads: Count | None = None
@@ -68,6 +71,8 @@ class Platform(Bounded):
         by_operations = self.latency is not None or (self.energy is not None and self.energy.ops is not None)
         if self.precision is None and by_operations:
             raise ValueError("precision is missing; a model of operations needs it")
+        if self.numerics == INT8 and self.precision not in (None, INT8):
+            raise ValueError(f"numerics is int8 but precision is {self.precision}; an int8 platform holds int8")
         measured_energy = self.table is not None and all(block.energy_mj is not None for block in self.table.blocks)
         if self.energy is not None and self.energy.power_w is None and self.energy.ops is None and not measured_energy:
             raise ValueError("energy has neither power_w nor ops, and not every block of the table has energy_mj")

@@ -30,6 +30,7 @@ TORCH_FREE = (
     "ofa.runs.run_files",
     "ofa.runs.stored_statistics",
     "ofa.files.schema",
+    "ofa.numerics.stated",
     "ofa.space.shapes",
     "ofa.space.search_space",
     "ofa.space.subnet",
@@ -94,8 +95,8 @@ def test_the_check_sees_what_it_should(package: str, source: str, allowed: bool)
 
 FLOORS = {
     "ofa": (
-        *("errors", "files", "footprint", "distributed", "energy", "space", "data", "nets", "official", "measure"),
-        *("runs", "deploy", "subnet_directory", "training", "cli"),
+        *("errors", "files", "footprint", "distributed", "energy", "space", "data", "nets", "official", "numerics"),
+        *("measure", "runs", "deploy", "subnet_directory", "training", "cli"),
     ),
     "latency_tables": (
         *("arrays", "units", "on_device", "blocks", "cost_models", "metrics", "costs", "platform", "published", "catalogue"),

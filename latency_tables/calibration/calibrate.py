@@ -26,6 +26,7 @@ from latency_tables.cost_models.op_model import EnergyModel, LatencyModel, OpTim
 from latency_tables.cost_models.uncertainty import ErrorReport, compare
 from latency_tables.platform import Platform
 from ofa.errors import UserError
+from ofa.numerics.stated import numerics_of
 from ofa.space.shapes import BlockShape, macs, walk_blocks
 
 TIMING_ERROR = 0.01
@@ -83,6 +84,7 @@ def calibrate(timings: Sequence[Timing], subject: Subject, prior: LatencyModel =
         device=subject.device,
         runtime=subject.runtime,
         precision=subject.precision,
+        numerics=numerics_of(subject.precision),
         batch=subject.batch,
         threads=subject.threads,
         kind="calibrated",

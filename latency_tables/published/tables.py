@@ -28,6 +28,7 @@ from latency_tables.units import doubt, ms_per, stated
 from ofa.errors import UserError
 from ofa.files import schema, shipped
 from ofa.files.names import made_name
+from ofa.numerics.stated import numerics_of
 from ofa.space import shapes
 from ofa.space.search_space import HeadSpace, SearchSpace, StageSpace, StemSpace, load_space
 from ofa.space.shapes import BlockShape, OpShape, head_shape, stem_shape
@@ -121,6 +122,7 @@ def load_tables(source: str | Path, name: str | None = None, given: Provenance =
         device=given.device or f"{named} (published lookup table; the file does not say more)",
         runtime=given.runtime or "not stated",
         precision=given.precision,
+        numerics=numerics_of(given.precision),
         batch=given.batch,
         threads=given.threads,
         kind="measured",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from latency_tables.metrics import METRICS
 from ofa.cli.shared.options import check_at_least, platform_name
 from ofa.errors import UserError
+from ofa.numerics.stated import FP32, INT8
 
 if TYPE_CHECKING:
     from latency_tables import Platform
@@ -92,6 +93,7 @@ def _facts(platform: Platform) -> dict[str, Any]:
     """The fields of a platform, without coefficients and measured blocks."""
     from latency_tables.costs.bounds import refusals
     from latency_tables.costs.computations import metrics_of
+    from ofa.files.schema import to_plain
 
     energy = platform.energy
     energy_error = None if energy is None or energy.error is None else _error_facts(energy.error)
@@ -100,6 +102,7 @@ def _facts(platform: Platform) -> dict[str, Any]:
         for name in ("name", "device", "kind", "runtime", "precision", "batch", "threads", "date")
     }
     facts |= {
+        "numerics": to_plain(platform.numerics),
         "metrics": list(metrics_of(platform)),
         "warnings": refusals(platform),
         "error": _error_facts(platform.error),
@@ -154,6 +157,13 @@ def _error_lines(name: str, error: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def _analog_lines(analog: dict[str, Any]) -> dict[str, str]:
+    """The numerics of an analog array as text, with their source."""
+    from ofa.numerics.stated import Analog
+
+    return {"numerics": str(Analog(**analog)), "numerics source": analog["source"]}
+
+
 def _table(rows: list[dict[str, Any]]) -> None:
     header = ("name", "kind", "runtime", "precision", "batch", "metrics", "error")
     lines = [header] + [
@@ -193,6 +203,8 @@ def _show(facts: dict[str, Any]) -> None:
             shown |= _error_lines(name, value)
         elif name == "why_no_energy":
             shown |= {} if value is None else {"energy unknown": value}
+        elif name == "numerics" and value not in (FP32, INT8):
+            shown |= _analog_lines(value["analog"])
         elif name == "metrics":
             shown[name] = " ".join(value)
         elif name == "warnings":
