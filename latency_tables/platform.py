@@ -6,9 +6,11 @@ power x time, or from a model of operations. Memory is computed. No torch here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from latency_tables.blocks.fused_ops import FusedOp
 from latency_tables.blocks.memory import BYTES
 from latency_tables.cost_models.block_table import BlockTable, MeasuredBlock
 from latency_tables.cost_models.op_model import EnergyModel, LatencyModel
@@ -129,6 +131,25 @@ class Platform(Bounded):
         if energy.network_mj is not None:
             return energy.network_mj
         return (energy.power_w or energy.static_w) * self.network_ms / self.batch
+
+    def listed_ms(self, operations: Sequence[FusedOp]) -> float:
+        """Latency of a whole network given as its executed operations, in ms per batch; needs a model of operations."""
+        if self.latency is None or self.precision is None:
+            raise UserError(f"platform {self.name}: is a table of measured blocks, which cannot cost operations")
+        try:
+            return self.network_ms + self.latency.listed_ms(operations, self.precision, self.batch)
+        except UserError as error:
+            raise UserError(f"platform {self.name}: {error}") from None
+
+    def listed_mj(self, operations: Sequence[FusedOp]) -> float:
+        """Energy of one inference of a network given as its executed operations, in mJ; raises where it is unknown."""
+        energy, time_ms = self._known_energy(), self.listed_ms(operations)
+        if energy.power_w is not None or energy.ops is None or self.precision is None:
+            return (energy.power_w or 0.0) * time_ms / self.batch
+        try:
+            return energy.listed_mj(operations, self.precision, self.batch) + energy.static_w * time_ms / self.batch
+        except UserError as error:
+            raise UserError(f"platform {self.name}: {error}") from None
 
     @property
     def why_no_energy(self) -> str | None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from latency_tables.arrays import Floats
-from latency_tables.blocks.fused_ops import OP_KINDS, fuse
+from latency_tables.blocks.fused_ops import OP_KINDS, FusedOp, fuse
 from latency_tables.blocks.memory import BYTES
 from latency_tables.calibration.prior import PRIOR
 from latency_tables.calibration.timings_csv import Timing
@@ -74,7 +74,7 @@ def calibrate(timings: Sequence[Timing], subject: Subject, prior: LatencyModel =
     latency_ms = np.array([timing.latency_ms for timing in timings])
     weights = prior_weights(prior, subject.precision, subject.batch)
     predicted_ms = held_out(terms, latency_ms, weights)
-    error = _report(predicted_ms, latency_ms)
+    error = report(predicted_ms, latency_ms)
     blocks = (block for timing in timings for block in walk_blocks(timing.space, timing.subnet))
     model = replace(to_model(fit(terms, latency_ms, weights)), seen=seen(blocks))
     names = sorted({timing.space.name for timing in timings})
@@ -108,9 +108,14 @@ def calibrate(timings: Sequence[Timing], subject: Subject, prior: LatencyModel =
 
 def block_terms(block: BlockShape, precision: str, batch: int) -> Floats:
     """Amounts of a block that `LatencyModel.block_ms` multiplies by the coefficients `TERMS`, float64[terms]."""
+    return operation_terms(fuse(block), precision, batch)
+
+
+def operation_terms(operations: Iterable[FusedOp], precision: str, batch: int) -> Floats:
+    """The same of executed operations."""
     megabytes = BYTES[precision] * 1e-6
     terms = np.zeros((len(OP_KINDS), 4))
-    for op in fuse(block):
+    for op in operations:
         row = terms[OP_KINDS.index(op.kind)]
         row += (op.macs * 1e-6 * batch, op.weights * megabytes, op.activations * megabytes * batch, 1)
     return terms.ravel()
@@ -227,11 +232,12 @@ def _check(timings: Sequence[Timing]) -> None:
         )
 
 
-def _report(predicted_ms: Floats, latency_ms: Floats) -> ErrorReport:
+def report(predicted: Floats, measured: Floats, what: str = "timings") -> ErrorReport:
+    """The error of predictions of networks by fits without them; raises `UserError` where they cannot be right."""
     how = "each network predicted by a fit without it (leave-one-out)"
-    if len(latency_ms) > MOST_LEFT_OUT:
+    if len(measured) > MOST_LEFT_OUT:
         how = "each network predicted by a fit without its tenth of the networks (10-fold)"
-    return _checked(compare(predicted_ms, latency_ms, how), "networks left out are", "timings")
+    return _checked(compare(predicted, measured, how), "networks left out are", what)
 
 
 def _checked(report: ErrorReport, who: str, what: str) -> ErrorReport:

@@ -83,6 +83,8 @@ class OpEnergy(Bounded):
     """Energy per byte of feature maps, read or written."""
     pj_per_output: NotNegative = 0.0
     """Energy per element written: requantisation."""
+    overhead_uj: NotNegative = 0.0
+    """Energy to start one operation, once per batch, in microjoules (1e-6 J)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +112,13 @@ class LatencyModel(Bounded):
 
     def block_ms(self, block: BlockShape, precision: str, batch: int) -> float:
         """Latency of a block for one batch, in ms."""
+        return self.listed_ms(fuse(block, self.fuse_add), precision, batch)
+
+    def listed_ms(self, operations: Iterable[FusedOp], precision: str, batch: int) -> float:
+        """Latency of executed operations for one batch, in ms."""
         megabytes = BYTES[precision] * 1e-6
         total = 0.0
-        for op in fuse(block, self.fuse_add):
+        for op in operations:
             time = _of_kind(self.ops, op.kind, "latency")
             compute = time.ms_per_mmac * op.macs * 1e-6 * batch
             weights = time.ms_per_weight_mb * op.weights * megabytes
@@ -182,14 +188,19 @@ class EnergyModel(Bounded):
 
     def ops_mj(self, block: BlockShape, precision: str, batch: int) -> float:
         """Energy of a block's operations for one image of a batch, in mJ; without static power."""
+        return self.listed_mj(fuse(block, self.fuse_add), precision, batch)
+
+    def listed_mj(self, operations: Iterable[FusedOp], precision: str, batch: int) -> float:
+        """Energy of executed operations for one image of a batch, in mJ; without static power."""
         assert self.ops is not None
         width = BYTES[precision]
         picojoules = 0.0
-        for op in fuse(block, self.fuse_add):
+        for op in operations:
             energy = _of_kind(self.ops, op.kind, "energy")
             picojoules += energy.pj_per_mac * op.macs + energy.pj_per_output * op.outputs
             picojoules += energy.pj_per_activation_byte * op.activations * width
             picojoules += energy.pj_per_weight_byte * op.weights * width / batch  # weights are read once per batch
+            picojoules += energy.overhead_uj * 1e6 / batch
             picojoules += self.pj_per_conversion * conversions(op, self.array_rows)
         return picojoules * 1e-9
 

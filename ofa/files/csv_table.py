@@ -11,6 +11,8 @@ from pathlib import Path
 from ofa.errors import UserError
 from ofa.files.atomic import read_text
 
+MOST_DIGITS = 18
+"""Digits of the longest whole number that is read."""
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -56,6 +58,22 @@ class Table:
                 raise UserError(f"{self.place(i, column)} is {text}; must be finite and above 0")
             values.append(value)
         return values
+
+    def whole_numbers(self, column: str) -> list[int]:
+        """A column of whole numbers, at least 0.
+
+        Raises:
+            UserError: a cell is not such a number; the message names its line.
+        """
+        for i, text in enumerate(self.columns[column]):
+            if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
+                raise UserError(f"{self.place(i, column)} is {text!r}; expected a whole number, at least 0")
+        return [int(text) for text in self.columns[column]]
+
+    def rows(self, kept: Sequence[int]) -> Table:
+        """The table of some of its rows, in the given order."""
+        columns = {name: [values[i] for i in kept] for name, values in self.columns.items()}
+        return Table(self.path, columns, [self.lines[i] for i in kept])
 
 
 def read_table(path: str | Path, required: Sequence[str], optional: Sequence[str]) -> Table:

@@ -1,0 +1,198 @@
+"""A platform from measured networks that are given as lists of operations: latency and energy, each fitted per operation.
+
+Both are linear in the amounts of an operation (multiply-accumulates, bytes of weights and of feature maps, its start), so
+both are fitted as `calibration.calibrate` fits latency, from a prior that has every term of every kind of operation. Energy
+is that of the whole device, waiting included. No torch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from latency_tables.arrays import Floats
+from latency_tables.blocks.fused_ops import OP_KINDS
+from latency_tables.calibration.calibrate import (
+    LEAST_MACS_RATIO,
+    LEAST_NETWORKS,
+    MOST_DISAGREEMENT,
+    Subject,
+    fit,
+    held_out,
+    operation_terms,
+    prior_weights,
+    report,
+    to_model,
+)
+from latency_tables.calibration.operations_csv import ListedNetwork
+from latency_tables.calibration.prior import EVERY_KIND
+from latency_tables.cost_models.op_model import EnergyModel, LatencyModel, OpEnergy
+from latency_tables.cost_models.uncertainty import compare
+from latency_tables.platform import Platform
+from ofa.errors import UserError
+
+ADVICE = "measure networks of different sizes and kinds"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """Measurements of networks, and what fits without each network, and without each family, predict."""
+
+    measured: Floats
+    without_network: Floats
+    without_family: Floats | None
+    """None: the networks are of one family, or no family is given."""
+
+    def family_error(self) -> str | None:
+        """The error with a whole family left out, in words; None where there is none."""
+        if self.without_family is None:
+            return None
+        found = compare(self.without_family, self.measured, "")
+        return f"mean {found.mape:.1%}, largest {found.worst:.1%}"
+
+
+def calibrate_operations(
+    networks: Sequence[ListedNetwork], subject: Subject, prior: LatencyModel = EVERY_KIND, boundary: str | None = None
+) -> Platform:
+    """A platform whose latency and energy per operation are fitted to measured networks; cross-validated.
+
+    Args:
+        networks: the measured networks; several rows of one network are averaged.
+        subject: the device.
+        prior: usual division of a network's time, and of its energy, among the terms.
+        boundary: the point where the energies were measured, one of `cost_models.boundaries.BOUNDARIES`.
+
+    Raises:
+        UserError: the networks cannot identify the model: too few, too alike, or contradicting each other.
+    """
+    networks = _merged(networks)
+    _check(networks)
+    terms = listed_terms(networks, subject.precision, subject.batch)
+    weights = prior_weights(prior, subject.precision, subject.batch)
+    families = [network.family for network in networks]
+    latency_ms = np.array([network.latency_ms for network in networks])
+    latency = predictions(terms, latency_ms, weights, families)
+    fuse_add = not any(op.kind == "elementwise" for network in networks for op in network.operations)
+    model = replace(to_model(fit(terms, latency_ms, weights)), fuse_add=fuse_add, seen=_seen(networks))
+    energy, family_error = _energy(networks, terms, weights, subject.batch)
+    details = {
+        "networks": f"{len(networks)}, given as lists of operations",
+        "latencies": f"{latency_ms.min():g} to {latency_ms.max():g} ms",
+    }
+    idle_w = [network.idle_w for network in networks if network.idle_w is not None]
+    if idle_w:
+        details["idle power"] = f"{np.median(idle_w):.3g} W (median), part of the energy"
+    for what, found in (("latency", latency.family_error()), ("energy", family_error)):
+        if found is not None:
+            details[f"error of {what}, a whole family left out"] = found
+    if energy is not None:
+        energy = replace(energy, fuse_add=fuse_add)
+    return Platform(
+        name=subject.name,
+        device=subject.device,
+        runtime=subject.runtime,
+        precision=subject.precision,
+        batch=subject.batch,
+        threads=subject.threads,
+        kind="calibrated",
+        description="Models of operations, of latency and of energy, fitted to whole networks with `ofa calibrate`."
+        if energy is not None
+        else "A model of operations fitted to whole networks with `ofa calibrate`.",
+        source=subject.source,
+        licence=subject.licence,
+        date=subject.date,
+        details=details,
+        error=report(latency.without_network, latency_ms),
+        latency=model,
+        energy=energy,
+    )
+
+
+def listed_terms(networks: Sequence[ListedNetwork], precision: str, batch: int) -> Floats:
+    """The terms of listed networks, float64[networks, terms]."""
+    return np.array([operation_terms(network.operations, precision, batch) for network in networks])
+
+
+def predictions(terms: Floats, measured: Floats, prior: Floats, families: Sequence[str]) -> Held:
+    """Each network predicted by a fit without it, and by one without its family."""
+    groups = np.array(families)
+    by_family = None
+    if len(set(families)) > 1 and all(families):
+        by_family = np.empty(len(measured))
+        for family in set(families):
+            out = groups == family
+            by_family[out] = terms[out] @ fit(terms[~out], measured[~out], prior)
+    return Held(measured=measured, without_network=held_out(terms, measured, prior), without_family=by_family)
+
+
+def to_energy(weights: Floats) -> dict[str, OpEnergy]:
+    """Coefficients in mJ per term of a batch as those of an energy model, rounded to five digits."""
+    by_kind = weights.reshape(len(OP_KINDS), -1)
+    names = ("pj_per_mac", "pj_per_weight_byte", "pj_per_activation_byte", "overhead_uj")
+    # 1 mJ per million operations, or per MB, is 1,000 pJ per operation, or per byte; 1 mJ is 1,000 uJ.
+    return {
+        kind: OpEnergy(**{name: float(f"{1000 * weight:.5g}") for name, weight in zip(names, row, strict=True)})
+        for kind, row in zip(OP_KINDS, by_kind, strict=True)
+    }
+
+
+def _energy(
+    networks: Sequence[ListedNetwork], terms: Floats, prior: Floats, batch: int
+) -> tuple[EnergyModel | None, str | None]:
+    """Energy per operation, where enough networks have an energy, with its error on families left out."""
+    known = np.array([network.energy_mj is not None for network in networks])
+    if not known.any():
+        return None, None
+    if known.sum() < LEAST_NETWORKS:
+        raise UserError(f"energy_mj is given for {known.sum()} networks; at least {LEAST_NETWORKS} are needed, or none")
+    energy_mj = batch * np.array([network.energy_mj for network in networks if network.energy_mj is not None])
+    families = [network.family for network in networks if network.energy_mj is not None]
+    held = predictions(terms[known], energy_mj, prior, families)
+    model = EnergyModel(
+        source=f"energy per operation, fitted to the measured energies of {len(energy_mj)} networks",
+        ops=to_energy(fit(terms[known], energy_mj, prior)),
+        error=report(held.without_network, energy_mj, "energies"),
+    )
+    return model, held.family_error()
+
+
+def _seen(networks: Sequence[ListedNetwork]) -> dict[str, tuple[float, ...]]:
+    """The range of feature-map elements by kind of operation."""
+    sizes: dict[str, set[int]] = {}
+    for op in (op for network in networks for op in network.operations):
+        sizes.setdefault(op.kind, set()).add(op.activations)
+    return {kind: (float(min(found)), float(max(found))) for kind, found in sorted(sizes.items())}
+
+
+def _merged(networks: Sequence[ListedNetwork]) -> list[ListedNetwork]:
+    """One row per network: the mean of those given; raises `UserError` where they contradict each other."""
+    groups: dict[str, list[ListedNetwork]] = {}
+    for network in networks:
+        groups.setdefault(network.name, []).append(network)
+    merged = []
+    for group in groups.values():
+        for column in ("latency_ms", "energy_mj"):
+            rows = sorted((getattr(network, column), network.place) for network in group if getattr(network, column))
+            if rows and rows[-1][0] > (1 + MOST_DISAGREEMENT) * rows[0][0]:
+                raise UserError(
+                    f"{rows[-1][1]}: {column} is {rows[-1][0]:g} but the same network has {rows[0][0]:g} in {rows[0][1]}; "
+                    f"they may differ by {MOST_DISAGREEMENT:.0%}"
+                )
+        energies = [network.energy_mj for network in group if network.energy_mj is not None]
+        mean_ms = float(np.mean([network.latency_ms for network in group]))
+        merged.append(replace(group[0], latency_ms=mean_ms, energy_mj=float(np.mean(energies)) if energies else None))
+    return merged
+
+
+def _check(networks: Sequence[ListedNetwork]) -> None:
+    """Refuse networks that cannot identify a model's terms."""
+    if len(networks) < LEAST_NETWORKS:
+        raise UserError(f"{len(networks)} distinct networks; at least {LEAST_NETWORKS} are needed, better 10: {ADVICE}")
+    work = [network.macs for network in networks]
+    if max(work) < LEAST_MACS_RATIO * min(work):
+        raise UserError(
+            f"the networks are too alike: {min(work) / 1e6:.0f} to {max(work) / 1e6:.0f} million multiply-accumulates; the "
+            f"largest must have at least {LEAST_MACS_RATIO} times the smallest's: {ADVICE}"
+        )
