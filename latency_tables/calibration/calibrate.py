@@ -263,9 +263,23 @@ def _energy(timings: Sequence[Timing], predicted_ms: Floats, batch: int) -> Ener
     others_w = (power_w.sum() - power_w) / (len(power_w) - 1)
     note = "each network by the latency predicted without it, times the mean power of the others"
     return EnergyModel(
-        source=f"power x time; power: mean of measured energy / latency of {len(power_w)} networks",
+        source=f"power x time; power: mean of measured energy / latency of {len(power_w)} networks{_stated(timings)}",
         power_w=float(f"{power_w.mean():.5g}"),
         error=_checked(
             compare(others_w * predicted_ms[known] / batch, energy_mj, note), "energies of networks left out are", "energies"
         ),
     )
+
+
+def _stated(timings: Sequence[Timing]) -> str:
+    """Meters and boundary of measured energies, as the end of a source; raises `UserError` where boundaries are mixed."""
+    known = [timing for timing in timings if timing.energy_mj is not None]
+    for timing in known:
+        if timing.boundary != known[0].boundary:
+            raise UserError(
+                f"{timing.place}: boundary is {timing.boundary!r}; {known[0].place} has {known[0].boundary!r}: a "
+                "platform's energies are measured at one boundary"
+            )
+    meters = ", ".join(dict.fromkeys(timing.meter for timing in known if timing.meter))
+    boundary = f"; boundary: {known[0].boundary}" if known[0].boundary else ""
+    return (f", metered with {meters}" if meters else "") + boundary

@@ -3,7 +3,8 @@
 Columns: `space` (a name that ships, or a YAML file), `architecture` (JSON: ours as in `subnet.json`, or the published
 package's `{"ks": [...], "e": [...], "d": [...]}`; or the path of such a file), `resolution` (may be empty where the JSON has
 one), `latency_ms` (of the whole batch; in ms unless the caller states another unit), and optionally `energy_mj` (of one
-image; empty where unknown). Paths are relative to the CSV file.
+image; empty where unknown), `meter` and `boundary` (what the energy was measured with, and where). Paths are relative to the
+CSV file.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ofa.space.shapes import walk_blocks
 from ofa.space.subnet import Subnet
 
 REQUIRED = ("space", "architecture", "resolution", "latency_ms")
-OPTIONAL = ("energy_mj",)
+OPTIONAL = ("energy_mj", "meter", "boundary")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,9 @@ class Timing:
     """Latency of the whole batch."""
     energy_mj: float | None = None
     """Energy of one image."""
+    meter: str = ""
+    boundary: str = ""
+    """Meter of the energy, and what it fed; empty where nobody stated it."""
     place: str = "a timing"
     """File and line, for messages."""
 
@@ -66,7 +70,8 @@ def load_timings(path: str | Path, unit: str | None = None, batch: int = 1) -> l
         except UserError as error:
             raise UserError(f"{place}: {error}") from None
         known = None if isnan(energy[i]) else energy[i]
-        timings.append(Timing(space=space, subnet=subnet, latency_ms=latency[i], energy_mj=known, place=place))
+        stated = {name: row.get(name, "") for name in ("meter", "boundary")}
+        timings.append(Timing(space=space, subnet=subnet, latency_ms=latency[i], energy_mj=known, place=place, **stated))
     if unit is None and timings:
         _check_unit(timings, batch)
     return timings

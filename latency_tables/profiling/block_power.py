@@ -94,6 +94,11 @@ def power_of(power_w: float, why: str) -> EnergyModel:
     return EnergyModel(source=f"power x time; power: {power_w:g} W given by the user (--power-w); {why}", power_w=power_w)
 
 
+def recorded_power(watts: float, source: str) -> EnergyModel:
+    """Power that a meter recorded during inference x time; `source` names meter, boundary and windows."""
+    return EnergyModel(source=f"power x time; power: {watts:.5g} W, {source}", power_w=float(f"{watts:.5g}"))
+
+
 def modelled(why: str) -> EnergyModel:
     """A lower bound from published energies per operation; `why` says why nothing was measured."""
     # fp32 multiplication 3.7 pJ and addition 0.9 pJ; DRAM 1300 to 2600 pJ and 1 MB SRAM 100 pJ per 64 bits.

@@ -55,7 +55,13 @@ class ProfileTarget(Bounded):
 
 
 def profile(
-    space: SearchSpace, name: str, settings: Settings, target: ProfileTarget, partial: Path, show: bool = False
+    space: SearchSpace,
+    name: str,
+    settings: Settings,
+    target: ProfileTarget,
+    partial: Path,
+    show: bool = False,
+    recorded: EnergyModel | None = None,
 ) -> Platform:
     """Measure the blocks of a space, and whole subnets, on this machine.
 
@@ -66,6 +72,7 @@ def profile(
         target: runtime and device to measure.
         partial: file that keeps the times as they come; an existing one is continued. The caller removes it.
         show: True: a progress bar on stderr.
+        recorded: energy from an external meter (`block_power.recorded_power`); None: that of this machine's counters.
 
     Raises:
         UserError: a runtime is missing, or `partial` was begun with other settings.
@@ -85,18 +92,25 @@ def profile(
         _, rows, _ = read(partial, plan.timing)
         watts: dict[str, float] = {}
         known = log.source
-        if target.energy_s and meter.available:
+        if recorded is None and target.energy_s and meter.available:
             watts, known = item_watts(plan, runtime, meter, target.energy_s, show)
     except ValueError as error:
         raise UserError(str(error)) from None
     finally:
         torch.set_num_threads(threads_before)
-    energy = EnergyModel(source=known) if watts else _energy(*mean_power(rows, known), target.power_w)
+    if recorded is not None:
+        energy = recorded
+    else:
+        energy = EnergyModel(source=known) if watts else _energy(*mean_power(rows, known), target.power_w)
     return assemble(plan, name, rows, facts, energy, watts, str(partial))
 
 
-def import_results(path: Path, space: SearchSpace, name: str, power_w: float | None = None) -> Platform:
+def import_results(
+    path: Path, space: SearchSpace, name: str, power_w: float | None = None, recorded: EnergyModel | None = None
+) -> Platform:
     """The platform of a device on which a kit ran; `space` is the one the kit was exported for.
+
+    Its energy is what an external meter `recorded` there, or a power that is known, x time; else a lower bound.
 
     Raises:
         UserError: a value is missing, malformed, negative, NaN, or of another kit or space; names its file, line and key.
@@ -116,7 +130,7 @@ def import_results(path: Path, space: SearchSpace, name: str, power_w: float | N
         if not isinstance(facts.get(key), str) or (key == "threads" and not THREADS.fullmatch(facts[key])):
             raise UserError(f"{path}:1: {key} is {schema.shown(facts.get(key))}; expected the text that run.py wrote")
     nothing = "no energy counter was read: a kit measures time"
-    energy = _energy(None, nothing, power_w)
+    energy = _energy(None, nothing, power_w) if recorded is None else recorded
     return assemble(plan, name, rows, facts, energy, {}, str(path))
 
 

@@ -1,7 +1,8 @@
 """Measure this machine as a platform: the latency of every block of a space, and of whole subnets to check the sums.
 
 Each time is saved at once in FILE.partial.csv: after a kill, the same command resumes. For a device without this project,
---export a kit and --import its results.
+--export a kit and --import its results. For one without any counter, such as a microcontroller, --recording takes a meter's
+file: with --subnet, the energy and latency of that network go into a CSV for `ofa calibrate` (docs/energy.md).
 """
 
 from __future__ import annotations
@@ -11,20 +12,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ofa.cli.shared.options import platform_name
+from ofa.cli.shared.recordings import add_recording_arguments, recorded
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
     from latency_tables import Platform
+    from latency_tables.cost_models.op_model import EnergyModel
     from latency_tables.profiling.plan import Settings
     from ofa.space.search_space import SearchSpace
 
-EXAMPLE = "ofa profile --space fmnist --out my-machine.yaml --runtime onnxruntime --threads 1"
+EXAMPLE = """ofa profile --space fmnist --out my-machine.yaml --runtime onnxruntime --threads 1
+  ofa profile --recording ppk2.csv --marker D0 --volts 3 --boundary board --subnet best/ --out u575.csv"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options of `ofa profile`."""
-    parser.add_argument("--space", required=True, help="a space by name (mbv3-w1.2, ...) or a YAML file")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the platform, a YAML file")
+    parser.add_argument("--space", help="a space by name (mbv3-w1.2, ...) or a YAML file")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the platform, a YAML file; with --subnet, a CSV")
     parser.add_argument("--name", help="name of the platform (default: the file's name without its ending)")
     parser.add_argument("--runtime", help="runtime to measure: torch (eager, the default) or onnxruntime")
     parser.add_argument("--device", help="with --runtime torch: cpu (the default) or cuda")
@@ -47,6 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--import", type=Path, metavar="RESULTS.csv", dest="results", help="make the platform from the results of a kit"
     )
+    parser.add_argument(
+        "--subnet", type=Path, metavar="DIR", help="with --recording: the network that was recorded, a subnet directory"
+    )
+    add_recording_arguments(parser)
 
 
 MEASURING = ("runtime", "device", "threads", "channels_last", "energy_s")
@@ -54,25 +62,72 @@ PLANNING = ("runs", "batch", "resolutions", "networks", "seed")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure, export or import; returns a summary."""
+    """Measure, export or import, or take a network's energy from a recording; returns a summary."""
     from ofa.space.search_space import load_space
 
     if args.export is not None and args.results is not None:
         raise UserError("give --export or --import, not both")
+    if args.subnet is not None:
+        _refuse(args, "--subnet", "space", "name", "power_w", "export", "results", *MEASURING, *PLANNING)
+        return _record(args)
+    if args.space is None:
+        raise UserError("--space SPACE is missing: the space whose blocks are measured")
     space = load_space(args.space)
     if args.export is not None:
-        _refuse(args, "--export", "out", "name", "power_w", *MEASURING)
+        _refuse(args, "--export", "out", "name", "power_w", "recording", *MEASURING)
         return _export(args, space)
-    if args.out is None:
-        raise UserError("--out FILE is missing: where to write the platform")
-    if args.out.suffix not in (".yaml", ".yml"):
-        raise UserError(f"--out is {args.out}; it must end in .yaml")
-    if args.out.is_dir():
-        raise UserError(f"--out is {args.out}, a folder; it must be a file")
+    _check_out(args.out, "platform", ".yaml", ".yml")
+    if args.recording is not None:
+        _refuse(args, "--recording", "power_w", "energy_s")
     if args.results is not None:
         _refuse(args, "--import", *MEASURING, *PLANNING)
         return _import(args, space)
     return _measure(args, space)
+
+
+def _check_out(out: Path | None, what: str, *endings: str) -> None:
+    if out is None:
+        raise UserError(f"--out FILE is missing: where to write the {what}")
+    if out.suffix not in endings:
+        raise UserError(f"--out is {out}; it must end in {endings[0]}")
+    if out.is_dir():
+        raise UserError(f"--out is {out}, a folder; it must be a file")
+
+
+def _record(args: argparse.Namespace) -> dict[str, Any]:
+    """Write the energy and latency of a network that a meter recorded to a CSV for `ofa calibrate`."""
+    from latency_tables.calibration.measured_csv import add_network
+    from ofa.cli.shared.options import WAIT_S
+    from ofa.deploy.subnet_directory import read_subnet
+    from ofa.files.output import locked_output
+
+    _check_out(args.out, "measurement", ".csv")
+    found = recorded(args)
+    if found is None:
+        raise UserError(f"--subnet {args.subnet} needs --recording FILE: the meter's file")
+    space, subnet = read_subnet(args.subnet)
+    with locked_output(args.out, WAIT_S):
+        networks = add_network(args.out, space, args.subnet / "space.yaml", subnet, found)
+    if not args.json:
+        spread = "" if found.standard_error_j is None else f" \N{PLUS-MINUS SIGN}{1e3 * found.standard_error_j:.2g}"
+        print(
+            f"{1e3 * found.joules:.4g}{spread} mJ and {1e3 * found.seconds:.4g} ms per inference, {1e3 * found.watts:.4g} mW"
+        )
+        print(found.source)
+        print(
+            f"{networks} {'networks' if networks > 1 else 'network'} in {args.out}: ofa calibrate makes a platform of them"
+        )
+    return {"out": str(args.out), "networks": networks, "subnet": str(args.subnet)} | found.plain()
+
+
+def _recorded_power(args: argparse.Namespace) -> EnergyModel | None:
+    """Power during inference that a meter recorded; None without a recording."""
+    found = recorded(args)
+    if found is None:
+        return None
+    from latency_tables.profiling.block_power import recorded_power
+
+    return recorded_power(found.watts, found.source)
 
 
 def _measure(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
@@ -85,10 +140,11 @@ def _measure(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
         space = space.restrict(resolutions=args.resolutions)
     given = {name: getattr(args, name) for name in (*MEASURING, "power_w") if getattr(args, name) is not None}
     target = ProfileTarget(**given)
+    power = _recorded_power(args)
     partial = args.out.with_name(f"{args.out.name}.partial.csv")
     show = not args.json and sys.stderr.isatty()
     with locked_output(args.out):
-        platform = profile(space, platform_name(args.name, args.out), _settings(args), target, partial, show)
+        platform = profile(space, platform_name(args.name, args.out), _settings(args), target, partial, show, power)
         summary = _save(args, platform)
         partial.unlink()
     return summary
@@ -97,7 +153,8 @@ def _measure(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
 def _import(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
     from latency_tables.profiling.profile import import_results
 
-    return _save(args, import_results(args.results, space, platform_name(args.name, args.out), args.power_w))
+    name, power = platform_name(args.name, args.out), _recorded_power(args)
+    return _save(args, import_results(args.results, space, name, args.power_w, power))
 
 
 def _export(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
