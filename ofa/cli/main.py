@@ -34,6 +34,7 @@ VERBS = {
     "finetune": "train a queried subnet further, taught by the run's largest net",
     "pareto": "draw accuracy against energy or latency",
     "pack": "pack a run into one file that answers anywhere, without the training data",
+    "footprint": "energy and CO2e over a life, break-even points, the energy label",
     "zoo": "list trained supernets that ship, or show one; their names are accepted wherever a run is",
     "platforms": "list platforms, or show one with its provenance",
     "profile": "measure this machine as a platform",
@@ -42,7 +43,7 @@ VERBS = {
     "schema": "print the JSON schema of a recipe, space or platform, for editors",
 }
 
-SMALL_MATRICES = ("query", "pareto", "zoo")
+SMALL_MATRICES = ("query", "pareto", "zoo", "footprint")
 """Verbs with small matrix products, which a second BLAS thread slows down, on a busy machine by a lot."""
 
 

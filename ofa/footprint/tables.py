@@ -66,13 +66,14 @@ class Pue:
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """A way to send data: the device's radio and the network behind it; None where a figure is unknown."""
+    """A way to send data: the device's radio and the network behind it."""
 
     by: str
     j_per_byte: float | None
+    """Energy of a byte in the radio; None: unknown."""
     wake_j: float
     tail_j: float
-    kwh_per_gb: float | None
+    kwh_per_gb: float
     radio_source: str
     network_source: str
 
@@ -186,7 +187,7 @@ def routes() -> dict[str, Route]:
                 j_per_byte=numbers["j_per_byte"][radio],
                 wake_j=numbers["wake_j"][radio] or 0.0,
                 tail_j=numbers["tail_j"][radio] or 0.0,
-                kwh_per_gb=numbers["kwh_per_gb"][network],
+                kwh_per_gb=numbers["kwh_per_gb"][network] or 0.0,
                 radio_source=_origin(table, radio),
                 network_source=_origin(table, network),
             )

@@ -57,10 +57,10 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def check_format(path: Path) -> None:
-    """Raise `UserError` unless a figure can be written to a file of this name."""
+def check_format(path: Path, option: str = "--out") -> None:
+    """Raise `UserError` unless a figure can be written to a file of this name, which `option` gave."""
     if path.suffix.lower() not in FIGURE_SUFFIXES:
-        raise UserError(f"--out is {path}; allowed are names ending in {', '.join(FIGURE_SUFFIXES)}")
+        raise UserError(f"{option} is {path}; allowed are names ending in {', '.join(FIGURE_SUFFIXES)}")
 
 
 def draw(surveys: Sequence[Survey], title: str, subtitle: str = "", overlay: Overlay | None = None) -> Figure:

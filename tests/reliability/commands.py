@@ -16,6 +16,7 @@ CALIBRATE = ("calibrate", "--measurements", "timings.csv", "--unit", "ms", "--ou
 ANEW = ("query", "run", "--platform", "edge-int8", "--macs-m", "0.2", "--images", "20", "--verify", "2")
 IMPORT = ("import", "published/ofa_tiny", "--space", "published/tiny.yaml", "--run", "imported")
 EXPORT = ("export", "q", "--run", "run", "--format", "onnx", "--precision", "fp32", "--precision", "int8", "--out")
+LIFE = ("--platform", "edge-int8", "--inferences", "1e6")
 ANY_RESULT = ("new-q/space.yaml",)
 """Of a search in a study: one that goes on after a kill draws other subnets."""
 STORED = ("sqlite:///study.db", "journal://study.journal")
@@ -82,6 +83,7 @@ WRITERS = {
     "pack anew": Command(("pack", "run", "--validation", "20", "--out", "run.ofa"), ("run.ofa",)),
     "import": Command(IMPORT, ("imported",)),
     "export": Command((*EXPORT, "new-e"), ("new-e",)),
+    "footprint": Command(("footprint", "run", *LIFE, "--plot", "l.png"), ("l.png",)),
     "benchmark": Command(("benchmark", "q", "--run", "run", "--format", "onnx", "--plot", "b.png"), ("b.png",), timed=True),
 }
 """Commands that write, by name; the second of a pair replaces or goes on with something that is there."""
@@ -124,6 +126,8 @@ READERS = {
     "import published": Command((*IMPORT, "--json"), ("imported/supernet.safetensors",)),
     "export": Command((*EXPORT, "new-e", "--json"), ("new-e",)),
     "check": Command(("data", "check", "photos", "--json")),
+    "footprint": Command(("footprint", "run", *LIFE, "--subnet", "arch.json", "--json")),
+    "footprint q": Command(("footprint", "q", "--run", "run", *LIFE, "--grid", "mine", "--grid-file", "grid.csv", "--json")),
 }
 """Commands that read, by name."""
 
@@ -155,13 +159,15 @@ READ_BY = {
     "half/teacher.safetensors": ("resume",),
     "half/checkpoint/*": ("resume",),
     "half/energy/*": ("resume",),
-    "q/subnet.json": ("finetune", "evaluate q", "extract q"),
+    "run/energy/*": ("footprint",),
+    "grid.csv": ("footprint q",),
+    "q/subnet.json": ("finetune", "evaluate q", "extract q", "footprint q"),
     "q/space.yaml": ("finetune",),
     "q/weights.safetensors": ("finetune", "export"),
     "run.ofa": ("query bundle",),
     "published/ofa_tiny": ("import published",),
     "published/tiny.yaml": ("import published",),
-    "q/card.json": ("finetune",),
+    "q/card.json": ("finetune", "footprint q"),
     "h.jsonl": ("query history", "pareto history"),
     "study.db": ("query sqlite",),
     "study.journal": ("query journal",),

@@ -168,6 +168,7 @@ def _write_inputs(folder: Path) -> None:
     (folder / "timings.csv").write_text("\n".join(rows) + "\n")
     fleet = "platform,device,macs_m,confidence\nedge-int8,a,0.05,\nedge-int8,b,,0.9\nnote10,c,0.1,\n"
     (folder / "fleet.csv").write_text(fleet)
+    (folder / "grid.csv").write_text("region,year,g_per_kwh,source\nmine,2024,120,own meter\n")
     (folder / "overlay.csv").write_text("name,top1,macs_m\none,0.7,0.1\ntwo,0.8,0.2\n")
     for name in ("cat", "dog"):
         for part, count in (("train", 4), ("val", 2)):

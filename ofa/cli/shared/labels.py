@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from latency_tables import Costs, Platform
     from ofa.footprint.label_entry import Energy, Top1
     from ofa.runs.run_files import RunFiles
-    from ofa.space.search_space import Genes
+    from ofa.space.search_space import Genes, SearchSpace
     from search.predictors.protocols import Predictor
     from search.reports.card import Accuracy
 
@@ -36,39 +36,51 @@ def labels_of(
         accuracy: its accuracy.
         predictor: the run's predictor of that accuracy; None: the one that lies in the run, where there is one.
     """
+    if predictor is None:
+        predictor = own_predictor(run)
+    entries = []
+    for platform, cost in zip(platforms, costs, strict=True):
+        entry = label_of(run.space, run, platform, cost.at(None), genes, top1_of(accuracy), predictor)
+        entries += [] if entry["joules"] is None else [entry]
+    return {"labels": entries} if entries else {}
+
+
+def label_of(
+    space: SearchSpace,
+    run: RunFiles | None,
+    platform: Platform,
+    costs: Costs,
+    genes: Genes,
+    top1: Top1,
+    predictor: Predictor | None,
+) -> dict[str, Any]:
+    """The entry of one platform; `run` None: the subnet lies in no run that is here."""
     from datetime import date
 
     from ofa.footprint.label_entry import label_entry
 
-    entries = []
-    if predictor is None:
-        predictor = _own_predictor(run)
-    for platform, cost in zip(platforms, costs, strict=True):
-        energy = energy_of(cost.at(None), genes)
-        if energy.joules is None:
-            continue
-        ratio, note = frugality(run, cost.at(None), genes, predictor if accuracy.metric.name == "top1" else None)
-        entries.append(
-            label_entry(
-                on=facts_of(platform, cost),
-                energy=energy,
-                input_values=input_values(run),
-                classes=run.space.classes,
-                top1=top1_of(accuracy),
-                date=date.today().isoformat(),
-                ratio=ratio,
-                ratio_note=note,
-            )
-        )
-    return {"labels": entries} if entries else {}
+    ratio, note = None, "its run is not here" if run is None else "the accuracy is not top-1"
+    if run is not None and top1.value is not None:
+        ratio, note = frugality(run, costs, genes, predictor)
+    return label_entry(
+        on=facts_of(platform, costs),
+        energy=energy_of(costs, genes),
+        input_values=input_values(space, run),
+        classes=space.classes,
+        top1=top1,
+        date=date.today().isoformat(),
+        ratio=ratio,
+        ratio_note=note,
+    )
 
 
-def _own_predictor(run: RunFiles) -> Predictor | None:
+def own_predictor(run: RunFiles) -> Predictor | None:
+    """The run's predictor of top-1; None: there is none, or it was fitted to another metric or to other weights."""
     from ofa.cli.shared.options import open_predictor
 
     try:
         return open_predictor(run, "top1")[0]
-    except UserError:  # none, or fitted to another metric or to other weights
+    except UserError:
         return None
 
 
@@ -104,7 +116,8 @@ def facts_of(platform: Platform, costs: Costs) -> dict[str, Any]:
     """What a label states of a platform."""
     names = ("device", "runtime", "precision", "batch", "kind")
     stated = {name: getattr(platform, name) for name in names}
-    return {"platform": platform.name, **stated, "source": costs.source("energy_mj")}
+    source = None if costs.why_unknown("energy_mj") else costs.source("energy_mj")
+    return {"platform": platform.name, **stated, "source": source}
 
 
 def energy_of(costs: Costs, genes: Genes) -> Energy:
@@ -128,10 +141,10 @@ def energy_of(costs: Costs, genes: Genes) -> Energy:
     return Energy(joules=joules, low=median**2 / high, high=high, uncertainty=words)
 
 
-def input_values(run: RunFiles) -> int:
+def input_values(space: SearchSpace, run: RunFiles | None) -> int:
     """Values of a native input: those of the images that the run keeps, at most those at the space's largest resolution."""
-    largest = run.space.in_channels * run.space.resolutions[-1] ** 2
-    kept = run.images("train")
+    largest = space.in_channels * space.resolutions[-1] ** 2
+    kept = None if run is None else run.images("train")
     return largest if kept is None else min(largest, int(kept.pixels[0].size))
 
 
@@ -150,6 +163,8 @@ def frugality(run: RunFiles, costs: Costs, genes: Genes, predictor: Predictor | 
 
     if predictor is None:
         return None, NO_PREDICTOR
+    if costs.why_unknown("energy_mj") is not None:
+        return None, "energy unknown"
     name = costs.platform.name
     try:
         problem = Problem(

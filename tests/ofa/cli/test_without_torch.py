@@ -54,6 +54,12 @@ def test_a_query_that_measures_nothing(trained_run: Path, tmp_path: Path) -> Non
     assert load_subnet(tmp_path / "of-run")(torch.zeros(1, 1, 12, 12)).shape == (1, 3)
 
 
+def test_a_footprint(trained_run: Path, tmp_path: Path) -> None:
+    words = (*EDGE, "--inferences", "1e6")
+    for place in (trained_run, "fashion-mnist"):
+        assert answer(tmp_path, "footprint", place, *words)["label"]["letter"]
+
+
 def test_a_front_that_is_not_measured(trained_run: Path, tmp_path: Path) -> None:
     words = ("pareto", trained_run, *EDGE, "--out", tmp_path / "front.png", "--no-verify")
     assert not answer(tmp_path, *words, used=("matplotlib",))["verified"]

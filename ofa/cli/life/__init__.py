@@ -1,0 +1,1 @@
+"""A life for `ofa footprint`: what it is of, its parts, its break-even points, and the text."""

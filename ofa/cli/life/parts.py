@@ -1,0 +1,254 @@
+"""The parts of a life from the options of `ofa footprint`: training, search, inference, transmission, embodied."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ofa.errors import UserError
+
+if TYPE_CHECKING:
+    from ofa.footprint.lifecycle import Part
+    from ofa.footprint.tables import Grid, Pue, Route
+    from ofa.runs.spent import Work
+
+HOURS_PER_YEAR = 8766.0
+NOT_STATED = "not stated"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """What an inference takes on the device."""
+
+    joules: float | None
+    p90_joules: float | None
+    seconds: float | None
+    """Time that the device is reserved for one; None: unknown."""
+    kind: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grids:
+    """The grids of a life; None: no region, so energy alone."""
+
+    use: Grid | None
+    training: Grid | None
+    server: Grid | None
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON."""
+        return {name: None if grid is None else grid_plain(grid) for name, grid in vars(self).items()}
+
+
+def grid_plain(grid: Grid) -> dict[str, Any]:
+    """A grid as JSON."""
+    return {
+        "region": grid.region,
+        "name": grid.name,
+        "g_per_kwh": grid.g_per_kwh,
+        "year": grid.year or None,
+        "source": grid.source,
+    }
+
+
+def read_grids(args: argparse.Namespace) -> Grids:
+    """The grids that are named; training and server are on that of use where they have none of their own."""
+    from ofa.footprint.tables import find_grid
+
+    def find(option: str) -> Grid | None:
+        word = getattr(args, option)
+        if word is None:
+            return None
+        try:
+            return find_grid(word, args.grid_file)
+        except UserError as error:
+            if args.grid_file is not None and str(error).startswith(str(args.grid_file)):
+                raise
+            raise UserError(f"--{option.replace('_', '-')}: {error}") from None
+
+    use = find("grid")
+    return Grids(use=use, training=find("train_grid") or use, server=find("server_grid") or use)
+
+
+def read_pue(word: str | None, option: str, grid: Grid | None) -> Pue:
+    """The PUE that is given, else that of the cloud region, else 1: no data centre."""
+    from ofa.footprint.tables import Pue, find_pue
+
+    if word is not None:
+        try:
+            return find_pue(word)
+        except UserError as error:
+            raise UserError(f"{option}: {error}") from None
+    if grid is not None and grid.pue is not None:
+        return Pue(value=grid.pue, source=f"{grid.name}: {grid.source}")
+    return Pue(value=1.0, source="no data centre is stated")
+
+
+def part(name: str, joules: float | None, kind: str, source: str, grid: Grid | None, **others: Any) -> Part:
+    """A part whose CO2e is that of its energy on a grid."""
+    from ofa.footprint.lifecycle import Part, co2e_kg, kwh_of_joules
+
+    kwh = None if joules is None else kwh_of_joules(joules)
+    kg = None if kwh is None or grid is None else co2e_kg(kwh, grid.g_per_kwh)
+    return Part(name=name, kwh=kwh, kg=kg, kind=kind, source=source, **others)
+
+
+def worked(name: str, work: Sequence[Work], args: argparse.Namespace, grid: Grid | None, pue: Pue) -> list[Part]:
+    """The part `training` or `search`; metered, and apart from it what was estimated.
+
+    Args:
+        name: of the part.
+        work: what was booked for it, of all runs that count.
+        args: `NAME_kwh` replaces what was booked; `power_w` or `accelerator` estimates the time without a reading.
+        grid: where it ran.
+        pue: of the data centre where it ran.
+    """
+    from ofa.footprint.lifecycle import joules_of_kwh
+
+    note = f"; PUE {pue.value:g} ({pue.source})"
+    given = getattr(args, f"{name}_kwh")
+    if given is not None:
+        return [part(name, joules_of_kwh(given) * pue.value, "estimated", f"--{name}-kwh, as given{note}", grid)]
+    metered = [row for row in work if row.joules is not None]
+    unread_s = sum(row.seconds for row in work if row.joules is None)
+    parts = []
+    if metered:
+        lacking = _once(text for row in metered for text in row.missing)
+        joules = sum(row.joules or 0.0 for row in metered) * pue.value
+        kinds = _once(row.kind for row in metered)
+        source = f"{_purposes(metered)}: {'; '.join(_once(text for row in metered for text in row.sources))}{note}"
+        parts.append(part(name, joules, kinds[0] if len(kinds) == 1 else "estimated", source, grid, missing=lacking))
+    watts = _power(args)
+    if unread_s > 0 and watts is not None:
+        joules = watts[0] * unread_s * pue.value
+        source = f"{unread_s / 3600:.3g} h without a reading x {watts[0]:g} W: {watts[1]}{note}"
+        parts.append(part(f"{name} (estimated)" if metered else name, joules, "estimated", source, grid))
+    elif unread_s > 0 and metered:
+        unread = f"{unread_s / 3600:.3g} h without any reading"
+        parts[0] = replace(parts[0], missing=(*parts[0].missing, unread))
+    elif unread_s > 0:
+        why = "; ".join(_once(text for row in work for text in row.sources))
+        advice = "give --power-w, or --accelerator with --utilisation, to estimate it"
+        parts.append(part(name, None, "unknown", f"{unread_s / 3600:.3g} h without a reading ({why}); {advice}", grid))
+    if not parts:
+        parts.append(part(name, None, "unknown", f"nothing is booked; --{name}-kwh gives it", grid))
+    return parts
+
+
+def _power(args: argparse.Namespace) -> tuple[float, str] | None:
+    """The power to estimate with, in W, and its source; None: it is not to be estimated."""
+    from ofa.footprint.checks import number
+    from ofa.footprint.tables import find_accelerator
+
+    if args.power_w is not None:
+        return number("--power-w", args.power_w, above=0), "as given"
+    if args.accelerator is None:
+        return None
+    try:
+        found = find_accelerator(args.accelerator)
+    except UserError as error:
+        raise UserError(f"--accelerator: {error} (--power-w)") from None
+    if args.utilisation is None:
+        raise UserError("--utilisation is missing; give the mean power over the TDP, in [0, 1]: 0.6 was metered on V100s")
+    share = number("--utilisation", args.utilisation, above=0, most=1)
+    note = f" ({found.note})" if found.note else ""
+    words = f"{args.accelerators} x {found.name}, {found.watts:g} W{note} x utilisation {share:g} ({found.source})"
+    return args.accelerators * found.watts * share, words
+
+
+def inferred(inference: Inference, total: float, grid: Grid | None) -> Part:
+    """The part `inference`: so many inferences on all devices together."""
+    joules = None if inference.joules is None else inference.joules * total
+    return part("inference", joules, inference.kind, inference.source, grid)
+
+
+def transmitted(args: argparse.Namespace, total: float, grid: Grid | None) -> Part:
+    """The part `transmission`: what the devices send of their own."""
+    from ofa.footprint.checks import number
+    from ofa.footprint.transmission import network_j, transmission_j
+
+    if args.send is None:
+        return part("transmission", None, "unknown", f"{NOT_STATED}: --send ROUTE with --bytes, or --send none", grid)
+    if args.send == "none":
+        return part("transmission", 0.0, "modelled", "nothing is sent, as given", grid)
+    if args.bytes is None:
+        raise UserError(f"--bytes is missing; how many does an inference send over {args.send}?")
+    size = number("--bytes", args.bytes) * total
+    route = route_of(args, "--send", args.send)
+    missing = () if route.j_per_byte is not None else (f"the device's radio ({route.radio_source})",)
+    per_byte = route.j_per_byte or 0.0  # named as missing
+    radio = transmission_j(size, per_byte, route.wake_j, route.tail_j, total / per_burst(args))
+    source = f"radio: {route.radio_source}; network: {route.network_source}"
+    joules = radio + network_j(size, route.kwh_per_gb)
+    return part("transmission", joules, "modelled", source, grid, missing=missing)
+
+
+def per_burst(args: argparse.Namespace) -> float:
+    """Inferences whose bytes share a burst."""
+    from ofa.footprint.checks import number
+
+    return number("--per-burst", args.per_burst, least=1)
+
+
+def route_of(args: argparse.Namespace, option: str, word: str) -> Route:
+    """A way to send, with the figures that are given in place of its own."""
+    from ofa.footprint.checks import number
+    from ofa.footprint.tables import find_route
+
+    try:
+        route = find_route(word)
+    except UserError as error:
+        raise UserError(f"{option}: {error}") from None
+    if args.radio_uj_per_byte is not None:
+        joules = number("--radio-uj-per-byte", args.radio_uj_per_byte) / 1e6
+        route = replace(route, j_per_byte=joules, radio_source="as given")
+    if args.network_kwh_per_gb is not None:
+        kwh = number("--network-kwh-per-gb", args.network_kwh_per_gb)
+        route = replace(route, kwh_per_gb=kwh, network_source="as given")
+    return route
+
+
+def embodied(args: argparse.Namespace, inference: Inference, devices: int) -> Part:
+    """The part `embodied`: the share of the devices' manufacture, in CO2e alone."""
+    from ofa.footprint.checks import number
+    from ofa.footprint.lifecycle import Part, embodied_kg
+    from ofa.footprint.tables import find_device
+
+    def made(kg: float | None, kind: str, source: str) -> Part:
+        return Part(name="embodied", kwh=None, kg=kg, kind=kind, source=source)
+
+    if args.device is None and args.embodied_kg is None:
+        return made(None, "unknown", f"{NOT_STATED}: --device NAME, or --embodied-kg with --lifetime-years")
+    try:
+        device = None if args.device is None else find_device(args.device)
+    except UserError as error:
+        raise UserError(f"--device: {error}") from None
+    kg = number("--embodied-kg", args.embodied_kg) if device is None else device.kg
+    source = "as given" if device is None else f"{device.what}, {device.kg:g} kg: {device.scope} ({device.source})"
+    if args.life_share is not None:
+        share = number("--life-share", args.life_share, most=1)
+        return made(kg * share * devices, "estimated", f"{share:.3g} of the device, as given; {source}")
+    years = args.lifetime_years or (None if device is None else device.lifetime_years)
+    if years is None:
+        raise UserError("--lifetime-years is missing; the manufacture is shared out over the device's life")
+    if inference.seconds is None:
+        return made(None, "unknown", "the time of an inference is unknown: give --inference-ms, or --life-share")
+    life_h = number("--lifetime-years", years, above=0) * HOURS_PER_YEAR
+    used_h = inference.seconds * args.inferences / 3600
+    if used_h > life_h:
+        raise UserError(
+            f"--inferences is {args.inferences:g}, which take {used_h:.4g} h on a device; its life is {life_h:.0f} h"
+        )
+    words = f"{used_h:.3g} h of inference of {life_h:.0f} h of life (not of the time in use)"
+    return made(embodied_kg(kg, used_h, life_h) * devices, "estimated", f"{words}; {source}")
+
+
+def _once(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word for word in words if word))
+
+
+def _purposes(work: Iterable[Work]) -> str:
+    return " + ".join(_once(row.purpose for row in work))
