@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
+    from ofa.energy.account import Booked
     from ofa.footprint.lifecycle import Part
     from ofa.footprint.tables import Grid, Pue, Route
-    from ofa.runs.spent import Work
 
 HOURS_PER_YEAR = 8766.0
 NOT_STATED = "not stated"
@@ -96,8 +96,8 @@ def part(name: str, joules: float | None, kind: str, source: str, grid: Grid | N
     return Part(name=name, kwh=kwh, kg=kg, kind=kind, source=source, **others)
 
 
-def worked(name: str, work: Sequence[Work], args: argparse.Namespace, grid: Grid | None, pue: Pue) -> list[Part]:
-    """The part `training` or `search`; metered, and apart from it what was estimated.
+def worked(name: str, work: Sequence[Booked], args: argparse.Namespace, grid: Grid | None, pue: Pue) -> list[Part]:
+    """The part `training` or `search`: what was metered, and apart from it what was estimated.
 
     Args:
         name: of the part.
@@ -112,30 +112,34 @@ def worked(name: str, work: Sequence[Work], args: argparse.Namespace, grid: Grid
     given = getattr(args, f"{name}_kwh")
     if given is not None:
         return [part(name, joules_of_kwh(given) * pue.value, "estimated", f"--{name}-kwh, as given{note}", grid)]
-    metered = [row for row in work if row.joules is not None]
-    unread_s = sum(row.seconds for row in work if row.joules is None)
-    parts = []
-    if metered:
-        lacking = _once(text for row in metered for text in row.missing)
-        joules = sum(row.joules or 0.0 for row in metered) * pue.value
-        kinds = _once(row.kind for row in metered)
-        source = f"{_purposes(metered)}: {'; '.join(_once(text for row in metered for text in row.sources))}{note}"
-        parts.append(part(name, joules, kinds[0] if len(kinds) == 1 else "estimated", source, grid, missing=lacking))
-    watts = _power(args)
-    if unread_s > 0 and watts is not None:
-        joules = watts[0] * unread_s * pue.value
-        source = f"{unread_s / 3600:.3g} h without a reading x {watts[0]:g} W: {watts[1]}{note}"
-        parts.append(part(f"{name} (estimated)" if metered else name, joules, "estimated", source, grid))
-    elif unread_s > 0 and metered:
-        unread = f"{unread_s / 3600:.3g} h without any reading"
-        parts[0] = replace(parts[0], missing=(*parts[0].missing, unread))
-    elif unread_s > 0:
-        why = "; ".join(_once(text for row in work for text in row.sources))
+    metered, estimated, unread = ([row for row in work if row.kind == kind] for kind in ("metered", "estimated", "unknown"))
+    parts = [_booked(name, metered, grid, pue, note)] if metered else []
+    if estimated:
+        parts.append(_booked(f"{name} (estimated)" if metered else name, estimated, grid, pue, note))
+    hours = sum(row.seconds for row in unread) / 3600
+    watts = _power(args) if unread else None
+    if watts is not None:
+        source = f"{hours:.3g} h without a reading x {watts[0]:g} W: {watts[1]}{note}"
+        own = f"{name} (from --{'power-w' if args.power_w is not None else 'accelerator'})" if parts else name
+        parts.append(part(own, watts[0] * hours * 3600 * pue.value, "estimated", source, grid))
+    elif unread and parts:
+        lacking = f"{hours:.3g} h without any reading"
+        parts[0] = replace(parts[0], missing=(*parts[0].missing, lacking))
+    elif unread:
+        why = "; ".join(_once(text for row in unread for text in row.sources))
         advice = "give --power-w, or --accelerator with --utilisation, to estimate it"
-        parts.append(part(name, None, "unknown", f"{unread_s / 3600:.3g} h without a reading ({why}); {advice}", grid))
+        parts.append(part(name, None, "unknown", f"{hours:.3g} h without a reading ({why}); {advice}", grid))
     if not parts:
         parts.append(part(name, None, "unknown", f"nothing is booked; --{name}-kwh gives it", grid))
     return parts
+
+
+def _booked(name: str, rows: Sequence[Booked], grid: Grid | None, pue: Pue, note: str) -> Part:
+    """The part of rows of one kind."""
+    joules = sum(row.joules or 0.0 for row in rows) * pue.value
+    purposes = " + ".join(_once(row.purpose for row in rows))
+    source = f"{purposes}: {'; '.join(_once(text for row in rows for text in row.sources))}{note}"
+    return part(name, joules, rows[0].kind, source, grid, missing=_once(text for row in rows for text in row.missing))
 
 
 def _power(args: argparse.Namespace) -> tuple[float, str] | None:
@@ -248,7 +252,3 @@ def embodied(args: argparse.Namespace, inference: Inference, devices: int) -> Pa
 
 def _once(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for word in words if word))
-
-
-def _purposes(work: Iterable[Work]) -> str:
-    return " + ".join(_once(row.purpose for row in work))

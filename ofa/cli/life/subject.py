@@ -12,9 +12,9 @@ from ofa.errors import UserError
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
     from ofa.cli.life.parts import Inference
+    from ofa.energy.account import Booked
     from ofa.footprint.label_entry import Top1
     from ofa.runs.run_files import RunFiles
-    from ofa.runs.spent import Work
     from ofa.space.search_space import Genes, SearchSpace
 
 KINDS = {"measured": "estimated", "calibrated": "estimated", "modelled": "modelled"}
@@ -86,7 +86,7 @@ def open_subject(args: argparse.Namespace) -> Subject | None:
     return Subject(name=f"{word} subnet of {run.path.name}", space=run.space, genes=genes, run=run, card=None)
 
 
-def work_of(args: argparse.Namespace, subject: Subject | None) -> list[Work]:
+def work_of(args: argparse.Namespace, subject: Subject | None) -> list[Booked]:
     """What the run has booked, and the failed ones that count too."""
     from ofa.files.bundle import open_place
     from ofa.runs.spent import work_of_run

@@ -153,10 +153,11 @@ def _parts(
 ) -> list[Part]:
     from ofa.cli.life.parts import embodied, inferred, transmitted, worked
     from ofa.cli.life.subject import work_of
+    from ofa.runs.spent import OF_TRAINING
 
     work = work_of(args, subject)
-    of_training = [row for row in work if row.of_training]
-    of_search = [row for row in work if not row.of_training]
+    of_training = [row for row in work if row.purpose in OF_TRAINING]
+    of_search = [row for row in work if row.purpose not in OF_TRAINING]
     return [
         *worked("training", of_training, args, grids.training, pue),
         *worked("search", of_search, args, grids.training, pue),

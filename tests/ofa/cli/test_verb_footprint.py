@@ -12,7 +12,7 @@ import pytest
 from latency_tables import load_platform
 from ofa import footprint
 from ofa.cli.main import main
-from ofa.energy.ledger import Account, Spent
+from ofa.energy.account import Account, Spent
 from ofa.files.atomic import read_json
 from ofa.files.vouched import write_vouched_json
 from ofa.runs.run_files import RunFiles
@@ -23,7 +23,7 @@ NUMBERS = ("--inferences", 1e6, "--inference-mj", 0.03)
 
 
 def booked(run: Path, verb: str, spent: dict[str, Spent], missing: list[str] | None = None) -> None:
-    account = Account(spent, ["RAPL package-0"], missing or [])
+    account = Account(spent, ["RAPL package-0"], missing=missing or [])
     account.write(run / "energy" / f"{verb}-0.json", is_open=False)
 
 
@@ -99,6 +99,15 @@ def test_pue_counts_for_training_alone(capsys: pytest.CaptureFixture[str], meter
         assert found["parts"]["inference"] == plain["parts"]["inference"]
 
 
+def test_a_training_before_there_were_ledgers(capsys: pytest.CaptureFixture[str], metered: Path) -> None:
+    (metered / "energy" / "train-0.json").unlink()
+    facts = {"train_seconds": 60.0, "train_energy_j": 3.6e6, "train_energy_source": "RAPL", "train_energy_missing": ["DRAM"]}
+    write_vouched_json(metered / "result.json", facts)
+    parts = ofa(capsys, "footprint", metered, "--platform", "edge-int8", "--inferences", 10)["parts"]
+    assert (parts["training"]["kwh"], parts["training"]["missing"]) == (pytest.approx(1.0), ["DRAM"])
+    assert parts["search"]["kwh"] == pytest.approx(0.1)
+
+
 def test_failed_runs_count(capsys: pytest.CaptureFixture[str], metered: Path, tmp_path: Path) -> None:
     failed = tmp_path / "failed"
     shutil.copytree(metered, failed)
@@ -120,10 +129,22 @@ def test_what_was_not_read_is_missing_or_estimated_apart(capsys: pytest.CaptureF
     assert found["total"]["missing"] == [f"training: {text}" for text in training["missing"]]
     found = ofa(capsys, *words, "--accelerator", "V100", "--utilisation", 0.6, "--accelerators", 2)
     assert found["parts"]["training"]["kwh"] == pytest.approx(1.0)
-    apart = found["parts"]["training (estimated)"]
+    apart = found["parts"]["training (from --accelerator)"]
     assert (apart["kwh"], apart["kind"]) == (pytest.approx(0.36), "estimated")
     assert "2 x Tesla V100-SXM2-16GB, 300 W" in apart["source"]
     assert found["total"]["kwh"] == pytest.approx(1.0 + 0.36 + 0.1 + found["parts"]["inference"]["kwh"])
+
+
+def test_what_was_booked_as_estimated_stays_apart(capsys: pytest.CaptureFixture[str], metered: Path) -> None:
+    spent = Spent(7200, 3.6e6, estimated_j=7.2e6, estimated_s=3600)
+    Account({"training": spent}, ["RAPL package-0"], ["V100 x 0.6"]).write(
+        metered / "energy" / "train-0.json", is_open=False
+    )
+    parts = ofa(capsys, "footprint", metered, "--platform", "edge-int8", "--inferences", 10)["parts"]
+    assert (parts["training"]["kwh"], parts["training"]["kind"]) == (pytest.approx(1.0), "metered")
+    apart = parts["training (estimated)"]
+    assert (apart["kwh"], apart["kind"]) == (pytest.approx(2.0), "estimated")
+    assert "V100 x 0.6" in apart["source"]
 
 
 def test_a_run_without_counters_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -253,7 +274,7 @@ def test_the_table_names_kind_and_source(capsys: pytest.CaptureFixture[str], met
     shown = capsys.readouterr().out
     for wanted in (
         "1,000,000 inferences on each of 20 devices, edge-int8",
-        "metered    training + lost + checkpoint: RAPL package-0",
+        "metered    checkpoint + lost + training: RAPL package-0",
         "56.039 g CO2e/kWh, France, 2023; Our World in Data",
         "times as much",
         "energy label:",
