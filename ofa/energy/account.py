@@ -107,6 +107,8 @@ class Account:
         if not path.exists():
             return cls()
         raw = read_vouched_json(path, ADVICE)
+        if raw.get("name", path.name) != path.name:  # before version 0.2 it had none
+            raise UserError(f"{path}: another ledger is in its place: it was written as {raw['name']}; {ADVICE}")
         try:
             account = cls(_spent(raw["spent"]), list(raw["sources"]), list(raw.get("estimates", ())))
             account.missing, account.kills = list(raw["missing"]), raw["kills"]
@@ -118,7 +120,7 @@ class Account:
 
     def write(self, path: Path, is_open: bool) -> None:
         """Replace the file; `is_open`: True while its process works, and therefore after a kill."""
-        write_vouched_json(path, asdict(self) | {"open": is_open})
+        write_vouched_json(path, asdict(self) | {"open": is_open, "name": path.name})
 
     def add(self, purpose: str, spent: Spent) -> None:
         """Book for a purpose."""

@@ -20,6 +20,8 @@ from ofa.files.vouched import read_vouched_json
 
 DATA = Path(__file__).resolve().parent / "data"
 ADVICE = "install the package again"
+MOST_G_PER_KWH = 5000.0
+"""Intensity that no grid has: the dirtiest oil and lignite emit less than 2,000."""
 SHOWN = 5
 """Names that a message suggests."""
 
@@ -104,8 +106,9 @@ def find_grid(word: str, file: Path | None = None) -> Grid:
         if word.casefold() in names:
             return names[word.casefold()]
         raise UserError(f"grid {word!r} is unknown; {_near(word, names)}or give g CO2e/kWh") from None
-    if not (math.isfinite(grams) and grams >= 0):
-        raise UserError(f"grid is {word}; as an intensity in g CO2e/kWh it must be finite and at least 0") from None
+    if not 0 <= grams <= MOST_G_PER_KWH:
+        allowed = f"at least 0 and at most {MOST_G_PER_KWH:g}"
+        raise UserError(f"grid is {word}; as an intensity in g CO2e/kWh it must be {allowed}")
     return Grid(region="given", name="as given", year="", g_per_kwh=grams, pue=None, basis="", source="the user")
 
 
@@ -137,7 +140,7 @@ def read_grids(path: Path) -> list[Grid]:
             basis=table.columns["basis"][i] if "basis" in table.columns else "",
             source=table.columns["source"][i],
         )
-        for i, grams in enumerate(_required(table, "g_per_kwh"))
+        for i, grams in enumerate(_required(table, "g_per_kwh", MOST_G_PER_KWH))
     ]
 
 
@@ -256,12 +259,14 @@ def _numbers(table: Table, column: str, least: float = 0.0) -> list[float | None
     return values
 
 
-def _required(table: Table, column: str) -> list[float]:
-    """A column of numbers of at least 0, none of them empty."""
+def _required(table: Table, column: str, most: float = math.inf) -> list[float]:
+    """A column of numbers of at least 0, none of them empty or above `most`."""
     values = _numbers(table, column)
     for i, value in enumerate(values):
         if value is None:
             raise UserError(f"{table.place(i, column)} is empty; expected a number")
+        if value > most:
+            raise UserError(f"{table.place(i, column)} is {value:g}; must be at most {most:g}")
     return [value for value in values if value is not None]
 
 

@@ -140,9 +140,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "label": None if subject is None or platform is None else subject.label(platform),
     }
     if args.plot is not None:
+        from ofa.cli.shared.options import WAIT_S
+        from ofa.files.output import locked_output
         from search.plots.life import draw_life
 
-        draw_life(parts, title_of(answer), args.plot)
+        with locked_output(args.plot, WAIT_S):
+            draw_life(parts, title_of(answer), args.plot)
         answer["plot"] = str(args.plot)
     show_life(answer, parts, whole, printer(args))
     return answer

@@ -372,3 +372,9 @@ def test_a_damaged_ledger_is_named(capsys: pytest.CaptureFixture[str], metered: 
     file.write_text(file.read_text().replace("7200000.0", "7300000.0"))
     message = error(capsys, "footprint", metered, "--platform", "edge-int8", "--inferences", 1)
     assert "train-0.json: damaged" in message
+
+
+def test_a_ledger_in_the_place_of_another_is_named(capsys: pytest.CaptureFixture[str], metered: Path) -> None:
+    shutil.copy(metered / "energy" / "train-0.json", metered / "energy" / "predictor-0.json")
+    message = error(capsys, "footprint", metered, "--platform", "edge-int8", "--inferences", 1)
+    assert "predictor-0.json: another ledger is in its place: it was written as train-0.json" in message

@@ -40,8 +40,9 @@ def test_a_grid_may_be_given_as_its_intensity() -> None:
         ("gcp:europe-west99", "nearest are gcp:europe-west9"),
         ("", "grid '' is unknown"),
         ("-5", "grid is -5; .* at least 0"),
-        ("nan", "grid is nan; .* finite"),
-        ("inf", "grid is inf; .* finite"),
+        ("nan", "grid is nan; .* at least 0"),
+        ("inf", "grid is inf; .* at most 5000"),
+        ("1e9", "grid is 1e9; .* at most 5000"),
     ],
 )
 def test_an_unknown_grid(word: str, message: str) -> None:
@@ -133,6 +134,7 @@ def test_a_table_that_changed_is_refused(name: str, tmp_path: Path, monkeypatch:
         (GRID.replace("120", "-1"), ":2: g_per_kwh is -1; must be finite and at least 0"),
         (GRID.replace("120", "nan"), ":2: g_per_kwh is nan; must be finite"),
         (GRID.replace("120", "inf"), ":2: g_per_kwh is inf; must be finite"),
+        (GRID.replace("120", "120000"), ":2: g_per_kwh is 120000; must be at most 5000"),
         (GRID.replace("120", ""), ":2: g_per_kwh is empty; expected a number"),
         (GRID.replace("120", "1,200"), ":2: has 5 values; line 1 has 4 columns"),
         (GRID.replace("mine", ""), ":2: region is ''; must be there"),
