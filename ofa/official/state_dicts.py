@@ -65,7 +65,7 @@ def to_official_state_dict(
     return {key: ours[name] for name, key in names.items()}
 
 
-def _listing(what: str, keys: list[str], most: int = 5) -> str:
+def _listing(what: str, keys: list[str], most: int = 2) -> str:
     more = f" and {len(keys) - most} more" if len(keys) > most else ""
     return f"{what} keys: {', '.join(keys[:most]) or 'none'}{more}"
 

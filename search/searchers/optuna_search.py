@@ -24,14 +24,13 @@ import numpy as np
 
 from ofa.errors import UserError
 from ofa.space.search_space import Genes
-from search.arrays import Floats
 from search.evaluations.archive import Archive
 from search.evaluations.log import SearchLog, question
 from search.evaluations.result import SearchResult
 from search.problem.feasibility import feasible_seeds, violation
 from search.problem.objectives import ACCURACY
 from search.problem.problem import Problem
-from search.searchers.shared_study import WORKER_ATTRIBUTE, SharedStudy, open_shared
+from search.searchers.shared_study import DIGEST_ATTRIBUTE, OTHER, WORKER_ATTRIBUTE, SharedStudy, digest, open_shared
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -171,7 +170,10 @@ class _Trials:
         for row, trial in zip(rows, trials, strict=True):
             params = trial.params
             for name, (column, choices) in self.levels.items():
-                row[column] = choices[params[name]]
+                level = choices.get(params.get(name))
+                if level is None:
+                    raise UserError(f"trial {trial.number} stands for no subnet ({name} is {params.get(name)!r}); {OTHER}")
+                row[column] = level
         return self.problem.space.canonical(rows)
 
     def subnets(self, trials: list[FrozenTrial]) -> list[bytes]:
@@ -239,6 +241,7 @@ class _Trials:
         from optuna.trial import TrialState
 
         if beyond:
+            trial.set_user_attr(DIGEST_ATTRIBUTE, digest(trial.params, trial.user_attrs, None))
             return self.study.tell(trial, state=TrialState.PRUNED)
         top1 = self.known.get(row.tobytes())
         if top1 is None:  # another process makes this evaluation, or the last one
@@ -246,8 +249,9 @@ class _Trials:
         trial.set_user_attr(ACCURACY, top1)
         if self.problem.min_top1 is not None:
             trial.set_constraint("top-1 of at least", self.problem.least_top1 - top1)
-        values: Floats = self.problem.values(row, np.array([top1]))
-        return self.study.tell(trial, values[0].tolist())
+        values: list[float] = self.problem.values(row, np.array([top1]))[0].tolist()
+        trial.set_user_attr(DIGEST_ATTRIBUTE, digest(trial.params, trial.user_attrs, values))
+        return self.study.tell(trial, values)
 
 
 def _readable(subnet: Subnet) -> str:

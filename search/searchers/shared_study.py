@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import platform
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ofa.errors import UserError
 from search.evaluations.log import difference
-from search.problem.objectives import ACCURACY
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -34,6 +32,9 @@ RETRY_AFTER_S = 1.0
 """Wait before a database that could not be opened is tried once more."""
 WORKER_ATTRIBUTE = "worker"
 """User attribute that tells trials apart: host, process, a random number, number."""
+DIGEST_ATTRIBUTE = "digest"
+"""User attribute that vouches for a finished trial."""
+OTHER = "give another --storage or --study"
 CLAIM_S = 60.0
 """Time after which another process's claim is given back, as seen by the one that waits; a batch's predictions take 1 s."""
 
@@ -54,6 +55,8 @@ class SharedStudy:
     """Open claims of this process: the trial's id by its `WORKER_ATTRIBUTE`."""
     _subnet_of: dict[int, bytes] = field(default_factory=dict)
     """Of the trials seen so far, by number."""
+    _vouched: set[int] = field(default_factory=set)
+    """Trials whose digest was checked, by number."""
     _seen_s: dict[int, float] = field(default_factory=dict)
     """When a claim of another process was first seen, by number."""
 
@@ -64,13 +67,11 @@ class SharedStudy:
         with self._storing():
             trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         for trial in trials:
-            top1 = trial.user_attrs.get(ACCURACY)
-            measured = trial.state != TrialState.COMPLETE or (isinstance(top1, float) and math.isfinite(top1))
-            if WORKER_ATTRIBUTE not in trial.user_attrs or not measured:
-                raise UserError(
-                    f"storage {self.url!r} is damaged: trial {trial.number} lacks what was written with it; "
-                    "give another --storage or --study"
-                )
+            if trial.number in self._vouched:
+                continue
+            if trial.user_attrs.get(DIGEST_ATTRIBUTE) != digest(trial.params, trial.user_attrs, trial.values):
+                raise UserError(f"storage {self.url!r} is damaged: trial {trial.number} is not as it was written; {OTHER}")
+            self._vouched.add(trial.number)
         return trials
 
     def add(self, trials: Sequence[FrozenTrial]) -> None:
@@ -203,6 +204,12 @@ def open_shared(
     return SharedStudy(study, url, subnets, budget)
 
 
+def digest(params: Mapping[str, Any], attributes: Mapping[str, Any], values: Sequence[float] | None) -> str:
+    """A digest of what a finished trial says, but for times: its parameters, user attributes and values."""
+    told = {name: value for name, value in attributes.items() if name != DIGEST_ATTRIBUTE}
+    return hashlib.sha256(json.dumps([dict(params), told, values], sort_keys=True).encode()).hexdigest()
+
+
 def _has_ended(worker: str) -> bool:
     """True where a trial's worker was a process of this machine that runs no longer."""
     host, process, *_ = worker.rsplit("-", 3)
@@ -252,7 +259,7 @@ def _told(url: str, what: str, advice: str) -> Iterator[None]:
     try:
         yield
     except JSONDecodeError as error:
-        raise UserError(f"storage {url!r} is damaged: {_in_words(error)}; give another --storage or --study") from None
+        raise UserError(f"storage {url!r} is damaged: {_in_words(error)}; {OTHER}") from None
     except (OSError, StorageInternalError, SQLAlchemyError) as error:
         raise UserError(f"storage {url!r} {what}: {_in_words(error)}; {advice}") from None
 

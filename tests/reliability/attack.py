@@ -18,6 +18,8 @@ from tests.reliability.launcher import Outcome
 from tests.reliability.scene import Scene
 from tests.reliability.verdicts import Tally, changed, contents, damage, differing, mistake, new_litter, story
 
+STARTING_S = 0.2
+"""Time after which a command surely handles signals."""
 REMOVING = ("delete a line", "truncate", "empty")
 
 
@@ -152,10 +154,12 @@ class Kills(Disturbance):
             at = int(rng.integers(1, course.calls + 1))
             fault = {"at_call": at, "signal_name": signal_name, "cut": float(rng.random())}
             killed, how = scene.run(argv, fault), f"at call {at} of {course.calls}"
-        wrong = None
+        wrong, ends = None, {"SIGKILL": (0, -9), "SIGTERM": (0, 143)}[signal_name]
+        if at_random_times and moment < STARTING_S:
+            ends += (-15,)  # it had not begun to listen
         if killed.code is None:
             wrong = "hang"
-        elif "Traceback" in killed.err or killed.code not in {"SIGKILL": (0, -9), "SIGTERM": (0, 143)}[signal_name]:
+        elif "Traceback" in killed.err or killed.code not in ends:
             wrong = f"traceback (exit code {killed.code})"
         self.judge(name, wrong, f"{name}: {signal_name} {how}, seed {seed}", killed)
 

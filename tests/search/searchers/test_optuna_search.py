@@ -24,7 +24,7 @@ from search.problem.objectives import Objective
 from search.problem.problem import Problem
 from search.searchers.optuna_search import OptunaSearch, find_sampler
 from search.searchers.random_search import RandomSearch
-from search.searchers.shared_study import SharedStudy, open_shared
+from search.searchers.shared_study import SharedStudy, digest, open_shared
 from tests.search_toys import ToyAccuracy, make_problem, make_space
 
 TWO = [Objective(), Objective("latency_ms", "toy-phone")]
@@ -209,6 +209,48 @@ def test_processes_that_share_a_study_keep_its_budget_exactly(kind: str, tmp_pat
 # -- claims ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+@pytest.mark.parametrize("what", ["parameter", "value", "accuracy", "digest"])
+def test_a_trial_that_is_not_as_it_was_written_is_refused(kind: str, what: str, tmp_path: Path) -> None:
+    url = f"{kind}://{'/' if kind == 'sqlite' else ''}{tmp_path / 'study'}"
+    searcher, problem = OptunaSearch(sampler="RandomSampler", storage=url), problem_of()
+    searcher.search(problem, rng(), 12)
+    if kind == "journal":
+        lines = [json.loads(line) for line in (tmp_path / "study").read_text().splitlines()]
+        for line in lines:
+            worn = {"parameter": "params", "value": "values", "accuracy": "user_attr", "digest": "user_attr"}[what]
+            attribute = {"accuracy": "top1", "digest": "digest"}.get(what)
+            if line.get(worn) is None or (attribute and attribute not in line[worn]):
+                continue
+            if what == "parameter":
+                name = next(iter(line[worn]))
+                line[worn][name] = (line[worn][name] + 1) % 2
+            elif what == "value":
+                line[worn][0] += 1e-3
+            else:
+                line[worn][attribute] = 0.123 if what == "accuracy" else "0" * 64
+            break
+        else:
+            pytest.skip("this storage writes it in another way")
+        (tmp_path / "study").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    else:
+        import sqlite3
+
+        command = {
+            "parameter": "UPDATE trial_params SET param_value = 1 - MIN(param_value, 1) WHERE param_id = 40",
+            "value": "UPDATE trial_values SET value = value + 1e-3 WHERE trial_value_id = 3",
+            "accuracy": "UPDATE trial_user_attributes SET value_json = '0.123' WHERE key = 'top1'",
+            "digest": "UPDATE trial_user_attributes SET value_json = '\"0\"' WHERE key = 'digest'",
+        }[what]
+        with sqlite3.connect(tmp_path / "study") as base:
+            assert base.execute(command).rowcount
+        base.close()
+    with pytest.raises(
+        UserError, match=r"storage .* is damaged: trial \d+ is not as it was written; give another --storage"
+    ):
+        searcher.search(problem, rng(), 24)
+
+
 def shared_study(path: Path, budget: int) -> SharedStudy:
     """Of one parameter, which stands for the subnet."""
 
@@ -236,6 +278,7 @@ def complete(study: SharedStudy, trial: optuna.trial.FrozenTrial) -> None:
     told = copy.deepcopy(trial)
     told.state, told.values = optuna.trial.TrialState.COMPLETE, [0.5]
     told.user_attrs["top1"] = 0.5
+    told.user_attrs["digest"] = digest(told.params, told.user_attrs, told.values)
     study.complete(told, trial)
 
 
