@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,15 +63,18 @@ def photos_of_data(data: Data, split: str, side: int, count: int) -> Photos:
     Raises:
         UserError: the split does not exist, or an image cannot be read.
     """
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (data.mean, data.std))
-    pixels, labels = [], []
-    batches = data.batches(split, batch_size=BATCH, resolution=side, shuffle=False, augment=False, limit=count)
-    for images, of_images in batches:
-        raw = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-        pixels.append(raw.permute(0, 2, 3, 1).contiguous().numpy())
-        labels.append(of_images.numpy())
+    pixels, labels = zip(*uint8_batches(data, split, side, count), strict=True)
     name = f"{split} images of {data.config.source}"
     return Photos(np.concatenate(pixels), np.concatenate(labels), name)
+
+
+def uint8_batches(data: Data, split: str, side: int, count: int) -> Iterator[tuple[Images, npt.NDArray[np.int64]]]:
+    """Batches of the images that `photos_of_data` returns, with their labels."""
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (data.mean, data.std))
+    batches = data.batches(split, batch_size=BATCH, resolution=side, shuffle=False, augment=False, limit=count)
+    for images, labels in batches:
+        raw = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+        yield raw.permute(0, 2, 3, 1).contiguous().numpy(), labels.numpy()
 
 
 def photos_of_folder(folder: Path, side: int, channels: int, count: int) -> Photos:

@@ -107,6 +107,31 @@ ACCURACIES = {metric.name: metric for metric in (TOP1, BALANCED)}
 """Every metric by its name."""
 
 
+@dataclass(frozen=True)
+class Draws:
+    """An accuracy that depends on chance, measured over several draws on the same images."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over the draws."""
+        return sum(self.values) / len(self.values)
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of a draw, estimated from at least two."""
+        return float((sum((value - self.mean) ** 2 for value in self.values) / (len(self.values) - 1)) ** 0.5)
+
+
+def paired_gain(before: Mask, after: Mask) -> tuple[float, float]:
+    """The gain in accuracy and its standard error; arguments: which of the same images were right, bool[n]."""
+    import numpy as np
+
+    changes = after.astype(np.float64) - before
+    return float(changes.mean()), float(changes.std() / len(changes) ** 0.5)
+
+
 def accuracy_named(name: object, place: str) -> AccuracyMetric:
     """The metric with the name that a file contains; raises `UserError`, beginning with `place`, for an unknown one."""
     if not isinstance(name, str) or name not in ACCURACIES:

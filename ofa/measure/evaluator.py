@@ -70,7 +70,18 @@ class SubnetEvaluator:
 
     def module(self, subnet: Subnet) -> nn.Module:
         """The subnet as a plain network with its own batch-norm statistics, in eval mode."""
-        return self._recalibrated(self._extracted(subnet), subnet.resolution)
+        module = self.extracted(subnet)
+        self.recalibrate(module, subnet.resolution)
+        return module.eval()
+
+    def extracted(self, subnet: Subnet) -> Net:
+        """The subnet as a plain network whose batch norm is not recalibrated."""
+        module: Net = extract(self.supernet, subnet).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return module
+
+    def recalibrate(self, module: nn.Module, resolution: int) -> None:
+        """Recalibrate the batch norm of a plain network, in place."""
+        recalibrate_batch_norm(module, self.recalibration_images(resolution))
 
     def recalibration_images(self, resolution: int) -> Iterable[Tensor]:
         """Batches of training images for batch-norm statistics."""
@@ -109,25 +120,22 @@ class SubnetEvaluator:
         if isinstance(seen.recalibration, list) and isinstance(seen.images, list):  # else too many to keep
             count = sum(map(len, (*seen.recalibration, *seen.images)))
             ends = self._starts.ends(self.supernet.space, subnet, count)
-        predictions = self._starts.predictions(self._extracted(subnet), seen, f"{split} {subnet.resolution}", ends)
+        predictions = self._starts.predictions(self.extracted(subnet), seen, f"{split} {subnet.resolution}", ends)
         return self._is_label(predictions, split)
 
     @torch.inference_mode()
     def correct_of(self, module: nn.Module, resolution: int, split: str = "validation") -> npt.NDArray[np.bool_]:
         """`correct` for a plain network, which is changed in place and can only be evaluated afterwards."""
         speed_up(module)
+        return self.classified(module, resolution, split)
+
+    @torch.inference_mode()
+    def classified(self, module: nn.Module, resolution: int, split: str = "validation") -> npt.NDArray[np.bool_]:
+        """`correct` for a plain network in eval mode, as it is."""
         return self._is_label(torch.cat([module(images).argmax(1) for images in self._images(split, resolution)]), split)
 
     def _is_label(self, predictions: Tensor, split: str) -> npt.NDArray[np.bool_]:
         return np.asarray(predictions.cpu().numpy() == self.data.labels(split)[: len(predictions)])
-
-    def _extracted(self, subnet: Subnet) -> Net:
-        module: Net = extract(self.supernet, subnet).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return module
-
-    def _recalibrated(self, module: nn.Module, resolution: int) -> nn.Module:
-        recalibrate_batch_norm(module, self.recalibration_images(resolution))
-        return module.eval()
 
     def _images(self, split: str, resolution: int) -> Iterable[Tensor]:
         return self._batches(self.data, split, resolution, self.size(split))

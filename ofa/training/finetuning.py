@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -128,9 +126,3 @@ def _batches(evaluator: SubnetEvaluator, recipe: Recipe, resolution: int, epoch:
         balance=recipe.balance,
         device=evaluator.device,
     )
-
-
-def paired_gain(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """The gain in accuracy and its standard error; arguments: which of the same images were right, bool[n]."""
-    changes = after.astype(np.float64) - before
-    return float(changes.mean()), float(changes.std() / len(changes) ** 0.5)

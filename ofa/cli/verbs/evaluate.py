@@ -5,15 +5,20 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from ofa.cli.shared.numerics import DRAWS, NumericsOf, numerics_lines
 from ofa.cli.shared.options import check_at_least
+from ofa.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from ofa.distributed.world import World
+    from ofa.measure.evaluator import SubnetEvaluator
     from ofa.space.search_space import SearchSpace
     from ofa.space.subnet import Subnet
 
-EXAMPLE = "ofa evaluate runs/demo --subnet smallest"
+EXAMPLE = """ofa evaluate runs/demo --subnet smallest
+  ofa evaluate runs/demo --numerics edge-int8"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,10 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--subnet", action="append", metavar="largest|smallest|FILE", help="may be repeated (default: both)")
     parser.add_argument("--resolution", type=int, metavar="PX", help="resolution of a FILE that does not have one")
     parser.add_argument("--random", type=int, default=0, metavar="N", help="measure N random subnets too")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random subnets (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random subnets and of the draws (default: 0)")
     parser.add_argument("--split", default="validation", help="validation (default), test or train")
     parser.add_argument("--images", type=int, metavar="N", help="measure on only N images of the split")
     parser.add_argument("--per-class", action="store_true", help="print also a table of the accuracy on each class")
+    parser.add_argument("--numerics", metavar="PLATFORM", help="measure also as this platform computes: int8, or analog")
+    parser.add_argument("--draws", type=int, metavar="N", help=f"draws of an analog platform's noise (default: {DRAWS})")
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: cuda where there is one)")
 
 
@@ -38,7 +45,8 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     from ofa.runs.run_directory import RunDirectory
     from ofa.space import shapes
 
-    check_at_least(args, random=0, images=1, seed=0)
+    check_at_least(args, random=0, images=1, seed=0, draws=2)
+    numerics = _numerics(args)
     device = choose_device(args.device)
     with join(device) as world:
         with world.agree():
@@ -49,6 +57,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
             evaluator = evaluator_of_run(directory, device, args.images, world)
             evaluator.size(args.split)
         counts = evaluator.counts(list(subnets.values()), args.split, progress=world.first and not args.json)
+        under = _under(numerics, evaluator, list(subnets.values()), args.split, world)
     if not world.first:
         return None
     rows: list[dict[str, Any]] = [
@@ -59,16 +68,50 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
             "params_m": shapes.params(shapes.walk(space, subnet)) / 1e6,
             "resolution": subnet.resolution,
             **({"by_class": found.by_class} if args.per_class else {}),
+            **also,
         }
-        for (name, subnet), found in zip(subnets.items(), counts, strict=True)
+        for (name, subnet), found, also in zip(subnets.items(), counts, under, strict=True)
     ]
     report: dict[str, Any] = {"split": args.split, "images": evaluator.size(args.split), "subnets": rows}
     if args.per_class:
         sizes = zip(evaluator.data.classes, counts[0].images, strict=True)
         report["classes"] = [{"class": name, "images": images} for name, images in sizes]
+    if numerics is not None:
+        report["numerics"] = numerics.facts()
     if not args.json:
         print("\n".join(_lines(report, balanced=counts[0].unequal)))
+        if numerics is not None:
+            print("\n".join(numerics_lines(report["numerics"], str(numerics.numerics), rows)))
     return report
+
+
+def _numerics(args: argparse.Namespace) -> NumericsOf | None:
+    """The numerics that are asked for; None: fp32 only."""
+    if args.numerics is None:
+        if args.draws is not None:
+            raise UserError(f"--draws is {args.draws}; it goes with --numerics and an analog platform")
+        return None
+
+    from latency_tables import load_platform
+
+    numerics = NumericsOf.of(load_platform(args.numerics), args.draws or DRAWS, args.seed)
+    if args.draws is not None and not numerics.is_drawn:
+        raise UserError(f"--draws is {args.draws}; nothing is drawn on {numerics.platform}, whose numerics are int8")
+    return numerics
+
+
+def _under(
+    numerics: NumericsOf | None, evaluator: SubnetEvaluator, subnets: Sequence[Subnet], split: str, world: World
+) -> list[dict[str, Any]]:
+    """What each subnet's row says in addition, measured as the platform computes; nothing without one."""
+    if numerics is None:
+        return [{} for _ in subnets]
+
+    def measure(subnet: Subnet) -> dict[str, Any]:
+        answers = numerics.measure(evaluator, subnet, split)
+        return {"numerics": numerics.result(evaluator, split, evaluator.correct(subnet, split), answers)}
+
+    return list(world.map(measure, subnets))
 
 
 def _lines(report: dict[str, Any], balanced: bool) -> Iterator[str]:

@@ -72,10 +72,10 @@ def _finetune(
 
     from ofa.deploy.subnet_directory import save_subnet
     from ofa.distributed.devices import choose_device
-    from ofa.measure.accuracy import ACCURACIES
+    from ofa.measure.accuracy import ACCURACIES, paired_gain
     from ofa.nets.plain import arrays
     from ofa.runs.evaluator import evaluator_of_run
-    from ofa.training.finetuning import finetune, paired_gain
+    from ofa.training.finetuning import finetune
 
     say, device = printer(args), choose_device(args.device)
     evaluator = evaluator_of_run(directory, device, data=directory.data())

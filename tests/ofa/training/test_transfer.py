@@ -18,11 +18,11 @@ from ofa.data.batches import load_data
 from ofa.data.config import DataConfig
 from ofa.deploy.subnet_directory import save_subnet
 from ofa.files.vouched import read_vouched_json, write_vouched_json
+from ofa.measure.accuracy import paired_gain
 from ofa.nets.plain import arrays
 from ofa.nets.supernet import Supernet
 from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.run_directory import RunDirectory
-from ofa.training.finetuning import paired_gain
 from ofa.training.step import load_teacher
 from ofa.training.trainer import Trainer
 from ofa.training.transfer import start_from, transfer_recipe

@@ -1,0 +1,103 @@
+"""Shared by the verbs that measure a subnet as a platform computes: what is measured, as plain data and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from latency_tables import Platform
+    from ofa.measure.evaluator import SubnetEvaluator
+    from ofa.numerics.stated import Numerics
+    from ofa.space.subnet import Subnet
+
+    Answers = npt.NDArray[np.bool_]
+
+DRAWS = 8
+"""Draws of an analog array's noise, unless the user says otherwise."""
+
+
+@dataclass(frozen=True)
+class NumericsOf:
+    """The numerics of a platform, and how accuracy under them is measured."""
+
+    platform: str
+    numerics: Numerics
+    runtime: str
+    draws: int
+    """Draws of the noise; 1 where nothing is drawn."""
+    seed: int
+
+    @classmethod
+    def of(cls, platform: Platform, draws: int, seed: int) -> NumericsOf:
+        """Those of a platform; raises `UserError` where they are fp32, or what measures them is not installed."""
+        from ofa.deploy.accuracy_under import runtime_of
+        from ofa.numerics.stated import AnalogNumerics
+
+        runtime = runtime_of(platform.numerics, platform.name)
+        drawn = isinstance(platform.numerics, AnalogNumerics)
+        return cls(platform.name, platform.numerics, runtime, draws if drawn else 1, seed)
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether accuracy depends on a draw of noise."""
+        return self.draws > 1
+
+    def measure(self, evaluator: SubnetEvaluator, subnet: Subnet, split: str) -> Answers:
+        """Measure a subnet; see `ofa.deploy.accuracy_under.correct_under`."""
+        from ofa.deploy.accuracy_under import correct_under
+
+        return correct_under(evaluator, subnet, self.numerics, self.draws, self.seed, split)
+
+    def facts(self) -> dict[str, Any]:
+        """The numerics as plain data."""
+        from ofa.files.schema import to_plain
+
+        drawn = {"draws": self.draws, "seed": self.seed} if self.is_drawn else {}
+        return {"platform": self.platform, "numerics": to_plain(self.numerics), "runtime": self.runtime} | drawn
+
+    def result(self, evaluator: SubnetEvaluator, split: str, fp32: Answers, answers: Answers) -> dict[str, Any]:
+        """The accuracies of one subnet as plain data.
+
+        Args:
+            evaluator: evaluator of the run.
+            split: the images.
+            fp32: whether each image was classified correctly in fp32, bool[images].
+            answers: the same under these numerics, bool[draws, images].
+        """
+        from ofa.measure.accuracy import ACCURACIES, Draws, paired_gain
+
+        labels = evaluator.labels(split)
+        counts = [evaluator.count(row, labels) for row in answers]
+        change, error = paired_gain(fp32, answers.mean(0))
+        found: dict[str, Any] = {"top1_change": change, "top1_change_error": error}
+        for name, metric in ACCURACIES.items():
+            values = [metric.value(count) for count in counts]
+            if not self.is_drawn:
+                found |= {name: values[0], f"{name}_error": metric.standard_error(counts[0])}
+            elif None not in values:
+                drawn = Draws(tuple(float(value) for value in values if value is not None))
+                found |= {f"{name}_mean": drawn.mean, f"{name}_deviation": drawn.deviation, f"{name}_draws": values}
+        return found
+
+
+def numerics_lines(facts: dict[str, Any], words: str, rows: list[dict[str, Any]]) -> Iterator[str]:
+    """A table of subnets under the numerics of a platform; rows have `subnet`, and `numerics` as `result` returns them."""
+    drawn = "draws" in facts
+    wide = max(len("subnet"), *(len(row["subnet"]) for row in rows))
+    over = f", mean and deviation of {facts['draws']} draws, batch norm recalibrated under each" if drawn else ""
+    yield f"\non {facts['platform']}: {words}{over} ({facts['runtime']})"
+    yield f"{'subnet':{wide}}    top-1  {'deviation  ' if drawn else ''}change (points)"
+    for row in rows:
+        found = row["numerics"]
+        top1 = f"{100 * found['top1_mean' if drawn else 'top1']:6.2f}%"
+        deviation = f"{100 * found['top1_deviation']:9.2f}  " if drawn else ""
+        change = f"{100 * found['top1_change']:+.2f} \N{PLUS-MINUS SIGN}{100 * found['top1_change_error']:.2f}"
+        yield f"{row['subnet']:{wide}}  {top1}  {deviation}{change}"
+    yield "change: against fp32 on the same images, with its standard error due to the sample of images"
+    if drawn:
+        yield "Differences between subnets below the deviation are not differences between subnets."
