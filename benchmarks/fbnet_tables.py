@@ -47,6 +47,7 @@ DEVICES = {
         EnergyModel(
             source="power x time; power: 0.82 to 0.93 mJ/ms in HW-NAS-Bench's published examples, their middle",
             power_w=0.875,
+            boundary="accelerator",
         ),
     ),
     "fpga": (
@@ -54,7 +55,11 @@ DEVICES = {
         "Xilinx ZC706 FPGA",
         "HW-NAS-Bench, its accelerator; the precision is assumed",
         "int16",
-        EnergyModel(source="power x time; power: 7.0 W, constant in HW-NAS-Bench's published examples", power_w=7.0),
+        EnergyModel(
+            source="power x time; power: 7.0 W, constant in HW-NAS-Bench's published examples",
+            power_w=7.0,
+            boundary="accelerator",
+        ),
     ),
 }
 

@@ -252,6 +252,7 @@ def _platform(reference: Path, device: Device) -> Platform:
             source=f"power x time; power: mean of measured energy / latency of the four networks, {1e3 * power_w.min():.3g} "
             f"to {1e3 * power_w.max():.3g} mW",
             power_w=float(f"{power_w.mean():.4g}"),
+            boundary="chip",
             error=compare(energy, energy_mj, "as for latency, times the mean power of the other three"),
         ),
     )

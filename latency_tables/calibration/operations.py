@@ -53,16 +53,13 @@ class Held:
         return f"mean {found.mape:.1%}, largest {found.worst:.1%}"
 
 
-def calibrate_operations(
-    networks: Sequence[ListedNetwork], subject: Subject, prior: LatencyModel = EVERY_KIND, boundary: str | None = None
-) -> Platform:
+def calibrate_operations(networks: Sequence[ListedNetwork], subject: Subject, prior: LatencyModel = EVERY_KIND) -> Platform:
     """A platform whose latency and energy per operation are fitted to measured networks; cross-validated.
 
     Args:
         networks: the measured networks; several rows of one network are averaged.
         subject: the device.
         prior: usual division of a network's time, and of its energy, among the terms.
-        boundary: the point where the energies were measured, one of `cost_models.boundaries.BOUNDARIES`.
 
     Raises:
         UserError: the networks cannot identify the model: too few, too alike, or contradicting each other.

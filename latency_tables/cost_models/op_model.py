@@ -172,12 +172,18 @@ class EnergyModel(Bounded):
     constant time."""
     fuse_add: bool = True
     """The same as in `LatencyModel`."""
+    boundary: str | None = None
+    """What the energy is of, so that figures of different boundaries are not mixed unseen: `mains`, `board`, `module`,
+    `graphics card`, `core rail`, `battery minus idle` (`costs.boundaries.BOUNDARIES` explains them), or other words. None:
+    not stated."""
     error: ErrorReport | None = None
     """Error of the energies of whole networks measured on the device; None where nothing was compared."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_array(self.array_rows, "pj_per_conversion", self.pj_per_conversion)
+        if self.boundary is not None and not self.boundary.strip():
+            raise ValueError("boundary is empty; say what the energy is of (mains, board, module, ...), or leave it out")
         if self.power_w is not None and (self.ops is not None or self.static_w):
             raise ValueError("power_w is given together with ops or static_w; power x time already is all of the energy")
         if self.network_mj is not None and (self.power_w is not None or self.ops is not None):

@@ -31,7 +31,7 @@ import numpy as np
 
 from latency_tables.arrays import Floats
 from ofa.errors import UserError
-from ofa.files.bounds import AtLeast, AtMost, Bounded, NotNegative, Positive, UnitInterval, WholeNumber
+from ofa.files.bounds import Above, AtLeast, AtMost, Below, Bounded, NotNegative, Positive, UnitInterval, WholeNumber
 
 P50, P90 = 0.5, 0.9
 """The confidences that cards show; a block table holds the 90th percentile of its runs."""
@@ -65,6 +65,8 @@ class ErrorReport(Bounded):
     """The same, at most 10%."""
     quantiles: dict[float, Positive] = field(default_factory=dict)
     """Ratio of measured to predicted that new networks stay below, by confidence; empty below `LEAST_RATIOS` networks."""
+    expected_factor: Annotated[float, Above(1), Below(inf)] | None = None
+    """Factor by which estimates may be too high or too low, judged from other workloads, where no network was compared."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,7 +74,17 @@ class ErrorReport(Bounded):
             raise ValueError(f"worst is {self.worst} and mape {self.mape}; the largest error is at least the mean")
         if (self.mape is None) != (self.networks == 0):
             raise ValueError(f"mape is {self.mape} on {self.networks} networks; give both or neither")
+        if self.expected_factor is not None and self.mape is not None:
+            raise ValueError(
+                f"expected_factor is {self.expected_factor} and mape {self.mape}; give one: judged, or compared"
+            )
         self._check_quantiles()
+
+    @property
+    def expectation(self) -> str | None:
+        """The error that is expected though no network was compared, in words; None where none is stated."""
+        factor = self.expected_factor
+        return None if factor is None else f"expected within a factor of {factor:g}; no network was compared"
 
     def _check_quantiles(self) -> None:
         if self.quantiles and self.networks < LEAST_RATIOS:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from latency_tables.blocks import memory
 from latency_tables.cost_models.uncertainty import ErrorReport
+from latency_tables.costs.boundaries import boundary_words
 from latency_tables.costs.protocol import CostedPlatform
 from latency_tables.metrics import METRICS
 from ofa.errors import UserError
@@ -104,6 +105,7 @@ def _known_precision(platform: CostedPlatform) -> str:
 
 
 def _energy_source(platform: CostedPlatform) -> str:
-    assert platform.energy is not None
-    power_w = platform.energy.power_w
-    return platform.energy.source if power_w is None else f"{power_w:g} W times latency: {platform.energy.source}"
+    energy = platform.energy
+    assert energy is not None
+    origin = energy.source if energy.power_w is None else f"{energy.power_w:g} W times latency: {energy.source}"
+    return f"{origin}; {boundary_words(energy.boundary)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +49,8 @@ LABEL_PLACES = (
     (-7, -7, "right", "top"),
 )
 """Places to try for a name beside its point: offset in points (x, y), horizontal and vertical alignment."""
+SUBTITLE_WIDTH = 110
+"""Characters of a line below the title."""
 CLOUD_STRETCH = 1.15
 """Most length that the cloud may add to the accuracy axis below the front, in units of the front's span."""
 
@@ -89,9 +92,10 @@ def draw(surveys: Sequence[Survey], title: str, subtitle: str = "", overlay: Ove
     for survey, colour, marker in zip(surveys, COLOURS, MARKERS, strict=False):
         _draw_survey(axes, survey, colour, marker)
     _set_axes(axes, surveys, overlay)
-    axes.set_title(plain(title), loc="left", fontsize=13, fontweight="bold", pad=24 if subtitle else 10)
-    if subtitle:
-        axes.text(0, 1.02, plain(subtitle), transform=axes.transAxes, fontsize=9.5, color="#555555", va="bottom")
+    lines = wrap(subtitle, SUBTITLE_WIDTH)
+    axes.set_title(plain(title), loc="left", fontsize=13, fontweight="bold", pad=10 + 14 * len(lines))
+    if lines:
+        axes.text(0, 1.02, plain("\n".join(lines)), transform=axes.transAxes, fontsize=9.5, color="#555555", va="bottom")
     figure.legend(handles=_legend(surveys, overlay), loc="outside lower center", ncols=2, fontsize=9.5, frameon=False)
     if overlay is not None:
         _draw_overlay(figure, axes, overlay, surveys)

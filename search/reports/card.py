@@ -164,6 +164,8 @@ def _estimate(costs: Costs, metric: str, genes: Genes, name: str) -> dict[str, A
     error, deviation = costs.error(metric), None
     if error is not None and error.mape is not None:
         deviation = f"mean error {100 * error.mape:.1f}% on {error.networks} whole networks"
+    elif error is not None:
+        deviation = error.expectation
     line = figure(name, _value(costs, metric, genes), unit, costs.source(metric), deviation)
     bounds = costs.p50_p90(metric, genes)
     if bounds is None:

@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", help="fp32, fp16, bf16, int16 or int8 (if absent fp32 is assumed, and noted)")
     parser.add_argument("--batch", type=int, metavar="N", help="images per timed inference (default: 1)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads that the timed inferences used")
+    parser.add_argument("--boundary", metavar="WORDS", help="what the energies are of: mains, board, module, core rail, ...")
     parser.add_argument("--prior", metavar="PLATFORM", help="start from the model of this platform, a similar device")
 
 
@@ -69,6 +70,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.where and args.operations is None:
         raise UserError("--where goes with --operations only")
     platform = _of_subnets(args, out) if args.operations is None else _of_operations(args, out)
+    if args.boundary is not None:
+        platform = _bounded(platform, args.boundary)
     platform = replace(platform, details=platform.details | {"unit of the latencies": stated(args.unit)})
     with locked_output(out, WAIT_S):
         save_platform(platform, out)
@@ -116,6 +119,15 @@ def _of_operations(args: argparse.Namespace, out: Path) -> Platform:
     assumed = {"precision": f"{platform.precision} is assumed; nobody stated it"} if unknown else {}
     rows = {"rows": ", ".join(args.where)} if args.where else {}
     return replace(platform, details=platform.details | rows | assumed)
+
+
+def _bounded(platform: Platform, boundary: str) -> Platform:
+    """The platform with the boundary of its energies."""
+    from dataclasses import replace
+
+    if platform.energy is None:
+        raise UserError(f"--boundary is {boundary}, but no energy_mj is given")
+    return replace(platform, energy=replace(platform.energy, boundary=boundary))
 
 
 def _prior(similar: str | None, usual: LatencyModel) -> LatencyModel:
@@ -172,6 +184,7 @@ def _report(platform: Platform, out: Path, say: Callable[[str], None]) -> dict[s
         "worst": error.worst,
         "spearman": error.spearman,
         "note": error.note,
+        "boundary": None if platform.energy is None else platform.energy.boundary,
         "power_w": None if platform.energy is None else platform.energy.power_w,
         **{f"energy_{name}": getattr(energy, name, None) for name in ("mape", "worst", "spearman")},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     import numpy as np
 
+    from latency_tables.costs.boundaries import mixed_boundaries
     from search.fronts.survey import survey
     from search.plots.front import COLOURS, check_format, draw, save_figure
     from search.plots.overlay import read_overlay
@@ -96,8 +98,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             part = _with_measurements(part, measured, costs, args)
         surveys.append(part)
     title = f"{directory.space.name} on {', '.join(names)}"
-    doubts = [_doubt(platform, args.x) for platform in platforms]
-    subtitle = "; ".join([f"run {directory.path.name}, one supernet, no retraining", *filter(None, doubts)])
+    mixed = mixed_boundaries(platforms) if args.x == "energy_mj" else None
+    if mixed is not None:
+        print(f"warning: {mixed}", file=sys.stderr)
+    doubts = [doubt for platform in platforms for doubt in _doubts(platform, args.x, alone=len(platforms) == 1)]
+    subtitle = "; ".join([f"run {directory.path.name}, one supernet, no retraining", *doubts, *([mixed] if mixed else [])])
     with locked_output(args.out, WAIT_S), locked_output(csv, WAIT_S):
         save_figure(draw(surveys, title, subtitle, overlay), args.out)
         write_csv(csv, surveys)
@@ -107,17 +112,30 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             say(line)
     say(f"drawn to {args.out}, numbers in {csv}")
     report = {"out": str(args.out), "csv": str(csv), "x": args.x, "accuracy": accuracy.name}
-    return report | {"verified": measured is not None, "platforms": summaries}
+    boundaries = {platform.name: platform.energy and platform.energy.boundary for platform in platforms}
+    report |= {"verified": measured is not None, "boundaries": boundaries, "mixed_boundaries": mixed}
+    return report | {"platforms": summaries}
 
 
-def _doubt(platform: Platform, metric: str) -> str | None:
-    """The caveat that a figure carries for a platform whose estimates `ofa calibrate` would refuse; None for others."""
+def _doubts(platform: Platform, metric: str, alone: bool) -> list[str]:
+    """Caveats in a figure about a platform's estimates: a large error, the boundary of its energy, power x time.
+
+    With several platforms, `alone` False, boundaries are named only where they differ (`mixed_boundaries`).
+    """
+    from latency_tables.costs.boundaries import boundary_words, ranks_as_latency
     from latency_tables.costs.computations import COMPUTATIONS
 
-    report = COMPUTATIONS[metric].error(platform)
-    if report is None or report.verdict != "refused":
-        return None
-    return f"{platform.name} is off by {report.mape:.0%}: order of magnitude only"
+    report, found = COMPUTATIONS[metric].error(platform), []
+    if report is not None and report.verdict == "refused":
+        found.append(f"{platform.name} is off by {report.mape:.0%}: order of magnitude only")
+    if metric != "energy_mj" or platform.energy is None:
+        return found
+    if alone:
+        found.append(boundary_words(platform.energy.boundary))
+    if ranks_as_latency(platform):
+        sure = "" if report is None or report.expected_factor is None else f" (a factor of {report.expected_factor:g})"
+        found.append(f"energy on {platform.name} is power x time{sure}: this front ranks as latency does")
+    return found
 
 
 def _check_csv(csv: Path, args: argparse.Namespace) -> None:

@@ -109,6 +109,7 @@ def _facts(platform: Platform) -> dict[str, Any]:
         "description": platform.description,
         "source": platform.source,
         "energy_source": None if energy is None else energy.source,
+        "energy_boundary": None if energy is None else _boundary(energy.boundary),
         "why_no_energy": platform.why_no_energy,
         "energy_error": energy_error,
         "licence": platform.licence,
@@ -120,6 +121,13 @@ def _facts(platform: Platform) -> dict[str, Any]:
     return facts
 
 
+def _boundary(boundary: str | None) -> str | None:
+    """A boundary with what it contains, where that is known."""
+    from latency_tables.costs.boundaries import BOUNDARIES
+
+    return f"{boundary} ({BOUNDARIES[boundary]})" if boundary in BOUNDARIES else boundary
+
+
 def _error_facts(error: ErrorReport) -> dict[str, Any]:
     """An error report, its verdict, and the p50 and p90 of a network as multiples of its estimate."""
     from dataclasses import asdict
@@ -128,7 +136,7 @@ def _error_facts(error: ErrorReport) -> dict[str, Any]:
 
     known = error.mape is not None
     ratios = {f"p{round(100 * sure)}_over_estimate": error.ratio(sure) if known else None for sure in (P50, P90)}
-    return asdict(error) | {"verdict": error.verdict} | ratios | {"bound_rule": error.rule}
+    return asdict(error) | {"verdict": error.verdict, "expectation": error.expectation} | ratios | {"bound_rule": error.rule}
 
 
 def _error_text(row: dict[str, Any]) -> str:
@@ -145,7 +153,7 @@ def _error_text(row: dict[str, Any]) -> str:
 def _error_lines(name: str, error: dict[str, Any]) -> dict[str, str]:
     """An error report as text, with its name."""
     if error["mape"] is None:
-        return {name: f"not compared: {error['note']}"}
+        return {name: "; ".join(filter(None, (f"not compared: {error['note']}", error["expectation"])))}
     texts = [f"mean {error['mape']:.1%}"]
     texts += [] if error["worst"] is None else [f"largest {error['worst']:.1%}"]
     texts += [] if error["spearman"] is None else [f"Spearman {error['spearman']:.3f}"]
@@ -203,6 +211,8 @@ def _show(facts: dict[str, Any]) -> None:
             shown |= _error_lines(name, value)
         elif name == "why_no_energy":
             shown |= {} if value is None else {"energy unknown": value}
+        elif name == "energy_boundary":
+            shown |= {} if facts["energy_source"] is None else {name: value or "not stated"}
         elif name == "numerics" and value not in (FP32, INT8):
             shown |= _analog_lines(value["analog"])
         elif name == "metrics":

@@ -135,6 +135,14 @@ def test_the_file_says_what_a_left_out_family_costs_and_the_idle_power(
     assert details["error of latency, a whole family left out"].startswith("mean ")
 
 
+def test_the_boundary_is_the_users(files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert calibrated(capsys, tmp_path)["boundary"] is None
+    assert calibrated(capsys, tmp_path, "--boundary", "mains")["boundary"] == "mains"
+    energy = load_platform(tmp_path / "board.yaml").energy
+    assert energy is not None
+    assert energy.boundary == "mains"
+
+
 def test_without_energies_only_latency_is_fitted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     measured, operations = rows()
     kept = [{"network": row["network"], "latency_ms": row["mean_latency_ms"]} for row in measured]
@@ -143,6 +151,9 @@ def test_without_energies_only_latency_is_fitted(tmp_path: Path, capsys: pytest.
     assert calibrated(capsys, tmp_path, "--precision", "int8", "--device", "mine")["energy_mape"] is None
     platform = load_platform(tmp_path / "board.yaml")
     assert platform.energy is None
+    words = ("--measurements", tmp_path / "networks.csv", "--operations", tmp_path / "operations.csv")
+    message = error(capsys, "calibrate", *words, "--boundary", "mains", "--out", tmp_path / "board.yaml")
+    assert "--boundary is mains, but no energy_mj is given" in message
     assert platform.device == "mine"
 
 

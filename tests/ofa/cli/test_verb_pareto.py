@@ -61,6 +61,22 @@ def test_pareto_without_measuring_and_other_axes(run: Path, tmp_path: Path, caps
     assert result["platforms"][0]["measured"] == []
 
 
+def test_pareto_says_of_what_its_energies_are(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "front.svg"
+    words = ("pareto", run, "--samples", 20, "--no-verify", "--out", out, "--platform", "stm32-u575")
+    result = ofa(capsys, *words)
+    assert result["boundaries"] == {"stm32-u575": "chip"}
+    assert result["mixed_boundaries"] is None
+    text = " ".join(out.read_text().split())
+    assert "boundary: chip" in text
+    assert "is power x time" in text
+    assert main([*map(str, words), "--platform", PLATFORM]) == 0
+    assert "warning: energies of different boundaries are not comparable (stm32-u575: chip" in capsys.readouterr().err
+    assert "energies of different boundaries" in out.read_text()
+    assert main([*map(str, words), "--platform", PLATFORM, "--x", "latency_ms"]) == 0
+    assert "boundaries" not in capsys.readouterr().err + out.read_text()
+
+
 def test_pareto_mistakes_are_one_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = ("pareto", run, "--platform", PLATFORM)
     assert "--out is front.gif; allowed are names ending in .png" in error(capsys, *base, "--out", "front.gif")
