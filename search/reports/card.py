@@ -16,6 +16,24 @@ from search.problem.limits import Limit
 
 
 @dataclass(frozen=True, kw_only=True)
+class AccuracyUnder:
+    """The accuracy of a subnet as one platform computes it."""
+
+    platform: str
+    numerics: str
+    """`int8` or `analog`."""
+    value: float | None
+    """The accuracy, over draws their mean; None: not measured."""
+    how: str
+    """What it was measured with, or why it was not."""
+    standard_error: float | None = None
+    """Standard error due to the sample of images; None where it cannot be estimated."""
+    draws: int = 1
+    deviation: float | None = None
+    """Standard deviation of a draw; None where nothing is drawn."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Accuracy:
     """The accuracy of a subnet on validation data; None where unknown."""
 
@@ -35,6 +53,8 @@ class Accuracy:
     """Which they are, where it was not the data set; after the words "validation images"."""
     candidates: int = 0
     """Number of subnets measured, of which this one is the best."""
+    under: tuple[AccuracyUnder, ...] = ()
+    """Its accuracy as each platform computes that does not compute in fp32."""
 
 
 class Described(Protocol):
@@ -122,7 +142,20 @@ def _accuracies(accuracy: Accuracy) -> list[dict[str, Any]]:
         source = f"measured on {accuracy.images} held-out validation images{accuracy.where}, batch norm recalibrated"
         uncertainty = "; ".join(notes) or None
         lines.insert(0, figure(measured_name(accuracy.metric), 100 * accuracy.measured, "%", source, uncertainty))
-    return lines
+    several = len(accuracy.under) > 1
+    return lines + [_under(accuracy.metric, under, f" on {under.platform}" if several else "") for under in accuracy.under]
+
+
+def _under(metric: AccuracyMetric, under: AccuracyUnder, place: str) -> dict[str, Any]:
+    """The line of an accuracy as a platform computes it."""
+    over = "measured" if under.deviation is None else f"mean of {under.draws} draws"
+    name = f"{metric.label}, validation, {under.numerics}{place}"
+    if under.value is None:
+        return figure(name, None, "%", f"unknown: {under.how}", None)
+    notes = [] if under.standard_error is None else [error_note(under.standard_error)]
+    if under.deviation is not None:
+        notes.insert(0, f"\N{PLUS-MINUS SIGN}{100 * under.deviation:.2f} points (1 deviation of a draw)")
+    return figure(f"{name} ({over})", 100 * under.value, "%", under.how, "; ".join(notes) or None)
 
 
 def measured_name(metric: AccuracyMetric) -> str:

@@ -11,6 +11,7 @@ from ofa.errors import UserError
 
 if TYPE_CHECKING:
     from ofa.cli.shared.options import Measured
+    from ofa.space.search_space import Genes
     from search.arrays import Mask
     from search.evaluations.result import SearchResult
     from search.problem.problem import Problem
@@ -39,8 +40,16 @@ class Candidates:
             predictor=self.facts.get("source"),
         )
 
-    def verified(self, measured: Measured, count: int, say: Callable[[str], None]) -> tuple[int, Accuracy]:
+    def verified(
+        self,
+        measured: Measured,
+        count: int,
+        say: Callable[[str], None],
+        deviation: Callable[[Genes], float] = lambda row: 0.0,
+    ) -> tuple[int, Accuracy]:
         """Measure the best predicted subnets, and choose the best measured one (among equals, the better predicted).
+
+        Equal are those that differ by less than `deviation` of the best one, int8[1, genes]: that of a draw of noise.
 
         Where a cost is minimised, measure from the cheapest on, and choose the first that is accurate enough.
 
@@ -57,6 +66,8 @@ class Candidates:
         if self.problem.accuracy_only:
             tried = measured.top1(genes[:count]).tolist()
             best = tried.index(max(tried))
+            least_equal = tried[best] - deviation(genes[best : best + 1])
+            best = next(i for i, value in enumerate(tried) if i == best or value > least_equal)
         else:
             tried = []
             while len(tried) < min(count, len(genes)) and max(tried, default=-1.0) < least:

@@ -1,19 +1,26 @@
-"""Shared by the verbs that measure a subnet as a platform computes: what is measured, as plain data and as text."""
+"""Shared by the verbs that measure a subnet as a platform computes: what is measured, as plain data, text, and on a card."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from ofa.errors import UserError
+from ofa.numerics.stated import FP32, INT8
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from latency_tables import Platform
+    from ofa.cli.shared.options import Measured
+    from ofa.measure.accuracy import AccuracyMetric
     from ofa.measure.evaluator import SubnetEvaluator
     from ofa.numerics.stated import Numerics
+    from ofa.space.search_space import Genes
     from ofa.space.subnet import Subnet
+    from search.reports.card import AccuracyUnder
 
     Answers = npt.NDArray[np.bool_]
 
@@ -101,3 +108,83 @@ def numerics_lines(facts: dict[str, Any], words: str, rows: list[dict[str, Any]]
     yield "change: against fp32 on the same images, with its standard error due to the sample of images"
     if drawn:
         yield "Differences between subnets below the deviation are not differences between subnets."
+
+
+def not_measured(platforms: Sequence[Platform], why: str) -> tuple[AccuracyUnder, ...]:
+    """The accuracy under the numerics of each platform, unknown: nothing was measured. No torch here."""
+    from search.reports.card import AccuracyUnder
+
+    return tuple(
+        AccuracyUnder(platform=platform.name, numerics=_word(platform.numerics), value=None, how=why)
+        for platform in platforms
+        if platform.numerics != FP32
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class UnderPlatforms:
+    """Measures subnets of a run as the platforms compute that do not compute in fp32; each subnet once."""
+
+    platforms: Sequence[Platform]
+    measured: Measured
+    metric: AccuracyMetric
+    seed: int
+    _known: dict[bytes, tuple[AccuracyUnder, ...]] = field(default_factory=dict)
+
+    def of(self, row: Genes) -> tuple[AccuracyUnder, ...]:
+        """The accuracies of one subnet, int8[1, genes]; unknown, with the reason, where something for them is missing."""
+        key = row.tobytes()
+        if key not in self._known:
+            stated = [platform for platform in self.platforms if platform.numerics != FP32]
+            self._known[key] = tuple(self._on(platform, row) for platform in stated)
+        return self._known[key]
+
+    def deviation(self, row: Genes) -> float:
+        """The largest deviation of a draw over the platforms; 0 where nothing is drawn, or nothing can be measured."""
+        if not any(platform.numerics not in (FP32, INT8) for platform in self.platforms):
+            return 0.0
+        return max((under.deviation or 0.0 for under in self.of(row)), default=0.0)
+
+    def _on(self, platform: Platform, row: Genes) -> AccuracyUnder:
+        from ofa.measure.accuracy import Draws
+        from search.reports.card import AccuracyUnder
+
+        if not self.measured.can_measure:
+            return not_measured([platform], "no validation images are here")[0]
+        evaluator = self.measured.evaluator
+        try:
+            numerics = NumericsOf.of(platform, DRAWS, self.seed)
+            answers = numerics.measure(evaluator, self.measured.space.decode(row)[0], "validation")
+        except UserError as error:
+            return not_measured([platform], str(error))[0]
+        counts = [evaluator.count(answer, evaluator.labels()) for answer in answers]
+        values = [self.metric.value(count) for count in counts]
+        drawn = Draws(tuple(value for value in values if value is not None))
+        images = f"{answers.shape[1]} held-out validation images{self.measured.where}"
+        stated = f"simulated: {numerics.numerics}; " if numerics.is_drawn else f"measured in {numerics.runtime} "
+        recalibrated = ", batch norm recalibrated under each draw" if numerics.is_drawn else ""
+        return AccuracyUnder(
+            platform=platform.name,
+            numerics=_word(platform.numerics),
+            value=drawn.mean,
+            how=f"{stated}on {images}{recalibrated}",
+            standard_error=None if numerics.is_drawn else self.metric.standard_error(counts[0]),
+            draws=numerics.draws,
+            deviation=drawn.deviation if numerics.is_drawn else None,
+        )
+
+
+def ranking_note(under: Sequence[AccuracyUnder]) -> dict[str, str]:
+    """The entry of a card that says what was not told apart; nothing where no accuracy was drawn."""
+    deviations = [one.deviation for one in under if one.deviation is not None]
+    if not deviations:
+        return {}
+    points = f"{100 * max(deviations):.2f} points, the deviation of a draw"
+    return {
+        "ranked": f"candidates are compared in fp32; of those that differ by less than {points}, the one that was predicted "
+        "best is taken: such a difference says nothing about two chips"
+    }
+
+
+def _word(numerics: Numerics) -> str:
+    return numerics if isinstance(numerics, str) else "analog"

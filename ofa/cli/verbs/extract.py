@@ -6,11 +6,13 @@ FILE is a subnet.json (or the folder of a query), an architecture of the publish
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ofa.cli.shared.options import add_measuring_arguments, check_at_least, check_subnet_out, printer
 from ofa.cli.shared.subnet_weights import UNRECALIBRATED, add_unrecalibrated_argument, weights_of
+from ofa.measure.accuracy import TOP1
 
 if TYPE_CHECKING:
     from ofa.cli.shared.options import Measured
@@ -41,6 +43,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from latency_tables import load_platform
     from ofa.cli.shared.labels import label_lines, labels_of
+    from ofa.cli.shared.numerics import UnderPlatforms
     from ofa.cli.shared.options import WAIT_S, Measured
     from ofa.deploy.architecture_file import named_subnet
     from ofa.deploy.subnet_directory import save_subnet
@@ -57,7 +60,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not args.unrecalibrated:
         measured = Measured.open(directory, args.images, args.device, show=not args.json)
         if measured.known(genes)[0]:
-            accuracy = measured.told(accuracy, genes, 0)
+            under = UnderPlatforms(platforms, measured, TOP1, args.seed).of(genes)
+            accuracy = replace(measured.told(accuracy, genes, 0), under=under)
     card = _card(directory, platforms, measured, genes, accuracy)
     card |= labels_of(directory, platforms, [platform.costs(directory.space) for platform in platforms], genes, accuracy)
     weights = weights_of(directory, subnet, args.unrecalibrated, args.device)

@@ -159,4 +159,5 @@ def _card(card: dict[str, Any], before: ClassCounts, after: ClassCounts, phase: 
     figures += [entry for entry in card["figures"] if not entry["name"].startswith(labels)]
     facts = {"fine-tuned": {"epochs": phase.epochs, "peak_lr": phase.peak_lr, **changed}}
     energy_labels = relabelled(card, TOP1.value(after), TOP1.standard_error(after), sum(after.images))
-    return card | {"figures": figures} | energy_labels | facts
+    kept = {key: value for key, value in card.items() if key != "ranked"}  # the draws were those of the old weights
+    return kept | {"figures": figures} | energy_labels | facts

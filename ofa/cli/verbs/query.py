@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +119,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from ofa.cli.shared.candidates import Candidates
     from ofa.cli.shared.labels import labels_of
+    from ofa.cli.shared.numerics import UnderPlatforms, not_measured, ranking_note
     from ofa.cli.shared.options import WAIT_S, Measured, warn
     from ofa.deploy.subnet_directory import save_subnet
     from ofa.files.output import locked_output
@@ -148,11 +150,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
         run = RunDirectory.open(directory.path)
         measured = Measured.open(run, args.images, args.device, show=not args.json, accuracy=problem.accuracy)
-        best, accuracy = candidates.verified(measured, args.verify or VERIFY, say)
+        under = UnderPlatforms(platforms, measured, problem.accuracy, args.seed)
+        best, accuracy = candidates.verified(measured, args.verify or VERIFY, say, under.deviation)
+        accuracy = replace(accuracy, under=under.of(result.genes[best : best + 1]))
+    else:
+        accuracy = replace(accuracy, under=not_measured(platforms, "nothing was measured"))
     card = _card(directory, platforms, costs, result, best, accuracy, problem)
     card |= labels_of(directory, platforms, costs, result.genes[best : best + 1], accuracy, problem.predictor)
     lacking = UNRECALIBRATED if args.unrecalibrated else NO_WEIGHTS if no_images else None
-    card |= {} if lacking is None else {"weights": lacking}
+    card |= ranking_note(accuracy.under) | ({} if lacking is None else {"weights": lacking})
     genes = result.genes[best]
     subnet = directory.space.decode(genes)[0]
     weights = weights_of(directory, subnet, args.unrecalibrated, args.device)
@@ -211,8 +217,6 @@ def _show(card: dict[str, Any], out: Path, say: Callable[[str], None]) -> None:
 
 def _find_searcher(args: argparse.Namespace, problem: Problem | None = None) -> tuple[Searcher, str]:
     """The searcher that the options ask for, and the reason for it."""
-    from dataclasses import replace
-
     from search.searchers.catalogue import find_searcher
     from search.searchers.optuna_search import OptunaSearch
 
