@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import fbnet_tables
+import mlperf_edge
 import mlperf_tiny
 import numpy as np
 from reference_data import GPU_COLUMNS, gpu_subnets, specialised_nets
@@ -67,7 +68,8 @@ def main() -> None:
     folder = Path(__file__).resolve().parents[1] / "latency_tables" / "platforms"
     fbnet = [fbnet_tables.platform(args.reference, table) for table in fbnet_tables.DEVICES]
     tiny = mlperf_tiny.platforms(args.reference)
-    for platform in (*specialised(args.reference), *gpus(args.reference), note10(args.reference), *fbnet, *tiny):
+    edge = mlperf_edge.platforms(args.reference)
+    for platform in (*specialised(args.reference), *gpus(args.reference), note10(args.reference), *fbnet, *tiny, *edge):
         save_platform(platform, folder / f"{platform.name}.yaml")
         print(f"{platform.name:20} {platform.error.mape:.2%} worst {platform.error.worst:.1%} of {platform.error.networks}")
 
