@@ -10,7 +10,7 @@ from ofa.footprint.energy_label import label, load_bounds
 
 UNSTATED_FACTOR = 2.0
 """Factor up and down where a platform's error is unknown, or it says no more than the order of magnitude."""
-JOULES = ((3.6e6, "kWh"), (3.6e3, "Wh"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "\N{MICRO SIGN}J"))
+JOULES = ((3.6e6, "kWh"), (3.6e3, "Wh"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "\N{MICRO SIGN}J"), (1e-9, "nJ"), (1e-12, "pJ"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,5 +131,7 @@ def ratio_text(entry: Mapping[str, Any]) -> str:
 
 def energy_text(joules: float) -> str:
     """Energy at three digits, in a unit that suits it."""
+    if joules == 0:
+        return "0 J"
     size, unit = next((pair for pair in JOULES if joules >= pair[0]), JOULES[-1])
     return f"{joules / size:.3g} {unit}"

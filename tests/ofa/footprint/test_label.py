@@ -90,7 +90,16 @@ def test_any_name_is_drawn_as_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("joules", "text"),
-    [(4.2e-9, "0.0042 µJ"), (3e-5, "30 µJ"), (0.0197, "19.7 mJ"), (12.0, "12 J"), (7200.0, "2 Wh"), (7.2e6, "2 kWh")],
+    [
+        (0.0, "0 J"),
+        (4.2e-9, "4.2 nJ"),
+        (1e-14, "0.01 pJ"),
+        (3e-5, "30 µJ"),
+        (0.0197, "19.7 mJ"),
+        (12.0, "12 J"),
+        (7200.0, "2 Wh"),
+        (7.2e6, "2 kWh"),
+    ],
 )
 def test_energies_in_a_unit_that_suits_them(joules: float, text: str) -> None:
     assert energy_text(joules) == text
