@@ -47,7 +47,7 @@ def ofa(*words: object, expect: int = 0) -> Any:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = ofa_main([*map(str, words), "--json"])
     if code != expect:
-        raise SystemExit(f"ofa {shlex.join(map(str, words))}: {err.getvalue()}")
+        raise SystemExit(f"ofa {shlex.join(map(str, words))}: {err.getvalue().strip()}")
     return err.getvalue().strip() if code else json.loads(out.getvalue())
 
 
@@ -127,10 +127,8 @@ def break_even_rows(kwh: float) -> list[str]:
         words = ("footprint", ZOO, "--platform", platform, "--inferences", 1, "--training-kwh", f"{kwh:.4g}")
         found = ofa(*words)
         point = found["break_even"]["inferences"]["inferences"]
-        rows.append(
-            f"| zoo's supernet, {platform} | {kwh:.3g} kWh | {energy_text(found['inference_j'])} | {point:.3g} | "
-            f"{command(*words)} |"
-        )
+        cells = [f"zoo's supernet, {platform}", f"{kwh:.3g} kWh", energy_text(found["inference_j"])]
+        rows.append(row(*cells, f"{point / 1e6:,.3g} million", command(*words)))
     for what, train_kwh in (
         ("Transformer (big)", 201.13),
         ("Strubell's search, 284 t", 656347.0),
@@ -138,7 +136,7 @@ def break_even_rows(kwh: float) -> list[str]:
     ):
         joules = footprint.inference_j_at_break_even(footprint.joules_of_kwh(train_kwh), 1e6)
         call = f"`footprint.inference_j_at_break_even(footprint.joules_of_kwh({train_kwh}), 1e6)`"
-        rows.append(f"| {what} | {train_kwh:,} kWh | {energy_text(joules)}, implied | 1e6, as claimed | {call} |")
+        rows.append(f"| {what} | {train_kwh:,} kWh | {energy_text(joules)}, implied | 1 million, as claimed | {call} |")
     return rows
 
 

@@ -22,6 +22,8 @@ class Top1:
     """False: only predicted, which the label says."""
     standard_error: float | None = None
     images: int | None = None
+    numerics: str = "fp32"
+    """Number format in which the net computed; the platform's own may cost some accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,8 @@ def label_entry(
     """The entry of one platform.
 
     Args:
-        on: facts of the platform: `platform`, `device`, `runtime`, `precision`, `batch`, `kind`, `source`.
+        on: facts of the platform: `platform`, `device`, `runtime`, `precision`, `batch`, `kind`,
+            `boundary` (what the energy is of; None: not stated), `source`.
         energy: of an inference.
         input_values: values of a native input.
         classes: number of classes.
@@ -101,6 +104,7 @@ def with_letter(entry: Mapping[str, Any], top1: Top1) -> dict[str, Any]:
         "top1_measured": top1.measured,
         "top1_standard_error": top1.standard_error,
         "images": top1.images,
+        "top1_numerics": top1.numerics,
     }
 
 

@@ -111,7 +111,8 @@ def _lines(entry: Mapping[str, Any]) -> list[str]:
     """The small text, wrapped."""
     facts = [_accuracy(entry)]
     precision = entry["precision"] or "precision not stated"
-    facts.append(f"{entry['runtime']}, {precision}, batch {entry['batch']}; {entry['uncertainty']}")
+    boundary = f"energy of: {entry['boundary']}" if entry["boundary"] else "boundary of the energy not stated"
+    facts.append(f"{entry['runtime']}, {precision}, batch {entry['batch']}; {boundary}; {entry['uncertainty']}")
     facts.append(ratio_text(entry))
     if entry["index_nj"] is not None:
         facts.append(
@@ -126,6 +127,6 @@ def _accuracy(entry: Mapping[str, Any]) -> str:
     if entry["top1"] is None:
         return "top-1 unknown"
     error = "" if entry["top1_standard_error"] is None else f" \N{PLUS-MINUS SIGN}{100 * entry['top1_standard_error']:.2f}"
-    how = "only predicted" if not entry["top1_measured"] else "measured"
+    how = f"{'measured' if entry['top1_measured'] else 'only predicted'}, computed in {entry['top1_numerics']}"
     images = "" if entry["images"] is None else f" on {entry['images']:,} images (1 standard error)"
     return f"top-1 {100 * entry['top1']:.2f}{error} %, {how}{images}"

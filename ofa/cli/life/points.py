@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
+    from latency_tables import Platform
     from ofa.cli.life.parts import Grids, Inference
     from ofa.cli.life.subject import Subject
     from ofa.footprint.lifecycle import Part
@@ -72,9 +73,10 @@ def _once(parts: Sequence[Part]) -> tuple[float | None, list[str]]:
 
 
 def against_cloud(
-    args: argparse.Namespace, inference: Inference, grids: Grids, subject: Subject | None
+    args: argparse.Namespace, inference: Inference, grids: Grids, subject: Subject | None, platform: Platform | None
 ) -> dict[str, Any] | None:
     """An inference on the device, and on a server to which its input is sent; None without `--cloud`."""
+    from latency_tables.costs.boundaries import mixed_boundaries
     from ofa.cli.life.parts import per_burst, read_pue, route_of
     from ofa.footprint.break_even import break_even_bytes
     from ofa.footprint.transmission import edge_against_cloud, network_j
@@ -89,7 +91,7 @@ def against_cloud(
     route = route_of(args, "--cloud", args.cloud)
     if route.j_per_byte is None:
         raise UserError(f"--cloud is {args.cloud}: {route.radio_source}; give --radio-uj-per-byte")
-    server_j, server = _server(args, subject)
+    server_j, server, server_on = _server(args, subject)
     size, why = _bytes(args, subject)
     pue = read_pue(args.server_pue, "--server-pue", grids.server)
     burst = per_burst(args)
@@ -127,17 +129,18 @@ def against_cloud(
         "server_source": f"{server}; PUE {pue.value:g} ({pue.source})",
         "radio_source": route.radio_source,
         "network_source": route.network_source,
+        "warning": None if platform is None or server_on is None else mixed_boundaries([platform, server_on]),
     }
 
 
-def _server(args: argparse.Namespace, subject: Subject | None) -> tuple[float, str]:
-    """Energy of an inference on the server in J, without overhead; and its source."""
+def _server(args: argparse.Namespace, subject: Subject | None) -> tuple[float, str, Platform | None]:
+    """Energy of an inference on the server in J, without overhead; its source; and its platform, where it is one."""
     from ofa.footprint.checks import number
 
     if (args.server_mj is None) == (args.server_platform is None):
         raise UserError("--cloud needs the server: give --server-mj, or --server-platform for the same subnet (one of them)")
     if args.server_mj is not None:
-        return number("--server-mj", args.server_mj) / 1000, "as given"
+        return number("--server-mj", args.server_mj) / 1000, "as given", None
     if subject is None:
         raise UserError("--server-platform goes with a RUN or SUBNET_DIR; give --server-mj")
 
@@ -149,7 +152,7 @@ def _server(args: argparse.Namespace, subject: Subject | None) -> tuple[float, s
     if why is not None:
         raise UserError(f"--server-platform {platform.name}: energy is unknown: {why}; give --server-mj")
     words = f"{platform.name}, batch {platform.batch}: {costs.source('energy_mj')}"
-    return float(costs.energy_mj(subject.genes)[0]) / 1000, words
+    return float(costs.energy_mj(subject.genes)[0]) / 1000, words, platform
 
 
 def _bytes(args: argparse.Namespace, subject: Subject | None) -> tuple[float, str]:

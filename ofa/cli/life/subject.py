@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,7 +149,8 @@ def _top1_of(card: dict[str, Any]) -> Top1:
 
     for entry in card.get("labels", []):
         images, error = entry["images"], entry["top1_standard_error"]
-        return Top1(value=entry["top1"], measured=entry["top1_measured"], standard_error=error, images=images)
+        found = Top1(value=entry["top1"], measured=entry["top1_measured"], standard_error=error, images=images)
+        return replace(found, numerics=entry["top1_numerics"])
     values = {figure["name"]: figure["value"] for figure in card["figures"]}
     measured = values.get(measured_name(TOP1))
     value = measured if measured is not None else values.get(f"{TOP1.label}, validation (predicted)")

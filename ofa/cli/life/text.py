@@ -47,6 +47,8 @@ def show_life(answer: dict[str, Any], parts: Sequence[Part], whole: Total, say: 
         times = "" if cloud["cloud_over_edge"] is None else f", {cloud['cloud_over_edge']:.4g} times as much"
         say(f"edge {energy_text(cloud['edge_j'])}; cloud {energy_text(cloud['cloud_j'])} ({words}){times}")
         say(f"  {cloud['bytes']:,.0f} bytes ({cloud['bytes_source']}) by {cloud['by']}; server: {cloud['server_source']}")
+        if cloud["warning"] is not None:
+            say(f"  {cloud['warning']}")
         say(f"  radio: {cloud['radio_source']}\n  network: {cloud['network_source']}")
     if answer["label"] is not None:
         say(f"energy label: {sentence(answer['label'])}")

@@ -117,14 +117,15 @@ def facts_of(platform: Platform, costs: Costs) -> dict[str, Any]:
     names = ("device", "runtime", "precision", "batch", "kind")
     stated = {name: getattr(platform, name) for name in names}
     source = None if costs.why_unknown("energy_mj") else costs.source("energy_mj")
-    return {"platform": platform.name, **stated, "source": source}
+    boundary = None if platform.energy is None else platform.energy.boundary
+    return {"platform": platform.name, **stated, "boundary": boundary, "source": source}
 
 
 def energy_of(costs: Costs, genes: Genes) -> Energy:
     """The energy of an inference with its p10 and p90.
 
     The p90 is the platform's. Below the median, the spread is taken to be the same, as a factor: p10 = p50^2 / p90. Where
-    the platform's error is unknown, both are a factor of 2.
+    nothing was compared, both are the factor that the platform expects, or 2.
     """
     from ofa.footprint.label_entry import UNSTATED_FACTOR, Energy
 
@@ -134,8 +135,10 @@ def energy_of(costs: Costs, genes: Genes) -> Energy:
     bounds = costs.p50_p90("energy_mj", genes)
     error = costs.error("energy_mj")
     if bounds is None or error is None:
-        words = f"p10, p90: a factor of {UNSTATED_FACTOR:g}, as the platform's error is unknown"
-        return Energy(joules=joules, low=1 / UNSTATED_FACTOR, high=UNSTATED_FACTOR, uncertainty=words)
+        stated = None if error is None else error.expected_factor
+        factor = stated or UNSTATED_FACTOR
+        why = "as the platform's error is unknown" if stated is None else "as the platform states without comparison"
+        return Energy(joules=joules, low=1 / factor, high=factor, uncertainty=f"p10, p90: a factor of {factor:g}, {why}")
     median, high = (float(value[0]) / 1000 / joules for value in bounds)
     words = f"p90 from {error.networks} networks that were not fitted; p10 as far below the median"
     return Energy(joules=joules, low=median**2 / high, high=high, uncertainty=words)

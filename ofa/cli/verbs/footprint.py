@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     inference = inference_of(args, subject, platform)
     parts = _parts(args, subject, inference, grids, pue, devices)
     whole = total(parts)
-    cloud = against_cloud(args, inference, grids, subject)
+    cloud = against_cloud(args, inference, grids, subject, platform)
     answer = {
         "subject": None if subject is None else subject.name,
         "platform": None if platform is None else platform.name,

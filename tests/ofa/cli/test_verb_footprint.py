@@ -228,6 +228,7 @@ def test_the_server_may_be_a_platform(capsys: pytest.CaptureFixture[str], traine
     words = ("--platform", "edge-int8", "--inferences", 1, "--cloud", "ble", "--server-platform", "stm32-u575")
     cloud = ofa(capsys, "footprint", trained_run, *words)["edge_against_cloud"]
     assert cloud["bytes"] == 12 * 12
+    assert "energies of different boundaries are not comparable" in cloud["warning"]
     space = load_space(trained_run / "space.yaml")
     genes = space.encode([space.largest()])
     energy = float(load_platform("stm32-u575").costs(space).energy_mj(genes)[0]) / 1000

@@ -11,7 +11,15 @@ from ofa import footprint
 from ofa.footprint.label_entry import Energy, Top1, energy_text, label_entry, sentence, with_letter
 from ofa.footprint.label_svg import label_svg
 
-ON = {"platform": "edge", "device": "a chip", "runtime": "a runtime", "precision": "int8", "batch": 1, "kind": "modelled"}
+ON = {
+    "platform": "edge",
+    "device": "a chip",
+    "runtime": "a runtime",
+    "precision": "int8",
+    "batch": 1,
+    "kind": "modelled",
+    "boundary": "chip",
+}
 MEASURED = Top1(value=0.884, measured=True, standard_error=0.004, images=5000)
 
 
@@ -34,7 +42,17 @@ def test_the_entry_has_the_letters_of_the_formula() -> None:
 
 def test_everything_that_must_stand_on_it_does() -> None:
     drawn = words(label_svg(entry(ratio=1.351)))
-    for wanted in ("MODELLED", "edge", "a runtime, int8, batch 1", "88.40", "±0.40", "5,000 images", "30 mJ", "per 1,000"):
+    for wanted in (
+        "MODELLED",
+        "edge",
+        "a runtime, int8, batch 1",
+        "88.40", "computed in fp32",
+        "±0.40",
+        "5,000 images",
+        "30 mJ",
+        "per 1,000",
+        "energy of: chip",
+    ):
         assert wanted in drawn, wanted
     for wanted in ("1.35 times the frugalest", "label ofa-1", entry()["checksum"][:12], "2026-11-28", "p10", "p90"):
         assert wanted in drawn, wanted
