@@ -11,6 +11,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+import fbnet_ops
 import fbnet_tables
 import mlperf_edge
 import mlperf_tiny
@@ -66,7 +67,7 @@ def main() -> None:
         print_prior(args.reference)
         return
     folder = Path(__file__).resolve().parents[1] / "latency_tables" / "platforms"
-    fbnet = [fbnet_tables.platform(args.reference, table) for table in fbnet_tables.DEVICES]
+    fbnet = [fbnet_tables.platform(args.reference), *fbnet_ops.platforms(args.reference)]
     tiny = mlperf_tiny.platforms(args.reference)
     edge = mlperf_edge.platforms(args.reference)
     for platform in (*specialised(args.reference), *gpus(args.reference), note10(args.reference), *fbnet, *tiny, *edge):

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fbnet_ops
 import fbnet_tables
 import mlperf_tiny
 import numpy as np
@@ -130,10 +131,10 @@ def note10(reference: Path) -> Iterator[dict[str, Any]]:
 
 def fbnet(reference: Path) -> Iterator[dict[str, Any]]:
     """The platforms fitted to tables of FBNet's operations; no target was set."""
-    for table in fbnet_tables.DEVICES:
-        error = fbnet_tables.platform(reference, table).error
+    for platform in (*fbnet_ops.platforms(reference), fbnet_tables.platform(reference)):
+        error = platform.error
         yield {
-            "claim": f"{table}: FBNet networks, each operation predicted without layers of its shape",
+            "claim": f"{platform.name}: FBNet networks, each operation predicted without layers of its shape",
             "networks": error.networks,
             "mape": error.mape,
             "worst": error.worst,

@@ -97,6 +97,8 @@ class LatencyModel(Bounded):
     """Combination of an operation's compute time and its memory time: `sum`, or `max` where the device overlaps them."""
     network_ms: NotNegative = 0.0
     """Constant time of one inference, added once to that of its operations."""
+    call_ms: NotNegative = 0.0
+    """Constant time of a block, where each block was called on its own; a network in one engine does not take it."""
     fuse_add: bool = True
     """True: the runtime computes a residual sum inside the convolution before it."""
     array_rows: Count | None = None
@@ -112,7 +114,7 @@ class LatencyModel(Bounded):
 
     def block_ms(self, block: BlockShape, precision: str, batch: int) -> float:
         """Latency of a block for one batch, in ms."""
-        return self.listed_ms(fuse(block, self.fuse_add), precision, batch)
+        return self.call_ms + self.listed_ms(fuse(block, self.fuse_add), precision, batch)
 
     def listed_ms(self, operations: Iterable[FusedOp], precision: str, batch: int) -> float:
         """Latency of executed operations for one batch, in ms."""
@@ -166,6 +168,8 @@ class EnergyModel(Bounded):
     """Energy of an analog-to-digital conversion, with the digital addition of its result."""
     static_w: NotNegative = 0.0
     """Power on top of the operations' energy, for as long as the inference takes."""
+    call_mj: NotNegative = 0.0
+    """Constant energy of a block, per batch, where each block was called on its own; see `LatencyModel.call_ms`."""
     network_mj: Finite | None = None
     """Constant energy of an inference, in mJ per image, where the blocks' energy is measured; may be negative, like the
     table's `intercept_ms`. None there: unknown. With `power_w` or `ops` it must be None, for it is (static) power x the
@@ -188,13 +192,13 @@ class EnergyModel(Bounded):
             raise ValueError("power_w is given together with ops or static_w; power x time already is all of the energy")
         if self.network_mj is not None and (self.power_w is not None or self.ops is not None):
             raise ValueError("network_mj is given together with power_w or ops, from which it follows")
-        if self.ops is None and (self.static_w or self.array_rows):
-            name = "static_w" if self.static_w else "array_rows"
+        if self.ops is None and (self.static_w or self.array_rows or self.call_mj):
+            name = "static_w" if self.static_w else "array_rows" if self.array_rows else "call_mj"
             raise ValueError(f"{name} is given without ops; give ops, or power_w for all of the power")
 
     def ops_mj(self, block: BlockShape, precision: str, batch: int) -> float:
         """Energy of a block's operations for one image of a batch, in mJ; without static power."""
-        return self.listed_mj(fuse(block, self.fuse_add), precision, batch)
+        return self.call_mj / batch + self.listed_mj(fuse(block, self.fuse_add), precision, batch)
 
     def listed_mj(self, operations: Iterable[FusedOp], precision: str, batch: int) -> float:
         """Energy of executed operations for one image of a batch, in mJ; without static power."""
