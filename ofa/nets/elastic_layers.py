@@ -62,7 +62,7 @@ class ElasticConv(Conv):
         """B x any leading channels x H x W to B x out_channels x H/stride x W/stride."""
         channels = x_BCHW.shape[1]
         kernel = kernel or self.kernels[-1]
-        weight = self.weight_for(out_channels, channels, kernel)
+        weight = self.computed_with(self.weight_for(out_channels, channels, kernel))
         bias = None if self.bias is None else self.bias[:out_channels]
         groups = channels if self.depthwise else 1
         if self.training and x_BCHW.device.type == "cpu":
@@ -92,7 +92,7 @@ class ElasticLinear(Linear):
 
     def forward(self, x_BF: Tensor) -> Tensor:
         """B x any leading features to B x out_features."""
-        return F.linear(x_BF, self.weight[:, : x_BF.shape[1]], self.bias)
+        return F.linear(x_BF, self.computed_with(self.weight[:, : x_BF.shape[1]]), self.bias)
 
 
 class ElasticConvNorm(nn.Module):

@@ -6,6 +6,7 @@ shapes, B is the batch, C channels, H and W height and width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -29,18 +30,38 @@ def activation(name: str) -> nn.Module:
     return module
 
 
-class Conv(nn.Conv2d):
-    """A convolution that leaves its weights unset; `initialise` sets them, or weights are copied into it."""
+class WeightedLayer:
+    """A layer that leaves its weights unset; `initialise` sets them, or weights are copied into it."""
+
+    weight_rule: Callable[[Tensor], Tensor] | None = None
+    """Turns the weight that a forward pass takes into the one that it computes with; None: the same.
+
+    `ofa.numerics.in_training` sets it for the duration of a training step.
+    """
 
     def reset_parameters(self) -> None:
         """Do nothing."""
 
+    def computed_with(self, weight: Tensor) -> Tensor:
+        """The weight that a forward pass computes with."""
+        return weight if self.weight_rule is None else self.weight_rule(weight)
 
-class Linear(nn.Linear):
-    """A linear layer that leaves its weights unset, as `Conv` does."""
 
-    def reset_parameters(self) -> None:
-        """Do nothing."""
+class Conv(WeightedLayer, nn.Conv2d):
+    """A convolution."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As in PyTorch."""
+        x: Tensor = self._conv_forward(input, self.computed_with(self.weight), self.bias)
+        return x
+
+
+class Linear(WeightedLayer, nn.Linear):
+    """A linear layer."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As in PyTorch."""
+        return F.linear(input, self.computed_with(self.weight), self.bias)
 
 
 class ConvNorm(nn.Module):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ofa.numerics.weight_noise import largest
+
 
 def rounded(x: Tensor, bits: int, low: Tensor, high: Tensor) -> Tensor:
     """Values rounded to the levels of `bits` bits between two limits, and limited to them.
@@ -22,3 +24,9 @@ def rounded(x: Tensor, bits: int, low: Tensor, high: Tensor) -> Tensor:
     reach = torch.where(signed, torch.maximum(high, -low), high)
     step = reach.clamp(min=torch.finfo(x.dtype).tiny) / levels
     return ((x / step).round().maximum(torch.where(signed, -levels, 0))).minimum(levels) * step
+
+
+def rounded_columns(weight: Tensor, bits: int) -> Tensor:
+    """A layer's weights rounded to `bits` bits with their sign, up to the largest magnitude of each output channel."""
+    reach = largest(weight, "column")
+    return rounded(weight, bits, -reach, reach)

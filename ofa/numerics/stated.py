@@ -17,6 +17,8 @@ from ofa.files.bounds import AtLeast, AtMost, Bounded, Fraction, OneOf
 FP32, INT8 = "fp32", "int8"
 RANGES = ("column", "layer")
 """Groups of weights that share a largest conductance: those of an output channel, or all of a layer."""
+BITS: dict[str, tuple[int, int | None]] = {"int8": (8, 8), "int4_weights": (4, None)}
+"""Bits of weights and of the inputs of operations (None: not rounded), by the name of a fake quantisation in training."""
 Bits = Annotated[int, AtLeast(2), AtMost(16)]
 
 

@@ -15,6 +15,7 @@ from ofa.files import schema, shipped
 from ofa.files.bounds import Above, AtLeast, Bounded, Count, Fraction, NotEmpty, NotNegative, OneOf, WholeNumber
 from ofa.measure.config import EvaluationConfig
 from ofa.nets.losses import DIVERGENCES
+from ofa.numerics.stated import BITS, RANGES
 from ofa.space.parts import LISTS, Resolutions
 from ofa.space.search_space import SearchSpace, load_space
 from ofa.space.subspace import is_subspace, largest_only
@@ -151,6 +152,14 @@ class Recipe(Bounded):
     precision: Annotated[str, OneOf(PRECISIONS)] = "fp32"
     """Precision of training: `bf16` autocasts subnets and teacher. Weights, batch-norm statistics, losses and all
     measurements stay float32."""
+    weight_noise: Fraction = 0.0
+    """Standard deviation of noise on the weights in each forward pass of training, as a fraction of the largest one: for an
+    analog array (`docs/numerics.md`). Measurements are without it."""
+    noise_relative_to: Annotated[str, OneOf(RANGES)] = "column"
+    """Weights whose largest magnitude `weight_noise` refers to: those of a `column` (an output channel) or of a `layer`."""
+    fake_quantisation: Annotated[str, OneOf(tuple(BITS))] | None = None
+    """Rounding in each forward pass of training: `int8` of weights and of the inputs of layers, `int4_weights` of weights
+    alone; None: nothing is rounded. Gradients ignore it."""
     activation_checkpointing: bool = False
     """Recompute the inside of blocks in the backward pass instead of storing it, to save memory."""
     checkpoint_seconds: Annotated[float, AtLeast(0)] = 120.0

@@ -15,7 +15,7 @@ from ofa.runs.recipe import Phase
 from ofa.space.search_space import SearchSpace
 from ofa.space.subnet import Subnet
 
-_SUBNETS, _RESOLUTION, _DROPOUT, _MIX = 1, 2, 3, 4  # part of each seed, so that the random streams differ
+_SUBNETS, _RESOLUTION, _DROPOUT, _MIX, _NOISE = 1, 2, 3, 4, 6  # part of each seed, so that the random streams differ
 
 
 def learning_rate(phase: Phase, step: int, steps_per_epoch: int, scale: float) -> float:
@@ -52,6 +52,12 @@ def generator_of_step(seed: int, phase: int, step: int, device: torch.device) ->
     """The generator of a step's dropout and drop-connect."""
     words = np.random.SeedSequence((seed, phase, step, _DROPOUT)).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(words[0] >> np.uint64(1)))
+
+
+def noise_seed_of_step(seed: int, phase: int, step: int, subnet: int) -> int:
+    """The seed of the noise on the weights of one of a step's subnets, given by its number; the same on every rank."""
+    words = np.random.SeedSequence((seed, phase, step, subnet, _NOISE)).generate_state(1, np.uint64)
+    return int(words[0] >> np.uint64(2))
 
 
 def mix_rng_of_step(seed: int, phase: int, step: int) -> np.random.Generator:

@@ -19,11 +19,12 @@ from ofa.distributed.world import ALONE, World
 from ofa.nets.losses import subnet_loss
 from ofa.nets.plain import empty_net
 from ofa.nets.supernet import Supernet
+from ofa.numerics.in_training import ChipInTraining, computing_as
 from ofa.runs.recipe import Phase, Recipe
 from ofa.runs.run_directory import load_weights, put_weights
 from ofa.space.search_space import SearchSpace
 from ofa.space.subnet import Subnet
-from ofa.training.schedule import generator_of_step, mix_rng_of_step, subnets_of_step
+from ofa.training.schedule import generator_of_step, mix_rng_of_step, noise_seed_of_step, subnets_of_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class GradientStep:
     net: nn.Module
     """The trained net: a `Supernet`, or a net with its interface (`ofa.training.finetuning`)."""
     recipe: Recipe
-    """Recipe, for label smoothing, mixing, drop-connect, precision, activation checkpointing."""
+    """Recipe, for label smoothing, mixing, drop-connect, precision, numerics, activation checkpointing."""
     phase: Phase
     index: int
     """Number of the phase, part of the seeds of random numbers."""
@@ -93,24 +94,30 @@ class GradientStep:
         in_place = phase.teacher == "largest"  # the first subnet of the step is the largest, and teaches the others
         for number, subnet in enumerate(subnets):
             drop_connect = recipe.drop_connect if number == 0 or not in_place else 0.0
-            with self._precision(images.device):
-                logits = self.net(images, subnet, generator, drop_connect, recipe.activation_checkpointing)
-            logits = logits.float()  # losses are float32
-            loss = subnet_loss(
-                logits,
-                labels,
-                label_smoothing=recipe.label_smoothing,
-                teacher=soft,
-                distill=phase.distill,
-                label_weight=phase.label_weight,
-                divergence=phase.divergence,
-                image_weights=image_weights,
-            )
-            torch.autograd.backward(loss * share)
+            with computing_as(self.net, self._chip, noise_seed_of_step(*position, number)):
+                with self._precision(images.device):
+                    logits = self.net(images, subnet, generator, drop_connect, recipe.activation_checkpointing)
+                logits = logits.float()  # losses are float32
+                loss = subnet_loss(
+                    logits,
+                    labels,
+                    label_smoothing=recipe.label_smoothing,
+                    teacher=soft,
+                    distill=phase.distill,
+                    label_weight=phase.label_weight,
+                    divergence=phase.divergence,
+                    image_weights=image_weights,
+                )
+                torch.autograd.backward(loss * share)
             total += loss.detach()
             if in_place and number == 0:
                 soft = F.softmax(logits.detach(), dim=1)
         return self.world.average_gradients(self.net, total / len(subnets))
+
+    @property
+    def _chip(self) -> ChipInTraining:
+        recipe = self.recipe
+        return ChipInTraining(recipe.weight_noise, recipe.noise_relative_to, recipe.fake_quantisation)
 
     def _image_weights(self, labels: Tensor) -> Tensor | None:
         """Factor of each image's loss, float32[batch]; for a mixed image, the mean of its classes' weighted as the mix."""
