@@ -262,8 +262,10 @@ def _energy(timings: Sequence[Timing], predicted_ms: Floats, batch: int) -> Ener
     power_w = energy_mj * batch / latency_ms
     others_w = (power_w.sum() - power_w) / (len(power_w) - 1)
     note = "each network by the latency predicted without it, times the mean power of the others"
+    meters, boundary = _stated(timings)
     return EnergyModel(
-        source=f"power x time; power: mean of measured energy / latency of {len(power_w)} networks{_stated(timings)}",
+        source=f"power x time; power: mean of measured energy / latency of {len(power_w)} networks{meters}",
+        boundary=boundary,
         power_w=float(f"{power_w.mean():.5g}"),
         error=_checked(
             compare(others_w * predicted_ms[known] / batch, energy_mj, note), "energies of networks left out are", "energies"
@@ -271,8 +273,8 @@ def _energy(timings: Sequence[Timing], predicted_ms: Floats, batch: int) -> Ener
     )
 
 
-def _stated(timings: Sequence[Timing]) -> str:
-    """Meters and boundary of measured energies, as the end of a source; raises `UserError` where boundaries are mixed."""
+def _stated(timings: Sequence[Timing]) -> tuple[str, str | None]:
+    """Meters of measured energies as the end of a source, and their boundary; raises `UserError` where it is not one."""
     known = [timing for timing in timings if timing.energy_mj is not None]
     for timing in known:
         if timing.boundary != known[0].boundary:
@@ -281,5 +283,4 @@ def _stated(timings: Sequence[Timing]) -> str:
                 "platform's energies are measured at one boundary"
             )
     meters = ", ".join(dict.fromkeys(timing.meter for timing in known if timing.meter))
-    boundary = f"; boundary: {known[0].boundary}" if known[0].boundary else ""
-    return (f", metered with {meters}" if meters else "") + boundary
+    return f", metered with {meters}" if meters else "", known[0].boundary or None

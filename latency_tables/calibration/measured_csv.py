@@ -43,7 +43,7 @@ def add_network(path: Path, space: SearchSpace, space_file: Path, subnet: Subnet
         "latency_ms": f"{1e3 * found.seconds:.6g}",
         "energy_mj": f"{1e3 * found.joules:.6g}",
         "meter": safe_cell(found.meter),
-        "boundary": safe_cell(found.boundary if found.idle_w is None else f"{found.boundary} minus idle"),
+        "boundary": safe_cell(found.boundary),
     }
     rows = [other for other in _rows(path) if (other["space"], other["architecture"]) != (row["space"], row["architecture"])]
     for other in rows:

@@ -8,13 +8,14 @@ from latency_tables.cost_models.op_model import EnergyModel, OpEnergy
 from latency_tables.on_device.results import ENERGY, Results, Row, VisitEnergy
 from latency_tables.on_device.timing import REFERENCE, WARM_UP, ProgressLine, Runtime, Timed
 from latency_tables.profiling.plan import SpacePlan
-from ofa.energy.meter import EnergyMeter
+from ofa.energy.reading import Meter
+from ofa.energy.recordings.inference import InferenceEnergy
 
 
 class MeteredLog:
     """Results with the energy of each visit, so that a profile continued after a kill still knows its mean power."""
 
-    def __init__(self, results: Results, meter: EnergyMeter) -> None:
+    def __init__(self, results: Results, meter: Meter) -> None:
         """Begin to measure energy."""
         self.done = results.done
         self.source = ""
@@ -59,9 +60,7 @@ def mean_power(rows: Sequence[Row], source: str) -> tuple[float | None, str]:
     return joules / seconds, f"{counters[0]}, mean over the {seconds:.3g} s of the profile"
 
 
-def item_watts(
-    plan: SpacePlan, runtime: Runtime, meter: EnergyMeter, seconds: float, show: bool
-) -> tuple[dict[str, float], str]:
+def item_watts(plan: SpacePlan, runtime: Runtime, meter: Meter, seconds: float, show: bool) -> tuple[dict[str, float], str]:
     """Power while a block or a network runs, in W by item, each repeated for at least `seconds`; and its source.
 
     Empty, with the reason, where the counter failed or did not move: then the power is unknown, not 0.
@@ -94,9 +93,10 @@ def power_of(power_w: float, why: str) -> EnergyModel:
     return EnergyModel(source=f"power x time; power: {power_w:g} W given by the user (--power-w); {why}", power_w=power_w)
 
 
-def recorded_power(watts: float, source: str) -> EnergyModel:
-    """Power that a meter recorded during inference x time; `source` names meter, boundary and windows."""
-    return EnergyModel(source=f"power x time; power: {watts:.5g} W, {source}", power_w=float(f"{watts:.5g}"))
+def recorded_power(found: InferenceEnergy) -> EnergyModel:
+    """Power that a meter recorded during inference x time."""
+    source = f"power x time; power: {found.watts:.5g} W, {found.source}"
+    return EnergyModel(source=source, boundary=found.boundary, power_w=float(f"{found.watts:.5g}"))
 
 
 def modelled(why: str) -> EnergyModel:

@@ -21,7 +21,7 @@ from latency_tables.profiling.block_power import MeteredLog, item_watts, mean_po
 from latency_tables.profiling.kit import Graphs, plan_of
 from latency_tables.profiling.plan import Settings, SpacePlan
 from latency_tables.profiling.torch_runtime import TorchRuntime
-from ofa.energy.meter import EnergyMeter
+from ofa.energy.choice import MACHINE, EnergyChoice
 from ofa.errors import UserError
 from ofa.files import schema
 from ofa.files.bounds import Bounded, Count, NotNegative, OneOf, Positive
@@ -62,6 +62,7 @@ def profile(
     partial: Path,
     show: bool = False,
     recorded: EnergyModel | None = None,
+    counters: EnergyChoice = MACHINE,
 ) -> Platform:
     """Measure the blocks of a space, and whole subnets, on this machine.
 
@@ -73,6 +74,7 @@ def profile(
         partial: file that keeps the times as they come; an existing one is continued. The caller removes it.
         show: True: a progress bar on stderr.
         recorded: energy from an external meter (`block_power.recorded_power`); None: that of this machine's counters.
+        counters: the counters.
 
     Raises:
         UserError: a runtime is missing, or `partial` was begun with other settings.
@@ -83,7 +85,7 @@ def profile(
     threads_before = torch.get_num_threads()
     try:
         runtime, facts = _open(plan, target)
-        meter = EnergyMeter(facts["device"])
+        meter = counters.meter(facts["device"])
         log = MeteredLog(Results(partial, plan.timing, facts), meter)
         try:
             run(plan.timing, runtime, log, ProgressLine(show))

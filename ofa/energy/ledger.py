@@ -6,6 +6,7 @@ moment and written at least every `BEAT_S`. Work after the last checkpoint, whic
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +17,10 @@ from ofa.distributed.world import ALONE, World
 from ofa.energy.account import BEAT_S, Account, Spent
 from ofa.energy.reading import Meter
 from ofa.errors import UserError
+from ofa.files.lock import locked
+
+LOCK_S = 60.0
+"""Seconds to wait for another process that books in the same ledger."""
 
 
 class Ledger:
@@ -115,6 +120,52 @@ def booked(folder: Path, verb: str, purpose: str, meter: Meter, world: World = A
         yield
     finally:
         ledger.close()
+
+
+@contextmanager
+def booked_beside(
+    folder: Path, verb: str, purpose: str, meter: Meter, world: World = ALONE, beat_s: float = BEAT_S
+) -> Iterator[None]:
+    """Book a block of a verb that several processes may run on one run at a time, in a ledger that they share.
+
+    Each of them locks it for as long as it takes to add its last seconds. A ledger that cannot be written, as in a folder
+    that is read-only, leaves a warning: the work does not fail for its booking.
+
+    Args:
+        folder: the folder of a run's ledgers.
+        verb: the verb that this process runs.
+        purpose: what is booked.
+        meter: the meter of this process's device.
+        world: the ranks that work together; each has a file of its own.
+        beat_s: seconds between two bookings, so the most that a kill can leave unbooked.
+    """
+    path, done = folder / f"{verb}-{world.rank}.json", threading.Event()
+
+    def add() -> None:
+        reading = meter.stop()
+        try:
+            path.parent.mkdir(exist_ok=True)
+            with locked(path, wait_s=LOCK_S, beside=True):
+                account = Account.read(path)
+                account.book(purpose, reading)
+                account.write(path, is_open=False)
+        except (OSError, UserError) as error:
+            print(f"warning: {reading.seconds:.3g} s of {purpose} are not booked: {error}", file=sys.stderr)
+
+    def beat() -> None:
+        while not done.wait(beat_s):
+            add()
+            meter.start()
+
+    meter.start()
+    thread = threading.Thread(target=beat, name="energy-ledger", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        add()
 
 
 def ledger_files(folder: Path, world: World) -> list[Path]:

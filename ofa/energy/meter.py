@@ -34,19 +34,19 @@ class EnergyMeter:
         processor: True: processor and memory count. False: another rank on this machine counts them.
         powercap: folder of the RAPL domains.
         sample_s: seconds between readings of counters that wrap around.
+        found: the counters of the device and those beside it; None: RAPL and NVML.
     """
 
     def __init__(
-        self, device: str = "cpu", *, processor: bool = True, powercap: Path = POWERCAP, sample_s: float = SAMPLE_S
+        self,
+        device: str = "cpu",
+        *,
+        processor: bool = True,
+        powercap: Path = POWERCAP,
+        sample_s: float = SAMPLE_S,
+        found: tuple[Found, Found] | None = None,
     ) -> None:
-        beside = rapl.find(powercap) if processor else Found()
-        kind = device.partition(":")[0]
-        if kind == "cpu":
-            own, beside = beside, Found()
-        elif kind == "cuda":
-            own = nvml.find(device)
-        else:
-            own, beside = Found(missing=(f"none is known for device {device}",)), Found()
+        own, beside = _own_counters(device, processor, powercap) if found is None else found
         if not own.counters and own.missing:
             beside = Found()  # the processor's energy alone must not pass for that of a GPU
         self._own = own.counters
@@ -125,6 +125,17 @@ class EnergyMeter:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+
+
+def _own_counters(device: str, processor: bool, powercap: Path) -> tuple[Found, Found]:
+    """The counters of a device, and those beside it: of the processor that feeds a GPU."""
+    beside = rapl.find(powercap) if processor else Found()
+    kind = device.partition(":")[0]
+    if kind == "cpu":
+        return beside, Found()
+    if kind == "cuda":
+        return nvml.find(device), beside
+    return Found(missing=(f"none is known for device {device}",)), Found()
 
 
 class _Tally:

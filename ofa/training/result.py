@@ -12,8 +12,8 @@ import torch
 
 from ofa.distributed.world import ALONE, World
 from ofa.energy.account import CHECKPOINT, EVALUATION, LOST, TRAINING, Account, Spent, combined
+from ofa.energy.choice import MACHINE, EnergyChoice
 from ofa.energy.ledger import booked, ledger_files
-from ofa.energy.meter import EnergyMeter
 from ofa.files.bundle import Place, as_path
 from ofa.files.vouched import write_vouched_json
 from ofa.measure.accuracy import BALANCED, TOP1, AccuracyMetric, ClassCounts
@@ -31,7 +31,11 @@ RESULT_KEYS = ("split", "images", "largest_top1", "smallest_top1")
 
 
 def report_result(
-    run: RunDirectory, device: torch.device | str = "cpu", progress: bool = True, world: World = ALONE
+    run: RunDirectory,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+    world: World = ALONE,
+    energy: EnergyChoice = MACHINE,
 ) -> dict[str, Any]:
     """Test accuracy of the largest, the smallest and random subnets, with training time and energy; writes `result.json`.
 
@@ -42,7 +46,7 @@ def report_result(
         `random_top1_mean`, `random_top1_std`, `subnets` (each with `top1`, `balanced`, `macs_m`, `params_m`), and all that
         `spent_on` returns. Where classes are of unequal sizes, `largest_balanced` and so on too.
     """
-    meter = EnergyMeter(str(device), processor=world.local_rank == 0)
+    meter = energy.meter(str(device), processor=world.local_rank == 0)
     with booked(run.energy_folder, "result", EVALUATION, meter, world):
         evaluator = evaluator_of_run(run, device, world=world)
         split = "test" if "test" in evaluator.data.sizes else "validation"

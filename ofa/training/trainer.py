@@ -18,8 +18,8 @@ from ofa.data.balance import NONE
 from ofa.distributed.devices import check_precision
 from ofa.distributed.world import ALONE, World
 from ofa.energy.account import CHECKPOINT, EVALUATION, TRAINING
+from ofa.energy.choice import MACHINE, EnergyChoice
 from ofa.energy.ledger import Ledger
-from ofa.energy.meter import EnergyMeter
 from ofa.errors import UserError
 from ofa.files.bundle import as_path
 from ofa.measure.accuracy import BALANCED, TOP1
@@ -52,10 +52,16 @@ class Trainer:
         device: device to train on.
         quiet: True: no progress bar.
         world: the ranks that share each batch; rank 0 writes.
+        energy: where the energy that is booked comes from.
     """
 
     def __init__(
-        self, run: RunDirectory, device: torch.device | str = "cpu", quiet: bool = False, world: World = ALONE
+        self,
+        run: RunDirectory,
+        device: torch.device | str = "cpu",
+        quiet: bool = False,
+        world: World = ALONE,
+        energy: EnergyChoice = MACHINE,
     ) -> None:
         self.run, self.recipe, self.space, self.world = run, run.recipe, run.space, world
         world.check_batch(self.recipe.batch_size)
@@ -91,7 +97,7 @@ class Trainer:
         evaluation = self.recipe.evaluation
         images, kept = evaluation.images, world.once(run.kept_data)
         self.evaluator = SubnetEvaluator(self.result, self.data, evaluation, images, self.device, world, kept)
-        self.meter = EnergyMeter(device=str(self.device), processor=world.local_rank == 0)
+        self.meter = energy.meter(str(self.device), processor=world.local_rank == 0)
         if self.recipe.synchronise_norms:
             synchronise_norms(self.supernet, world)
 

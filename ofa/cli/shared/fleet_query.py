@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latency_tables.metrics import METRICS
+from ofa.cli.shared.energy import booked_in_run, device_of, energy_choice
 from ofa.cli.shared.options import printer, written_beside
 from ofa.cli.shared.question import flag, parse_bounds, parse_fixes, searched_part
 from ofa.cli.shared.subnet_weights import without_images
@@ -39,13 +40,14 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
 
     from latency_tables.cost_models.uncertainty import check_confidence
     from ofa.cli.shared.options import WAIT_S, answerable, open_predictor
+    from ofa.energy.account import QUERY
     from ofa.files.output import locked_output
     from ofa.runs.run_files import RunFiles
     from search.fleet.answer import answer
     from search.fleet.files import check_fleet_format, read_fleet, subnets_file, write_fleet
     from search.searchers.catalogue import DEFAULT_BUDGET
 
-    say = printer(args)
+    say, energy = printer(args), energy_choice(args)
     fixes = parse_fixes(args.fix)
     if args.confidence is not None:
         check_confidence(args.confidence)
@@ -61,14 +63,17 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
     offers.check(args.confidence)
     fleet = offers.with_confidence(args.confidence)
     exact = args.algorithm != "nsga2"
-    result = answer(fleet, offers.problem, np.random.default_rng(args.seed), args.budget or DEFAULT_BUDGET, exact)
+    with booked_in_run(energy, directory.path, QUERY, QUERY):
+        result = answer(fleet, offers.problem, np.random.default_rng(args.seed), args.budget or DEFAULT_BUDGET, exact)
     searched = next((group for group in result.groups if not group.surface.exact), None)
     if args.algorithm == "exact" and searched is not None:
         raise UserError(f"--algorithm is exact; on {searched.platform}: {searched.surface.method}")
     seconds = time.perf_counter() - started
     for line in _summary(result, seconds):
         say(line)
-    report = _report(args, directory, offers, result, accuracy, say)
+    measures = not (args.no_verify or without_images(directory)) and len(result.subnets) > 0
+    with booked_in_run(energy, directory.path, QUERY, QUERY, device_of(args, measures)):
+        report = _report(args, directory, offers, result, accuracy, measures, say)
     with locked_output(out, WAIT_S), locked_output(subnets_file(out), WAIT_S):
         files = write_fleet(out, report)
     say(f"written to {' and '.join(map(str, files))}")
@@ -211,6 +216,7 @@ def _report(
     offers: _Offers,
     result: FleetAnswer,
     accuracy: AccuracyMetric,
+    measures: bool,
     say: Callable[[str], None],
 ) -> Any:
     """Costs of the chosen subnets, and their measured accuracy unless the user declines measuring."""
@@ -219,7 +225,7 @@ def _report(
     from search.fleet.files import FleetReport
 
     measured, images = np.full(len(result.subnets), np.nan), None
-    if not (args.no_verify or without_images(directory)) and len(result.subnets):
+    if measures:
         from ofa.cli.shared.options import Measured
         from ofa.runs.run_directory import RunDirectory
 

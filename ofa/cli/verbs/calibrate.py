@@ -127,6 +127,8 @@ def _bounded(platform: Platform, boundary: str) -> Platform:
 
     if platform.energy is None:
         raise UserError(f"--boundary is {boundary}, but no energy_mj is given")
+    if platform.energy.boundary not in (None, boundary):
+        raise UserError(f"--boundary is {boundary}; the measurements say {platform.energy.boundary}: leave it out")
     return replace(platform, energy=replace(platform.energy, boundary=boundary))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from ofa.cli.shared.energy import add_energy_arguments, booked_in_run, energy_choice
 from ofa.cli.shared.numerics import DRAWS, NumericsOf, numerics_lines
 from ofa.cli.shared.options import check_at_least
 from ofa.errors import UserError
@@ -34,19 +35,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--numerics", metavar="PLATFORM", help="measure also as this platform computes: int8, or analog")
     parser.add_argument("--draws", type=int, metavar="N", help=f"draws of an analog platform's noise (default: {DRAWS})")
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: cuda where there is one)")
+    add_energy_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Measure the named subnets; ranks share them, and rank 0 reports."""
     from ofa.distributed.devices import choose_device
     from ofa.distributed.world import join
+    from ofa.energy.account import EVALUATION
     from ofa.measure.accuracy import ACCURACIES
     from ofa.runs.evaluator import evaluator_of_run
     from ofa.runs.run_directory import RunDirectory
     from ofa.space import shapes
 
     check_at_least(args, random=0, images=1, seed=0, draws=2)
-    numerics = _numerics(args)
+    energy, numerics = energy_choice(args), _numerics(args)
     device = choose_device(args.device)
     with join(device) as world:
         with world.agree():
@@ -56,8 +59,9 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
         with world.agree():
             evaluator = evaluator_of_run(directory, device, args.images, world)
             evaluator.size(args.split)
-        counts = evaluator.counts(list(subnets.values()), args.split, progress=world.first and not args.json)
-        under = _under(numerics, evaluator, list(subnets.values()), args.split, world)
+        with booked_in_run(energy, directory.path, "evaluate", EVALUATION, str(device), world):
+            counts = evaluator.counts(list(subnets.values()), args.split, progress=world.first and not args.json)
+            under = _under(numerics, evaluator, list(subnets.values()), args.split, world)
     if not world.first:
         return None
     rows: list[dict[str, Any]] = [

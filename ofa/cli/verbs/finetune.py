@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ofa.cli.shared.energy import add_energy_arguments, booked_in_run, energy_choice
 from ofa.cli.shared.options import check_at_least, check_subnet_out, printer
 from ofa.errors import UserError
 
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="DIR", help="folder to write (default: NAME-finetuned beside the subnet)"
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: cuda where there is one)")
+    add_energy_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -44,16 +46,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from ofa.deploy.subnet_directory import load_subnet, read_card, read_subnet
     from ofa.distributed.devices import choose_device
+    from ofa.energy.account import FINETUNE
     from ofa.files.output import locked_output
 
-    device = choose_device(args.device)
+    energy, device = energy_choice(args), choose_device(args.device)
     space, subnet = read_subnet(args.subnet)
     module, card = load_subnet(args.subnet), read_card(args.subnet)
     directory = _open_run(args, space)
     phase = _phase(args, directory)
     out = args.out or args.subnet.with_name(f"{args.subnet.name}-finetuned")
     check_subnet_out(out)
-    with locked_output(out):
+    with locked_output(out), booked_in_run(energy, directory.path, FINETUNE, FINETUNE, str(device)):
         return _finetune(args, directory, module.to(device), subnet, phase, card, out)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latency_tables.metrics import METRICS
+from ofa.cli.shared.energy import add_energy_arguments, booked_in_run, device_of, energy_choice
 from ofa.cli.shared.options import add_accuracy_argument, add_measuring_arguments, check_at_least, printer
 from ofa.cli.shared.question import add_fix_argument, load_platforms, parse_fixes, searched_part
 from ofa.cli.shared.subnet_weights import without_images
@@ -48,11 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_fix_argument(parser)
     add_accuracy_argument(parser, default="the metric that the predictor was fitted to")
     add_measuring_arguments(parser)
+    add_energy_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Search the predicted front, measure some of its subnets, and write figure and CSV; or draw a search's history."""
     check_at_least(args, samples=1, points=2, images=1, seed=0)
+    energy = energy_choice(args)
     if args.history:
         return _draw_histories(args)
     if args.run is None:
@@ -76,6 +79,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"--platform is given {len(names)} times; at most {len(COLOURS)} can be told apart")
 
     from ofa.cli.shared.options import WAIT_S, answerable, open_predictor, warn
+    from ofa.energy.account import QUERY
     from ofa.files.output import locked_output
     from ofa.runs.run_files import RunFiles
 
@@ -85,18 +89,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     overlay = None if args.overlay is None else read_overlay(args.overlay, args.x, accuracy.name)
     among, surveys, warnings = answerable(directory), [], {}
     believed = args.no_verify or without_images(directory)
-    measured = None if believed else _measured(directory.path, args, accuracy)
-    for platform in platforms:
-        costs = platform.costs(directory.space)
-        rng = np.random.default_rng(args.seed)  # the same cloud on every platform
-        inside = searched_part(directory.space, fixes, [costs], predictor)
-        asked = (args.x, platform.name, args.samples, rng)
-        part = survey(directory.space, predictor, costs, *asked, part=inside, accuracy=accuracy, among=among)
-        warn(costs)
-        warnings[platform.name] = list(costs.warnings)
-        if measured is not None:
-            part = _with_measurements(part, measured, costs, args)
-        surveys.append(part)
+    with booked_in_run(energy, directory.path, "pareto", QUERY, device_of(args, not believed)):
+        measured = None if believed else _measured(directory.path, args, accuracy)
+        for platform in platforms:
+            costs = platform.costs(directory.space)
+            rng = np.random.default_rng(args.seed)  # the same cloud on every platform
+            inside = searched_part(directory.space, fixes, [costs], predictor)
+            asked = (args.x, platform.name, args.samples, rng)
+            part = survey(directory.space, predictor, costs, *asked, part=inside, accuracy=accuracy, among=among)
+            warn(costs)
+            warnings[platform.name] = list(costs.warnings)
+            if measured is not None:
+                part = _with_measurements(part, measured, costs, args)
+            surveys.append(part)
     title = f"{directory.space.name} on {', '.join(names)}"
     mixed = mixed_boundaries(platforms) if args.x == "energy_mj" else None
     if mixed is not None:

@@ -9,6 +9,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from latency_tables.metrics import METRICS
+from ofa.cli.shared.energy import add_energy_arguments, booked_in_run, energy_choice
 from ofa.cli.shared.options import add_accuracy_argument, add_measuring_arguments, check_at_least, printer
 from ofa.errors import UserError
 
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_accuracy_argument(parser, default="top1")
     add_measuring_arguments(parser)
+    add_energy_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
@@ -69,14 +71,16 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     from ofa.cli.shared.options import Measured
     from ofa.distributed.devices import choose_device
     from ofa.distributed.world import join
+    from ofa.energy.account import PREDICTOR
     from ofa.runs.run_directory import RunDirectory
     from ofa.runs.run_files import locked_run
 
-    with join(choose_device(args.device)) as world:
+    energy, device = energy_choice(args), choose_device(args.device)
+    with join(device) as world:
         with world.agree():
             directory = RunDirectory.open(args.run)
             folder = directory.folder
-        with locked_run(folder, world):
+        with locked_run(folder, world), booked_in_run(energy, folder, PREDICTOR, PREDICTOR, str(device), world):
             with world.agree():
                 measured = Measured.open(directory, args.images, args.device, not args.json, world, accuracy)
             if not world.first:

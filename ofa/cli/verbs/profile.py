@@ -8,9 +8,11 @@ file: with --subnet, the energy and latency of that network go into a CSV for `o
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ofa.cli.shared.energy import booked_in_run
 from ofa.cli.shared.options import platform_name
 from ofa.cli.shared.recordings import add_recording_arguments, recorded
 from ofa.errors import UserError
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from latency_tables import Platform
     from latency_tables.cost_models.op_model import EnergyModel
     from latency_tables.profiling.plan import Settings
+    from ofa.energy.choice import EnergyChoice
     from ofa.space.search_space import SearchSpace
 
 EXAMPLE = """ofa profile --space fmnist --out my-machine.yaml --runtime onnxruntime --threads 1
@@ -54,10 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--subnet", type=Path, metavar="DIR", help="with --recording: the network that was recorded, a subnet directory"
     )
+    parser.add_argument("--energy", metavar="ORIGIN", help="this machine's energy: counters (RAPL, NVML; default) or zeus")
+    parser.add_argument("--run", metavar="RUN", help="book the time and energy of this profile in a run")
     add_recording_arguments(parser)
 
 
 MEASURING = ("runtime", "device", "threads", "channels_last", "energy_s")
+BOOKING = ("energy", "run")
 PLANNING = ("runs", "batch", "resolutions", "networks", "seed")
 
 
@@ -68,19 +74,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.export is not None and args.results is not None:
         raise UserError("give --export or --import, not both")
     if args.subnet is not None:
-        _refuse(args, "--subnet", "space", "name", "power_w", "export", "results", *MEASURING, *PLANNING)
+        _refuse(args, "--subnet", "space", "name", "power_w", "export", "results", *MEASURING, *PLANNING, *BOOKING)
         return _record(args)
     if args.space is None:
         raise UserError("--space SPACE is missing: the space whose blocks are measured")
     space = load_space(args.space)
     if args.export is not None:
-        _refuse(args, "--export", "out", "name", "power_w", "recording", *MEASURING)
+        _refuse(args, "--export", "out", "name", "power_w", "recording", *MEASURING, *BOOKING)
         return _export(args, space)
     _check_out(args.out, "platform", ".yaml", ".yml")
     if args.recording is not None:
         _refuse(args, "--recording", "power_w", "energy_s")
     if args.results is not None:
-        _refuse(args, "--import", *MEASURING, *PLANNING)
+        _refuse(args, "--import", *MEASURING, *PLANNING, *BOOKING)
         return _import(args, space)
     return _measure(args, space)
 
@@ -127,24 +133,37 @@ def _recorded_power(args: argparse.Namespace) -> EnergyModel | None:
         return None
     from latency_tables.profiling.block_power import recorded_power
 
-    return recorded_power(found.watts, found.source)
+    return recorded_power(found)
+
+
+def _energy(args: argparse.Namespace) -> EnergyChoice:
+    """The counters to read; a profile takes no estimate, for which there is --power-w."""
+    from ofa.energy.choice import COUNTERS, ZEUS, EnergyChoice
+
+    if args.energy not in (None, COUNTERS, ZEUS):
+        raise UserError(f"--energy is {args.energy}; to profile it is {COUNTERS} or {ZEUS} (or give --power-w W)")
+    return EnergyChoice.of(args.energy or COUNTERS)
 
 
 def _measure(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
     import sys
 
     from latency_tables.profiling.profile import ProfileTarget, profile
+    from ofa.energy.account import PROFILE
     from ofa.files.output import locked_output
+    from ofa.runs.run_files import RunFiles
 
     if args.resolutions:
         space = space.restrict(resolutions=args.resolutions)
     given = {name: getattr(args, name) for name in (*MEASURING, "power_w") if getattr(args, name) is not None}
     target = ProfileTarget(**given)
-    power = _recorded_power(args)
+    power, energy = _recorded_power(args), _energy(args)
+    run = None if args.run is None else RunFiles.open(args.run)
     partial = args.out.with_name(f"{args.out.name}.partial.csv")
     show = not args.json and sys.stderr.isatty()
-    with locked_output(args.out):
-        platform = profile(space, platform_name(args.name, args.out), _settings(args), target, partial, show, power)
+    booking = nullcontext() if run is None else booked_in_run(energy, run.path, PROFILE, PROFILE, args.device or "cpu")
+    with locked_output(args.out), booking:
+        platform = profile(space, platform_name(args.name, args.out), _settings(args), target, partial, show, power, energy)
         summary = _save(args, platform)
         partial.unlink()
     return summary

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latency_tables.metrics import METRICS
+from ofa.cli.shared.energy import add_energy_arguments, booked_in_run, device_of, energy_choice
 from ofa.cli.shared.options import (
     add_accuracy_argument,
     add_measuring_arguments,
@@ -42,6 +43,8 @@ from ofa.measure.accuracy import ACCURACIES
 
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
+    from ofa.cli.shared.candidates import Candidates
+    from ofa.energy.choice import EnergyChoice
     from ofa.runs.run_files import RunFiles
     from search.evaluations.log import SearchLog
     from search.evaluations.result import SearchResult
@@ -100,11 +103,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_accuracy_argument(parser, default="the metric that the predictor was fitted to")
     add_unrecalibrated_argument(parser)
     add_measuring_arguments(parser)
+    add_energy_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Search, measure, write."""
     check_at_least(args, budget=1, verify=1, images=1, seed=0)
+    energy = energy_choice(args)
     if args.fleet is not None:
         from ofa.cli.shared.fleet_query import run_fleet
 
@@ -119,9 +124,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from ofa.cli.shared.candidates import Candidates
     from ofa.cli.shared.labels import labels_of
-    from ofa.cli.shared.numerics import UnderPlatforms, not_measured, ranking_note
-    from ofa.cli.shared.options import WAIT_S, Measured, warn
+    from ofa.cli.shared.numerics import not_measured, ranking_note
+    from ofa.cli.shared.options import WAIT_S, warn
     from ofa.deploy.subnet_directory import save_subnet
+    from ofa.energy.account import QUERY
     from ofa.files.output import locked_output
     from ofa.runs.run_files import RunFiles
     from search.searchers.catalogue import default_budget
@@ -134,7 +140,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     costs = list(problem.costs.values())
     searcher, why = _find_searcher(args, problem)
     budget = args.budget or default_budget(searcher.name)
-    with locked_output(args.history) if args.history is not None else nullcontext():
+    with booked_in_run(energy, directory.path, QUERY, QUERY), _locked(args.history):
         log = _open_log(problem, args, searcher.name, budget)
         result = searcher.search(problem, np.random.default_rng(args.seed), budget, log)
     for cost in costs:
@@ -146,13 +152,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     best, accuracy = 0, candidates.predicted(0)
     no_images = without_images(directory)
     if not (args.no_verify or args.unrecalibrated or no_images):
-        from ofa.runs.run_directory import RunDirectory  # torch: a query that fails above or measures nothing has none
-
-        run = RunDirectory.open(directory.path)
-        measured = Measured.open(run, args.images, args.device, show=not args.json, accuracy=problem.accuracy)
-        under = UnderPlatforms(platforms, measured, problem.accuracy, args.seed)
-        best, accuracy = candidates.verified(measured, args.verify or VERIFY, say, under.deviation)
-        accuracy = replace(accuracy, under=under.of(result.genes[best : best + 1]))
+        best, accuracy = _verified(args, energy, directory, candidates, platforms, say)
     else:
         accuracy = replace(accuracy, under=not_measured(platforms, "nothing was measured"))
     card = _card(directory, platforms, costs, result, best, accuracy, problem)
@@ -168,6 +168,37 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     answer = {"out": str(out), "card": card, "genes": genes.tolist(), "verified": accuracy.measured is not None}
     answer["accuracy"] = problem.accuracy.name
     return answer | {"warnings": [warning for cost in costs for warning in cost.warnings]}
+
+
+def _verified(
+    args: argparse.Namespace,
+    energy: EnergyChoice,
+    directory: RunFiles,
+    candidates: Candidates,
+    platforms: Sequence[Platform],
+    say: Callable[[str], None],
+) -> tuple[int, Accuracy]:
+    """Measure the best candidates, and the chosen one as the platforms compute; needs torch, as nothing before it does."""
+    from ofa.cli.shared.numerics import UnderPlatforms
+    from ofa.cli.shared.options import Measured
+    from ofa.energy.account import QUERY
+    from ofa.runs.run_directory import RunDirectory
+
+    run, accuracy = RunDirectory.open(directory.path), candidates.problem.accuracy
+    with booked_in_run(energy, run.path, QUERY, QUERY, device_of(args, True)):
+        measured = Measured.open(run, args.images, args.device, show=not args.json, accuracy=accuracy)
+        under = UnderPlatforms(platforms, measured, accuracy, args.seed)
+        best, found = candidates.verified(measured, args.verify or VERIFY, say, under.deviation)
+        return best, replace(found, under=under.of(candidates.result.genes[best : best + 1]))
+
+
+@contextmanager
+def _locked(history: Path | None) -> Iterator[None]:
+    """Lock the log of the search, where there is one."""
+    from ofa.files.output import locked_output
+
+    with locked_output(history) if history is not None else nullcontext():
+        yield
 
 
 def _problem(

@@ -11,12 +11,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ofa.cli.shared.energy import add_energy_arguments, energy_choice
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
     from ofa.distributed.world import World
+    from ofa.energy.choice import EnergyChoice
     from ofa.runs.recipe import Recipe
     from ofa.space.search_space import SearchSpace
 
@@ -35,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", metavar="DIR", help="run directory (default: runs/NAME of the recipe or the data)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: cuda where there is one)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_energy_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
@@ -43,12 +46,13 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     from ofa.distributed.world import join
 
     _check(args)
+    energy = energy_choice(args)
     device = choose_device(args.device)
     with join(device) as world:
-        return _train(args, device, world)
+        return _train(args, device, world, energy)
 
 
-def _train(args: argparse.Namespace, device: torch.device, world: World) -> dict[str, Any] | None:
+def _train(args: argparse.Namespace, device: torch.device, world: World, energy: EnergyChoice) -> dict[str, Any] | None:
     from ofa.files.vouched import read_vouched_json
     from ofa.runs.run_directory import RunDirectory
     from ofa.runs.run_files import locked_run
@@ -59,7 +63,7 @@ def _train(args: argparse.Namespace, device: torch.device, world: World) -> dict
         recipe, space = _recipe(args)
     if not world.once(lambda: all((path / name).exists() for name in ("supernet.safetensors", "result.json"))):
         with locked_run(path, world):
-            _write(args, path, recipe, space, device, world)
+            _write(args, path, recipe, space, device, world, energy)
     if not world.first:
         return None
     directory = RunDirectory.create(path, recipe, space)
@@ -70,7 +74,13 @@ def _train(args: argparse.Namespace, device: torch.device, world: World) -> dict
 
 
 def _write(
-    args: argparse.Namespace, path: Path, recipe: Recipe, space: SearchSpace, device: torch.device, world: World
+    args: argparse.Namespace,
+    path: Path,
+    recipe: Recipe,
+    space: SearchSpace,
+    device: torch.device,
+    world: World,
+    energy: EnergyChoice,
 ) -> None:
     """Make the run directory, train, measure, as far as that is not done yet."""
     from ofa.runs.run_directory import RunDirectory
@@ -84,14 +94,14 @@ def _write(
     with world.agree():
         directory = RunDirectory.create(path, recipe, space)
     with world.agree():
-        trainer = None if directory.weights_path.exists() else Trainer(directory, device, quiet, world)
+        trainer = None if directory.weights_path.exists() else Trainer(directory, device, quiet, world, energy)
     if trainer is not None:
         if not args.json and world.first:
             print(trainer.data.record.sentence(), file=sys.stderr)
             if trainer.start is not None:
                 print(trainer.start, file=sys.stderr)
         trainer.train()
-    report_result(directory, device, progress=not quiet, world=world)
+    report_result(directory, device, progress=not quiet, world=world, energy=energy)
 
 
 def _check(args: argparse.Namespace) -> None:

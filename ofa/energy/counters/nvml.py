@@ -1,6 +1,7 @@
 """NVML: the energy counter of an NVIDIA GPU (Volta and later), in millijoules since its driver was loaded.
 
-It is read through the package `nvidia-ml-py` (the extra `gpu`), imported when a GPU is measured.
+It is read through the package `nvidia-ml-py` (the extra `gpu`), imported when a GPU is measured. GPUs are found by UUID,
+because `CUDA_VISIBLE_DEVICES` renumbers them: each process reads its own, and no idle neighbour's.
 """
 
 from __future__ import annotations
@@ -29,8 +30,13 @@ class NvmlCounter:
             properties = torch.cuda.get_device_properties(index)
             self._nvml.nvmlInit()
             self._handle = self._nvml.nvmlDeviceGetHandleByUUID(f"GPU-{properties.uuid}")
+            shared = self._is_sliced()
         except (self._nvml.NVMLError, RuntimeError, AssertionError, AttributeError, ValueError) as error:
             raise OSError(f"NVML: {error}") from None
+        if shared:  # the counter is that of the whole card: our slice's energy is unknown
+            raise OSError(
+                f"NVML: {properties.name} is divided into MIG slices, and counts the energy of all of them together"
+            )
         self.name = f"NVML {properties.name}"
         self.read()
 
@@ -40,6 +46,24 @@ class NvmlCounter:
             return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) * 1e-3
         except self._nvml.NVMLError as error:
             raise OSError(f"NVML: {error}") from None
+
+    def _is_sliced(self) -> bool:
+        """True if the card is in MIG mode; cards that do not know it raise."""
+        try:
+            return bool(self._nvml.nvmlDeviceGetMigMode(self._handle)[0])
+        except (self._nvml.NVMLError, AttributeError):
+            return False
+
+
+def identity(device: str) -> tuple[str, str]:
+    """UUID and name of a GPU, by torch's name for it; raises `OSError` where torch does not find it."""
+    try:
+        import torch
+
+        properties = torch.cuda.get_device_properties(int(device.partition(":")[2] or torch.cuda.current_device()))
+        return f"GPU-{properties.uuid}", properties.name
+    except (ImportError, RuntimeError, AssertionError, AttributeError, ValueError) as error:
+        raise OSError(f"torch: {error}") from None
 
 
 def find(device: str) -> Found:

@@ -20,6 +20,9 @@ BOUNDARY = "mains, board, module, core rail, battery"
 """Places at which a meter is put in; other words are allowed."""
 
 
+MINUS_IDLE = " minus idle"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Question:
     """The part of a recording that is inference, and all that its file does not say."""
@@ -82,6 +85,7 @@ class InferenceEnergy:
     idle_w: float | None
     """Power that was subtracted; None: the idle power is in `joules`."""
     boundary: str
+    """What the meter fed; ends with `minus idle` where idle power was subtracted."""
     meter: str
     source: str
     """Meter, file, boundary, windows and idle power in words."""
@@ -117,6 +121,7 @@ def inference_energy(path: str | Path, question: Question) -> InferenceEnergy:
     each = joules / count
     low, high_j = np.percentile(each, [10, 90])
     words = f"{_counted(len(spans), 'window')}{notes}, {_counted(count, 'inference')} each"
+    boundary = question.boundary if idle_w is None else f"{question.boundary.removesuffix(MINUS_IDLE)}{MINUS_IDLE}"
     facts = (f"{recording.path.name}, {recording.rate_hz:,.0f} Hz", *recording.notes)
     return InferenceEnergy(
         joules=float(each.mean()),
@@ -127,9 +132,9 @@ def inference_energy(path: str | Path, question: Question) -> InferenceEnergy:
         low_j=float(low),
         high_j=float(high_j),
         idle_w=idle_w,
-        boundary=question.boundary,
+        boundary=boundary,
         meter=recording.meter,
-        source=f"metered: {recording.meter} ({'; '.join(facts)}), boundary: {question.boundary}; {words}; {told}",
+        source=f"metered: {recording.meter} ({'; '.join(facts)}), boundary: {boundary}; {words}; {told}",
     )
 
 

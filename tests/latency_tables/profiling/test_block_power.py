@@ -145,8 +145,8 @@ class Session(EnergyMeter):
     watts: float | None = 0.0
     last = 10**6
 
-    def __init__(self, device: str) -> None:
-        super().__init__(device)
+    def __init__(self, device: str, **options: Any) -> None:
+        super().__init__(device, **options)
         self.left = self.last
 
     def stop(self) -> EnergyReading:
@@ -163,7 +163,7 @@ def session(space: SearchSpace, partial: Path, watts: float | None, last: int = 
         patch.setattr(timing, "MOST_VISITS", timing.VISITS)
         patch.setattr(Session, "watts", watts)
         patch.setattr(Session, "last", last)
-        patch.setattr("latency_tables.profiling.profile.EnergyMeter", Session)
+        patch.setattr("ofa.energy.choice.EnergyMeter", Session)
         try:
             return profile(space, "here", FEW, ProfileTarget(threads=1, energy_s=0.0, power_w=power_w), partial).energy
         except KeyboardInterrupt:

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -247,8 +248,8 @@ def test_a_counter_makes_the_energy_of_a_profile(space: SearchSpace, tmp_path: P
     class Counted(EnergyMeter):
         available = True  # type: ignore[assignment]
 
-        def __init__(self, device: str) -> None:
-            super().__init__(device)
+        def __init__(self, device: str, **options: Any) -> None:
+            super().__init__(device, **options)
             devices.append(device)
 
         def stop(self) -> EnergyReading:
@@ -256,7 +257,7 @@ def test_a_counter_makes_the_energy_of_a_profile(space: SearchSpace, tmp_path: P
 
     for energy_s in (0.0, 0.001):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("latency_tables.profiling.profile.EnergyMeter", Counted)
+            patch.setattr("ofa.energy.choice.EnergyMeter", Counted)
             target = ProfileTarget(threads=1, energy_s=energy_s, device="auto")
             platform = profile(space, "here", FEW, target, tmp_path / f"{energy_s}.csv")
         assert devices.pop() == platform.details["device"]  # the one that was chosen

@@ -73,7 +73,10 @@ def test_recordings_of_networks_make_a_platform(tmp_path: Path, capsys: pytest.C
     energy = load_platform(platform).energy
     assert energy is not None
     assert energy.power_w == pytest.approx(WATTS, rel=1e-3)
-    assert energy.source.endswith("of 12 networks, metered with Nordic PPK2; boundary: board")
+    assert energy.source.endswith("of 12 networks, metered with Nordic PPK2")
+    assert energy.boundary == "board"
+    refusal = error(capsys, "calibrate", "--measurements", out, "--out", platform, *options, "--boundary", "mains")
+    assert "--boundary is mains; the measurements say board" in refusal
     assert load_platform(platform).costs(SPACE).energy_mj(genes) == pytest.approx(WATTS * latency_ms, rel=0.15)
 
 
@@ -112,6 +115,7 @@ def test_the_power_of_a_measured_platform_is_that_of_the_recording(
     ofa(capsys, *words, "--recording", record(tmp_path / "recording.csv", 0.01), *METER)
     energy = yaml.safe_load(out.read_text())["energy"]
     assert energy["power_w"] == pytest.approx(WATTS, rel=1e-3)
+    assert energy["boundary"] == "board"
     assert energy["source"].startswith("power x time; power: 0.05 W, metered: Nordic PPK2 (recording.csv")
     assert "boundary: board; 3 windows in which D0 is high, 1 inference each; idle power included" in energy["source"]
 

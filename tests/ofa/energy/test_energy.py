@@ -310,3 +310,37 @@ def test_joules_and_seconds_are_of_one_window(tmp_path: Path, monkeypatch: pytes
     now_s += 0.02
     reading = meter.stop()
     assert reading.joules == pytest.approx(10.0 * reading.seconds)
+
+
+def test_a_slice_of_a_card_is_not_given_the_energy_of_the_whole(
+    tmp_path: Path, gpu: Mock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["pynvml"], "nvmlDeviceGetMigMode", lambda handle: (1, 1), raising=False)
+    meter = EnergyMeter("cuda", powercap=tmp_path)
+    meter.start()
+    gpu.return_value += 7000
+    reading = meter.stop()
+    assert reading.joules is None
+    assert "Test GPU is divided into MIG slices, and counts the energy of all of them together" in reading.source
+
+
+def test_each_process_reads_its_own_gpu_and_no_neighbours(
+    tmp_path: Path, gpu: Mock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counters = {f"GPU-{i}": 1000 * i for i in range(8)}
+    pynvml = sys.modules["pynvml"]
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", lambda handle: counters[handle])
+    visible = [5, 2]  # CUDA_VISIBLE_DEVICES renumbers, UUIDs do not
+    monkeypatch.setattr(
+        torch.cuda,
+        "get_device_properties",
+        lambda index: SimpleNamespace(uuid=str(visible[index]), name=f"card {visible[index]}"),
+    )
+    meters = [EnergyMeter(f"cuda:{i}", processor=False, powercap=tmp_path) for i in range(2)]
+    for meter in meters:
+        meter.start()
+    for i, name in enumerate(counters):
+        counters[name] += 1000 * 10**i
+    readings = [meter.stop() for meter in meters]
+    assert [reading.joules for reading in readings] == [pytest.approx(1e5), pytest.approx(1e2)]
+    assert [reading.source for reading in readings] == ["NVML card 5", "NVML card 2"]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-import ofa.training.result
+import ofa.energy.choice
 import ofa.training.trainer
 from ofa import UserError
 from ofa.cli.main import main
@@ -69,8 +69,7 @@ class Clock:
 @pytest.fixture
 def steady(monkeypatch: pytest.MonkeyPatch) -> type[Steady]:
     meter = type("Metered", (Steady,), {})
-    monkeypatch.setattr(ofa.training.trainer, "EnergyMeter", meter)
-    monkeypatch.setattr(ofa.training.result, "EnergyMeter", meter)
+    monkeypatch.setattr(ofa.energy.choice, "EnergyMeter", meter)
     return meter
 
 

@@ -18,6 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
+import ofa.energy.choice
 import ofa.training.checkpoint
 import ofa.training.trainer
 from ofa import UserError
@@ -288,7 +289,7 @@ def test_energy_is_that_of_the_device_that_trains(tmp_path: Path, monkeypatch: p
             super().__init__(device, **options)
             devices.append(device)
 
-    monkeypatch.setattr(ofa.training.trainer, "EnergyMeter", Noted)
+    monkeypatch.setattr(ofa.energy.choice, "EnergyMeter", Noted)
     Trainer(start(tmp_path, "run"), "cpu:0", quiet=True)
     assert devices == ["cpu:0"]  # of several GPUs the second would be cuda:1
 

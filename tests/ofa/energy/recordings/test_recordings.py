@@ -154,6 +154,9 @@ def test_idle_power_is_subtracted_only_when_told(tmp_path: Path) -> None:
     given = measured(tmp_path, generic(), marker="D0", idle_w=0.01)
     assert given.joules == pytest.approx((BUSY_W - 0.01) * SECONDS)
     assert "idle power of 0.01 W subtracted, as given" in given.source
+    assert given.boundary == "module minus idle"
+    battery = measured(tmp_path, generic(), marker="D0", idle_w=0.01, boundary="battery minus idle")
+    assert battery.boundary == "battery minus idle"
     found = measured(tmp_path, generic(), marker="D0", idle_s=(0.85, 0.95))
     assert found.idle_w == pytest.approx(IDLE_W)
     assert found.joules == pytest.approx((BUSY_W - IDLE_W) * SECONDS)
