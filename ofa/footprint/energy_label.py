@@ -116,17 +116,24 @@ def steps(factor: float, bounds: Bounds | None = None) -> float:
     return log(number("factor", factor, above=0)) / log((bounds or load_bounds()).factor)
 
 
-@cache
 def load_bounds(path: Path | None = None) -> Bounds:
     """The classes in a label's file; None: the one in use, which ships.
 
     Raises:
         UserError: it is missing, damaged, without checksum, or its classes do not cover everything from 0 up.
     """
+    return _shipped_bounds() if path is None else _read_bounds(path)
+
+
+@cache
+def _shipped_bounds() -> Bounds:
+    return _read_bounds(DATA / f"label-{ID}.json")
+
+
+def _read_bounds(place: Path) -> Bounds:
     from ofa.files.atomic import read_json  # late, so that `from ofa import footprint` takes no time
     from ofa.files.vouched import read_vouched_json
 
-    place = path or DATA / f"label-{ID}.json"
     found = read_vouched_json(place, "install the package again", ("id", "bounds_nj"))
     digest = read_json(place).get("sha256")
     if digest is None:
@@ -139,6 +146,8 @@ def load_bounds(path: Path | None = None) -> Bounds:
         raise UserError(f"{place}: bounds_nj: expected a letter and its two bounds each, got {str(given)[:80]}") from None
     upper = tuple(high for _, high in ends if high is not None)
     covering = len(ends) >= 3 and ends[0][0] == 0 and ends[-1][1] is None and len(upper) == len(ends) - 1
+    if not all(len(letter) == 1 for letter in letters):
+        raise UserError(f"{place}: bounds_nj: classes are {', '.join(letters)}; a class has one letter")
     joined = all(high == low for (_, high), (low, _) in pairwise(ends))
     if not (covering and joined and all(0 < low < high for low, high in pairwise(upper))):
         raise UserError(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ofa.footprint.energy_label import label, load_bounds
+from ofa.footprint.energy_label import Bounds, label, load_bounds
 
 UNSTATED_FACTOR = 2.0
 """Factor up and down where a platform's error is unknown, or it says no more than the order of magnitude."""
@@ -49,6 +49,7 @@ def label_entry(
     date: str,
     ratio: float | None = None,
     ratio_note: str = "",
+    bounds: Bounds | None = None,
 ) -> dict[str, Any]:
     """The entry of one platform.
 
@@ -62,6 +63,7 @@ def label_entry(
         date: day of the label, YYYY-MM-DD.
         ratio: energy over that of the frugalest subnet of the run that is at least as accurate; None: unknown.
         ratio_note: what the ratio is from, or why it is unknown.
+        bounds: classes of another label; None: those in use.
     """
     entry = {
         **on,
@@ -75,12 +77,12 @@ def label_entry(
         "ratio_note": ratio_note,
         "date": date,
     }
-    return with_letter(entry, top1)
+    return with_letter(entry, top1, bounds)
 
 
-def with_letter(entry: Mapping[str, Any], top1: Top1) -> dict[str, Any]:
+def with_letter(entry: Mapping[str, Any], top1: Top1, bounds: Bounds | None = None) -> dict[str, Any]:
     """The entry with the letter for this accuracy: also of a net that was trained further."""
-    bounds = load_bounds()
+    bounds = bounds or load_bounds()
     why, letter = "the top-1 is unknown", None
     if top1.value is not None:
         found = label(
@@ -90,6 +92,7 @@ def with_letter(entry: Mapping[str, Any], top1: Top1) -> dict[str, Any]:
             entry["classes"],
             entry["p10_over_estimate"],
             entry["p90_over_estimate"],
+            bounds,
         )
         why, letter = found.why, found
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from latency_tables import Costs, Platform
     from ofa.cli.life.parts import Inference
     from ofa.energy.account import Booked
+    from ofa.footprint.energy_label import Bounds
     from ofa.footprint.label_entry import Top1
     from ofa.runs.run_files import RunFiles
     from ofa.space.search_space import Genes, SearchSpace
@@ -34,24 +35,24 @@ class Subject:
     card: dict[str, Any] | None
     """The card of a queried subnet."""
 
-    def top1(self) -> Top1:
-        """Its top-1: that of its card, else what the run's predictor says."""
+    def top1(self, platform: str) -> Top1:
+        """Its top-1: that of its card for a platform, else what the run's predictor says."""
         from ofa.cli.shared.labels import own_predictor
         from ofa.footprint.label_entry import Top1
 
         if self.card is not None:
-            return _top1_of(self.card)
+            return _top1_of(self.card, platform)
         predictor = None if self.run is None else own_predictor(self.run)
         value = None if predictor is None else float(predictor.top1(self.genes)[0])
         return Top1(value=value, measured=False)
 
-    def label(self, platform: Platform) -> dict[str, Any]:
-        """The energy label on a platform."""
+    def label(self, platform: Platform, bounds: Bounds) -> dict[str, Any]:
+        """The energy label on a platform, in these classes."""
         from ofa.cli.shared.labels import label_of, own_predictor
 
         predictor = None if self.run is None else own_predictor(self.run)
         costs = platform.costs(self.space)
-        return label_of(self.space, self.run, platform, costs, self.genes, self.top1(), predictor)
+        return label_of(self.space, self.run, platform, costs, self.genes, self.top1(platform.name), predictor, bounds)
 
 
 def open_subject(args: argparse.Namespace) -> Subject | None:
@@ -141,16 +142,21 @@ def _on_platform(costs: Costs, subject: Subject, platform: Platform, seconds: fl
     )
 
 
-def _top1_of(card: dict[str, Any]) -> Top1:
-    """The top-1 of a card: of its label, else of its figures."""
+def _top1_of(card: dict[str, Any], platform: str) -> Top1:
+    """The top-1 of a card: of its label for the platform, else of its figures."""
     from ofa.footprint.label_entry import Top1
     from ofa.measure.accuracy import TOP1
     from search.reports.card import measured_name
 
     for entry in card.get("labels", []):
-        images, error = entry["images"], entry["top1_standard_error"]
-        found = Top1(value=entry["top1"], measured=entry["top1_measured"], standard_error=error, images=images)
-        return replace(found, numerics=entry["top1_numerics"])
+        if entry["platform"] == platform:
+            return Top1(
+                value=entry["top1"],
+                measured=entry["top1_measured"],
+                standard_error=entry["top1_standard_error"],
+                images=entry["images"],
+                numerics=entry["top1_numerics"],
+            )
     values = {figure["name"]: figure["value"] for figure in card["figures"]}
     measured = values.get(measured_name(TOP1))
     value = measured if measured is not None else values.get(f"{TOP1.label}, validation (predicted)")

@@ -9,6 +9,7 @@ from ofa.errors import UserError
 
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
+    from ofa.footprint.energy_label import Bounds
     from ofa.footprint.label_entry import Energy, Top1
     from ofa.runs.run_files import RunFiles
     from ofa.space.search_space import Genes, SearchSpace
@@ -40,7 +41,7 @@ def labels_of(
         predictor = own_predictor(run)
     entries = []
     for platform, cost in zip(platforms, costs, strict=True):
-        entry = label_of(run.space, run, platform, cost.at(None), genes, top1_of(accuracy), predictor)
+        entry = label_of(run.space, run, platform, cost.at(None), genes, top1_of(accuracy, platform.name), predictor)
         entries += [] if entry["joules"] is None else [entry]
     return {"labels": entries} if entries else {}
 
@@ -53,8 +54,9 @@ def label_of(
     genes: Genes,
     top1: Top1,
     predictor: Predictor | None,
+    bounds: Bounds | None = None,
 ) -> dict[str, Any]:
-    """The entry of one platform; `run` None: the subnet lies in no run that is here."""
+    """The entry of one platform; `run` None: the subnet lies in no run that is here; `bounds` None: the label in use."""
     from datetime import date
 
     from ofa.footprint.label_entry import label_entry
@@ -71,6 +73,7 @@ def label_of(
         date=date.today().isoformat(),
         ratio=ratio,
         ratio_note=note,
+        bounds=bounds,
     )
 
 
@@ -101,12 +104,21 @@ def label_lines(card: dict[str, Any]) -> list[str]:
     return [f"energy label: {sentence(entry)}" for entry in card.get("labels", [])]
 
 
-def top1_of(accuracy: Accuracy) -> Top1:
-    """The accuracy as a label states it: top-1 alone, measured where it was."""
+def top1_of(accuracy: Accuracy, platform: str) -> Top1:
+    """The accuracy as a label states it: top-1 alone, as the platform computes where that was measured, else in fp32."""
     from ofa.footprint.label_entry import Top1
 
     if accuracy.metric.name != "top1":
         return Top1(value=None, measured=False)
+    for under in accuracy.under:
+        if under.platform == platform and under.value is not None:
+            return Top1(
+                value=under.value,
+                measured=True,
+                standard_error=under.standard_error,
+                images=accuracy.images,
+                numerics=under.numerics,
+            )
     if accuracy.measured is None:
         return Top1(value=accuracy.predicted, measured=False)
     return Top1(value=accuracy.measured, measured=True, standard_error=accuracy.standard_error, images=accuracy.images)

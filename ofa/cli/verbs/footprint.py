@@ -54,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--each-kwh", type=float, default=0.0, metavar="X", help="energy that our way adds for each (default: 0)"
     )
+    parser.add_argument(
+        "--label", type=Path, metavar="JSON", help="bounds of another label, with their checksum (default: ofa-1)"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the parts as stacked bars: .png, .svg or .pdf")
 
 
@@ -107,9 +110,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ofa.cli.life.subject import inference_of, open_subject
     from ofa.cli.life.text import show_life, title_of
     from ofa.cli.shared.options import printer
+    from ofa.footprint.energy_label import load_bounds
     from ofa.footprint.lifecycle import total
 
-    devices = _check(args)
+    devices, bounds = _check(args), load_bounds(args.label)
     grids = read_grids(args)
     pue = read_pue(args.pue, "--pue", grids.training)
     platform = None if args.platform is None else load_platform(args.platform)
@@ -137,7 +141,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         },
         "break_even": break_evens(args, parts, inference, grids, cloud),
         "edge_against_cloud": cloud,
-        "label": None if subject is None or platform is None else subject.label(platform),
+        "label": None if subject is None or platform is None else subject.label(platform, bounds),
     }
     if args.plot is not None:
         from ofa.cli.shared.options import WAIT_S

@@ -379,3 +379,23 @@ def test_a_ledger_in_the_place_of_another_is_named(capsys: pytest.CaptureFixture
     shutil.copy(metered / "energy" / "train-0.json", metered / "energy" / "predictor-0.json")
     message = error(capsys, "footprint", metered, "--platform", "edge-int8", "--inferences", 1)
     assert "predictor-0.json: another ledger is in its place: it was written as train-0.json" in message
+
+
+def test_bounds_of_another_label(capsys: pytest.CaptureFixture[str], trained_run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "label.json"
+    write_vouched_json(file, {"id": "mine-1", "bounds_nj": {"X": [0, 1e-9], "Y": [1e-9, 1e9], "Z": [1e9, None]}})
+    words = ("footprint", trained_run, "--platform", "edge-int8", "--inferences", 1, "--label", file)
+    label = ofa(capsys, *words)["label"]
+    assert (label["id"], label["shown"]) == ("mine-1", "Y")
+    file.write_text(file.read_text().replace("mine", "ours"))
+    assert "label.json: damaged" in error(capsys, *words)
+
+
+def test_the_accuracy_of_another_platform_is_not_that_of_this_one(
+    capsys: pytest.CaptureFixture[str], trained_run: Path, tmp_path: Path
+) -> None:
+    net = tmp_path / "net"
+    card = ofa(capsys, "query", trained_run, "--platform", "edge-int8", "--verify", 1, "--out", net)["card"]
+    measured = next(line["value"] for line in card["figures"] if line["name"] == "Top-1, validation (measured)")
+    label = ofa(capsys, "footprint", net, "--platform", "stm32-u575", "--inferences", 1)["label"]
+    assert (label["top1"], label["top1_numerics"]) == (pytest.approx(measured / 100), "fp32")

@@ -194,6 +194,7 @@ def test_a_label_of_ones_own(tmp_path: Path) -> None:
         (bounds(**{**SOUND, "A": [1, 1]}), "must rise from 0"),
         (bounds(**{**SOUND, "B": [1, 0.5], "C": [0.5, None]}), "must rise from 0"),
         (bounds(**{**SOUND, "B": [1, None], "C": [None, None]}), "expected a letter and its two bounds"),
+        (bounds(**{"A+": [0, 1], "B": [1, 10], "C": [10, None]}), "classes are A\\+, B, C; a class has one letter"),
         (bounds(A=[0, None]), "must rise from 0"),
         (bounds(), "must rise from 0"),
         ({"id": "x", "bounds_nj": [1, 5, 25]}, "expected a letter and its two bounds"),
