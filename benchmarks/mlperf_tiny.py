@@ -22,6 +22,7 @@ from scipy.optimize import nnls
 
 from latency_tables import Platform
 from latency_tables.blocks.fused_ops import OP_KINDS, FusedOp
+from latency_tables.blocks.memory_rules import MemoryRule
 from latency_tables.cost_models.op_model import EnergyModel, LatencyModel, OpTime
 from latency_tables.cost_models.uncertainty import compare
 
@@ -35,6 +36,8 @@ NAMES = {
 }
 DEARER = 1.5
 """A MAC of a depthwise or a linear layer over one of a convolution, on a Cortex-M; see above."""
+ACCELERATED = ("gap9", "silabs-xg24", "stm32-l4r5-tflm")
+"""Devices fitted with three terms."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,20 @@ class Device:
     runtime: str
     memory: str
     datasheet: str
+    rule: MemoryRule
+    inferences_per_s: tuple[float, ...] = ()
+    """Of the four networks in the order of `MACS`, where the reference data lack the system; likewise `uj`."""
+    uj: tuple[float, ...] = ()
 
+
+CUBE_AI = MemoryRule(
+    rule="lifetimes",
+    source="assumed: STM32Cube.AI plans activations in advance and lets operations overwrite their input; not compared",
+)
+TFLM = MemoryRule(
+    rule="tflm",
+    source="checked in the interpreter, with reference kernels (benchmarks/microcontroller_memory.py)",
+)
 
 DEVICES = (
     Device(
@@ -59,6 +75,7 @@ DEVICES = (
         "STM32Cube.AI, as submitted by STMicroelectronics",
         "640 kB SRAM, 2 MB flash",
         "ST DS12023",
+        CUBE_AI,
     ),
     Device(
         "stm32-h7a3",
@@ -68,6 +85,7 @@ DEVICES = (
         "STM32Cube.AI, as submitted by STMicroelectronics",
         "1.4 MB RAM (1,184 kB SRAM besides 192 kB tightly coupled), 2 MB flash",
         "ST DS13195",
+        CUBE_AI,
     ),
     Device(
         "stm32-u575",
@@ -77,6 +95,7 @@ DEVICES = (
         "STM32Cube.AI, as submitted by STMicroelectronics",
         "786 kB SRAM, 2 MB flash",
         "ST DS13737",
+        CUBE_AI,
     ),
     Device(
         "gap9",
@@ -86,6 +105,32 @@ DEVICES = (
         "GreenWaves' tools, as submitted",
         "1.6 MB RAM",
         "Linley Newsletter, 14 January 2020",
+        MemoryRule(
+            rule="lifetimes",
+            source="assumed, an upper bound: GreenWaves' tools also cut maps into tiles; not compared",
+        ),
+    ),
+    Device(
+        "stm32-l4r5-tflm",
+        "STM32L4R5ZI, Arm Cortex-M4 at 120 MHz",
+        "0.5",
+        "Nucleo-L4R5ZI",
+        "TensorFlow Lite Micro 2.3.1, the benchmark's reference",
+        "640 kB SRAM, 2 MB flash",
+        "ST DS12023",
+        TFLM,
+        (99.487, 1.420, 5.497, 1.665),
+        (416.312, 29207.010, 7373.704, 24312.648),
+    ),
+    Device(
+        "silabs-xg24",
+        "Silicon Labs EFR32MG24, Arm Cortex-M33 and MVP accelerator at 78 MHz",
+        "1.0",
+        "silicon_labs_xG24_DK2601B",
+        "TensorFlow Lite Micro, as submitted by Silicon Labs",
+        "256 kB SRAM, 1.5 MB flash",
+        "system description of the submission",
+        TFLM,
     ),
 )
 
@@ -172,6 +217,8 @@ def platforms(reference: Path) -> list[Platform]:
 
 def measured(reference: Path, device: Device) -> tuple[np.ndarray, np.ndarray]:
     """Latency in ms and energy in mJ of the four networks, in the order of `MACS`."""
+    if device.uj:
+        return 1e3 / np.array(device.inferences_per_s), np.array(device.uj) * 1e-3
     found: dict[str, tuple[float, float]] = {}
     with open(reference / "energy" / "mlperf_tiny_uj_per_inference.csv", newline="") as file:
         for row in csv.DictReader(file):
@@ -187,7 +234,7 @@ def _terms(ops: Iterable[FusedOp], device: Device) -> list[float]:
     ops = list(ops)
     mmacs = {kind: sum(op.macs for op in ops if op.kind == kind) * 1e-6 for kind in OP_KINDS}
     dense = mmacs["conv_1x1"] + mmacs["conv_kxk"]
-    if device.name == "gap9":
+    if device.name in ACCELERATED:
         return [dense + mmacs["linear"], mmacs["depthwise"], len(ops)]
     return [dense + DEARER * (mmacs["depthwise"] + mmacs["linear"])]
 
@@ -201,7 +248,7 @@ def _fit(terms: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:
 
 def _model(weights: np.ndarray, device: Device) -> LatencyModel:
     digits = [float(f"{weight:.4g}") for weight in weights]
-    if device.name == "gap9":
+    if device.name in ACCELERATED:
         rest = OpTime(overhead_ms=digits[2])
         dense, depthwise = (OpTime(ms_per_mmac=rate, overhead_ms=digits[2]) for rate in digits[:2])
         linear = dense
@@ -245,6 +292,7 @@ def _platform(reference: Path, device: Device) -> Platform:
         f"(github.com/mlcommons/tiny_results_v{device.round}): throughput and energy per inference of anomaly detection, "
         "image classification, keyword spotting and visual wake words",
         licence="Apache-2.0 (the results)",
+        memory=device.rule,
         details={"memory": f"{device.memory} ({device.datasheet}); compare memory_kb and weights_kb with it"},
         error=compare(predicted, latency_ms, note),
         latency=_model(weights, device),

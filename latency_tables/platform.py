@@ -12,6 +12,7 @@ from typing import Annotated
 
 from latency_tables.blocks.fused_ops import FusedOp
 from latency_tables.blocks.memory import BYTES
+from latency_tables.blocks.memory_rules import MemoryRule
 from latency_tables.cost_models.block_table import BlockTable, MeasuredBlock
 from latency_tables.cost_models.op_model import EnergyModel, LatencyModel
 from latency_tables.cost_models.uncertainty import ErrorReport
@@ -65,6 +66,8 @@ class Platform(Bounded):
     """Latencies of measured blocks; None where `latency` is given."""
     energy: EnergyModel | None = None
     """Energy of an inference; None: unknown."""
+    memory: MemoryRule | None = None
+    """How its runtime uses memory; None: by the lifetimes of feature maps."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,6 +83,13 @@ class Platform(Bounded):
             raise ValueError("energy has neither power_w nor ops, and not every block of the table has energy_mj")
         if self.energy is not None and self.energy.network_mj is not None and self.table is None:
             raise ValueError("energy.network_mj is given without a table of measured blocks")
+        if self.memory_rule == "tflm" and self.precision != "int8":
+            raise ValueError(f"memory.rule is tflm and precision {self.precision}; that rule is for int8")
+
+    @property
+    def memory_rule(self) -> str:
+        """Name of the rule by which its runtime uses memory, one of `RULES`."""
+        return "lifetimes" if self.memory is None else self.memory.rule
 
     # -- costs of blocks and networks ----------------------------------------------------------------------------------
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from latency_tables.blocks import memory
+from latency_tables.blocks import memory, tflm_memory
+from latency_tables.blocks.memory import BYTES_PER_KB
+from latency_tables.blocks.memory_rules import RULES
+from latency_tables.blocks.tflm_memory import Arena, tflite_graph
 from latency_tables.cost_models.uncertainty import ErrorReport
 from latency_tables.costs.boundaries import boundary_words
 from latency_tables.costs.protocol import CostedPlatform
@@ -34,6 +37,10 @@ class Computation:
     """Reason why the metric is unknown; None where it is known."""
     error: Callable[[CostedPlatform], ErrorReport | None] = lambda _: None
     """Error on whole measured networks; None where it is unknown."""
+    arena: Callable[[CostedPlatform], Arena | None] = lambda _: None
+    """The parts of a memory that is neither a sum nor a maximum over blocks; None where `block` gives all of it."""
+    exactness: Callable[[CostedPlatform], str | None] = lambda _: None
+    """Text on cards in place of an uncertainty, where it differs from `Metric.exactness`."""
     varies: Callable[[CostedPlatform], bool] = lambda _: False
     """True: a time, or power x time, which varies as the timed runs of a measured block do."""
 
@@ -44,6 +51,10 @@ COUNTS: dict[str, Callable[[BlockShape], float]] = {
     "params_m": lambda shape: shapes.params(shape.ops) / 1e6,
 }
 """Contribution of a block to the metrics that are the same on every platform, by the metric's name."""
+
+
+FLASH = {"tflm": "size of the .tflite file that ofa export writes, computed"}
+"""Source of the size of weights, by the rules under which it is more than weights and biases."""
 
 
 def _of_shape(count: Callable[[BlockShape], float]) -> Computation:
@@ -68,12 +79,20 @@ COMPUTATIONS: dict[str, Computation] = {
     ),
     "memory_kb": Computation(
         block=lambda platform, shape, _: memory.peak_kb(shape, _known_precision(platform)),
+        source=lambda platform: RULES[platform.memory_rule].source,
+        why_unknown=lambda platform: _why_no_bytes(platform),
+        arena=lambda platform: tflm_memory.ARENA if platform.memory_rule == "tflm" else None,
+        exactness=lambda platform: RULES[platform.memory_rule].exactness,
+    ),
+    "activations_kb": Computation(
+        block=lambda platform, shape, _: memory.peak_kb(shape, _known_precision(platform)),
         source=lambda _: "computed from the lifetimes of the feature maps",
         why_unknown=lambda platform: _why_no_bytes(platform),
     ),
     "weights_kb": Computation(
-        block=lambda platform, shape, _: memory.weights_kb(shape, _known_precision(platform)),
-        source=lambda _: "computed, batch norm folded",
+        block=lambda platform, shape, _: _weights_kb(platform, shape),
+        network=lambda platform: tflm_memory.FLASH_PER_NETWORK / BYTES_PER_KB if platform.memory_rule == "tflm" else 0.0,
+        source=lambda platform: FLASH.get(platform.memory_rule, "computed, batch norm folded"),
         why_unknown=lambda platform: _why_no_bytes(platform),
     ),
     **{name: _of_shape(count) for name, count in COUNTS.items()},
@@ -102,6 +121,12 @@ def _known_precision(platform: CostedPlatform) -> str:
     if platform.precision is None:
         raise UserError(f"platform {platform.name}: memory is unknown: {_why_no_bytes(platform)}")
     return platform.precision
+
+
+def _weights_kb(platform: CostedPlatform, shape: BlockShape) -> float:
+    if platform.memory_rule == "tflm":
+        return tflite_graph(shape).flash_bytes / BYTES_PER_KB
+    return memory.weights_kb(shape, _known_precision(platform))
 
 
 def _energy_source(platform: CostedPlatform) -> str:

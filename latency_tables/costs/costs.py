@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from latency_tables.arrays import Floats
+from latency_tables.blocks.tflm_memory import Arena
 from latency_tables.cost_models.uncertainty import P50, P90, ErrorReport, check_confidence
 from latency_tables.costs.bounds import UpperBounds, has_bounds, refusals
+from latency_tables.costs.composed import ComposedFactors, CostFactors, shared_memory
 from latency_tables.costs.computations import COMPUTATIONS, metrics_of
 from latency_tables.costs.factors import Factors, ShapeGrid
 from latency_tables.costs.protocol import CostedPlatform
@@ -43,7 +45,7 @@ class Costs:
         self.space = space
         self.confidence = confidence
         self._grid = ShapeGrid.of(space) if grid is None else grid
-        self._factors: dict[str, Factors] = {}
+        self._factors: dict[str, CostFactors] = {}
         self._missing: dict[str, UserError] = {}
         """Error that names the first unknown block, by metric; no entry where all blocks of the space are known."""
         self._bounds = None if confidence is None else UpperBounds(platform, confidence)
@@ -68,6 +70,7 @@ class Costs:
     def resolutions(self) -> tuple[int, ...]:
         """The space's resolutions at which the latency of every block is known; only a measured table can lack some."""
         factors = self._plain.factors("latency_ms")
+        assert isinstance(factors, Factors)
         arrays = (factors.stem, *factors.first, *factors.later, factors.head)
         unknown = [np.isnan(array).reshape(len(array), -1).any(axis=1) for array in arrays if array is not None]
         partial = np.any(unknown, axis=0)
@@ -105,8 +108,12 @@ class Costs:
         return self.of("energy_mj", genes)
 
     def memory_kb(self, genes: npt.ArrayLike) -> Floats:
-        """Peak activation memory for one image, in kB of 1024 bytes; see `latency_tables.blocks.memory` for the rules."""
+        """Memory (RAM) for one image, in kB of 1024 bytes; see `latency_tables.blocks.memory_rules` for the rules."""
         return self.of("memory_kb", genes)
+
+    def activations_kb(self, genes: npt.ArrayLike) -> Floats:
+        """Peak of the feature maps alive at once, in kB of 1024 bytes; no runtime needs less memory."""
+        return self.of("activations_kb", genes)
 
     def weights_kb(self, genes: npt.ArrayLike) -> Floats:
         """Storage of weights and biases at the platform's precision, batch norm folded, in kB of 1024 bytes."""
@@ -120,8 +127,11 @@ class Costs:
         """Parameters, batch norm's scale and shift included, in millions."""
         return self.of("params_m", genes)
 
-    def factors(self, metric: str) -> Factors:
-        """The cost factors of a metric: arrays over the few genes that each of its terms depends on."""
+    def factors(self, metric: str) -> CostFactors:
+        """The cost factors of a metric: arrays over the few genes that each of its terms depends on.
+
+        `memory_kb` is composed of several where the platform's runtime keeps data beside feature maps.
+        """
         if metric not in METRICS:
             raise UserError(f"unknown metric {metric!r}; known are {', '.join(METRICS)}")
         if metric not in self._factors:
@@ -158,12 +168,16 @@ class Costs:
         """The origin, in words, of the values of a metric that the platform knows."""
         return COMPUTATIONS[metric].source(self.platform)
 
+    def exactness(self, metric: str) -> str:
+        """Text on cards in place of an uncertainty, for a metric that is not estimated."""
+        return COMPUTATIONS[metric].exactness(self.platform) or METRICS[metric].exactness
+
     def why_unknown(self, metric: str) -> str | None:
         """Reason why a metric is unknown on this platform; None where it is known."""
         return COMPUTATIONS[metric].why_unknown(self.platform)
 
     def block(self, metric: str, shape: BlockShape, resolution: int | None = None) -> float:
-        """Contribution of one block to a metric of a network of this resolution."""
+        """Contribution of one block to a metric of a network of this resolution; of an arena, its feature maps'."""
         estimate = COMPUTATIONS[metric].block(self.platform, shape, resolution)
         if self._bounds is None or not METRICS[metric].estimated:
             return estimate
@@ -188,7 +202,16 @@ class Costs:
     def _p90(self) -> Costs:
         return self.at(P90)
 
-    def _build(self, metric: str) -> Factors:
+    def _build(self, metric: str) -> CostFactors:
+        arena = COMPUTATIONS[metric].arena(self.platform)
+        return self._built(metric) if arena is None else self._arena(arena)
+
+    def _arena(self, arena: Arena) -> ComposedFactors:
+        peak = self._grid.map(lambda shape, _: arena.peak(shape), np.maximum)
+        planning = self._grid.map(lambda shape, _: arena.planning(shape))
+        return shared_memory(peak, planning, self._grid.map(lambda shape, _: arena.kept(shape), constant=arena.constant))
+
+    def _built(self, metric: str) -> Factors:
         missing: list[UserError] = []
 
         def value(shape: BlockShape, resolution: int) -> float:

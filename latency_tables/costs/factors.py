@@ -133,6 +133,30 @@ class Factors:
                 yield Term((resolution, width, depth, *shared, *genes), values)
         yield Term((resolution, width), self.head)
 
+    @property
+    def alternatives(self) -> tuple[tuple[Factors, ...], ...]:
+        """This cost as one of several parts (see `latency_tables.costs.composed`): the only one."""
+        return ((self,),)
+
+    def bound(self, greatest: bool) -> float:
+        """A value that no subnet's cost exceeds, or one that none falls below, from the blocks that every subnet has."""
+        always = [self.stem, *self.first, self.head]
+        if not greatest:
+            found = [float(terms.min()) for terms in always]
+        else:
+            found = [float(terms.max()) for terms in always]
+            counts = [stage.depths[-1] - 1 for stage in self.space.stages]
+            later = zip(counts, self.later, strict=True)
+            found += [float(terms.max()) for count, terms in later if terms is not None for _ in range(count)]
+        return max(found) if self.reduce is np.maximum else sum(found) + self.constant
+
+    def plus(self, other: Factors) -> Factors:
+        """The sum of two costs that are sums."""
+        later = [None if a is None or b is None else a + b for a, b in zip(self.later, other.later, strict=True)]
+        first = [a + b for a, b in zip(self.first, other.first, strict=True)]
+        stem, head, constant = self.stem + other.stem, self.head + other.head, self.constant + other.constant
+        return Factors(self.space, stem, tuple(first), tuple(later), head, np.add, constant)
+
     @cached_property
     def lookup(self) -> Lookup:
         """The terms merged into tables, ready to evaluate gene matrices."""

@@ -30,6 +30,10 @@ class CostedPlatform(Protocol):
         """Number format of weights and activations, which decides their bytes; None where it is unknown."""
 
     @property
+    def memory_rule(self) -> str:
+        """Name of the rule by which its runtime uses memory, one of `blocks.memory_rules.RULES`."""
+
+    @property
     def latency(self) -> LatencyModel | None:
         """Model of a block's latency from its operations; None where blocks were measured."""
 

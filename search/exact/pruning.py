@@ -20,20 +20,21 @@ class Pruning:
     score of a known subnet.
 
     Args:
-        chain: its costs are sums.
-        bounds: float64[costs], in fixed point as the costs are; infinite where a cost is not limited.
+        chain: its bounds are on sums, or on sums with maxima: what is ahead adds to the sum, and to the maxima at least 0.
+        bounds: float64[bounds], in fixed point as the costs are; infinite where there is no limit.
     """
 
     def __init__(self, chain: Chain, bounds: Floats) -> None:
-        self.bounds, self.incumbent = bounds, -np.inf
-        self._ahead = [_completions(chain, i, whole_front=len(bounds) > 1) for i in range(len(bounds))]
+        self.chain, self.bounds, self.incumbent = chain, bounds, -np.inf
+        self._ahead = [_completions(chain, group[-1], whole_front=len(bounds) > 1) for group in chain.limited]
 
     def __call__(self, parts: int, width: int, score: Floats, costs: Floats) -> Mask:
         """Which paths to keep, bool[n]; they have passed `parts` parts (stem and stages) and end in `width`."""
+        spent = self.chain.limited_costs(costs)
         if len(self.bounds) == 1:
-            return np.asarray(costs[0] + self._ahead[0][parts][width][0, 1:].min(initial=np.inf) <= self.bounds[0])
+            return np.asarray(spent[0] + self._ahead[0][parts][width][0, 1:].min(initial=np.inf) <= self.bounds[0])
         alive = np.ones(len(score), dtype=np.bool_)
-        for i, cost in enumerate(costs):
+        for i, cost in enumerate(spent):
             reached = score + self._best_completion(i, parts, width, cost)
             alive &= (reached > -np.inf) & (reached >= self.incumbent)
         return alive
@@ -76,23 +77,23 @@ def _before(chain: Chain, i: int, part: int, state: int, after: list[Floats], wh
 
 def good_score(chain: Chain, bounds: Floats) -> float:
     """The score of a good subnet within all bounds, from fronts of weighted sums of the costs; -inf where none is found."""
+    sums = [chain.costs[group[-1]] for group in chain.limited]
     best = -np.inf
     for share in np.linspace(0, 1, MIXTURES):
         weights = np.append(share, np.full(len(bounds) - 1, (1 - share) / (len(bounds) - 1))) / bounds
-        mixed = tuple(np.tensordot(weights, of_part, axes=1) for of_part in zip(*chain.costs, strict=True))
-        paths = merge(Chain(chain.scores, (mixed,), chain.allowed, (np.add,)))
-        within = np.ones(len(paths.score), dtype=np.bool_)
-        for costs, bound in zip(chain.costs, bounds, strict=True):
-            within &= _along(chain, costs, paths.picks) <= bound
+        mixed = tuple(np.tensordot(weights, of_part, axes=1) for of_part in zip(*sums, strict=True))
+        paths = merge(Chain(chain.scores, (mixed,), chain.allowed, (np.add,), ((0,),)))
+        costs = np.stack([_along(chain, i, paths.picks) for i in range(len(chain.costs))])
+        within = (chain.limited_costs(costs) <= bounds[:, None]).all(axis=0)
         best = max(best, float(paths.score[within].max(initial=-np.inf)))
     return best
 
 
-def _along(chain: Chain, costs: tuple[Floats, ...], picks: Indices) -> Floats:
-    """One cost of complete paths, float64[paths]."""
+def _along(chain: Chain, i: int, picks: Indices) -> Floats:
+    """Cost `i` of complete paths, float64[paths]."""
     total, before = np.zeros(len(picks)), np.zeros(len(picks), dtype=np.int64)
-    for part, values in enumerate(costs):
+    for part, values in enumerate(chain.costs[i]):
         width, option = np.divmod(picks[:, part], chain.scores[part].shape[2])
-        total += values[before, width, option]
+        total = chain.reduce[i](total, values[before, width, option])
         before = width
     return total

@@ -36,24 +36,25 @@ def most_accurate(problem: Problem, rng: np.random.Generator) -> Genes:
         UserError: there are no stage tables.
     """
     _check(why_no_tables(problem))
-    metrics = _summed(problem)
-    bounds = np.array([limit.bound for limit in problem.limits if (limit.metric, limit.platform) in metrics])
-    tables = StageTables(problem, metrics or [("macs_m", next(iter(problem.costs)))])  # among equals, the lightest
-    genes = _solve(tables, bounds if len(bounds) else np.array([np.inf]), _maxima(problem))
+    limits = [limit for limit in problem.limits if not _is_maximum(problem, limit)]
+    pairs = [(limit.metric, limit.platform) for limit in limits]
+    tables = StageTables(problem, pairs or [("macs_m", next(iter(problem.costs)))])  # among equals, the lightest
+    genes = _solve(tables, _bounds(problem, limits) if limits else np.array([np.inf]), _maxima(problem))
     return genes if len(genes) else _refuse(problem, rng)
 
 
 def exact_front(problem: Problem, metric: str, platform: str) -> Front:
-    """The complete front of predicted accuracy against one summed cost; peak memory may be limited, nothing else.
+    """The complete front of predicted accuracy against one summed cost; memory may be limited, nothing else.
 
     Raises:
         Infeasible: no subnet meets the limits.
         UserError: `why_no_front`.
     """
     _check(why_no_front(problem, metric, platform))
-    tables = StageTables(problem, [(metric, platform)])
-    bounds = [limit.bound for limit in problem.limits if (limit.metric, limit.platform) == (metric, platform)]
-    genes = _solve(tables, np.array([min(bounds, default=np.inf)]), _maxima(problem))
+    own = min([limit.bound for limit in problem.limits if _pair(limit) == (metric, platform)], default=np.inf)
+    memory = [limit for limit in problem.limits if _is_composed(problem, limit)]
+    tables = StageTables(problem, [(metric, platform), *map(_pair, memory)])
+    genes = _solve(tables, np.append(own, _bounds(problem, memory)), _maxima(problem), front=True)
     if not len(genes):
         _refuse(problem, np.random.default_rng(0))
     cost, top1 = problem.cost(metric, platform, genes), problem.top1(genes)
@@ -67,7 +68,8 @@ def why_no_front(problem: Problem, metric: str, platform: str) -> str | None:
     """Reason why `exact_front` cannot give a front; None when it can."""
     if METRICS[metric].reduce != "sum":
         return f"the exact front needs a cost that is a sum; {metric} is a maximum"
-    others = [pair for pair in _summed(problem) if pair != (metric, platform)]
+    sums = [_pair(limit) for limit in problem.limits if METRICS[limit.metric].reduce == "sum"]
+    others = [pair for pair in sums if pair != (metric, platform)]
     if others:
         other = f"a limit on {others[0][0]} of {others[0][1]}"
         return f"the exact front has one cost, {metric} on {platform}; it cannot keep to {other} too"
@@ -85,24 +87,44 @@ def _check(reason: str | None) -> None:
         raise UserError(f"the exact search cannot solve this: {reason}")
 
 
-def _is_sum(limit: Limit) -> bool:
-    return METRICS[limit.metric].reduce == "sum"
+def _pair(limit: Limit) -> tuple[str, str]:
+    return limit.metric, limit.platform
 
 
-def _summed(problem: Problem) -> list[tuple[str, str]]:
-    return [(limit.metric, limit.platform) for limit in problem.limits if _is_sum(limit)]
+def _is_composed(problem: Problem, limit: Limit) -> bool:
+    """Whether a limit is on more than a sum or a maximum: on the memory of a runtime that keeps data beside feature maps."""
+    return not isinstance(problem.costs[limit.platform].factors(limit.metric), Factors)
+
+
+def _is_maximum(problem: Problem, limit: Limit) -> bool:
+    return METRICS[limit.metric].reduce == "max" and not _is_composed(problem, limit)
+
+
+def _bounds(problem: Problem, limits: list[Limit]) -> Floats:
+    """The bounds of the alternatives of each limit, as `StageTables.limited` has them."""
+    counts = [len(problem.costs[limit.platform].factors(limit.metric).alternatives) for limit in limits]
+    return np.repeat([limit.bound for limit in limits], counts)
 
 
 def _maxima(problem: Problem) -> list[tuple[Factors, float]]:
-    """Limits on costs that are maxima over blocks: each block alone must meet them, so paths need not carry these costs."""
-    return [
-        (problem.costs[limit.platform].factors(limit.metric), limit.bound) for limit in problem.limits if not _is_sum(limit)
-    ]
+    """Limits on costs that are maxima over blocks: each block alone must meet them, so paths need not carry these costs.
+
+    Of a composed cost too: its maxima alone must be within the limit.
+    """
+    found = []
+    for limit in problem.limits:
+        alternatives = problem.costs[limit.platform].factors(limit.metric).alternatives
+        parts = [part for parts in alternatives for part in parts]
+        found += [(part, limit.bound) for part in parts if part.reduce is np.maximum]
+    return found
 
 
-def _solve(tables: StageTables, bounds: Floats, maxima: list[tuple[Factors, float]]) -> Genes:
-    """Nondominated subnets within the bounds, best first: with one cost all of them, with several the optimum and more."""
-    floored, several = tables.floored(bounds), len(bounds) > 1
+def _solve(tables: StageTables, bounds: Floats, maxima: list[tuple[Factors, float]], front: bool = False) -> Genes:
+    """Nondominated subnets within the bounds, best first: with one cost all of them, with several the optimum and more.
+
+    With `front`, all of those that are nondominated in the first cost.
+    """
+    floored, several = tables.floored(bounds), len(bounds) > 1 and not front
     work = []
     for resolution in tables.resolutions:
         chain = tables.chain(resolution, maxima)
@@ -121,5 +143,5 @@ def _solve(tables: StageTables, bounds: Floats, maxima: list[tuple[Factors, floa
     if not found:
         return tables.base[:0]
     score = np.concatenate([paths.score for _, paths in found])
-    costs = np.concatenate([paths.costs for _, paths in found], axis=1)
+    costs = np.concatenate([paths.costs for _, paths in found], axis=1)[: 1 if front else None]
     return np.concatenate([genes for genes, _ in found])[nondominated(score, costs)]

@@ -37,11 +37,17 @@ class Chain:
     scores: tuple[Floats, ...]
     """Scores by part; they add up to the predictor's score."""
     costs: tuple[tuple[Floats, ...], ...]
-    """Costs by metric, then by part."""
+    """Costs, then by part."""
     allowed: tuple[np.ndarray, ...]
     """Whether a choice is in the domain and within every limit on a maximum, by part; bool."""
     reduce: tuple[np.ufunc, ...]
-    """Combination of the parts' costs, by metric."""
+    """Combination of the parts' costs, by cost."""
+    limited: tuple[tuple[int, ...], ...]
+    """What bounds are on: each on the sum of these costs, all of them maxima over parts but the last, which is a sum."""
+
+    def limited_costs(self, costs: Floats) -> Floats:
+        """What bounds are on, float64[bounds, paths], from costs of paths, float64[costs, paths]."""
+        return np.stack([costs[list(group)].sum(axis=0) for group in self.limited])
 
 
 def why_no_tables(problem: Problem) -> str | None:
@@ -63,14 +69,21 @@ class StageTables:
 
     Args:
         problem: a problem for which `why_no_tables` is None.
-        metrics: (metric, platform) of the costs to tabulate.
+        metrics: (metric, platform) of the costs to tabulate. One that is composed (`latency_tables.costs.composed`) takes
+            several tables.
     """
 
     def __init__(self, problem: Problem, metrics: list[tuple[str, str]]) -> None:
         self.problem = problem
         self.space = problem.space
         self.domain = problem.domain
-        self.factors = [problem.costs[platform].factors(metric) for metric, platform in metrics]
+        self.factors: list[Factors] = []
+        self.limited: list[tuple[int, ...]] = []
+        """Of `Chain`: one for each alternative of each metric."""
+        for metric, platform in metrics:
+            for parts in problem.costs[platform].factors(metric).alternatives:
+                self.limited.append(tuple(range(len(self.factors), len(self.factors) + len(parts))))
+                self.factors += parts
         self.resolutions = self.domain.table[0, : self.domain.counts[0]].tolist()
 
     def _levels(self, gene: int) -> list[int]:
@@ -154,8 +167,11 @@ class StageTables:
         return [to_fixed_point(table, step) for table in tables]
 
     def floored(self, bounds: Floats) -> Floats:
-        """The bounds rounded down to fixed point, float64[metrics], so that their differences with costs are exact."""
-        steps = np.array([factors.step for factors in self.factors])
+        """The bounds rounded down to fixed point, float64[bounds], so that their differences with costs are exact.
+
+        Maxima that are limited together with a sum are of bytes: multiples of the sum's step.
+        """
+        steps = np.array([self.factors[group[-1]].step for group in self.limited])
         return floor_to_fixed_point(bounds, steps)
 
     @cached_property
@@ -209,4 +225,5 @@ class StageTables:
             for factors, bound in below:
                 fits &= self.cost(factors, part, resolution) <= bound
             allowed.append(fits)
-        return Chain(tuple(scores), costs, tuple(allowed), tuple(factors.reduce for factors in self.factors))
+        reduce = tuple(factors.reduce for factors in self.factors)
+        return Chain(tuple(scores), costs, tuple(allowed), reduce, tuple(self.limited))

@@ -91,7 +91,7 @@ def exact_surface(problem: Problem, pairs: tuple[tuple[str, str], ...]) -> Surfa
         return reason
     tables = StageTables(problem, list(pairs))
     found = []
-    most = MOST_SUBNETS.get(len(pairs), MOST_OF_MANY)
+    most = MOST_SUBNETS.get(len(tables.factors), MOST_OF_MANY)
     for resolution in tables.resolutions:
         try:
             paths = merge(tables.chain(resolution, []), most=most)

@@ -241,7 +241,7 @@ def _exact(costs: Costs, metric: str, genes: Genes, name: str) -> dict[str, Any]
     why_unknown = costs.why_unknown(metric)
     if why_unknown is not None:
         return figure(name, None, METRICS[metric].unit, f"unknown: {why_unknown}", None)
-    return figure(name, _value(costs, metric, genes), METRICS[metric].unit, costs.source(metric), METRICS[metric].exactness)
+    return figure(name, _value(costs, metric, genes), METRICS[metric].unit, costs.source(metric), costs.exactness(metric))
 
 
 def _value(costs: Costs, metric: str, genes: Genes) -> float:

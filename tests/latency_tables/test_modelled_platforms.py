@@ -89,6 +89,6 @@ def test_microcontrollers_meet_the_networks_they_are_fitted_to(reference: Path, 
     for network in mlperf_tiny.networks().values():
         times = [(op, ops.get(op.kind, ops["default"])) for op in network]
         predicted.append(sum(time.overhead_ms + time.ms_per_mmac * op.macs * 1e-6 for op, time in times))
-    worst = 0.1 if device.name == "gap9" else 0.2
+    worst = 0.1 if device.name == "gap9" else 0.25
     assert np.abs(np.array(predicted) / latency_ms - 1).max() < worst
     assert np.abs(platform.energy.power_w * np.array(predicted) / energy_mj - 1).max() < 0.3

@@ -111,6 +111,7 @@ def _facts(platform: Platform) -> dict[str, Any]:
         "energy_source": None if energy is None else energy.source,
         "energy_boundary": None if energy is None else _boundary(energy.boundary),
         "why_no_energy": platform.why_no_energy,
+        "memory": None if platform.memory is None else {"rule": platform.memory.rule, "source": platform.memory.source},
         "energy_error": energy_error,
         "licence": platform.licence,
         "details": platform.details,
@@ -192,9 +193,9 @@ def _table(rows: list[dict[str, Any]]) -> None:
     exact = ", ".join(name for name, metric in METRICS.items() if not metric.estimated)
     print(
         "\nerror: of latency, on whole networks that were not fitted; failed where that of latency or energy is\n"
-        f"above 10% on average, REFUSED above 50%. {exact} are computed for\n"
-        "all. `ofa platforms NAME` shows one with its provenance."
+        "above 10% on average, REFUSED above 50%."
     )
+    print(textwrap.fill(f"{exact} are computed for all. `ofa platforms NAME` shows one with its provenance.", 100))
     for row in rows:
         for warning in row["warnings"]:
             print(textwrap.fill(f"{row['name']}: {warning}", 100))

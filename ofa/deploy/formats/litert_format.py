@@ -10,6 +10,7 @@ import numpy as np
 from ofa.deploy.formats.format import Deployable, Images, Logits, Precision, Runner, as_input
 from ofa.deploy.formats.onnx_graph import ImageInput
 from ofa.deploy.formats.quiet import quiet
+from ofa.deploy.formats.tflite_file import rewrite
 from ofa.files.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class LitertFormat:
             if int8:
                 assert calibration is not None
                 content = _quantised(content, calibration, net.centre)
+            content = rewrite(content, planned=int8)
         atomic_write(file, content)
         return [file]
 

@@ -11,15 +11,18 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Send standard output and error nowhere, at the level of file descriptors too, and drop log messages and warnings."""
+def quiet(into: int | None = None) -> Iterator[None]:
+    """Send standard output and error nowhere, at the level of file descriptors too, and drop log messages and warnings.
+
+    With a file descriptor, what is written to those of output and error goes `into` it.
+    """
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     copies = [os.dup(number) for number in (1, 2)]
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         for number in (1, 2):
-            os.dup2(nowhere, number)
+            os.dup2(nowhere if into is None else into, number)
         unseen = io.StringIO()
         with contextlib.redirect_stdout(unseen), contextlib.redirect_stderr(unseen), warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -14,12 +14,14 @@ from ofa.deploy.formats.format import Deployable, Images, Logits, Precision, Run
 from ofa.deploy.formats.litert_format import LitertFormat
 from ofa.deploy.formats.onnx_graph import ImageInput
 from ofa.deploy.formats.quiet import quiet
+from ofa.deploy.formats.tflite_file import ALIGNMENT, operations, tensor_count
 from ofa.errors import UserError
 from ofa.files.atomic import atomic_write
 
 MOST_ARENA = 2**28
 BYTES_A_LINE = 16
-ALIGNMENT = 16
+PLANNING_PER_TENSOR, PLANNING = 80, 2048
+"""Bytes that suffice for planning the memory: 40 for a tensor, and 40 if it is planned."""
 
 
 class TflmFormat:
@@ -45,7 +47,7 @@ class TflmFormat:
         arena = smallest_arena(content)
         resolver, program = file.with_name("operations.h"), file.with_name("main.cc")
         atomic_write(file, _c_array(content))
-        atomic_write(resolver, _resolver(_operations(content), arena, len(source.image.mean), source.image.side))
+        atomic_write(resolver, _resolver(sorted(set(operations(content))), arena, len(source.image.mean), source.image.side))
         atomic_write(program, (resources.files("ofa.deploy") / "examples" / "tflm_main.cc").read_text())
         return [file, resolver, program]
 
@@ -70,18 +72,32 @@ class TflmFormat:
 def smallest_arena(content: bytes) -> int:
     """Bytes of the smallest arena in which the interpreter can run a model, to its alignment of 16.
 
+    Kernels do not notice an arena that is much too small, and crash: the sizes tried start above what is needed.
+
     Raises:
         UserError: no arena of up to 256 MiB is enough.
     """
-    low, high = 0, 4096
-    while not _fits(content, high):
-        low, high = high, high * 2
-        if high > MOST_ARENA:
-            raise UserError("format tflm: the network needs an arena of more than 256 MiB")
-    while high - low > ALIGNMENT:
-        middle = (low + high) // 2 // ALIGNMENT * ALIGNMENT
-        low, high = (low, middle) if _fits(content, middle) else (middle, high)
-    return high
+    try:
+        head, tail = arena_parts(content)
+    except RuntimeError:
+        raise UserError("format tflm: the network needs an arena of more than 256 MiB") from None
+    planning = PLANNING_PER_TENSOR * tensor_count(content) + PLANNING  # of a moment before the feature maps
+    size = -(-(tail + max(head, planning)) // ALIGNMENT) * ALIGNMENT + ALIGNMENT
+    while _fits(content, size - ALIGNMENT):
+        size -= ALIGNMENT
+    return size
+
+
+def arena_parts(content: bytes) -> tuple[int, int]:
+    """Bytes of the arena that feature maps and scratch memory take, and bytes that stay, as the interpreter reports."""
+    interpreter = _interpreter(content, MOST_ARENA)
+    with tempfile.TemporaryFile() as file:
+        with quiet(file.fileno()):
+            interpreter.print_allocations()
+        file.seek(0)
+        report = file.read().decode()
+    head, tail = (int(re.findall(rf"Arena allocation {part} (\d+)", report)[-1]) for part in ("head", "tail"))
+    return head, tail
 
 
 def _fits(content: bytes, arena: int) -> bool:
@@ -99,17 +115,6 @@ def _interpreter(content: bytes, arena: int) -> Any:
         return runtime.Interpreter.from_bytes(content, arena_size=arena)
 
 
-def _operations(content: bytes) -> list[str]:
-    """The operations of a model, by their names in the schema, each once."""
-    with quiet():
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-        interpreter = Interpreter(
-            model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        )
-        return sorted({op["op_name"] for op in interpreter._get_ops_details()})
-
-
 def _c_array(content: bytes) -> str:
     lines = [content[i : i + BYTES_A_LINE] for i in range(0, len(content), BYTES_A_LINE)]
     body = "\n".join("  " + ", ".join(f"0x{byte:02x}" for byte in line) + "," for line in lines)
@@ -120,8 +125,8 @@ def _c_array(content: bytes) -> str:
     )
 
 
-def _resolver(operations: list[str], arena: int, channels: int, side: int) -> str:
-    adds = "\n".join(f"  resolver.Add{_camel(name)}();" for name in operations)
+def _resolver(used: list[str], arena: int, channels: int, side: int) -> str:
+    adds = "\n".join(f"  resolver.Add{_camel(name)}();" for name in used)
     return f"""// Just the operations that the network uses, made by `ofa export`.
 #pragma once
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
@@ -129,7 +134,7 @@ def _resolver(operations: list[str], arena: int, channels: int, side: int) -> st
 constexpr int kSide = {side};          // of the square image, in pixels
 constexpr int kChannels = {channels};
 constexpr int kArenaBytes = {arena};   // the smallest that works in a 64-bit build; add what your kernels need for scratch
-constexpr int kOperations = {len(operations)};
+constexpr int kOperations = {len(used)};
 
 inline void AddOperations(tflite::MicroMutableOpResolver<kOperations>& resolver) {{
 {adds}

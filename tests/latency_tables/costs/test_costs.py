@@ -38,7 +38,7 @@ def wide_space() -> SearchSpace:
 
 def walked(costs: Costs, metric: str, genes: np.ndarray) -> np.ndarray:
     """The cost of each subnet by its own traversal."""
-    reduce = max if metric == "memory_kb" else sum
+    reduce = max if METRICS[metric].reduce == "max" else sum
     blocks = [walk_blocks(costs.space, subnet) for subnet in costs.space.decode(genes)]
     return np.array([reduce(costs.block(metric, b) for b in bs) + costs.constant(metric) for bs in blocks])
 

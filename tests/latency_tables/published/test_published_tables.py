@@ -220,12 +220,12 @@ def test_runtime_and_precision_are_unknown_unless_stated(
     genes = space.sample(1, np.random.default_rng(0))
     assert platform.costs(space).memory_kb(genes) > 0
     costs = load_platform(silent).costs(space)
-    for metric in ("memory_kb", "weights_kb"):
+    for metric in ("memory_kb", "activations_kb", "weights_kb"):
         with pytest.raises(UserError, match="platform silent: memory is unknown: its precision is not stated; give"):
             costs.of(metric, genes)
     card = build_card("a net", [load_platform(silent)], [costs], genes, Accuracy(), {})
     unknown = [figure for figure in card["figures"] if figure["value"] is None]
-    assert [figure["unit"] for figure in unknown] == ["mJ", "kB", "kB"]
+    assert [figure["unit"] for figure in unknown] == ["mJ", "kB", "kB", "kB"]
     assert "not stated" in card["platform"]
     assert main(["platforms", str(silent)]) == 0
     assert "unknown" in capsys.readouterr().out

@@ -55,7 +55,7 @@ def test_pareto_without_measuring_and_other_axes(run: Path, tmp_path: Path, caps
     out, csv = tmp_path / "front.svg", tmp_path / "numbers.csv"
     words = ("pareto", run, "--platform", PLATFORM, "--x", "memory_kb", "--samples", 20, "--no-verify", "--out", out)
     result = ofa(capsys, *words, "--csv", csv)
-    assert "Peak activation memory (kB)" in out.read_text()
+    assert "Memory (kB)" in out.read_text()
     assert "nothing of the run is measured" in out.read_text()
     assert csv.exists()
     assert result["platforms"][0]["measured"] == []
