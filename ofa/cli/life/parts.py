@@ -11,6 +11,7 @@ from ofa.errors import UserError
 
 if TYPE_CHECKING:
     from ofa.energy.account import Booked
+    from ofa.energy.recordings.inference import InferenceEnergy
     from ofa.footprint.lifecycle import Part
     from ofa.footprint.tables import Grid, Pue, Route
 
@@ -28,6 +29,8 @@ class Inference:
     """Time that the device is reserved for one; None: unknown."""
     kind: str
     source: str
+    recorded: InferenceEnergy | None = None
+    """What a meter recorded; None: no recording is given."""
 
 
 @dataclass(frozen=True, kw_only=True)

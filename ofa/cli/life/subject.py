@@ -107,17 +107,33 @@ def work_of(args: argparse.Namespace, subject: Subject | None) -> list[Booked]:
 
 
 def inference_of(args: argparse.Namespace, subject: Subject | None, platform: Platform | None) -> Inference:
-    """Energy and time of an inference: as given, else those of the subnet on the platform."""
+    """Energy and time of an inference: as a meter recorded them, or as given, else those of the subnet on the platform."""
     from ofa.cli.life.parts import Inference
+    from ofa.cli.shared.recordings import recorded
     from ofa.footprint.checks import number
 
+    found = recorded(args)
+    if found is not None:
+        for option in ("inference_mj", "inference_ms"):
+            if getattr(args, option) is not None:
+                raise UserError(f"--{option.replace('_', '-')} and --recording are both given; give one of them")
+        return Inference(
+            joules=found.joules,
+            p90_joules=found.high_j,
+            seconds=found.seconds,
+            kind="metered",
+            source=found.source,
+            recorded=found,
+        )
     ms = None if args.inference_ms is None else number("--inference-ms", args.inference_ms, above=0)
     seconds = None if ms is None else ms / 1000
     if args.inference_mj is not None:
         joules = number("--inference-mj", args.inference_mj) / 1000
         return Inference(joules=joules, p90_joules=None, seconds=seconds, kind="estimated", source="as given")
     if platform is None or subject is None:
-        raise UserError("--platform is missing, or RUN; give both, or the energy of an inference with --inference-mj")
+        raise UserError(
+            "--platform is missing, or RUN; give both, or the energy of an inference with --inference-mj or --recording"
+        )
     costs = platform.costs(subject.space)
     if seconds is None and costs.why_unknown("latency_ms") is None:
         seconds = float(costs.latency_ms(subject.genes)[0]) / 1000 / platform.batch

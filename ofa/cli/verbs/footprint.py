@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ofa.cli.shared.recordings import add_recording_arguments
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--label", type=Path, metavar="JSON", help="bounds of another label, with their checksum (default: ofa-1)"
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the parts as stacked bars: .png, .svg or .pdf")
+    add_recording_arguments(parser)
 
 
 def _add_power(parser: argparse.ArgumentParser) -> None:
@@ -107,6 +109,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from latency_tables import load_platform
     from ofa.cli.life.parts import read_grids, read_pue
     from ofa.cli.life.points import against_cloud, break_evens
+    from ofa.cli.life.recorded_label import recorded_label
     from ofa.cli.life.subject import inference_of, open_subject
     from ofa.cli.life.text import show_life, title_of
     from ofa.cli.shared.options import printer
@@ -143,6 +146,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "edge_against_cloud": cloud,
         "label": None if subject is None or platform is None else subject.label(platform, bounds),
     }
+    if answer["label"] is not None and inference.recorded is not None:
+        answer["label"] = recorded_label(answer["label"], inference.recorded)
     if args.plot is not None:
         from ofa.cli.shared.options import WAIT_S
         from ofa.files.output import locked_output

@@ -1,0 +1,34 @@
+"""The energy label of a subnet whose inference a meter recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ofa.energy.recordings.inference import InferenceEnergy
+
+
+def recorded_label(label: Mapping[str, Any], found: InferenceEnergy) -> dict[str, Any]:
+    """A platform's label with the energy that was recorded, and the letter for it; its p10 and p90 are of the windows."""
+    from ofa.footprint.label_entry import Top1, with_letter
+
+    energy = {
+        "kind": "metered",
+        "boundary": found.boundary,
+        "source": found.source,
+        "joules": found.joules,
+        "p10_over_estimate": found.low_j / found.joules,
+        "p90_over_estimate": found.high_j / found.joules,
+        "uncertainty": f"p10, p90 of {found.windows} windows" if found.windows > 1 else "a single window",
+        "ratio_to_frugalest": None,
+        "ratio_note": "the other subnets of the run were not recorded",
+    }
+    top1 = Top1(
+        value=label["top1"],
+        measured=label["top1_measured"],
+        standard_error=label["top1_standard_error"],
+        images=label["images"],
+        numerics=label["top1_numerics"],
+    )
+    return with_letter({**label, **energy}, top1)
