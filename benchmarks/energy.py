@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import fbnet_ops
+import judged_energy
 import mlperf_edge
 
 ASKED = {"raspi4-tflite": (0.06, 0.20), "raspi4-tflite-int8": (0.05, 0.25)}
@@ -24,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reference", type=Path, required=True)
     args = parser.parse_args()
-    for claims in (boards, operations):
+    for claims in (boards, operations, judged):
         for line in claims(args.reference):
             print(json.dumps(line), flush=True)
 
@@ -76,6 +77,31 @@ def operations(reference: Path) -> Iterator[dict[str, Any]]:
                     "asked": {"mape": mean, "block_mape": of_blocks},
                     "met": report.mape <= mean and blocks <= (of_blocks or blocks),
                 }
+
+
+def judged(reference: Path) -> Iterator[dict[str, Any]]:
+    """GPUs' traces by two powers, and the factors of energies that no network was measured for."""
+    for gpu, power in judged_energy.powers(reference).items():
+        yield {
+            "claim": f"{gpu}: training traces by a waiting and a busy power",
+            "boundary": "graphics card",
+            "traces": power.traces,
+            "mape": round(power.mape, 4),
+            "worst": round(power.worst, 4),
+            "waiting_w": round(power.waiting_w, 1),
+            "busy_w": round(power.busy_w, 1),
+            "asked": {"mape": 0.12},
+            "met": power.mape <= 0.12,
+        }
+    for platform in judged_energy.platforms(reference):
+        assert platform.energy is not None
+        assert platform.energy.error is not None
+        yield {
+            "claim": f"{platform.name}, energy: judged, no network was compared",
+            "boundary": platform.energy.boundary,
+            "power_w": platform.energy.power_w,
+            "expected_factor": platform.energy.error.expected_factor,
+        }
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import fbnet_ops
 import fbnet_tables
+import judged_energy
 import mlperf_edge
 import mlperf_tiny
 import numpy as np
@@ -71,7 +72,7 @@ def main() -> None:
     tiny = mlperf_tiny.platforms(args.reference)
     edge = mlperf_edge.platforms(args.reference)
     for platform in (*specialised(args.reference), *gpus(args.reference), note10(args.reference), *fbnet, *tiny, *edge):
-        save_platform(platform, folder / f"{platform.name}.yaml")
+        save_platform(judged_energy.with_energy(platform, args.reference), folder / f"{platform.name}.yaml")
         print(f"{platform.name:20} {platform.error.mape:.2%} worst {platform.error.worst:.1%} of {platform.error.networks}")
 
 

@@ -8,6 +8,7 @@ from latency_tables.costs.protocol import CostedPlatform
 
 BOUNDARIES = {
     "mains": "the whole device with its power supply, at the plug, waiting included",
+    "mains share": "a busy core's share of a loaded server, at the plug",
     "board": "the whole board behind its power supply, waiting included",
     "module": "processors, memory and their regulators on one module, without the carrier board",
     "graphics card": "the GPU with its memory and regulators, without the host",

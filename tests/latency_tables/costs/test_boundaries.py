@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import judged_energy
 from latency_tables import load_platform, platform_names, save_platform
 from latency_tables.cost_models.op_model import EnergyModel
 from latency_tables.cost_models.uncertainty import ErrorReport
 from latency_tables.costs.boundaries import BOUNDARIES, mixed_boundaries, ranks_as_latency
 from ofa.errors import UserError
+from ofa.space.search_space import load_space
 from search.reports.card import Accuracy, build_card
 from tests.platform_toys import measured, small_space
 from tests.verbs import figures, ofa
@@ -68,3 +70,44 @@ def test_boundary_and_factor_are_checked() -> None:
         ErrorReport(note="x", expected_factor=1.0)
     with pytest.raises(ValueError, match=r"expected_factor is 1\.5 and mape 0\.1; give one"):
         ErrorReport(note="x", networks=4, mape=0.1, expected_factor=1.5)
+
+
+def test_a_gpu_waits_for_launches_and_works_for_the_rest() -> None:
+    platform = load_platform("v100-batch64")
+    assert platform.energy is not None
+    assert platform.energy.static_w < 50
+    space = load_space("mbv3-w1.2")
+    genes = space.sample(20, np.random.default_rng(0))
+    alone, many = load_platform("v100-batch1").costs(space), platform.costs(space)
+    power_alone_w = alone.energy_mj(genes) / alone.latency_ms(genes)
+    power_many_w = 64 * many.energy_mj(genes) / many.latency_ms(genes)
+    assert (power_alone_w > platform.energy.static_w).all()
+    assert (power_many_w > 2 * power_alone_w).all()
+    assert (power_many_w < 250).all()  # the power limit of the card
+
+
+JUDGED = ["v100-ofa", "titan-rtx-batch32", "gtx-1080ti", "pixel1", "pixel2", "pixel3", "lg-g8", "s7-edge", "xeon-e5-2690v4"]
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_an_energy_that_is_judged_has_its_factor_beside_it(name: str) -> None:
+    platform = load_platform(name)
+    space = load_space("mbv3-w1.2")
+    costs, genes = platform.costs(space), space.sample(1, np.random.default_rng(0))
+    line = figures(build_card("a subnet", [platform], [costs], genes, Accuracy(), {}))["Energy per inference"]
+    assert line["value"] > 0
+    assert "expected within a factor of 1." in line["uncertainty"]
+    assert not costs.has_bounds("energy_mj")
+
+
+def test_machines_without_a_measured_power_stay_unknown() -> None:
+    for name in platform_names():
+        if name.startswith("epyc-") or name in ("note8", "note10"):
+            assert load_platform(name).energy is None
+
+
+@pytest.mark.reference
+def test_two_powers_describe_the_traces_and_the_files_have_them(reference: Path) -> None:
+    assert all(power.mape <= 0.12 for power in judged_energy.powers(reference).values())
+    for platform in judged_energy.platforms(reference):
+        assert platform == load_platform(platform.name)
