@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from latency_tables.cost_models.op_model import EnergyModel
     from latency_tables.profiling.plan import Settings
     from ofa.energy.choice import EnergyChoice
+    from ofa.energy.recordings.inference import InferenceEnergy
     from ofa.space.search_space import SearchSpace
 
 EXAMPLE = """ofa profile --space fmnist --out my-machine.yaml --runtime onnxruntime --threads 1
@@ -76,6 +77,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.subnet is not None:
         _refuse(args, "--subnet", "space", "name", "power_w", "export", "results", *MEASURING, *PLANNING, *BOOKING)
         return _record(args)
+    if args.space is None and args.recording is not None:
+        alone = ("out", "name", "power_w", "export", "results", *MEASURING, *PLANNING, *BOOKING)
+        _refuse(args, "--recording without --subnet or --space", *alone)
+        return _tell(args)
     if args.space is None:
         raise UserError("--space SPACE is missing: the space whose blocks are measured")
     space = load_space(args.space)
@@ -115,15 +120,26 @@ def _record(args: argparse.Namespace) -> dict[str, Any]:
     with locked_output(args.out, WAIT_S):
         networks = add_network(args.out, space, args.subnet / "space.yaml", subnet, found)
     if not args.json:
-        spread = "" if found.standard_error_j is None else f" \N{PLUS-MINUS SIGN}{1e3 * found.standard_error_j:.2g}"
-        print(
-            f"{1e3 * found.joules:.4g}{spread} mJ and {1e3 * found.seconds:.4g} ms per inference, {1e3 * found.watts:.4g} mW"
-        )
-        print(found.source)
+        _show_inference(found)
         print(
             f"{networks} {'networks' if networks > 1 else 'network'} in {args.out}: ofa calibrate makes a platform of them"
         )
     return {"out": str(args.out), "networks": networks, "subnet": str(args.subnet)} | found.plain()
+
+
+def _tell(args: argparse.Namespace) -> dict[str, Any]:
+    """The energy and latency of an inference that a meter recorded, written nowhere."""
+    found = recorded(args)
+    assert found is not None
+    if not args.json:
+        _show_inference(found)
+    return found.plain()
+
+
+def _show_inference(found: InferenceEnergy) -> None:
+    spread = "" if found.standard_error_j is None else f" \N{PLUS-MINUS SIGN}{1e3 * found.standard_error_j:.2g}"
+    print(f"{1e3 * found.joules:.4g}{spread} mJ and {1e3 * found.seconds:.4g} ms per inference, {1e3 * found.watts:.4g} mW")
+    print(found.source)
 
 
 def _recorded_power(args: argparse.Namespace) -> EnergyModel | None:

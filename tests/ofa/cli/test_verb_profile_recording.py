@@ -13,6 +13,7 @@ from latency_tables import load_platform
 from latency_tables.cost_models.op_model import LatencyModel, OpTime
 from latency_tables.cost_models.uncertainty import ErrorReport
 from latency_tables.platform import Platform
+from ofa.cli.main import main
 from ofa.deploy.subnet_directory import save_subnet
 from ofa.space.search_space import load_space
 from tests.tiny import SPACE as TINY
@@ -118,6 +119,19 @@ def test_the_power_of_a_measured_platform_is_that_of_the_recording(
     assert energy["boundary"] == "board"
     assert energy["source"].startswith("power x time; power: 0.05 W, metered: Nordic PPK2 (recording.csv")
     assert "boundary: board; 3 windows in which D0 is high, 1 inference each; idle power included" in energy["source"]
+
+
+def test_a_recording_alone_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recording = record(tmp_path / "recording.csv", 0.01)
+    found = ofa(capsys, "profile", "--recording", recording, *METER)
+    assert found["joules"] == pytest.approx(WATTS * 0.01, rel=1e-3)
+    assert main([*map(str, ("profile", "--recording", recording, *METER))]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("0.5 \N{PLUS-MINUS SIGN}")
+    assert lines[0].endswith(" mJ and 10 ms per inference, 50 mW")
+    assert lines[1] == found["source"]
+    refusal = error(capsys, "profile", "--recording", recording, *METER, "--out", "x.yaml")
+    assert "--out has no meaning with --recording without --subnet or --space" in refusal
 
 
 def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
