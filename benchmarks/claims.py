@@ -33,8 +33,8 @@ from ofa.runs.zoo import zoo_file
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "benchmarks" / "results" / "claims.json"
 ZOO = "fashion-mnist"
-DEVICES = ("edge-int8", "stm32-u575")
-"""The demo's device, and one with measured power."""
+DEVICES = ("edge-int8", "stm32-u575", "raspi4-tflite-int8")
+"""The demo's device, one with measured power, and one calibrated on measured energies at the mains."""
 W_PER_CORE = 4.4
 """AMD EPYC 7763, 280 W of 64 cores (Green Algorithms, TDP_cpu.csv); the machine here has two cores of that family."""
 TRAINED_IMAGES, HELD_OUT = 1800, 200

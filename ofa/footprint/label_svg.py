@@ -115,10 +115,10 @@ def _lines(entry: Mapping[str, Any]) -> list[str]:
     facts.append(f"{entry['runtime']}, {precision}, batch {entry['batch']}; {boundary}; {entry['uncertainty']}")
     facts.append(ratio_text(entry))
     if entry["index_nj"] is not None:
-        facts.append(
-            f"index {entry['index_nj']:.3g} nJ per input value and decision better than chance "
-            f"({entry['input_values']:,} values, {entry['classes']} classes)"
-        )
+        index = entry["index_nj"]
+        shown = f"{index:,.0f}" if index >= 1000 else f"{index:.3g}"
+        size = f"({entry['input_values']:,} values, {entry['classes']} classes)"
+        facts.append(f"index {shown} nJ per input value and decision better than chance {size}")
     facts.append(f"{entry['date']}, bounds {entry['id']}, checksum {entry['checksum'][:12]}")
     return [line for fact in facts for line in textwrap.wrap(fact, WRAP)]
 
