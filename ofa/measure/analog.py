@@ -29,7 +29,6 @@ def correct_under_noise(
     draws: int,
     seed: int,
     split: str = "validation",
-    recalibrated_under_it: bool = True,
 ) -> npt.NDArray[np.bool_]:
     """For each draw of the noise and each image, whether the top-1 prediction is its label, bool[draws, images].
 
@@ -40,11 +39,10 @@ def correct_under_noise(
         draws: number of draws; each is a chip that the weights are programmed into.
         seed: seed of the draws.
         split: images to classify.
-        recalibrated_under_it: False: batch norm is recalibrated before the noise, as if the chip were never calibrated.
     """
     rows = []
     for draw in range(draws):
-        net = noisy_net(evaluator, subnet, analog, generator_of_draw(seed, draw), recalibrated_under_it)
+        net = noisy_net(evaluator, subnet, analog, generator_of_draw(seed, draw))
         speed_up(net)
         if analog.activation_bits is not None:
             round_inputs(net, analog.activation_bits, evaluator.recalibration_images(subnet.resolution))
@@ -52,23 +50,14 @@ def correct_under_noise(
     return np.stack(rows)
 
 
-def noisy_net(
-    evaluator: SubnetEvaluator,
-    subnet: Subnet,
-    analog: Analog,
-    generator: torch.Generator,
-    recalibrated_under_it: bool = True,
-) -> Net:
+def noisy_net(evaluator: SubnetEvaluator, subnet: Subnet, analog: Analog, generator: torch.Generator) -> Net:
     """The subnet as a plain network in eval mode, with a draw of the noise on its weights.
 
     Its batch-norm statistics are those of the noisy network; recalibration is done anyway, so this costs nothing.
     """
     net = evaluator.extracted(subnet)
-    if not recalibrated_under_it:
-        evaluator.recalibrate(net, subnet.resolution)
     add_weight_noise(net, analog.weight_noise, analog.relative_to, generator)
-    if recalibrated_under_it:
-        evaluator.recalibrate(net, subnet.resolution)
+    evaluator.recalibrate(net, subnet.resolution)
     net.eval()
     return net
 
