@@ -100,10 +100,7 @@ def profile(
         raise UserError(str(error)) from None
     finally:
         torch.set_num_threads(threads_before)
-    if recorded is not None:
-        energy = recorded
-    else:
-        energy = EnergyModel(source=known) if watts else _energy(*mean_power(rows, known), target.power_w)
+    energy = EnergyModel(source=known) if watts else recorded or _energy(*mean_power(rows, known), target.power_w)
     return assemble(plan, name, rows, facts, energy, watts, str(partial))
 
 

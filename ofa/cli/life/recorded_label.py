@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ofa.energy.recordings.inference import InferenceEnergy
+    from ofa.footprint.energy_label import Bounds
+    from ofa.footprint.label_entry import Top1
 
 
-def recorded_label(label: Mapping[str, Any], found: InferenceEnergy) -> dict[str, Any]:
+def recorded_label(label: Mapping[str, Any], top1: Top1, found: InferenceEnergy, bounds: Bounds) -> dict[str, Any]:
     """A platform's label with the energy that was recorded, and the letter for it; its p10 and p90 are of the windows."""
-    from ofa.footprint.label_entry import Top1, with_letter
+    from ofa.footprint.label_entry import with_letter
 
     energy = {
         "kind": "metered",
@@ -24,11 +26,4 @@ def recorded_label(label: Mapping[str, Any], found: InferenceEnergy) -> dict[str
         "ratio_to_frugalest": None,
         "ratio_note": "the other subnets of the run were not recorded",
     }
-    top1 = Top1(
-        value=label["top1"],
-        measured=label["top1_measured"],
-        standard_error=label["top1_standard_error"],
-        images=label["images"],
-        numerics=label["top1_numerics"],
-    )
-    return with_letter({**label, **energy}, top1)
+    return with_letter({**label, **energy}, top1, bounds)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from latency_tables import Costs, Platform
     from ofa.cli.life.parts import Inference
     from ofa.energy.account import Booked
+    from ofa.energy.recordings.inference import InferenceEnergy
     from ofa.footprint.energy_label import Bounds
     from ofa.footprint.label_entry import Top1
     from ofa.runs.run_files import RunFiles
@@ -46,13 +47,16 @@ class Subject:
         value = None if predictor is None else float(predictor.top1(self.genes)[0])
         return Top1(value=value, measured=False)
 
-    def label(self, platform: Platform, bounds: Bounds) -> dict[str, Any]:
-        """The energy label on a platform, in these classes."""
+    def label(self, platform: Platform, bounds: Bounds, found: InferenceEnergy | None = None) -> dict[str, Any]:
+        """The energy label on a platform, in these classes; `found`: energy that a meter recorded, in place of its own."""
+        from ofa.cli.life.recorded_label import recorded_label
         from ofa.cli.shared.labels import label_of, own_predictor
 
         predictor = None if self.run is None else own_predictor(self.run)
         costs = platform.costs(self.space)
-        return label_of(self.space, self.run, platform, costs, self.genes, self.top1(platform.name), predictor, bounds)
+        top1 = self.top1(platform.name)
+        label = label_of(self.space, self.run, platform, costs, self.genes, top1, predictor, bounds)
+        return label if found is None else recorded_label(label, top1, found, bounds)
 
 
 def open_subject(args: argparse.Namespace) -> Subject | None:

@@ -109,7 +109,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from latency_tables import load_platform
     from ofa.cli.life.parts import read_grids, read_pue
     from ofa.cli.life.points import against_cloud, break_evens
-    from ofa.cli.life.recorded_label import recorded_label
     from ofa.cli.life.subject import inference_of, open_subject
     from ofa.cli.life.text import show_life, title_of
     from ofa.cli.shared.options import printer
@@ -144,10 +143,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         },
         "break_even": break_evens(args, parts, inference, grids, cloud),
         "edge_against_cloud": cloud,
-        "label": None if subject is None or platform is None else subject.label(platform, bounds),
+        "label": None if subject is None or platform is None else subject.label(platform, bounds, inference.recorded),
     }
-    if answer["label"] is not None and inference.recorded is not None:
-        answer["label"] = recorded_label(answer["label"], inference.recorded)
     if args.plot is not None:
         from ofa.cli.shared.options import WAIT_S
         from ofa.files.output import locked_output

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ofa.files.vouched import write_vouched_json
 from tests.verbs import error, ofa
 
 WATTS, SECONDS = 0.05, 0.08
@@ -54,7 +55,7 @@ def test_idle_power_is_subtracted_when_told(recording: Path, capsys: pytest.Capt
 
 
 def test_the_label_is_that_of_the_recording(
-    recording: Path, subnet_folder: Path, capsys: pytest.CaptureFixture[str]
+    recording: Path, subnet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words: tuple[Any, ...] = ("footprint", subnet_folder, "--platform", "stm32-u575", "--inferences", 1e6)
     modelled = ofa(capsys, *words)["label"]
@@ -64,6 +65,12 @@ def test_the_label_is_that_of_the_recording(
     assert (label["p10_over_estimate"], label["p90_over_estimate"]) == pytest.approx((1, 1))
     assert label["index_nj"] == pytest.approx(modelled["index_nj"] * WATTS * SECONDS / modelled["joules"])
     assert (label["ratio_to_frugalest"], label["top1"]) == (None, modelled["top1"])
+    bounds = tmp_path / "label.json"
+    index = label["index_nj"]
+    classes = {"X": [0, 0.9 * index], "Y": [0.9 * index, 1.1 * index], "Z": [1.1 * index, None]}
+    write_vouched_json(bounds, {"id": "mine-1", "bounds_nj": classes})
+    other = ofa(capsys, *words, "--recording", recording, *METER, "--label", bounds)["label"]
+    assert (label["id"], other["id"], other["shown"]) == ("ofa-1", "mine-1", "Y")
 
 
 def test_mistakes(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
