@@ -49,7 +49,7 @@ LABEL_PLACES = (
     (-7, -7, "right", "top"),
 )
 """Places to try for a name beside its point: offset in points (x, y), horizontal and vertical alignment."""
-SUBTITLE_WIDTH = 110
+SUBTITLE_WIDTH = 92
 """Characters of a line below the title."""
 CLOUD_STRETCH = 1.15
 """Most length that the cloud may add to the accuracy axis below the front, in units of the front's span."""
@@ -95,7 +95,10 @@ def draw(surveys: Sequence[Survey], title: str, subtitle: str = "", overlay: Ove
     lines = wrap(subtitle, SUBTITLE_WIDTH)
     axes.set_title(plain(title), loc="left", fontsize=13, fontweight="bold", pad=10 + 14 * len(lines))
     if lines:
-        axes.text(0, 1.02, plain("\n".join(lines)), transform=axes.transAxes, fontsize=9.5, color="#555555", va="bottom")
+        text = axes.text(
+            0, 1.02, plain("\n".join(lines)), transform=axes.transAxes, fontsize=9.5, color="#555555", va="bottom"
+        )
+        text.set_in_layout(False)  # its lines fit (SUBTITLE_WIDTH); a wide letter must not make the axes narrower
     figure.legend(handles=_legend(surveys, overlay), loc="outside lower center", ncols=2, fontsize=9.5, frameon=False)
     if overlay is not None:
         _draw_overlay(figure, axes, overlay, surveys)

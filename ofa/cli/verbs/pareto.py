@@ -137,9 +137,12 @@ def _doubts(platform: Platform, metric: str, alone: bool) -> list[str]:
         return found
     if alone:
         found.append(boundary_words(platform.energy.boundary))
+    factor = None if report is None else report.expected_factor
     if ranks_as_latency(platform):
-        sure = "" if report is None or report.expected_factor is None else f" (a factor of {report.expected_factor:g})"
+        sure = "" if factor is None else f" (a factor of {factor:g})"
         found.append(f"energy on {platform.name} is power x time{sure}: this front ranks as latency does")
+    elif factor is not None:
+        found.append(f"energy on {platform.name} is expected within a factor of {factor:g}")
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -61,15 +62,24 @@ def test_pareto_without_measuring_and_other_axes(run: Path, tmp_path: Path, caps
     assert result["platforms"][0]["measured"] == []
 
 
+def flat(figure: Path) -> str:
+    """The text of a figure in one line."""
+    return " ".join(re.sub("<[^>]*>", " ", figure.read_text()).split())
+
+
 def test_pareto_says_of_what_its_energies_are(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "front.svg"
     words = ("pareto", run, "--samples", 20, "--no-verify", "--out", out, "--platform", "stm32-u575")
     result = ofa(capsys, *words)
     assert result["boundaries"] == {"stm32-u575": "chip"}
     assert result["mixed_boundaries"] is None
-    text = " ".join(out.read_text().split())
+    text = flat(out)
     assert "boundary: chip" in text
     assert "is power x time" in text
+    ofa(capsys, *words[:-1], "pixel1")
+    assert "power x time (a factor of 1.7): this front ranks as latency does" in flat(out)
+    ofa(capsys, *words[:-1], "v100-batch64")
+    assert "energy on v100-batch64 is expected within a factor of 1.4" in flat(out)
     assert main([*map(str, words), "--platform", PLATFORM]) == 0
     assert "warning: energies of different boundaries are not comparable (stm32-u575: chip" in capsys.readouterr().err
     assert "energies of different boundaries" in out.read_text()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import ErrorbarContainer
 
 from ofa.errors import UserError
@@ -43,6 +44,21 @@ def one() -> Survey:
 def texts(surveys: list[Survey]) -> list[str]:
     figure = draw(surveys, "A title", "and more")
     return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_a_long_subtitle_stays_inside_the_figure_and_does_not_narrow_the_axes(one: Survey) -> None:
+    words = "run fashion-mnist.ofa, one supernet, no retraining; boundary: chip; energy on stm32-u575 is power x time: " * 3
+    widths = []
+    for subtitle in ("short", words):
+        figure = draw([one], "A title", subtitle)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        axes = figure.axes[0]
+        widths.append(axes.get_window_extent(canvas.get_renderer()).width)
+        box = axes.texts[0].get_window_extent(canvas.get_renderer())
+        assert box.x1 <= figure.bbox.x1
+        assert box.y1 < axes.title.get_window_extent(canvas.get_renderer()).y0 + 3
+    assert widths[1] == pytest.approx(widths[0], rel=0.01)
 
 
 def test_measured_points_lie_on_the_front_and_end_with_the_largest(one: Survey) -> None:
