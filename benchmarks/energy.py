@@ -83,7 +83,7 @@ def judged(reference: Path) -> Iterator[dict[str, Any]]:
     """GPUs' traces by two powers, and the factors of energies that no network was measured for."""
     for gpu, power in judged_energy.powers(reference).items():
         yield {
-            "claim": f"{gpu}: training traces by a waiting and a busy power",
+            "claim": f"{gpu}: training traces left out, by a waiting and a busy power",
             "boundary": "graphics card",
             "traces": power.traces,
             "mape": round(power.mape, 4),

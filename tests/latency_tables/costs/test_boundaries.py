@@ -82,6 +82,8 @@ def test_a_gpu_waits_for_launches_and_works_for_the_rest() -> None:
     power_alone_w = alone.energy_mj(genes) / alone.latency_ms(genes)
     power_many_w = 64 * many.energy_mj(genes) / many.latency_ms(genes)
     assert (power_alone_w > platform.energy.static_w).all()
+    energies = [load_platform(f"v100-batch{batch}").energy for batch in (1, 32)]
+    assert all(energy is not None and energy.ops == platform.energy.ops for energy in energies)  # work is that of batch 64
     assert (power_many_w > 2 * power_alone_w).all()
     assert (power_many_w < 250).all()  # the power limit of the card
 
@@ -106,8 +108,28 @@ def test_machines_without_a_measured_power_stay_unknown() -> None:
             assert load_platform(name).energy is None
 
 
+def test_the_two_powers_of_a_made_up_gpu_are_found_and_left_out_traces_predicted(tmp_path: Path) -> None:
+    folder = tmp_path / "energy" / "measured"
+    folder.mkdir(parents=True)
+    lines = ["device,network,optimizer,batch,power_limit_w,time_per_epoch_s,mean_w"]
+    for gpu in ("V100", "Quadro RTX 6000"):
+        for batch in (8, 32, 128, 512, 1024):
+            share = min(1.0, batch / 500)  # the GPU waits for launches below a batch of 500
+            lines.append(f"{gpu},shufflenetv2,adam,{batch},250,{8 / share},{40 + 160 * share}")
+            lines.append(f"{gpu},shufflenetv2,adam,{batch},100,{20 / share},90")  # at a lowered limit: not used
+            lines.append(f"{gpu},resnet50,adam,{batch},250,{4000 + 9000 / batch},200")
+    lines += [f"GTX 1080 Ti,googlenet,,128,,,{watts}" for watts in (190, 210)]
+    (folder / "gpu_board_power.csv").write_text("\n".join(lines))
+    found = judged_energy.powers(tmp_path)
+    assert (found["V100"].waiting_w, found["V100"].busy_w) == (pytest.approx(40), pytest.approx(200))
+    assert found["V100"].mape < 1e-9
+    assert found["V100"].traces == 10
+    assert found["GTX 1080 Ti"].waiting_w == pytest.approx(40)
+    assert found["GTX 1080 Ti"].mape == pytest.approx((20 / 190 + 20 / 210) / 2)  # each by the other
+
+
 @pytest.mark.reference
-def test_two_powers_describe_the_traces_and_the_files_have_them(reference: Path) -> None:
+def test_two_powers_predict_the_traces_and_the_files_have_them(reference: Path) -> None:
     assert all(power.mape <= 0.12 for power in judged_energy.powers(reference).values())
     for platform in judged_energy.platforms(reference):
         assert platform == load_platform(platform.name)
