@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 DEMO := runs/demo
 
-.PHONY: demo test test-export clean
+.PHONY: demo test test-export test-report clean
 
 # All three run, whatever the first finds, and each can fail it; pytest's summary comes last.
 test: $(STAMP)
@@ -17,6 +17,11 @@ test-export: $(STAMP)
 	test -x .venv-export/bin/python || $(PYTHON) -m venv .venv-export
 	.venv-export/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,images,onnx,openvino,litert,tflm]'
 	.venv-export/bin/python -m pytest -p no:anyio -m export
+
+# The page of `ofa report` in a real browser: Debian's chromium, or the one at $CHROMIUM.
+test-report: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,report,browser]'
+	$(BIN)/python -m pytest -m browser
 
 # The data set comes from Debian's package where make runs as root on Debian (--apt), else from its official address.
 demo: $(STAMP)
@@ -30,12 +35,13 @@ demo: $(STAMP)
 	$(BIN)/ofa query $(DEMO) --platform edge-int8 --energy-mj 0.03 --memory-kb 12 --out $(DEMO)/queries/accurate
 	$(BIN)/ofa pareto $(DEMO) --platform edge-int8 --out $(DEMO)/front.png
 	$(BIN)/ofa pareto $(DEMO) --platform $(DEMO)/this-machine.yaml --x latency_ms --out $(DEMO)/front-latency.png
+	$(BIN)/ofa report $(DEMO) --platform edge-int8 --platform $(DEMO)/this-machine.yaml --out $(DEMO)/report.html
 
 # The stamp is written last: an install that was broken off is repeated.
 $(STAMP): pyproject.toml setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=..." if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,images,tensorboard]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,images,report,tensorboard]'
 	touch $@
 
 clean:

@@ -104,7 +104,7 @@ FLOORS = {
     ),
     "search": (
         *("arrays", "statistics", "rows", "pareto", "predictors", "problem", "evaluations", "exact", "searchers"),
-        *("fronts", "measurements", "fleet", "plots", "reports"),
+        *("fronts", "measurements", "fleet", "plots", "reports", "page"),
     ),
 }
 """The folders and files of each package from the ground up: each imports only those before it, and itself."""

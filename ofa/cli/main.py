@@ -33,6 +33,7 @@ VERBS = {
     "benchmark": "compare a subnet in every format that is installed",
     "finetune": "train a queried subnet further, taught by the run's largest net",
     "pareto": "draw accuracy against energy or latency",
+    "report": "write one page about a run: fronts, subnets, training, footprint",
     "pack": "pack a run into one file that answers anywhere, without the training data",
     "footprint": "energy and CO2e over a life, break-even points, the energy label",
     "zoo": "list trained supernets that ship, or show one; their names are accepted wherever a run is",

@@ -101,7 +101,7 @@ def find_grid(word: str, file: Path | None = None) -> Grid:
     try:
         grams = float(word)
     except ValueError:
-        grids = read_grids(file) if file is not None else _shipped_grids()
+        grids = read_grids(file) if file is not None else shipped_grids()
         names = {name.casefold(): grid for grid in reversed(grids) for name in _names(grid)}
         if word.casefold() in names:
             return names[word.casefold()]
@@ -110,6 +110,12 @@ def find_grid(word: str, file: Path | None = None) -> Grid:
         allowed = f"at least 0 and at most {MOST_G_PER_KWH:g}"
         raise UserError(f"grid is {word}; as an intensity in g CO2e/kWh it must be {allowed}")
     return Grid(region="given", name="as given", year="", g_per_kwh=grams, pue=None, basis="", source="the user")
+
+
+@cache
+def shipped_grids() -> list[Grid]:
+    """The grids that ship; raises `UserError` where their file is damaged."""
+    return read_grids(_checked("grid"))
 
 
 def read_grids(path: Path) -> list[Grid]:
@@ -216,11 +222,6 @@ def find_device(word: str) -> Device:
     kg = _required(table, "kg")[i]
     text = {name: columns[name][i] for name in ("name", "what", "scope", "source")}
     return Device(kg=kg, lifetime_years=years, **text)
-
-
-@cache
-def _shipped_grids() -> list[Grid]:
-    return read_grids(_checked("grid"))
 
 
 def _shipped(name: str, columns: tuple[str, ...]) -> Table:
