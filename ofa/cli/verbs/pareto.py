@@ -106,7 +106,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     mixed = mixed_boundaries(platforms) if args.x == "energy_mj" else None
     if mixed is not None:
         print(f"warning: {mixed}", file=sys.stderr)
-    doubts = [doubt for platform in platforms for doubt in _doubts(platform, args.x, alone=len(platforms) == 1)]
+    beyond = [name for name in names if any("outside the calibration" in warning for warning in warnings[name])]
+    doubts = [doubt for platform in platforms for doubt in _doubts(platform, args.x, alone=len(names) == 1)]
+    if beyond and METRICS[args.x].estimated:
+        doubts.append(f"sizes beyond the calibration of {', '.join(beyond)}")
     subtitle = "; ".join([f"run {directory.path.name}, one supernet, no retraining", *doubts, *([mixed] if mixed else [])])
     with locked_output(args.out, WAIT_S), locked_output(csv, WAIT_S):
         save_figure(draw(surveys, title, subtitle, overlay), args.out)
