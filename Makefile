@@ -15,7 +15,7 @@ test: $(STAMP)
 # The formats whose packages are large (gigabytes), in an environment of their own.
 test-export: $(STAMP)
 	test -x .venv-export/bin/python || $(PYTHON) -m venv .venv-export
-	.venv-export/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,images,onnx,openvino,litert,tflm]'
+	.venv-export/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,images,onnx,openvino,litert,tflm,executorch,ethos-u,coreml]'
 	.venv-export/bin/python -m pytest -p no:anyio -m export
 
 # The page of `ofa report` in a real browser: Debian's chromium, or the one at $CHROMIUM.

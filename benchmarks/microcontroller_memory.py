@@ -22,9 +22,9 @@ import torch
 
 from latency_tables.blocks.tflm_memory import FLASH_PER_NETWORK, INTERPRETERS, arena_kb, tflite_graph
 from ofa.deploy.formats.format import Deployable
-from ofa.deploy.formats.litert_format import LitertFormat
 from ofa.deploy.formats.onnx_graph import ImageInput
-from ofa.deploy.formats.tflm_format import arena_parts, smallest_arena
+from ofa.deploy.formats.tflite.litert_format import LitertFormat
+from ofa.deploy.formats.tflite.tflm_format import arena_parts, smallest_arena
 from ofa.nets.plain import Net, build_net
 from ofa.space.search_space import SearchSpace, load_space
 from ofa.space.shapes import walk_blocks

@@ -160,7 +160,7 @@ def tflite_graph(block: BlockShape) -> TfliteGraph:
     graph = _Builder(elements)
     tensor = 0
     if block.kind == "stem" and first.in_channels > 1:  # each channel has a mean of its own
-        tensor = graph.append("ADD", (0,), elements)
+        tensor = graph.append("DEPTHWISE_CONV_2D", (0,), elements, weights=first.in_channels, channels=first.in_channels)
     before = pooled = gate = tensor
     for op in block.main:
         given = tensor

@@ -75,5 +75,6 @@ def correct_in_int8(evaluator: SubnetEvaluator, subnet: Subnet, split: str = "va
         file = Path(folder, "subnet.onnx")
         format.convert(source, "int8", calibration.pixels, file)
         run = format.runner(file, image)
+        assert run is not None
         batches = uint8_batches(data, split, side, evaluator.size(split))
         return np.concatenate([run(pixels).argmax(1) == labels for pixels, labels in batches])

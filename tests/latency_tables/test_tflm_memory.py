@@ -48,7 +48,7 @@ def test_the_figures_are_of_enough_subnets_and_spaces() -> None:
 def test_the_arena_is_that_of_the_interpreter(pointer_bytes: int) -> None:
     real = np.array([net[f"arena{8 * pointer_bytes}"] / 1024 for net in GOLDEN["nets"]])
     model = np.array([arena_kb(blocks_of(net), INTERPRETERS[pointer_bytes]) for net in GOLDEN["nets"]])
-    assert (model / real).max() < 1.02
+    assert (model / real).max() < 1.03
     assert (model / real).min() > 0.99
 
 

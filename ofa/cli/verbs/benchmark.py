@@ -81,10 +81,13 @@ def _row(given: Given, format: Format, precision: Precision) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             made = export(given.source, [(format, precision)], given.calibration, given.check_on, Path(folder, "out"))[0]
-            timing = time_deployed(format.name, Path(folder, "out", made.file), given.source.image)
+            if format.runs_here:
+                row |= vars(time_deployed(format.name, Path(folder, "out", made.file), given.source.image))
+            else:
+                row["status"] = "for other devices: not timed" + (", not checked" if made.check is None else "")
         except UserError as error:
             return row | {"status": str(error)}
-    return row | {"kb": made.bytes / 1000, **vars(made.check), **vars(timing)}
+    return row | {"kb": made.bytes / 1000, **({} if made.check is None else vars(made.check))}
 
 
 def _network_row(given: Given) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for one in exported:
         say(_line(one))
     say(f"written: {out}")
-    files = {one.file: {"bytes": one.bytes, **vars(one.check)} for one in exported}
+    files = {one.file: {"bytes": one.bytes, **({} if one.check is None else vars(one.check))} for one in exported}
     return {"out": str(out), "files": files}
 
 
@@ -66,6 +66,8 @@ def _check_out(out: Path) -> None:
 
 def _line(one: Exported) -> str:
     check = one.check
+    if check is None:
+        return f"{one.file}: {one.bytes / 1000:.0f} kB, NOT checked: nothing here can run it"
     text = f"{one.file}: {one.bytes / 1000:.0f} kB, logits within {check.largest_difference:.2g}"
     text += f", the same class for {100 * check.agreement:.1f}%"
     if check.top1 is not None and check.top1_network is not None:

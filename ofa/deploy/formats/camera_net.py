@@ -22,8 +22,6 @@ class CameraNet(nn.Module):
     channels' means. A converter to int8 then finds that an input of pixel - 128 is just its quantised form.
     """
 
-    shift: Tensor
-
     def __init__(
         self, source: Deployable, *, as_uint8: bool = False, centred: bool = False, same_padding: bool = False
     ) -> None:
@@ -37,8 +35,7 @@ class CameraNet(nn.Module):
         first = convolutions(self.net.stem)[0]
         first.weight.data /= std * (255 if as_uint8 else 1)
         shift = (self.centre - torch.tensor(source.image.mean).view(1, -1, 1, 1)) * (255 if as_uint8 else 1)
-        self.register_buffer("shift", shift)
-        self.shifts = bool(shift.abs().max() > 1e-7)
+        self.shift = _shift(shift.flatten()) if shift.abs().max() > 1e-7 else nn.Identity()
         if same_padding:
             self._pad_same(source)
 
@@ -47,7 +44,7 @@ class CameraNet(nn.Module):
         x_BCHW = images.permute(0, 3, 1, 2)
         if self.as_uint8:
             x_BCHW = x_BCHW.float()
-        logits: Tensor = self.net(x_BCHW + self.shift if self.shifts else x_BCHW)
+        logits: Tensor = self.net(self.shift(x_BCHW))
         return logits
 
     def _pad_same(self, source: Deployable) -> None:
@@ -62,3 +59,11 @@ class CameraNet(nn.Module):
                 if op.kind == "conv" and op.stride == 2 and op.in_size % 2 == 0 and op.kernel > 1:
                     conv.weight = nn.Parameter(F.pad(conv.weight.data, (0, 1, 0, 1)), requires_grad=False)
                     conv.kernel_size = (op.kernel + 1, op.kernel + 1)
+
+
+def _shift(by: Tensor) -> nn.Conv2d:
+    """Add constants, one a channel, by a convolution: as a sum, they took half the time of a small net on an Ethos-U."""
+    conv = nn.Conv2d(len(by), len(by), 1, groups=len(by))
+    conv.weight = nn.Parameter(torch.ones_like(conv.weight), requires_grad=False)
+    conv.bias = nn.Parameter(by, requires_grad=False)
+    return conv

@@ -10,8 +10,11 @@ from ofa.errors import UserError
 FORMATS = {
     "onnx": "onnx_format:OnnxFormat",
     "openvino": "openvino_format:OpenvinoFormat",
-    "litert": "litert_format:LitertFormat",
-    "tflm": "tflm_format:TflmFormat",
+    "litert": "tflite.litert_format:LitertFormat",
+    "tflm": "tflite.tflm_format:TflmFormat",
+    "executorch": "executorch_format:ExecutorchFormat",
+    "ethos-u": "tflite.ethos_u_format:EthosUFormat",
+    "coreml": "coreml_format:CoremlFormat",
 }
 """Module and class of each format by name; a new format needs a file and a line here."""
 

@@ -57,6 +57,8 @@ class Format(Protocol):
     packages: tuple[str, ...]
     """Distributions that must be installed, by their names on PyPI."""
     precisions: tuple[Precision, ...]
+    runs_here: bool
+    """False: the file is for other devices, so that neither its time here nor, without a runner, its output is known."""
     example: str | None
     """File name in `examples/` of a program that classifies a photo with the exported file, without this project."""
 
@@ -76,5 +78,8 @@ class Format(Protocol):
             UserError: the format cannot express the network.
         """
 
-    def runner(self, file: Path, image: ImageInput) -> Runner:
-        """A function that runs the file on this machine, on one thread, and returns float32 logits at any precision."""
+    def runner(self, file: Path, image: ImageInput) -> Runner | None:
+        """A function that runs the file on this machine, on one thread, and returns float32 logits at any precision.
+
+        None: nothing here can run it.
+        """

@@ -23,6 +23,7 @@ class OnnxFormat:
     extra = "onnx"
     packages = ("onnx", "onnxruntime")
     precisions: tuple[Precision, ...] = ("fp32", "int8")
+    runs_here = True
     example = "run_onnx.py"
 
     def convert(self, source: Deployable, precision: Precision, calibration: Images | None, file: Path) -> list[Path]:

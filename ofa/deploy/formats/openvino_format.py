@@ -20,6 +20,7 @@ class OpenvinoFormat:
     extra = "openvino"
     packages = ("openvino", "nncf", "onnx")
     precisions: tuple[Precision, ...] = ("fp32", "int8")
+    runs_here = True
     example = "run_openvino.py"
 
     def convert(self, source: Deployable, precision: Precision, calibration: Images | None, file: Path) -> list[Path]:

@@ -20,11 +20,11 @@ def quiet(into: int | None = None) -> Iterator[None]:
     logging.disable(logging.WARNING)
     copies = [os.dup(number) for number in (1, 2)]
     nowhere = os.open(os.devnull, os.O_WRONLY)
+    unseen = io.StringIO() if into is None else os.fdopen(os.dup(into), "w", encoding="utf-8")
     try:
         for number in (1, 2):
             os.dup2(nowhere if into is None else into, number)
-        unseen = io.StringIO()
-        with contextlib.redirect_stdout(unseen), contextlib.redirect_stderr(unseen), warnings.catch_warnings():
+        with unseen, contextlib.redirect_stdout(unseen), contextlib.redirect_stderr(unseen), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ofa.cli.main import main
 from ofa.deploy.check import compare
 from ofa.deploy.deployable import Photos, network_logits, photos_of_folder, read_deployable
 from ofa.deploy.formats.catalogue import FORMATS, find_format, missing_packages
@@ -75,6 +76,9 @@ def test_every_format_answers_as_the_network_does(
     told = ofa(capsys, "export", subnet_folder, "--format", name, *precisions, "--images", 64, "--out", out)
     assert len(told["files"]) == len(format.precisions)
     for file, of_file in told["files"].items():
+        if "relative_difference" not in of_file:
+            assert name == "coreml"  # nothing here can run it
+            continue
         limit = 1e-4 if "fp32" in file else 0.25
         assert of_file["relative_difference"] < limit
         assert of_file["agreement"] > 0.9
@@ -260,3 +264,20 @@ def test_a_format_without_int8_says_so(subnet_folder: Path, tmp_path: Path, monk
     photos = Photos(np.zeros((64, source.image.side, source.image.side, 1), np.uint8), None, "zeros")
     with pytest.raises(UserError, match="has no int8"):
         export(source, [(OnnxFormat(), "int8")], photos, photos, tmp_path / "out")
+
+
+def test_a_file_that_nothing_here_can_run_is_told_to_be_unchecked(
+    subnet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OnnxFormat, "runner", lambda self, file, image: None)
+    monkeypatch.setattr(OnnxFormat, "runs_here", False)
+    out = tmp_path / "out"
+    told = ofa(capsys, "export", subnet_folder, "--format", "onnx", "--images", 64, "--out", out)
+    assert list(told["files"]["subnet-fp32.onnx"]) == ["bytes"]
+    assert read_vouched_json(out / "export.json", "")["files"][0]["check"] is None
+    assert main(["export", str(subnet_folder), "--format", "onnx", "--images", "64", "--out", str(out)]) == 0
+    assert "subnet-fp32.onnx: " in (text := capsys.readouterr().out)
+    assert "NOT checked: nothing here can run it" in text
+    rows = ofa(capsys, "benchmark", subnet_folder, "--format", "onnx", "--images", 64)["rows"]
+    assert [row["status"] for row in rows[1:]] == ["for other devices: not timed, not checked"] * 2
+    assert all("median_ms" not in row for row in rows[1:])

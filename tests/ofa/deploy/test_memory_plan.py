@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ofa.deploy.formats.memory_plan import Buffer, least_memory, plan_memory
+from ofa.deploy.formats.tflite.memory_plan import Buffer, least_memory, plan_memory
 
 
 def overlaps(buffers: list[Buffer], offsets: list[int]) -> bool:

@@ -26,7 +26,7 @@ DEEP = Path(__file__).resolve().parents[3] / "benchmarks" / "spaces" / "deep-64.
 
 def converted(space_name: str | Path, seed: int, monkeypatch: pytest.MonkeyPatch, folder: Path) -> tuple[Deployable, bytes]:
     """A subnet with random weights as LiteRT's tools leave it."""
-    from ofa.deploy.formats import litert_format
+    from ofa.deploy.formats.tflite import litert_format
 
     space = load_space(space_name)
     subnet = space.decode(space.sample(1, np.random.default_rng(seed)))[0]
@@ -46,8 +46,8 @@ def converted(space_name: str | Path, seed: int, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("space", ["fmnist", "cifar10", DEEP], ids=["fmnist", "cifar10", "deep-64"])
 def test_rewritten_files(space: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ofa.deploy.formats.tflite_file import operations, rewrite
-    from ofa.deploy.formats.tflm_format import arena_parts, smallest_arena
+    from ofa.deploy.formats.tflite.tflite_file import operations, rewrite
+    from ofa.deploy.formats.tflite.tflm_format import arena_parts, smallest_arena
 
     source, content = converted(space, 5, monkeypatch, tmp_path)
     planned, bare = rewrite(content, planned=True), rewrite(content, planned=False)
@@ -89,7 +89,7 @@ def run(content: bytes, inputs: np.ndarray) -> np.ndarray:
 def test_weights_behind_the_flatbuffer_come_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ai_edge_litert import schema_py_generated as schema
 
-    from ofa.deploy.formats.tflite_file import rewrite
+    from ofa.deploy.formats.tflite.tflite_file import rewrite
 
     _, content = converted("fmnist", 6, monkeypatch, tmp_path)
     model = schema.ModelT.InitFromPackedBuf(content, 0)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from ofa.deploy.formats.format import Deployable, Images, Logits, Precision, Runner, as_input
-from ofa.deploy.formats.litert_format import LitertFormat
 from ofa.deploy.formats.onnx_graph import ImageInput
 from ofa.deploy.formats.quiet import quiet
-from ofa.deploy.formats.tflite_file import ALIGNMENT, operations, tensor_count
+from ofa.deploy.formats.tflite.litert_format import LitertFormat
+from ofa.deploy.formats.tflite.tflite_file import ALIGNMENT, operations, tensor_count
 from ofa.errors import UserError
 from ofa.files.atomic import atomic_write
 
@@ -36,6 +36,7 @@ class TflmFormat:
     extra = "tflm"
     packages = (*LitertFormat.packages, "tflite-micro")
     precisions: tuple[Precision, ...] = ("int8",)
+    runs_here = True
     example = None
 
     def convert(self, source: Deployable, precision: Precision, calibration: Images | None, file: Path) -> list[Path]:

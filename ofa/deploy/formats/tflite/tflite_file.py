@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ofa.deploy.formats.memory_plan import Buffer, plan_memory
+from ofa.deploy.formats.tflite.memory_plan import Buffer, plan_memory
 
 ALIGNMENT = 16
 """Alignment of buffers in TensorFlow Lite Micro's arena, and of weights in the file, which it reads in place."""

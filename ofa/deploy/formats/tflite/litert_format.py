@@ -10,7 +10,7 @@ import numpy as np
 from ofa.deploy.formats.format import Deployable, Images, Logits, Precision, Runner, as_input
 from ofa.deploy.formats.onnx_graph import ImageInput
 from ofa.deploy.formats.quiet import quiet
-from ofa.deploy.formats.tflite_file import rewrite
+from ofa.deploy.formats.tflite.tflite_file import rewrite
 from ofa.files.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class LitertFormat:
     extra = "litert"
     packages = ("litert-torch", "ai-edge-quantizer", "ai-edge-litert")
     precisions: tuple[Precision, ...] = ("fp32", "int8")
+    runs_here = True
     example = "run_tflite.py"
 
     def convert(self, source: Deployable, precision: Precision, calibration: Images | None, file: Path) -> list[Path]:

@@ -1,0 +1,72 @@
+"""Core ML, converted from the traced network. It runs on Apple's systems only, so that the file is not checked elsewhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from zipfile import ZipFile, ZipInfo
+
+from ofa.deploy.formats.format import Deployable, Images, Precision
+from ofa.deploy.formats.onnx_graph import ImageInput
+from ofa.deploy.formats.quiet import quiet
+
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""Date of every file in the archive."""
+IDENTIFIER = re.compile(r"[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}")
+
+
+class CoremlFormat:
+    """An ML program (.mlpackage), packed as a zip file; its input is float32, pixels as they are."""
+
+    name = "coreml"
+    suffix = ".mlpackage.zip"
+    extra = "coreml"
+    packages = ("coremltools",)
+    precisions: tuple[Precision, ...] = ("fp32",)
+    runs_here = False
+    example = None
+
+    def convert(self, source: Deployable, precision: Precision, calibration: Images | None, file: Path) -> list[Path]:
+        """Implement `Format.convert`."""
+        import torch
+
+        from ofa.deploy.formats.camera_net import CameraNet
+
+        image = source.image
+        net = CameraNet(source, as_uint8=image.as_uint8).eval()
+        shape = (1, image.side, image.side, len(image.mean))
+        package = file.with_name(file.name.removesuffix(".zip"))
+        with quiet():
+            import coremltools
+
+            traced = torch.jit.trace(net, torch.zeros(shape))  # type: ignore[no-untyped-call]
+            model = coremltools.convert(
+                traced,
+                inputs=[coremltools.TensorType("images", shape=shape)],
+                outputs=[coremltools.TensorType("logits")],
+                compute_precision=coremltools.precision.FLOAT32,
+                convert_to="mlprogram",
+                skip_model_load=True,
+            )
+            model.user_defined_metadata.update(source.facts)
+            model.save(str(package))
+        _pack(package, file)
+        shutil.rmtree(package)
+        return [file]
+
+    def runner(self, file: Path, image: ImageInput) -> None:
+        """Implement `Format.runner`: there is none."""
+        return
+
+
+def _pack(package: Path, file: Path) -> None:
+    """Pack a package such that one network always gives the same bytes."""
+    manifest = package / "Manifest.json"
+    text = manifest.read_text()
+    for i, identifier in enumerate(sorted(set(IDENTIFIER.findall(text)), key=text.index)):
+        text = text.replace(identifier, f"00000000-0000-0000-0000-{i:012}")
+    manifest.write_text(text)
+    with ZipFile(file, "w") as archive:
+        for path in sorted(path for path in package.rglob("*") if path.is_file()):
+            archive.writestr(ZipInfo(str(path.relative_to(package.parent)), EPOCH), path.read_bytes())

@@ -1,0 +1,82 @@
+"""ExecuTorch: a program for its XNNPACK backend; int8 by PyTorch's own quantisation (pt2e)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ofa.deploy.formats.format import Deployable, Images, Logits, Precision, Runner, as_input
+from ofa.deploy.formats.onnx_graph import ImageInput
+from ofa.deploy.formats.quiet import quiet
+from ofa.files.atomic import atomic_write
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class ExecutorchFormat:
+    """One image at a time, the whole network in one delegate. Activations of int8 are asymmetric, weights per channel."""
+
+    name = "executorch"
+    suffix = ".pte"
+    extra = "executorch"
+    packages = ("executorch", "torchao")
+    precisions: tuple[Precision, ...] = ("fp32", "int8")
+    runs_here = True
+    example = None
+
+    def convert(self, source: Deployable, precision: Precision, calibration: Images | None, file: Path) -> list[Path]:
+        """Implement `Format.convert`."""
+        import torch
+
+        from ofa.deploy.formats.camera_net import CameraNet
+
+        image = source.image
+        net = CameraNet(source, as_uint8=image.as_uint8).eval()
+        kind = torch.uint8 if image.as_uint8 else torch.float32
+        sample = (torch.zeros((1, image.side, image.side, len(image.mean)), dtype=kind),)
+        with quiet():
+            from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+            from executorch.exir import to_edge_transform_and_lower
+
+            program = torch.export.export(net, sample)
+            if precision == "int8":
+                assert calibration is not None
+                each = [torch.from_numpy(as_input(calibration[i : i + 1], image.dtype)) for i in range(len(calibration))]
+                program = torch.export.export(_quantised(program.module(), each), sample)
+            lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
+            content = bytes(lowered.buffer)
+        atomic_write(file, content)
+        return [file]
+
+    def runner(self, file: Path, image: ImageInput) -> Runner:
+        """Implement `Format.runner`."""
+        import torch
+
+        with quiet():
+            from executorch.runtime import Runtime
+
+            method = Runtime.get().load_program(file.read_bytes()).load_method("forward")
+        assert method is not None
+
+        def run(images: Images) -> Logits:
+            logits = []
+            for start in range(len(images)):
+                given = torch.from_numpy(as_input(images[start : start + 1], image.dtype))
+                logits.append(method.execute([given])[0].numpy().copy())
+            return np.concatenate(logits)
+
+        return run
+
+
+def _quantised(module: Any, calibration: list[Tensor]) -> Any:
+    """The module with rounded weights and activations, by the ranges of the calibration images."""
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    prepared = prepare_pt2e(module, XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True)))
+    for image in calibration:
+        prepared(image)
+    return convert_pt2e(prepared)
