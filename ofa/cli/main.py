@@ -75,18 +75,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.add_argument("--json", action="store_true", help="print one JSON object for machines, nothing else")
     module.add_arguments(command)
     args = command.parse_args([word for i, word in enumerate(argv) if i != argv.index(verb)])
+    terminated: list[int] = []
     try:
-        with warned_at_the_end(verb), _terminating():
+        with warned_at_the_end(verb), _terminating(terminated):
             result = module.run(args)
         if args.json and result is not None:  # of several processes, one reports
             print(json.dumps(result))
-    except UserError as error:
-        print(f"ofa {verb}: error: {error}", file=sys.stderr)
-        return 2
     except Terminated:
-        if first_rank():
-            print(f"ofa {verb}: terminated; the same command resumes where it can", file=sys.stderr)
-        return 143
+        return _told_to_end(verb)
     except KeyboardInterrupt:
         if first_rank():
             print(f"ofa {verb}: interrupted", file=sys.stderr)
@@ -95,10 +91,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()  # the reader ended (`ofa ... | head`), which is not an error
         return 0
     except Exception as error:
-        line = line_of(error)
-        if line is None:
+        if terminated:  # a module that was interrupted while it was imported says that it cannot be imported
+            return _told_to_end(verb)
+        foreign = None if isinstance(error, UserError) else line_of(error)
+        if foreign is None and not isinstance(error, UserError):
             raise
-        print(f"ofa {verb}: error: {one_line(line)}", file=sys.stderr)
+        print(f"ofa {verb}: error: {error if foreign is None else one_line(foreign)}", file=sys.stderr)
         return 2
     return 0
 
@@ -107,14 +105,22 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, which Slurm and Docker send before they kill; everything open is closed, as after Ctrl-C."""
 
 
+def _told_to_end(verb: str) -> int:
+    """The exit code after SIGTERM."""
+    if first_rank():
+        print(f"ofa {verb}: terminated; the same command resumes where it can", file=sys.stderr)
+    return 143
+
+
 @contextmanager
-def _terminating() -> Iterator[None]:
-    """Run a block in which SIGTERM raises `Terminated`; has no effect outside the main thread."""
+def _terminating(came: list[int]) -> Iterator[None]:
+    """Run a block in which SIGTERM raises `Terminated`; has no effect outside the main thread. `came` gets its number."""
     process = os.getpid()
 
     def terminate(number: int, frame: object) -> None:
         if os.getpid() != process:
             os._exit(143)  # a process that decodes images
+        came.append(number)
         raise Terminated
 
     if threading.current_thread() is not threading.main_thread():

@@ -58,8 +58,9 @@ def _space(args: argparse.Namespace) -> SearchSpace | None:
 
 
 def _import_supernet(args: argparse.Namespace) -> dict[str, Any]:
-    from ofa.cli.shared.options import weights_digest
+    from ofa.cli.shared.options import WAIT_S, weights_digest
     from ofa.files.atomic import sha256
+    from ofa.files.output import locked_output
     from ofa.official.checkpoint import read_supernet
     from ofa.runs.imported import add_images, create_imported, load_images
     from ofa.runs.run_directory import RunDirectory
@@ -70,7 +71,8 @@ def _import_supernet(args: argparse.Namespace) -> dict[str, Any]:
     space, weights = read_supernet(args.checkpoint, _space(args))
     predictor = None if args.predictor is None else load_published(args.predictor, space)
     data = None if args.data is None else load_images(args.data, space)
-    directory = create_imported(args.run, space, args.checkpoint, weights)
+    with locked_output(args.run, WAIT_S):
+        directory = create_imported(args.run, space, args.checkpoint, weights)
     lines = [f"{args.checkpoint}: the supernet of {space.name}, now the run {directory.path}"]
     with locked_run(directory.folder):
         if predictor is not None:

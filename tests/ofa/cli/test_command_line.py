@@ -206,6 +206,20 @@ def test_a_mistake_of_ours_keeps_its_traceback(verb: types.ModuleType) -> None:
         main(["probe"])
 
 
+def test_sigterm_while_a_module_is_imported_is_no_missing_module(
+    verb: types.ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(_: argparse.Namespace) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:  # as the interpreter does with an exception in the middle of a C extension's start
+            raise ImportError("initialization failed") from None
+
+    verb.run = run  # type: ignore[attr-defined]
+    assert main(["probe"]) == 143
+    assert capsys.readouterr().err == "ofa probe: terminated; the same command resumes where it can\n"
+
+
 def test_sigterm_is_one_line_and_its_own_exit_code(verb: types.ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     def run(_: argparse.Namespace) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
