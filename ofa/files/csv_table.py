@@ -107,7 +107,7 @@ def read_table(path: str | Path, required: Sequence[str], optional: Sequence[str
 
 
 def _check_names(path: Path, names: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> None:
-    known = f"columns are {', '.join(required)} and optionally {', '.join(optional)}"
+    known = f"columns are {', '.join(required)}" + (f" and optionally {', '.join(optional)}" if optional else "")
     for i, name in enumerate(names):
         if name not in required and name not in optional:
             raise UserError(f"{path}:1: unknown column {name!r}; {known}")

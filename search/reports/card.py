@@ -202,7 +202,8 @@ def _estimate(costs: Costs, metric: str, genes: Genes, name: str) -> dict[str, A
     line = figure(name, _value(costs, metric, genes), unit, costs.source(metric), deviation)
     bounds = costs.p50_p90(metric, genes)
     if bounds is None:
-        return line
+        judged = None if error is None else error.expected_factor
+        return line if judged is None else line | {"expected_factor": judged}
     high = float(bounds[1][0])
     return line | {"uncertainty": f"p90 {high:.4g} {unit}; {deviation}", "p90": high}
 

@@ -237,7 +237,8 @@ def _show(card: dict[str, Any], out: Path, say: Callable[[str], None]) -> None:
     width = max(len(line["name"]) for line in card["figures"]) + 2
     for line in card["figures"]:
         value = "unknown" if line["value"] is None else f"{line['value']:.4g} {line['unit']}"
-        say(f"{line['name']:{width}}{value:>12}  {line['source']}")
+        judged = f"within a factor of {line['expected_factor']:g}: " if "expected_factor" in line else ""
+        say(f"{line['name']:{width}}{value:>12}  {judged}{line['source']}")
     for line in label_lines(card):
         say(line)
     runs = "" if card.get("weights") == NO_WEIGHTS else f"; python {out / 'load.py'} runs it"

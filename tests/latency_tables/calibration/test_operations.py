@@ -246,6 +246,13 @@ def test_a_wrong_operation_is_named(tmp_path: Path, change: dict[str, Any], mess
     assert "\n" not in str(caught.value)
 
 
+def test_missing_columns_of_operations_are_named(tmp_path: Path) -> None:
+    _, operations = rows(1)
+    path = write(tmp_path / "operations.csv", [{k: v for k, v in row.items() if k != "kind"} for row in operations])
+    with pytest.raises(UserError, match=r"operations\.csv:1: column 'kind' is missing; columns are network, .*, outputs$"):
+        load_operations(path)
+
+
 def test_networks_that_determine_nothing_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     measured, operations = rows(12)
     write(tmp_path / "operations.csv", operations)

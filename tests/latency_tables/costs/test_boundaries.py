@@ -58,6 +58,7 @@ def test_boundary_and_factor_survive_the_file_and_stand_on_the_card(
     line = figures(card)["Energy per inference"]
     assert line["source"] == "2 W times latency: a profile; boundary: battery minus idle"
     assert line["uncertainty"] == "expected within a factor of 1.5; no network was compared"
+    assert line["expected_factor"] == 1.5
     facts = ofa(capsys, "platforms", tmp_path / "phone.yaml")
     assert facts["energy_boundary"] == f"battery minus idle ({BOUNDARIES['battery minus idle']})"
     assert facts["energy_error"]["expected_factor"] == 1.5

@@ -72,6 +72,16 @@ def test_the_default_folder_says_what_was_asked(run: Path, capsys: pytest.Captur
     assert Path(result["out"]).name == f"edge-int8+eyeriss-like_latency_ms-eyeriss-like-{float(f'{limit:.3g}'):g}_kernels-3"
 
 
+def test_a_judged_energy_has_its_factor_beside_it_on_the_screen(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("query", run, "--platform", "pixel1", "--latency-ms", 1000, "--confidence", 0.8, "--no-verify")
+    assert main([*map(str, words), "--out", str(tmp_path / "net")]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Energy per inference")]
+    assert len(lines) == 1  # no upper bound: nothing was compared
+    assert "mJ  within a factor of 1.7: 1.74 W times latency" in lines[0]
+
+
 def test_confidence_budgets_on_the_upper_bound(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     limit = bounds(run, NOTE10, "latency_ms", 0.5)
     words = ("query", run, "--platform", NOTE10, "--latency-ms", limit, "--no-verify", "--out", tmp_path / "net")
