@@ -1,7 +1,7 @@
 """Accuracy of random subnets as chips compute them: int8, 4-bit weights, noise on the weights of an analog array.
 
     python benchmarks/numerics.py fashion-mnist --out benchmarks/results/numerics.json
-    python benchmarks/numerics.py runs/exact runs/noisy --split test --no-int8     # the same subnets, trained in two ways
+    python benchmarks/numerics.py runs/exact runs/noisy --split test --only noise     # the same subnets, trained in two ways
 
 For each way of computing, the change of top-1 against fp32 on the same images is printed: its mean over the subnets and its
 range; the deviation of a draw; Kendall's tau between the subnets' accuracies and those in fp32; and tau between the means of
@@ -50,8 +50,9 @@ def main() -> None:
     parser.add_argument("--split", default="validation", help="validation (default) or test")
     parser.add_argument("--draws", type=int, default=8, help="draws of the noise (default: 8)")
     parser.add_argument("--relative-to", choices=["column", "layer"], default="layer", help="reach of the noise")
-    parser.add_argument("--no-int8", action="store_true", help="leave the int8 export out")
-    parser.add_argument("--no-uncalibrated", action="store_true", help="leave out batch norm recalibrated before the noise")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="only rows with this text in their name"
+    )
     parser.add_argument("--out", type=Path, help="a JSON of all figures")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -76,17 +77,17 @@ def main() -> None:
 
 def ways(args: argparse.Namespace) -> dict[str, Way]:
     """The ways of computing, by their names in the table."""
-    found: dict[str, Way] = {}
-    if not args.no_int8:
-        found["int8, ONNX Runtime"] = lambda evaluator, subnet, split: correct_in_int8(evaluator, subnet, split)[None]
-    for recalibrated in (True, False)[: 1 if args.no_uncalibrated else 2]:
+    found: dict[str, Way] = {
+        "int8, ONNX Runtime": lambda evaluator, subnet, split: correct_in_int8(evaluator, subnet, split)[None]
+    }
+    for recalibrated in (True, False):
         after = "recalibrated" if recalibrated else "not recalibrated"
         found[f"int4 weights, {after}"] = partial(in_few_bits, recalibrated=recalibrated)
         for noise in NOISES:
             analog = Analog(weight_noise=noise, relative_to=args.relative_to, source="benchmark")
             way = under_noise if recalibrated else without_recalibration
             found[f"{100 * noise:g}% noise, {after}"] = partial(way, analog=analog, draws=args.draws)
-    return found
+    return {name: way for name, way in found.items() if args.only in name}
 
 
 def under_noise(evaluator: SubnetEvaluator, subnet: Subnet, split: str, analog: Analog, draws: int) -> npt.NDArray[np.bool_]:
