@@ -42,6 +42,8 @@ VERBS = {
     "calibrate": "fit a platform to end-to-end timings of a few networks",
     "data": "put a data set where the recipes look for it",
     "schema": "print the JSON schema of a recipe, space or platform, for editors",
+    "doctor": "show versions, devices, meters, extras, and what will be slow here",
+    "completion": "print a script that completes commands in bash or zsh",
 }
 
 SMALL_MATRICES = ("query", "pareto", "zoo", "footprint")
