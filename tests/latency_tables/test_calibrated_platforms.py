@@ -152,6 +152,9 @@ def test_a_calibrated_platform_says_what_it_saw(name: str) -> None:
     assert platform.error.networks >= 4
     assert platform.latency is not None
     assert platform.latency.seen is not None
+    if "compiler's estimate" in platform.source:  # it saw this very space
+        assert not platform.costs(load_space("fmnist")).warnings
+        return
     costs = platform.costs(load_space("fmnist"))
     assert any(": conv_kxk: " in warning for warning in costs.warnings)
     assert not any("confidence" in warning for warning in costs.warnings)
