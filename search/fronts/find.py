@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from latency_tables.metrics import METRICS
 from ofa.space.search_space import Genes
 from search.exact.solve import exact_front, why_no_front
+from search.exact.stage_tables import why_no_tables
+from search.exact.steps import stepped_front
 from search.pareto.front import Front, front_order
 from search.problem.feasibility import closest_of
 from search.problem.objectives import Objective
@@ -29,6 +32,10 @@ def predicted_front(
         return _listed_front(problem, problem.among, metric, platform)
     if why_no_front(problem, metric, platform) is None:
         return exact_front(problem, metric, platform)
+    if METRICS[metric].reduce == "max" and why_no_tables(problem) is None:
+        front = stepped_front(problem, metric, platform)
+        if front is not None:
+            return front
     return evolved_front(problem, metric, platform, rng, budget)
 
 
