@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +68,7 @@ def answer(
     rng: np.random.Generator,
     budget: int,
     exact: bool = True,
+    progress: Callable[[Indices], Iterable[int]] = iter,
 ) -> FleetAnswer:
     """The subnet with the highest predicted accuracy within the limits of each device.
 
@@ -78,8 +79,9 @@ def answer(
         rng: source of randomness for surfaces that are searched.
         budget: most predictions for each surface that is searched.
         exact: True: surfaces are computed exactly where that is possible. False: all are searched.
+        progress: wraps the numbers of the groups, int64[groups] (a progress bar).
     """
-    groups = tuple(_groups(fleet, problem, rng, budget, exact))
+    groups = tuple(_groups(fleet, problem, rng, budget, exact, progress))
     picked = np.full(len(fleet.devices), -1, dtype=np.int64)  # indices into the rows of all surfaces together
     attainable = np.full((len(fleet.devices), len(COST_COLUMNS)), np.nan)
     offset = 0
@@ -107,7 +109,12 @@ def answer(
 
 
 def _groups(
-    fleet: Fleet, problem: Callable[[str, float | None], Problem], rng: np.random.Generator, budget: int, exact: bool
+    fleet: Fleet,
+    problem: Callable[[str, float | None], Problem],
+    rng: np.random.Generator,
+    budget: int,
+    exact: bool,
+    progress: Callable[[Indices], Iterable[int]],
 ) -> Iterator[Group]:
     """One group per platform, confidence and set of limited costs; an exact surface also serves subsets of its costs."""
     limited = np.isfinite(fleet.bounds)
@@ -117,7 +124,7 @@ def _groups(
     asked: Problem | None = None
     before: tuple[str, float | None] | None = None
     complete: list[Surface] = []
-    for i in most_first:
+    for i in progress(most_first):
         platform, sure = fleet.platforms[int(distinct[i, 0])], float(distinct[i, 1]) or None
         if asked is None or before != (platform, sure):
             asked, before, complete = problem(platform, sure), (platform, sure), []

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
     from ofa.energy.account import QUERY
     from ofa.files.output import locked_output
     from ofa.runs.run_files import RunFiles
+    from ofa.training.progress import progress_bar
     from search.fleet.answer import answer
     from search.fleet.files import check_fleet_format, read_fleet, subnets_file, write_fleet
     from search.searchers.catalogue import DEFAULT_BUDGET
@@ -63,8 +65,10 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
     offers.check(args.confidence)
     fleet = offers.with_confidence(args.confidence)
     exact = args.algorithm != "nsga2"
+    quiet = args.json or not sys.stderr.isatty()
+    bar = partial(progress_bar, desc="fleet", unit="group", disable=quiet)
     with booked_in_run(energy, directory.path, QUERY, QUERY):
-        result = answer(fleet, offers.problem, np.random.default_rng(args.seed), args.budget or DEFAULT_BUDGET, exact)
+        result = answer(fleet, offers.problem, np.random.default_rng(args.seed), args.budget or DEFAULT_BUDGET, exact, bar)
     searched = next((group for group in result.groups if not group.surface.exact), None)
     if args.algorithm == "exact" and searched is not None:
         raise UserError(f"--algorithm is exact; on {searched.platform}: {searched.surface.method}")

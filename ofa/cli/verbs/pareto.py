@@ -82,8 +82,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ofa.energy.account import QUERY
     from ofa.files.output import locked_output
     from ofa.runs.run_files import RunFiles
+    from ofa.training.progress import progress_bar
 
     say = printer(args)
+    quiet = args.json or not sys.stderr.isatty()
     directory = RunFiles.open(args.run)
     predictor, _, accuracy = open_predictor(directory, args.accuracy)
     overlay = None if args.overlay is None else read_overlay(args.overlay, args.x, accuracy.name)
@@ -91,7 +93,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     believed = args.no_verify or without_images(directory)
     with booked_in_run(energy, directory.path, "pareto", QUERY, device_of(args, not believed)):
         measured = None if believed else _measured(directory.path, args, accuracy)
-        for platform in platforms:
+        for platform in progress_bar(platforms, desc="fronts", unit="platform", disable=quiet):
             costs = platform.costs(directory.space)
             rng = np.random.default_rng(args.seed)  # the same cloud on every platform
             inside = searched_part(directory.space, fixes, [costs], predictor)

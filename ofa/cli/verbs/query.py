@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -165,6 +166,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with locked_output(out, WAIT_S):
         save_subnet(out, directory.space, subnet, weights, card)
     _show(card, out, say)
+    asked = [word for platform in args.platform for word in ("--platform", platform)]
+    say(f"every limit on one page: {shlex.join(['ofa', 'report', args.run, *asked, '--out', 'report.html'])}")
     answer = {"out": str(out), "card": card, "genes": genes.tolist(), "verified": accuracy.measured is not None}
     answer["accuracy"] = problem.accuracy.name
     return answer | {"warnings": [warning for cost in costs for warning in cost.warnings]}

@@ -7,6 +7,7 @@ On several GPUs, or machines: torchrun --nproc-per-node N -m -- ofa train CONFIG
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,8 @@ def _train(args: argparse.Namespace, device: torch.device, world: World, energy:
     result = read_vouched_json(directory.result_path, "delete it to have it measured again", RESULT_KEYS)
     if not args.json:
         print("\n".join(result_lines(result, directory.result_path)))
+        run = shlex.quote(str(path))
+        print(f"next: ofa predictor {run}; then ofa report {run} makes a page of it all")
     return {"run": str(directory.path)} | result
 
 
