@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ofa.cli.shared.options import answerable, open_predictor, weights_digest
@@ -84,7 +85,8 @@ def _measurements(run: RunFiles, accuracy: str) -> Measurements | None:
 
 
 def _provenance(run: RunFiles) -> list[tuple[str, str]]:
-    """Names and texts: data, recipe, versions, digests."""
+    """Names and texts: data, recipe, versions, digests; no path of this machine, since the page travels."""
+    from dataclasses import replace
     from importlib.metadata import version
 
     from ofa.files.bundle import BundlePath
@@ -92,10 +94,10 @@ def _provenance(run: RunFiles) -> list[tuple[str, str]]:
 
     recipe: dict[str, Any] = load_yaml(run.path / "recipe.yaml")
     phases = ", ".join(f"{phase['name']} ({phase['epochs']} epochs)" for phase in recipe["phases"])
-    found = [("Run", str(run.path)), ("Space", f"{run.space.name}, fingerprint {run.space.fingerprint}")]
+    found = [("Run", run.path.name), ("Space", f"{run.space.name}, fingerprint {run.space.fingerprint}")]
     record = run.record()
     if record is not None:
-        found.append(("Data", record.sentence()))
+        found.append(("Data", replace(record, found_at=Path(record.found_at).name).sentence()))
     found += [("Recipe", f"{recipe.get('description', '')} {phases}; batch {recipe['batch_size']}".strip())]
     found.append(("Weights", f"SHA-256 {weights_digest(run)}..."))
     if isinstance(run.path, BundlePath):

@@ -121,6 +121,14 @@ def test_every_subnet_is_described_whole(written: Page, run: Path) -> None:
     assert any(row["purpose"] == "training" for row in data["work"])
 
 
+def test_it_tells_no_path_of_this_machine(written: Page, run: Path) -> None:
+    assert ["Run", run.name] in written.data["provenance"]
+    told = json.dumps({name: value for name, value in written.data.items() if name != "asked"})
+    assert str(run.parent) not in told
+    found_at = RunFiles.open(run).record().found_at  # type: ignore[union-attr]
+    assert found_at not in told
+
+
 def test_names_in_the_data_cannot_end_the_script(written: Page) -> None:
     hostile = "</script><script>alert(1)</script><!--&"
     contents = written.data | {"name": hostile, "provenance": [["Data", hostile]], "asked": hostile}
