@@ -17,7 +17,7 @@ from ofa.distributed.world import ALONE, World
 from ofa.energy.account import BEAT_S, Account, Spent
 from ofa.energy.reading import Meter
 from ofa.errors import UserError
-from ofa.files.lock import locked
+from ofa.files.output import locked_output
 
 LOCK_S = 60.0
 """Seconds to wait for another process that books in the same ledger."""
@@ -145,7 +145,7 @@ def booked_beside(
         reading = meter.stop()
         try:
             path.parent.mkdir(exist_ok=True)
-            with locked(path, wait_s=LOCK_S, beside=True):
+            with locked_output(path, LOCK_S):
                 account = Account.read(path)
                 account.book(purpose, reading)
                 account.write(path, is_open=False)

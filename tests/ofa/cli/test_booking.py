@@ -238,3 +238,14 @@ def test_work_that_fails_is_booked_too(tmp_path: Path) -> None:
     (row,) = energy_of_run(tmp_path / "energy")
     assert (row.kind, row.joules) == ("unknown", None)
     assert row.seconds > 0
+
+
+def test_what_a_killed_process_left_beside_the_ledger_goes_with_the_next_booking(tmp_path: Path) -> None:
+    folder = tmp_path / "energy"
+    folder.mkdir()
+    left, of_others = folder / ".query-0.json.abcdefgh.tmp", folder / ".train-0.json.abcdefgh.tmp"
+    for path in (left, of_others):
+        path.write_bytes(b"half")
+    with booked_beside(folder, "query", "query", EnergyMeter(powercap=tmp_path)):
+        assert left.exists()
+    assert sorted(path.name for path in folder.iterdir()) == [of_others.name, "query-0.json"]
