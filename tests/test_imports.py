@@ -95,7 +95,19 @@ def test_the_check_sees_what_it_should(package: str, source: str, allowed: bool)
 
 FLOORS = {
     "ofa": (
-        *("errors", "files", "footprint", "distributed", "energy", "space", "data", "nets", "official", "numerics"),
+        *(
+            "errors",
+            "progress_bar",
+            "files",
+            "footprint",
+            "distributed",
+            "energy",
+            "space",
+            "data",
+            "nets",
+            "official",
+            "numerics",
+        ),
         *("measure", "runs", "deploy", "subnet_directory", "training", "cli"),
     ),
     "latency_tables": (

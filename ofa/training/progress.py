@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,16 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ofa.distributed.world import World
 from ofa.energy.account import Spent
 from ofa.errors import UserError
 from ofa.files.atomic import append_line, atomic_write
-from ofa.files.bundle import Place
-from ofa.files.vouched import read_vouched_line, vouched_line
-
-AGAIN = "remove the line to continue without that row"
+from ofa.files.vouched import vouched_line
+from ofa.progress_bar import progress_bar
+from ofa.runs.metrics_rows import metrics_rows
 
 
 class MetricsLog:
@@ -46,26 +43,6 @@ class MetricsLog:
                 if isinstance(value, float):
                     self._writer.add_scalar(f"{row['name']}/{key}", value, row["epoch"])
             self._writer.flush()
-
-
-def metrics_rows(path: Place) -> list[dict[str, Any]]:
-    """The rows of a `metrics.jsonl`, without a last line that a crash cut off; none where the file is missing.
-
-    Raises:
-        UserError: another line is invalid, or was changed since (lines of versions before 0.2 do not tell).
-    """
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(lines[:-1], start=1):
-        row = read_vouched_line(line, f"{path}:{number}", AGAIN)
-        if not all(isinstance(row.get(key), int) for key in ("phase", "epoch")):
-            raise UserError(f"{path}:{number}: not an epoch's row; {AGAIN}")
-        if rows and (row["phase"], row["epoch"]) <= (rows[-1]["phase"], rows[-1]["epoch"]):
-            raise UserError(f"{path}:{number}: an epoch's row is there twice, or out of order; {AGAIN}")
-        rows.append(row)
-    return rows
 
 
 @dataclass
@@ -127,12 +104,6 @@ class LateReading:
         arrived.record(torch.cuda.current_stream(value.device))
         self._waiting = copy, arrived
         return found
-
-
-def progress_bar(rows: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
-    """A tqdm bar on stderr, updated ten times a second on a terminal, twice a minute in a file or a pipe."""
-    every = 0.1 if sys.stderr.isatty() else 30.0
-    return tqdm(rows, file=sys.stderr, dynamic_ncols=True, mininterval=every, maxinterval=max(10.0, every), **options)
 
 
 class Progress:

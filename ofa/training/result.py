@@ -18,9 +18,10 @@ from ofa.files.bundle import Place, as_path
 from ofa.files.vouched import write_vouched_json
 from ofa.measure.accuracy import BALANCED, TOP1, AccuracyMetric, ClassCounts
 from ofa.runs.evaluator import evaluator_of_run
+from ofa.runs.metrics_rows import metrics_rows
 from ofa.runs.run_directory import RunDirectory
 from ofa.space import shapes
-from ofa.training.progress import metrics_rows, spent_by_rows
+from ofa.training.progress import spent_by_rows
 
 PURPOSES = (TRAINING, EVALUATION, CHECKPOINT, LOST)
 """Purposes whose time and energy count as training; other verbs book purposes of their own."""

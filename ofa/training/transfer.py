@@ -12,10 +12,10 @@ from ofa.data.batches import load_data
 from ofa.data.record import DataRecord
 from ofa.errors import UserError
 from ofa.nets.supernet import Supernet
+from ofa.runs.metrics_rows import metrics_rows
 from ofa.runs.recipe import Opens, Phase, Recipe
 from ofa.runs.run_directory import RunDirectory, load_weights, put_weights
 from ofa.space.search_space import SearchSpace
-from ofa.training.progress import metrics_rows
 
 STEPS_FRACTION = 0.25
 """Optimiser steps of a transfer, as a fraction of those that the supernet was trained for."""

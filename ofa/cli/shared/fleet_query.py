@@ -43,8 +43,8 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
     from ofa.cli.shared.options import WAIT_S, answerable, open_predictor
     from ofa.energy.account import QUERY
     from ofa.files.output import locked_output
+    from ofa.progress_bar import progress_bar
     from ofa.runs.run_files import RunFiles
-    from ofa.training.progress import progress_bar
     from search.fleet.answer import answer
     from search.fleet.files import check_fleet_format, read_fleet, subnets_file, write_fleet
     from search.searchers.catalogue import DEFAULT_BUDGET
@@ -81,14 +81,8 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
     with locked_output(out, WAIT_S), locked_output(subnets_file(out), WAIT_S):
         files = write_fleet(out, report)
     say(f"written to {' and '.join(map(str, files))}")
-    served = int((result.chosen >= 0).sum())
-    return {
+    return _facts(result) | {
         "out": [str(file) for file in files],
-        "devices": len(fleet.devices),
-        "platforms": len(fleet.platforms),
-        "served": served,
-        "out_of_reach": len(fleet.devices) - served,
-        "subnets": len(result.subnets),
         "measured": int(np.isfinite(report.measured).sum()),
         "exact": searched is None,
         "warnings": [warning for costs in offers.costs.values() for warning in costs.warnings],
@@ -96,6 +90,13 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
         "fitted_on": facts["samples"],
         "seconds": seconds,
     }
+
+
+def _facts(result: FleetAnswer) -> dict[str, Any]:
+    """Counts of an answer."""
+    devices, served = len(result.fleet.devices), int((result.chosen >= 0).sum())
+    counts = {"devices": devices, "platforms": len(result.fleet.platforms), "served": served}
+    return counts | {"out_of_reach": devices - served, "subnets": len(result.subnets)}
 
 
 def _check_options(args: argparse.Namespace) -> None:

@@ -275,7 +275,7 @@ def _known_labels(record: DataRecord, images: int | None) -> tuple[int, npt.NDAr
 
 
 def _bar(rows: Genes) -> Iterable[Genes]:
-    from ofa.training.progress import progress_bar
+    from ofa.progress_bar import progress_bar
 
     bar: Iterable[Genes] = progress_bar(rows, desc="measuring", unit="subnet")
     return bar

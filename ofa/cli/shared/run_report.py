@@ -26,15 +26,12 @@ def reported(run: RunFiles, asked: str) -> Reported:
         UserError: it has no predictor, or one of its files is damaged.
     """
     from ofa.cli.shared.labels import input_values
-    from ofa.files.vouched import read_vouched_json, read_vouched_line
+    from ofa.files.vouched import read_vouched_json
+    from ofa.runs.metrics_rows import metrics_rows
     from ofa.runs.spent import work_of_run
     from search.page.contents import Reported
 
     predictor, facts, accuracy = open_predictor(run)
-    epochs, metrics = [], run.path / "metrics.jsonl"
-    if metrics.exists():
-        lines = metrics.read_text(encoding="utf-8").splitlines()
-        epochs = [read_vouched_line(line, f"{metrics}:{i}", ADVICE) for i, line in enumerate(lines, start=1)]
     result = run.path / "result.json"
     return Reported(
         name=run.path.name.removesuffix(".ofa"),
@@ -45,7 +42,7 @@ def reported(run: RunFiles, asked: str) -> Reported:
         accuracy=accuracy,
         among=answerable(run),
         measured=_measurements(run, accuracy.name),
-        epochs=epochs,
+        epochs=metrics_rows(run.path / "metrics.jsonl"),
         work=work_of_run(run.path),
         result=read_vouched_json(result, ADVICE) if result.exists() else {},
         input_values=input_values(run.space, run),

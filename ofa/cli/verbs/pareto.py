@@ -15,11 +15,15 @@ from ofa.cli.shared.subnet_weights import without_images
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from latency_tables import Costs, Platform
     from ofa.cli.shared.options import Measured
     from ofa.files.bundle import Place
     from ofa.measure.accuracy import AccuracyMetric
+    from ofa.runs.run_files import RunFiles
     from search.fronts.survey import Survey
+    from search.predictors.protocols import Predictor
 
 EXAMPLE = """ofa pareto runs/demo --platform edge-int8 --platform eyeriss-like --out front.png
   ofa pareto --history search.jsonl --out history.png"""
@@ -61,10 +65,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.run is None:
         raise UserError("RUN is missing; give a run directory (or --history FILE)")
 
-    import numpy as np
-
     from latency_tables.costs.boundaries import mixed_boundaries
-    from search.fronts.survey import survey
     from search.plots.front import COLOURS, check_format, draw, save_figure
     from search.plots.overlay import read_overlay
     from search.reports.front_csv import write_csv
@@ -72,47 +73,30 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     check_format(args.out)
     csv = args.csv or args.out.with_suffix(".csv")
     _check_csv(csv, args)
-    fixes = parse_fixes(args.fix)
     platforms = load_platforms(args.platform)
     names = [platform.name for platform in platforms]
     if len(names) > len(COLOURS):
         raise UserError(f"--platform is given {len(names)} times; at most {len(COLOURS)} can be told apart")
 
-    from ofa.cli.shared.options import WAIT_S, answerable, open_predictor, warn
+    from ofa.cli.shared.options import WAIT_S, open_predictor
     from ofa.energy.account import QUERY
     from ofa.files.output import locked_output
     from ofa.runs.run_files import RunFiles
-    from ofa.training.progress import progress_bar
 
     say = printer(args)
-    quiet = args.json or not sys.stderr.isatty()
     directory = RunFiles.open(args.run)
     predictor, _, accuracy = open_predictor(directory, args.accuracy)
     overlay = None if args.overlay is None else read_overlay(args.overlay, args.x, accuracy.name)
-    among, surveys, warnings = answerable(directory), [], {}
     believed = args.no_verify or without_images(directory)
     with booked_in_run(energy, directory.path, "pareto", QUERY, device_of(args, not believed)):
         measured = None if believed else _measured(directory.path, args, accuracy)
-        for platform in progress_bar(platforms, desc="fronts", unit="platform", disable=quiet):
-            costs = platform.costs(directory.space)
-            rng = np.random.default_rng(args.seed)  # the same cloud on every platform
-            inside = searched_part(directory.space, fixes, [costs], predictor)
-            asked = (args.x, platform.name, args.samples, rng)
-            part = survey(directory.space, predictor, costs, *asked, part=inside, accuracy=accuracy, among=among)
-            warn(costs)
-            warnings[platform.name] = list(costs.warnings)
-            if measured is not None:
-                part = _with_measurements(part, measured, costs, args)
-            surveys.append(part)
+        surveys, warnings = _surveys(args, directory, platforms, predictor, accuracy, measured)
     title = f"{directory.space.name} on {', '.join(names)}"
     mixed = mixed_boundaries(platforms) if args.x == "energy_mj" else None
     if mixed is not None:
         print(f"warning: {mixed}", file=sys.stderr)
-    beyond = [name for name in names if any("outside the calibration" in warning for warning in warnings[name])]
-    doubts = [doubt for platform in platforms for doubt in _doubts(platform, args.x, alone=len(names) == 1)]
-    if beyond and METRICS[args.x].estimated:
-        doubts.append(f"sizes beyond the calibration of {', '.join(beyond)}")
-    subtitle = "; ".join([f"run {directory.path.name}, one supernet, no retraining", *doubts, *([mixed] if mixed else [])])
+    doubts = [*_all_doubts(platforms, args.x, warnings), *([mixed] if mixed else [])]
+    subtitle = "; ".join([f"run {directory.path.name}, one supernet, no retraining", *doubts])
     with locked_output(args.out, WAIT_S), locked_output(csv, WAIT_S):
         save_figure(draw(surveys, title, subtitle, overlay), args.out)
         write_csv(csv, surveys)
@@ -125,6 +109,45 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     boundaries = {platform.name: platform.energy and platform.energy.boundary for platform in platforms}
     report |= {"verified": measured is not None, "boundaries": boundaries, "mixed_boundaries": mixed}
     return report | {"platforms": summaries}
+
+
+def _surveys(
+    args: argparse.Namespace,
+    directory: RunFiles,
+    platforms: Sequence[Platform],
+    predictor: Predictor,
+    accuracy: AccuracyMetric,
+    measured: Measured | None,
+) -> tuple[list[Survey], dict[str, list[str]]]:
+    """The survey of each platform, measured where that is asked for; and the warnings of its costs by its name."""
+    import numpy as np
+
+    from ofa.cli.shared.options import answerable, warn
+    from ofa.progress_bar import progress_bar
+    from search.fronts.survey import survey
+
+    fixes, among = parse_fixes(args.fix), answerable(directory)
+    quiet = args.json or not sys.stderr.isatty()
+    surveys, warnings = [], {}
+    for platform in progress_bar(platforms, desc="fronts", unit="platform", disable=quiet):
+        costs = platform.costs(directory.space)
+        rng = np.random.default_rng(args.seed)  # the same cloud on every platform
+        inside = searched_part(directory.space, fixes, [costs], predictor)
+        asked = (args.x, platform.name, args.samples, rng)
+        part = survey(directory.space, predictor, costs, *asked, part=inside, accuracy=accuracy, among=among)
+        warn(costs)
+        warnings[platform.name] = list(costs.warnings)
+        surveys.append(part if measured is None else _with_measurements(part, measured, costs, args))
+    return surveys, warnings
+
+
+def _all_doubts(platforms: Sequence[Platform], metric: str, warnings: Mapping[str, Sequence[str]]) -> list[str]:
+    """Caveats in a figure about all of its platforms."""
+    doubts = [doubt for platform in platforms for doubt in _doubts(platform, metric, alone=len(platforms) == 1)]
+    beyond = [name for name, told in warnings.items() if any("outside the calibration" in warning for warning in told)]
+    if beyond and METRICS[metric].estimated:
+        doubts.append(f"sizes beyond the calibration of {', '.join(beyond)}")
+    return doubts
 
 
 def _doubts(platform: Platform, metric: str, alone: bool) -> list[str]:

@@ -116,8 +116,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
         return run_fleet(args)
 
-    import numpy as np
-
     _find_searcher(args)  # refuses a wrong name before anything is opened
     platforms = load_platforms(args.platform)
     names = [platform.name for platform in platforms]
@@ -126,12 +124,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ofa.cli.shared.candidates import Candidates
     from ofa.cli.shared.labels import labels_of
     from ofa.cli.shared.numerics import not_measured, ranking_note
-    from ofa.cli.shared.options import WAIT_S, warn
+    from ofa.cli.shared.options import WAIT_S
     from ofa.deploy.subnet_directory import save_subnet
-    from ofa.energy.account import QUERY
     from ofa.files.output import locked_output
     from ofa.runs.run_files import RunFiles
-    from search.searchers.catalogue import default_budget
 
     say = printer(args)
     directory = RunFiles.open(args.run)
@@ -139,23 +135,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     check_subnet_out(out)
     problem, facts = _problem(args, directory, platforms, limits)
     costs = list(problem.costs.values())
-    searcher, why = _find_searcher(args, problem)
-    budget = args.budget or default_budget(searcher.name)
-    with booked_in_run(energy, directory.path, QUERY, QUERY), _locked(args.history):
-        log = _open_log(problem, args, searcher.name, budget)
-        result = searcher.search(problem, np.random.default_rng(args.seed), budget, log)
-    for cost in costs:
-        warn(cost)  # only here, so that an error is a single line
-    proven = "; no subnet within the limits is predicted better" if result.optimal else ""
-    say(f"{searcher.name} ({why}): {result.evaluations} predictions in {result.seconds:.2f} s{proven}")
-
+    result = _searched(args, energy, directory, problem, say)
     candidates = Candidates(problem, result, facts)
     best, accuracy = 0, candidates.predicted(0)
     no_images = without_images(directory)
-    if not (args.no_verify or args.unrecalibrated or no_images):
-        best, accuracy = _verified(args, energy, directory, candidates, platforms, say)
-    else:
+    if args.no_verify or args.unrecalibrated or no_images:
         accuracy = replace(accuracy, under=not_measured(platforms, "nothing was measured"))
+    else:
+        best, accuracy = _verified(args, energy, directory, candidates, platforms, say)
     card = _card(directory, platforms, costs, result, best, accuracy, problem)
     card |= labels_of(directory, platforms, costs, result.genes[best : best + 1], accuracy, problem.predictor)
     lacking = UNRECALIBRATED if args.unrecalibrated else NO_WEIGHTS if no_images else None
@@ -166,11 +153,38 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with locked_output(out, WAIT_S):
         save_subnet(out, directory.space, subnet, weights, card)
     _show(card, out, say)
-    asked = [word for platform in args.platform for word in ("--platform", platform)]
-    say(f"every limit on one page: {shlex.join(['ofa', 'report', args.run, *asked, '--out', 'report.html'])}")
+    say(f"every limit on one page: {_report_command(args)}")
+    warnings = [warning for cost in costs for warning in cost.warnings]
     answer = {"out": str(out), "card": card, "genes": genes.tolist(), "verified": accuracy.measured is not None}
-    answer["accuracy"] = problem.accuracy.name
-    return answer | {"warnings": [warning for cost in costs for warning in cost.warnings]}
+    return answer | {"accuracy": problem.accuracy.name, "warnings": warnings}
+
+
+def _searched(
+    args: argparse.Namespace, energy: EnergyChoice, directory: RunFiles, problem: Problem, say: Callable[[str], None]
+) -> SearchResult:
+    """Search, with the log that was asked for; says how, and what the platforms warn of."""
+    import numpy as np
+
+    from ofa.cli.shared.options import warn
+    from ofa.energy.account import QUERY
+    from search.searchers.catalogue import default_budget
+
+    searcher, why = _find_searcher(args, problem)
+    budget = args.budget or default_budget(searcher.name)
+    with booked_in_run(energy, directory.path, QUERY, QUERY), _locked(args.history):
+        log = _open_log(problem, args, searcher.name, budget)
+        result = searcher.search(problem, np.random.default_rng(args.seed), budget, log)
+    for cost in problem.costs.values():
+        warn(cost)  # only here, so that an error is a single line
+    proven = "; no subnet within the limits is predicted better" if result.optimal else ""
+    say(f"{searcher.name} ({why}): {result.evaluations} predictions in {result.seconds:.2f} s{proven}")
+    return result
+
+
+def _report_command(args: argparse.Namespace) -> str:
+    """The command that draws this query's run on its platforms."""
+    asked = [word for platform in args.platform for word in ("--platform", platform)]
+    return shlex.join(["ofa", "report", args.run, *asked, "--out", "report.html"])
 
 
 def _verified(
