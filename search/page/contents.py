@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 
 from latency_tables import METRICS, Costs, Platform
+from latency_tables.costs.boundaries import mixed_boundaries
 from ofa.energy.account import Booked
+from ofa.footprint.energy_label import ID, load_bounds
+from ofa.footprint.label_svg import COLOURS
 from ofa.footprint.tables import shipped_grids
 from ofa.measure.accuracy import AccuracyMetric
 from ofa.space.search_space import Genes, SearchSpace
@@ -106,6 +109,7 @@ def contents(run: Reported, devices: Sequence[Device], seed: int = 0) -> dict[st
             for name, metric in METRICS.items()
         },
         "platforms": [_platform(device) for device in devices],
+        "mixed_boundaries": mixed_boundaries([device.platform for device in devices]),
         "fronts": fronts,
         "subnets": describe(subnets, run.predictor, costs, known, run.input_values, label),
         "largest": largest,
@@ -115,6 +119,7 @@ def contents(run: Reported, devices: Sequence[Device], seed: int = 0) -> dict[st
         "epochs": [dict(row) for row in run.epochs],
         "predictor": _predictor(run),
         "work": [_booked(row) for row in run.work],
+        "label": {"id": ID, "letters": "".join(load_bounds().letters), "colours": list(COLOURS)},
         "result": {name: value for name, value in run.result.items() if name != "subnets"},
         "grids": [{"name": grid.name, "year": grid.year, "g_per_kwh": grid.g_per_kwh} for grid in shipped_grids()],
         "provenance": [list(entry) for entry in run.provenance],

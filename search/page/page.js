@@ -117,7 +117,8 @@ async function drawFront() {
   const lacking = page.platforms.filter((platform) => !frontOn(state.metric, platform.name)).map((platform) => platform.name);
   $("front-caption").textContent = "Dashed, open: predicted. Filled: measured" + (page.images === null ? "; none is." : ` on ${page.images.toLocaleString("en")} images.`) +
     bars + " Small dots: random subnets, predicted. A click on a point sets the limit." +
-    (lacking.length ? ` Unknown on ${lacking.join(", ")}.` : "");
+    (lacking.length ? ` Unknown on ${lacking.join(", ")}.` : "") +
+    (state.metric === "energy_mj" && page.mixed_boundaries ? ` ${capital(page.mixed_boundaries)}.` : "");
   showLimit();
 }
 function showLimit() {
@@ -170,10 +171,10 @@ function showAnswer() {
   const letter = (subnet.letters || {})[state.platform];
   if (letter) {
     const words = letter.length > 1 && letter[0] !== letter[1] ? `${letter[0]} to ${letter[1]}` : letter[0];
-    rows.push(["Energy label ofa-1", words]);
+    rows.push([`Energy label ${page.label.id}`, words]);
   }
   const facts = table(["", ""], rows);
-  if (letter) facts.querySelector("tr:last-child td:last-child").setAttribute("class", "letters");
+  if (letter) facts.querySelector("tr:last-child td:last-child").append(ladder(letter));
   const command = element("pre", commandOf(limit), { id: "command" });
   const copy = element("button", "Copy command", { type: "button" });
   copy.addEventListener("click", async () => {
@@ -185,6 +186,29 @@ function showAnswer() {
   body.replaceChildren(top, facts, command, copy, document.createTextNode(" "), compare);
   body.dataset.subnet = found;
   showFootprint();
+}
+
+// The label in small, as label.svg has it: the letter of the p90 is filled, that of the p10 outlined where it differs.
+function ladder(letters) {
+  const space = "http://www.w3.org/2000/svg", step = 13, all = [...page.label.letters], [low, high] = [letters[0], letters.at(-1)];
+  const part = (kind, attributes, text) => {
+    const made = document.createElementNS(space, kind);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    if (text) made.textContent = text;
+    return made;
+  };
+  const drawn = part("svg", { viewBox: `0 0 150 ${step * all.length}`, width: 150, height: step * all.length, class: "ladder", role: "img",
+    "aria-label": `class ${low === high ? high : `${low} to ${high}`}` });
+  all.forEach((letter, i) => {
+    const width = 34 + 9 * i, y = step * i;
+    drawn.append(part("rect", { x: 0, y, width, height: step - 2, fill: page.label.colours[i], stroke: "#000", "stroke-width": .6 }),
+      part("text", { x: width - 12, y: y + 9, "font-size": 10, "font-weight": 700, fill: "#000" }, letter));
+    if (letter === low || letter === high) {
+      drawn.append(part("path", { d: `M ${width + 4} ${y + 5.5} l 8 -5.5 h 16 v 11 h -16 z`, fill: letter === high ? "#000" : "#fff", stroke: letter === high ? "#fff" : "#000" }),
+        part("text", { x: width + 15, y: y + 9, "font-size": 10, "font-weight": 700, fill: letter === high ? "#fff" : "#000" }, letter));
+    }
+  });
+  return drawn;
 }
 
 // -- subnets side by side ---------------------------------------------------------------------------------------------------

@@ -121,6 +121,12 @@ def test_every_subnet_is_described_whole(written: Page, run: Path) -> None:
     assert any(row["purpose"] == "training" for row in data["work"])
 
 
+def test_it_says_where_energies_are_of_different_things(run: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "mixed.html"
+    ofa(capsys, "report", run, "--platform", "raspi4-tflite-int8", "--platform", "stm32-u575", "--out", out)
+    assert "mains" in Page(out.read_text()).data["mixed_boundaries"]
+
+
 def test_it_tells_no_path_of_this_machine(written: Page, run: Path) -> None:
     assert ["Run", run.name] in written.data["provenance"]
     told = json.dumps({name: value for name, value in written.data.items() if name != "asked"})
