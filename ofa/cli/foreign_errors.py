@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-LIBRARIES = ("onnxruntime", "sqlalchemy", "sqlite3", "psycopg", "PIL", "zipfile", "safetensors", "yaml")
+LIBRARIES = ("onnx", "onnxruntime", "sqlalchemy", "sqlite3", "psycopg", "PIL", "zipfile", "safetensors", "yaml")
 """Packages whose exceptions are about a file, a database or a device, not about a bug in this code."""
 STORAGES = ("optuna.storages", "sqlalchemy")
 """Modules that read and write a study; what they raise for a damaged one can be of any type."""

@@ -18,6 +18,8 @@ from tests.reliability.launcher import Outcome
 from tests.reliability.scene import Scene
 from tests.reliability.verdicts import Tally, changed, contents, damage, differing, mistake, new_litter, story
 
+MESSAGES = 4096
+"""Least size of a file where that is limited: what a command says is a file too."""
 STARTING_S = 0.2
 """Time after which a command surely handles signals."""
 REMOVING = ("delete a line", "truncate", "empty")
@@ -177,7 +179,7 @@ class FullDisks(Disturbance):
         scene.fresh()
         rng = np.random.default_rng([seed, *map(ord, name + way)])
         room = int(size * rng.random() ** 2)
-        faults = {"full": {"full_after": room}, "largest": {"largest_file": max(1, room)}, "real": {}}
+        faults = {"full": {"full_after": room}, "largest": {"largest_file": max(MESSAGES, room)}, "real": {}}
         ballast = scene.here / "ballast"
         if way == "real":
             _fill(ballast, room)
