@@ -7,8 +7,8 @@ import importlib
 import keyword
 from typing import Any
 
-EXAMPLE = """source <(ofa completion bash)
-  ofa completion zsh > ~/.ofa-completion && echo 'source ~/.ofa-completion' >> ~/.zshrc"""
+EXAMPLE = """ofa completion bash > ~/.ofa-completion && echo 'source ~/.ofa-completion' >> ~/.bashrc
+  source <(ofa completion bash)"""
 SHELLS = ("bash", "zsh")
 ZSH = "autoload -U +X bashcompinit && bashcompinit\n"
 SCRIPT = """\

@@ -103,7 +103,7 @@ def test_a_table_that_changed_is_refused(name: str, tmp_path: Path, monkeypatch:
     copy = tmp_path / "data"
     shutil.copytree(tables.DATA, copy)
     monkeypatch.setattr(tables, "DATA", copy)
-    tables._shipped_grids.cache_clear()
+    tables.shipped_grids.cache_clear()
     file = copy / f"{name}.csv"
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
@@ -120,7 +120,7 @@ def test_a_table_that_changed_is_refused(name: str, tmp_path: Path, monkeypatch:
     file.unlink()
     with pytest.raises(UserError, match=r"no such file|cannot be read"):
         ask[name]()
-    tables._shipped_grids.cache_clear()
+    tables.shipped_grids.cache_clear()
 
 
 @pytest.mark.parametrize(
