@@ -31,7 +31,7 @@ class LateWarnings:
 
     def note(self, source: str, message: str) -> None:
         """Hold back a warning of a library."""
-        line = f"{source}: {' '.join(message.split())}"[:SHOWN]
+        line = f"{source}: {' '.join(_without_trace(message).split())}"[:SHOWN]
         if os.getpid() == self._process:
             self._own[line] += 1
         else:
@@ -85,6 +85,12 @@ def warned_at_the_end(verb: str) -> Iterator[None]:
 def first_rank() -> bool:
     """True for a single process, and for rank 0 of the processes of `torchrun`, which prints for all."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def _without_trace(message: str) -> str:
+    """A message with the last line of a traceback in the place of the whole: some libraries log theirs."""
+    before, trace, after = message.partition("Traceback (most recent call last)")
+    return f"{before}{after.strip().splitlines()[-1]}" if trace else message
 
 
 def _library(filename: str) -> str:

@@ -92,9 +92,9 @@ class Launcher:
         place = Path(self._to.pop(pid))
         texts = []
         for ending in (".out", ".err"):
-            file = place.with_suffix(ending)
-            texts.append(file.read_text(errors="replace"))
-            file.unlink()
+            file = place.with_suffix(ending)  # missing where the child was killed before it had opened it
+            texts.append(file.read_text(errors="replace") if file.exists() else "")
+            file.unlink(missing_ok=True)
         return Outcome(code, *texts)
 
     def close(self) -> None:

@@ -92,3 +92,15 @@ def test_pillows_warnings_come_at_the_end_of_a_verb_workers_included(tmp_path: P
     lines = done.stderr.splitlines()
     assert len(lines) == 1
     assert "Palette images with Transparency" in lines[0]
+
+
+def test_a_traceback_that_a_library_logs_is_its_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        raise OSError("no room")
+    except OSError:
+        import traceback
+
+        trace = traceback.format_exc()
+    with warned_at_the_end("query"):
+        unhandled().warning(f"It failed.\n{trace}")
+    assert capsys.readouterr().err == "ofa query: warning: nobody.handles.this: It failed. OSError: no room\n"
