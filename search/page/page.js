@@ -306,7 +306,7 @@ function showFootprint() {
   if (once !== null && use !== null && once + use > 0) {
     const bar = element("div", null, { class: "bar", role: "img", "aria-label": `training ${percent(once / (once + use), 0)}, inference ${percent(use / (once + use), 0)}` });
     bar.append(element("div", null, { class: "once", style: `width:${100 * once / (once + use)}%` }), element("div", null, { class: "use", style: `width:${100 * use / (once + use)}%` }));
-    body.append(bar, element("p", `Training ${percent(once / (once + use), 0)} (left), inference ${percent(use / (once + use), 0)} (right).`, { class: "note" }));
+    body.append(bar, element("p", `Training ${percent(once / (once + use), 0)} (left), inference ${percent(use / (once + use), 0)} (right). The mark in the middle is the break-even: use is as much as training.`, { class: "note" }));
   }
   const even = once === null || !energy ? null : once * J_PER_KWH / (energy / 1000);
   body.append(element("p", even === null ? "Break-even: unknown while an energy is." : `Use passes training after ${count(even)} inferences, all devices together: this is ` +
