@@ -13,7 +13,11 @@ and is not repeated; stopped, it goes on when it is asked for again.
 
 `NAME@2` is NAME with twice its learning rates; what is best is chosen by top-1 on validation images. `alone-0` to `alone-7`
 are subnets trained alone on as many images as a supernet sees, `alone-0-share` on an eighth of them. `fashion-mnist-half`
-has half as many images an epoch, to tune by.
+has half as many images an epoch, to tune by; `cifar10-all` and `fashion-mnist-all` have all images, and all test images
+measure a subnet. At full length, 40 epochs (`--times 1`, the default, is 8):
+
+    python benchmarks/shrinking_quality.py run --out DIR --times 5 --data cifar10-all --cifar10 DIR/cifar10
+        --jobs long published@2 progressive@2 alone-0 alone-3 alone-7 --alone-recipe long --published-python PYTHON
 
 The published package needs an environment of its own: `pip install --no-deps ofa`, torch, numpy, pyyaml, tqdm, pillow,
 matplotlib.
@@ -29,7 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from quality.jobs import ALONE_SUBNETS, Setting, train_alone, train_ours, train_published
+from quality.jobs import ALONE_SUBNETS, PUBLISHED, Setting, train_alone, train_ours, train_published
 from scipy.stats import spearmanr
 
 from ofa.files import schema
@@ -37,7 +41,6 @@ from ofa.files.atomic import read_json, write_json
 from ofa.space.shapes import macs, walk
 
 RECIPES = Path(__file__).with_name("quality") / "recipes.yaml"
-PUBLISHED = ("published", "published-zero-gamma")
 
 
 def main() -> None:
@@ -49,6 +52,8 @@ def main() -> None:
     run.add_argument("--data", nargs="+", default=["fashion-mnist"])
     run.add_argument("--cifar10", help="image folder of CIFAR-10")
     run.add_argument("--seeds", nargs="+", type=int, default=[0])
+    run.add_argument("--times", type=int, default=1, help="times the recipes' epochs (default: 1)")
+    run.add_argument("--alone-recipe", default="default", help="how nets are trained alone (default: default)")
     run.add_argument("--seconds", type=float, default=280.0, help="begin no job later than this")
     report = verbs.add_parser("table")
     report.add_argument("--against", default="published", help="the job that others are compared with")
@@ -68,21 +73,23 @@ def run_jobs(args: argparse.Namespace, raw: dict[str, Any]) -> None:
     """All jobs asked for that are not done, in order, until the time is up."""
     torch.set_num_threads(1)
     for data in raw["data"].values():
-        data["source"] = args.cifar10 if data["source"] == "cifar10" else data["source"]
+        data["source"] = args.cifar10 or data["source"] if data["source"] == "cifar10" else data["source"]
     alone = [f"alone-{index}{suffix}" for suffix in ("", "-share") for index in range(ALONE_SUBNETS)]
     jobs = args.jobs or [*raw["recipes"], *(PUBLISHED if args.published_python else ()), *alone]
+    length = "" if args.times == 1 else f"-x{args.times}"
     begin = time.perf_counter()
     for seed, data, job in product(args.seeds, args.data, jobs):
-        path = args.out / "results" / f"{data}-{seed}-{job}.json"
+        path = args.out / "results" / f"{data}{length}-{seed}-{job}.json"
         if path.exists():
             continue
         if time.perf_counter() - begin > args.seconds:
             print("time is up; the same command goes on")
             return
         start = time.perf_counter()
-        result = do(job, Setting(raw, data, seed, args.out), args.published_python)
+        setting = Setting(raw, data, seed, args.out, args.times, args.alone_recipe)
+        result = do(job, setting, args.published_python)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"job": job, "data": data, "seed": seed} | result)
+        write_json(path, {"job": job, "data": data + length, "seed": seed} | result)
         print(f"{path.name}: {time.perf_counter() - start:.0f} s, training {result['train_seconds']:.0f} s", flush=True)
 
 

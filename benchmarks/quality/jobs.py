@@ -30,7 +30,12 @@ from ofa.training.schedule import learning_rate
 from ofa.training.trainer import Trainer
 
 FIXED_SUBNETS, ALONE_SUBNETS = 20, 8
-MEASURED_IMAGES, RECALIBRATION_IMAGES = 4000, 1000
+MEASURED_IMAGES, RECALIBRATION_IMAGES = 4000, 1000  # MEASURED_IMAGES of the small data sets, all of those of all images
+PUBLISHED = {
+    "published": "progressive",
+    "published-zero-gamma": "progressive",
+    "published-decay": "progressive-decay",
+}  # jobs of the published package, and the recipe whose phases and optimiser each takes
 WORKER = Path(__file__).parents[1] / "published_shrinking.py"
 
 
@@ -42,6 +47,8 @@ class Setting:
     data_name: str
     seed: int
     work: Path
+    times: int = 1  # every recipe's epochs times this; warm-up stays
+    alone_recipe: str = "default"  # by which nets are trained alone
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -53,7 +60,11 @@ class Setting:
         facts = {"space": "quality", "data": self.raw["data"][self.data_name], "seed": self.seed}
         facts |= self.raw["common"] | self.raw["recipes"][name]
         recipe = schema.build(Recipe, facts, f"recipes.yaml: {name}")
-        return replace(recipe, phases=tuple(replace(phase, peak_lr=rate * phase.peak_lr) for phase in recipe.phases))
+        phases = []
+        for phase in recipe.phases:
+            epochs = self.times * phase.total_epochs - phase.warmup_epochs
+            phases.append(replace(phase, peak_lr=rate * phase.peak_lr, epochs=epochs))
+        return replace(recipe, phases=tuple(phases))
 
     @cached_property
     def data(self) -> Data:
@@ -62,7 +73,13 @@ class Setting:
 
     def folder(self, job: str) -> Path:
         """Where a job keeps what it needs to go on."""
-        return self.work / "runs" / f"{job}-{self.data_name}-{self.seed}"
+        length = "" if self.times == 1 else f"-x{self.times}"
+        return self.work / "runs" / f"{job}-{self.data_name}-{self.seed}{length}"
+
+    @property
+    def measured_images(self) -> int | None:
+        """How many test and validation images measure a subnet; none: all."""
+        return None if self.data_name.endswith("-all") else MEASURED_IMAGES
 
     @cached_property
     def subnets(self) -> dict[str, list[Subnet]]:
@@ -99,7 +116,8 @@ class Setting:
         return [torch.cat(batches).double().mean().item() for batches in right]
 
     def _measured(self, split: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        return _measured_batches(self.data, split, self.space.resolutions[0])
+        limit = RECALIBRATION_IMAGES if split == "train" else self.measured_images
+        return _measured_batches(self.data, split, self.space.resolutions[0], limit)
 
     def measure(self, supernet: Supernet) -> dict[str, Any]:
         """Top-1 on test images of the subnets that everything is measured by; of the fixed ones on validation images too."""
@@ -112,13 +130,12 @@ class Setting:
         return {"top1": test, "validation": validation}
 
 
-_PREPARED: dict[tuple[str, str], list[tuple[torch.Tensor, torch.Tensor]]] = {}
+_PREPARED: dict[tuple[str, str, int | None], list[tuple[torch.Tensor, torch.Tensor]]] = {}
 
 
-def _measured_batches(data: Data, split: str, resolution: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    key = (data.config.source, split)
+def _measured_batches(data: Data, split: str, resolution: int, limit: int | None) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    key = (data.config.source, split, limit)
     if key not in _PREPARED:
-        limit = RECALIBRATION_IMAGES if split == "train" else MEASURED_IMAGES
         _PREPARED[key] = list(
             data.batches(split, batch_size=250, resolution=resolution, shuffle=False, augment=False, limit=limit)
         )
@@ -153,12 +170,12 @@ def train_ours(setting: Setting, name: str, rate: float) -> dict[str, Any]:
 
 
 def train_published(setting: Setting, name: str, rate: float, python: str) -> dict[str, Any]:
-    """The published package's modules and functions on the phases of `progressive`, with its learning rates times `rate`.
+    """The published package's modules and functions on the phases of a recipe, with its learning rates times `rate`.
 
     `published-zero-gamma` is given a start that it does not have: residual blocks that pass their input through. Phases
     that are done are not repeated.
     """
-    recipe, space = setting.recipe("progressive", rate), setting.space
+    recipe, space = setting.recipe(PUBLISHED[name], rate), setting.space
     folder = setting.folder(f"{name}@{rate:g}")
     folder.mkdir(parents=True, exist_ok=True)
     opened = opened_spaces(recipe, space)
@@ -180,7 +197,7 @@ def train_published(setting: Setting, name: str, rate: float, python: str) -> di
 
 
 def train_alone(setting: Setting, index: int, rate: float, share: bool) -> dict[str, Any]:
-    """One of the fixed subnets alone, with the optimiser and options of the default recipe, on the labels.
+    """One of the fixed subnets alone, with the optimiser and options of `alone_recipe`, on the labels.
 
     Args:
         setting: data and seed.
@@ -189,7 +206,7 @@ def train_alone(setting: Setting, index: int, rate: float, share: bool) -> dict[
         share: on its share of the images that a supernet sees, so that all nets alone see as many together as it does;
             otherwise on as many as it sees.
     """
-    recipe = setting.recipe("default", rate)
+    recipe = setting.recipe(setting.alone_recipe, rate)
     phase, place = recipe.phases[0], setting.alone()[index]
     if share:
         phase = replace(phase, epochs=phase.total_epochs // ALONE_SUBNETS, warmup_epochs=0)
