@@ -50,9 +50,7 @@ def main() -> None:
     parser.add_argument("--split", default="validation", help="validation (default) or test")
     parser.add_argument("--draws", type=int, default=8, help="draws of the noise (default: 8)")
     parser.add_argument("--relative-to", choices=["column", "layer"], default="layer", help="reach of the noise")
-    parser.add_argument(
-        "--only", default="", metavar="TEXT", help="only rows with this text in their name"
-    )
+    parser.add_argument("--only", default="", metavar="TEXT", help="only rows with this text in their name")
     parser.add_argument("--out", type=Path, help="a JSON of all figures")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -14,19 +14,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from quality.plain_training import channels_last, train_net
 from torch import nn
-from torch.nn import functional as F
 
 from ofa import Subnet, Supernet, extract, official, recalibrate_batch_norm
 from ofa.data.batches import Data, load_data
 from ofa.files import schema
-from ofa.nets.plain import MBConv, build_net, fold_batch_norm
+from ofa.nets.plain import build_net, fold_batch_norm
 from ofa.runs.recipe import Phase, Recipe, opened_spaces
 from ofa.runs.run_directory import RunDirectory
 from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import macs, walk
-from ofa.training.optimiser import make_optimiser
-from ofa.training.schedule import learning_rate
 from ofa.training.trainer import Trainer
 
 FIXED_SUBNETS, ALONE_SUBNETS = 20, 8
@@ -124,7 +122,7 @@ class Setting:
         net, test, validation = supernet.eval(), {}, []
         for name, subnets in self.subnets.items():
             splits = ("test", "validation") if name == "fixed" else ("test",)
-            values = [self.top1(_channels_last(extract(net, subnet)), splits) for subnet in subnets]
+            values = [self.top1(channels_last(extract(net, subnet)), splits) for subnet in subnets]
             test[name] = [value[0] for value in values]
             validation += [value[1] for value in values if name == "fixed"]
         return {"top1": test, "validation": validation}
@@ -211,23 +209,11 @@ def train_alone(setting: Setting, index: int, rate: float, share: bool) -> dict[
     if share:
         phase = replace(phase, epochs=phase.total_epochs // ALONE_SUBNETS, warmup_epochs=0)
     generator = torch.Generator().manual_seed(setting.seed)
-    module = _channels_last(build_net(setting.space, setting.subnets["fixed"][place], generator)).train()
-    for block in module.modules():
-        if recipe.zero_gamma and isinstance(block, MBConv) and block.residual:
-            nn.init.zeros_(block.project.norm.weight)
-    optimiser = make_optimiser(module, recipe.optimiser)
+    module = channels_last(build_net(setting.space, setting.subnets["fixed"][place], generator))
     steps = setting.data.steps("train", recipe.batch_size, drop_last=True)
-    torch.manual_seed(setting.seed)  # its dropout
-    start = time.perf_counter()
-    for epoch in range(phase.total_epochs):
-        for step, (images, labels) in enumerate(setting.batches(recipe, epoch), epoch * steps):
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(phase, step, steps, recipe.batch_size / recipe.lr_images)
-            module.zero_grad()
-            torch.autograd.backward(F.cross_entropy(module(images), labels, label_smoothing=recipe.label_smoothing))
-            nn.utils.clip_grad_norm_(module.parameters(), recipe.optimiser.clip_norm or float("inf"))
-            optimiser.step()
-    seconds = time.perf_counter() - start
+    checkpoint = setting.folder(f"alone-{index}{'-share' * share}@{rate:g}") / "net.pt"
+    recipe = replace(recipe, phases=(phase,))
+    seconds = train_net(module, recipe, lambda epoch: setting.batches(recipe, epoch), steps, checkpoint)
     test, validation = setting.top1(module, ("test", "validation"))
     return {"place": place, "share": share, "top1": test, "validation": validation, "train_seconds": seconds}
 
@@ -277,8 +263,3 @@ def _run_worker(python: str, settings: dict[str, Any], setting: Setting, recipe:
         if process.wait():
             raise RuntimeError(f"the published package's worker failed in phase {settings['phase']}; see {words}")
     return time.perf_counter() - start
-
-
-def _channels_last(module: nn.Module) -> nn.Module:
-    placed: nn.Module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return placed
