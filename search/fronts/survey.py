@@ -59,7 +59,9 @@ class Survey:
     """Standard error of measured accuracies in comparisons with each other, without what all share because they are measured
     on the same images; None where it is unknown."""
     images: int | None = None
-    """Validation images of each measurement."""
+    """Images of each measurement."""
+    split: str = "validation"
+    """Part of the data that these images are of. Those of `test` chose nothing: the front was found on validation images."""
     accuracy: AccuracyMetric = TOP1
     """The metric of all accuracies here; the names of their fields say `top1` whichever it is."""
 
@@ -76,16 +78,18 @@ class Survey:
         images: int,
         error: Floats | None = None,
         paired_error: float | None = None,
+        split: str = "validation",
     ) -> Survey:
-        """The same survey with measurements of the rows of `to_measure`.
+        """The same survey with measurements of rows of the front.
 
         Args:
-            genes: the rows as `to_measure` returned them, int8[n, genes].
+            genes: rows of the front, then the largest net, as `to_measure` returns them, int8[n, genes].
             cost: their costs, float64[n].
             top1: their measured top-1, float64[n].
-            images: validation images per measurement.
+            images: images per measurement.
             error: standard error of each; None: of top-1, from the images.
             paired_error: standard error in comparisons with each other; None where it is unknown.
+            split: part of the data that the images are of.
         """
         error = standard_error(top1, images) if error is None else error
         return replace(
@@ -98,6 +102,7 @@ class Survey:
             largest_error=float(error[-1]),
             paired_error=paired_error,
             images=images,
+            split=split,
         )
 
     @property

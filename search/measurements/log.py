@@ -38,8 +38,8 @@ AGAIN = "remove the line to measure that subnet again"
 class MeasurementLog:
     """The measurements of one set of weights on a fixed number of validation images; use `open`."""
 
-    path: Place
-    """Of a bundle, which nothing is written to, new measurements are forgotten at the end."""
+    path: Place | None
+    """Of a bundle, which nothing is written to, or None, new measurements are forgotten at the end."""
     space: SearchSpace
     weights: str
     """Digest of the supernet's weights."""
@@ -74,17 +74,19 @@ class MeasurementLog:
             UserError: a line is damaged, or was measured on another space or other weights; or the metric is not defined on
                 these images.
         """
-        log = cls(as_place(path), space, weights, images, accuracy, labels)
-        log._check_classes()
-        if log.path.exists():
-            if isinstance(log.path, Path):
-                drop_half_a_line(log.path)
-            for number, line in enumerate(log.path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-                log._read(f"{log.path}:{number}", line)
+        place = as_place(path)
+        log = cls(place, space, weights, images, accuracy, labels)
+        log.check_classes()
+        if place.exists():
+            if isinstance(place, Path):
+                drop_half_a_line(place)
+            for number, line in enumerate(place.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+                log._read(f"{place}:{number}", line)
         return log
 
     def reopened(self) -> MeasurementLog:
         """The log read anew, with the lines that other processes have appended since."""
+        assert self.path is not None
         return self.open(self.path, self.space, self.weights, self.images, self.accuracy, self.labels)
 
     def values(self, genes: Genes) -> Floats:
@@ -215,7 +217,7 @@ class MeasurementLog:
             raise UserError(f"{place}: correct is {counts}; must be {groups} counts that add up to {right}")
         return counts
 
-    def _check_classes(self) -> None:
+    def check_classes(self) -> None:
         """Raise `UserError` if the metric is not defined on these images."""
         if self.accuracy is TOP1:
             return

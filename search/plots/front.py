@@ -214,7 +214,7 @@ def _legend(surveys: Sequence[Survey], overlay: Overlay | None) -> list[Artist]:
     handles.append(Line2D([], [], color=grey, linestyle=(0, (3, 2)), linewidth=1.2, label=f"front, predicted{sure}"))
     measured = any(len(survey.measured_cost) for survey in surveys)
     if measured:
-        label = f"front, measured on {surveys[0].images:,} images"
+        label = f"front, measured on {surveys[0].images:,} {surveys[0].split} images"
         handles.append(Line2D([], [], color=grey, marker="o", markersize=6.5, linewidth=1.6, label=label))
     star = _star(grey, measured) | {"markersize": 12}
     handles.append(Line2D([], [], label=f"largest net, {'measured' if measured else 'predicted'}", **star))
@@ -245,7 +245,7 @@ def _set_axes(axes: Axes, surveys: Sequence[Survey], overlay: Overlay | None) ->
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(f"{metric.label} ({metric.unit})", fontsize=11)
-    axes.set_ylabel(f"{surveys[0].accuracy.axis}, validation (%)", fontsize=11)
+    axes.set_ylabel(f"{surveys[0].accuracy.axis}, {surveys[0].split} (%)", fontsize=11)
     axes.set_ylim(*_accuracy_range(surveys, overlay))
     bare_axes(axes)
 

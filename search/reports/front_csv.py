@@ -26,6 +26,7 @@ def _point_columns(accuracy: str) -> tuple[str, ...]:
         "measured_standard_error",
         "paired_standard_error",
         "images",
+        "split",
         "on_measured_front",
         "resolution",
         "genes",
@@ -90,7 +91,7 @@ def _measured(survey: Survey, top1: float, error: float) -> Row:
     known = "" if np.isnan(error) else f"{error:.6f}"
     paired = "" if survey.paired_error is None else f"{survey.paired_error:.6f}"
     errors = {"measured_standard_error": known, "paired_standard_error": paired}
-    return {f"measured_{survey.accuracy.name}": f"{top1:.6f}", **errors, "images": survey.images}
+    return {f"measured_{survey.accuracy.name}": f"{top1:.6f}", **errors, "images": survey.images, "split": survey.split}
 
 
 def _rows(survey: Survey, kind: str, genes: Genes, cost: Floats, top1: Floats) -> Iterator[Row]:

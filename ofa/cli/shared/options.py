@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ofa.distributed.world import ALONE, World
 from ofa.errors import UserError
@@ -149,7 +149,6 @@ def open_predictor(run: RunFiles, wanted: str | None = None) -> tuple[Predictor,
 class Measured:
     """Measures subnets of a run on validation data; subnets in the run's log are not measured again.
 
-
     On the data set where it is here, else on the validation images that the run keeps; where there are neither, only what
     was measured before is known.
     """
@@ -162,6 +161,7 @@ class Measured:
     where: str
     """What is measured on, after the words "validation images"."""
     world: World = ALONE
+    split: str = "validation"
 
     @classmethod
     def open(
@@ -194,14 +194,27 @@ class Measured:
         log = MeasurementLog.open(path, run.space, weights_digest(run), count, accuracy, labels)
         return cls(run.path, run.space, evaluator, log, show, where, world)
 
+    def on_test(self) -> Self:
+        """The same on test images, all of them; nothing is kept.
+
+        Raises:
+            UserError: no test images are here, or they are too few for the metric.
+        """
+        from search.measurements.log import MeasurementLog
+
+        count, labels = self.evaluator.size("test"), self.evaluator.labels("test")
+        log = MeasurementLog(None, self.space, self.log.weights, count, self.log.accuracy, labels)
+        log.check_classes()
+        return replace(self, log=log, split="test")
+
     @property
     def can_measure(self) -> bool:
-        """Whether validation images are here."""
-        return "validation" in self.evaluator.data.sizes
+        """Whether the images are here."""
+        return self.split in self.evaluator.data.sizes
 
     @property
     def images(self) -> int:
-        """Validation images of each measurement."""
+        """Images of each measurement."""
         return self.log.images
 
     def top1(self, genes: Genes) -> Floats:
@@ -216,9 +229,9 @@ class Measured:
         from ofa.files.bundle import BundlePath
         from ofa.runs.run_files import locked_run
 
-        self.evaluator.size("validation")  # raises where there is nothing to measure on
+        self.evaluator.size(self.split)  # raises where there is nothing to measure on
         bar = _bar if self.show else None
-        if isinstance(self.run, BundlePath):  # nothing is written
+        if self.log.path is None or isinstance(self.run, BundlePath):  # nothing is written
             return self.log.top1(genes, self._measure, bar, self.world.lead)
         with locked_run(self.run, wait_s=WAIT_S):
             self.log = self.log.reopened()  # another process may have measured meanwhile
@@ -251,7 +264,7 @@ class Measured:
         self.world.follow(self._measure)
 
     def _measure(self, row: Genes) -> npt.NDArray[np.bool_]:
-        return self.evaluator.correct(self.space.decode(row)[0], "validation")
+        return self.evaluator.correct(self.space.decode(row)[0], self.split)
 
 
 def printer(args: argparse.Namespace) -> Callable[[str], None]:

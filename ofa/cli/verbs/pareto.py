@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ofa.files.bundle import Place
     from ofa.measure.accuracy import AccuracyMetric
     from ofa.runs.run_files import RunFiles
+    from ofa.space.search_space import Genes
     from search.fronts.survey import Survey
     from search.predictors.protocols import Predictor
 
@@ -41,6 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--samples", type=int, default=2000, metavar="N", help="random subnets in the cloud (default: 2000)")
     parser.add_argument("--points", type=int, default=11, metavar="K", help="subnets of each front to measure (default: 11)")
+    parser.add_argument(
+        "--split",
+        default="validation",
+        choices=("validation", "test"),
+        help="images of the figure's accuracies; test: the front is found on validation images, then measured on all test "
+        "images, once (default: validation)",
+    )
     parser.add_argument("--no-verify", action="store_true", help="draw predictions only; nothing is measured")
     parser.add_argument(
         "--history",
@@ -60,6 +68,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Search the predicted front, measure some of its subnets, and write figure and CSV; or draw a search's history."""
     check_at_least(args, samples=1, points=2, images=1, seed=0)
     energy = energy_choice(args)
+    if args.split == "test" and args.no_verify:
+        raise UserError("--split test does not go with --no-verify, which measures nothing")
     if args.history:
         return _draw_histories(args)
     if args.run is None:
@@ -88,6 +98,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     predictor, _, accuracy = open_predictor(directory, args.accuracy)
     overlay = None if args.overlay is None else read_overlay(args.overlay, args.x, accuracy.name)
     believed = args.no_verify or without_images(directory)
+    if believed and args.split == "test":
+        raise UserError(f"{directory.path}: has no images; --split test measures on test images")
     with booked_in_run(energy, directory.path, "pareto", QUERY, device_of(args, not believed)):
         measured = None if believed else _measured(directory.path, args, accuracy)
         surveys, warnings = _surveys(args, directory, platforms, predictor, accuracy, measured)
@@ -183,7 +195,7 @@ def _check_csv(csv: Path, args: argparse.Namespace) -> None:
 
 def _with_measurements(part: Survey, measured: Measured, costs: Costs, args: argparse.Namespace) -> Survey:
     """Points of the front, measured; where no validation images are here, those that were measured before."""
-    from search.measurements.noise import paired_error
+    import numpy as np
 
     chosen = part.to_measure(args.points)
     known = measured.known(chosen)
@@ -191,9 +203,20 @@ def _with_measurements(part: Survey, measured: Measured, costs: Costs, args: arg
     if not known[-1]:  # the largest net
         printer(args)(f"{part.platform}: nothing can be measured here, and the largest net was not before")
         return part
-    top1, error = measured.top1(chosen), measured.log.standard_error(chosen)
-    beside = paired_error(measured.log.by_group(chosen))
-    return part.with_measurements(chosen, costs.of(args.x, chosen), top1, measured.images, error, beside)
+    found = _measure(part, chosen, measured, costs)
+    if args.split == "validation":
+        return found
+    return _measure(part, np.concatenate([found.measured[found.measured_front()], chosen[-1:]]), measured.on_test(), costs)
+
+
+def _measure(part: Survey, genes: Genes, measured: Measured, costs: Costs) -> Survey:
+    """The survey with measurements of rows of its front, then the largest net, int8[n, genes]."""
+    from search.measurements.noise import paired_error
+
+    top1, error = measured.top1(genes), measured.log.standard_error(genes)
+    beside = paired_error(measured.log.by_group(genes))
+    cost = costs.of(part.metric, genes)
+    return part.with_measurements(genes, cost, top1, measured.images, error, beside, measured.split)
 
 
 def _measured(run: Place, args: argparse.Namespace, accuracy: AccuracyMetric) -> Measured:
@@ -249,6 +272,7 @@ def _summary(survey: Survey) -> dict[str, Any]:
         "front_points": len(survey.front),
         "measured": points,
         "images": survey.images,
+        "split": survey.split,
         "paired_standard_error": survey.paired_error,
         "largest": {
             survey.metric: survey.largest_cost,
@@ -266,7 +290,11 @@ def _summary(survey: Survey) -> dict[str, Any]:
 def _lines(part: dict[str, Any]) -> list[str]:
     from ofa.measure.accuracy import ACCURACIES
 
-    measured = f"{len(part['measured'])} measured on {part['images']} images" if part["measured"] else "none measured"
+    measured = (
+        f"{len(part['measured'])} measured on {part['images']} {part['split']} images"
+        if part["measured"]
+        else "none measured"
+    )
     volume = part["hypervolume"]
     (metric, cost), (accuracy, top1) = volume["reference"].items()
     volumes = f"{volume['predicted']:.4g} predicted"

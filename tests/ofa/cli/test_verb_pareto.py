@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from ofa.cli.main import main
+from ofa.runs.evaluator import evaluator_of_run
+from ofa.runs.run_directory import RunDirectory
 from tests.verbs import error, ofa
 
 PLATFORM = "edge-int8"
@@ -50,6 +52,29 @@ def test_pareto_measures_draws_and_writes(run: Path, tmp_path: Path, capsys: pyt
     log = (run / "predictor" / "measurements.jsonl").read_text()
     assert ofa(capsys, *words) == result
     assert (run / "predictor" / "measurements.jsonl").read_text() == log
+
+
+def test_the_front_is_measured_on_test_images_after_its_selection(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, log = tmp_path / "front.svg", run / "predictor" / "measurements.jsonl"
+    words = ("pareto", run, "--platform", PLATFORM, "--samples", 20, "--points", 4, "--out", out)
+    ofa(capsys, *words)
+    selected = [row for row in _numbers(tmp_path / "front.csv") if row["on_measured_front"] == "1"]
+    before = log.read_text()
+    part = ofa(capsys, *words, "--split", "test")["platforms"][0]
+    assert log.read_text() == before, "test accuracies are in no log from which anything is chosen"
+    rows = [row for row in _numbers(tmp_path / "front.csv") if row["split"]]
+    assert {row["genes"] for row in rows if row["kind"] == "front"} == {row["genes"] for row in selected}
+    assert part["split"] == "test"
+    assert "test (%)" in out.read_text()
+    directory = RunDirectory.open(run)
+    evaluator = evaluator_of_run(directory)
+    for row in rows:
+        assert (row["split"], int(row["images"])) == ("test", evaluator.size("test"))
+        (subnet,) = directory.space.decode([[int(gene) for gene in row["genes"].split()]])
+        assert float(row["measured_top1"]) == pytest.approx(evaluator.correct(subnet, "test").mean(), abs=1e-6)
+    assert "--no-verify" in error(capsys, *words, "--split", "test", "--no-verify")
 
 
 def test_pareto_without_measuring_and_other_axes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,3 +188,7 @@ def test_history_of_a_search_is_drawn(run: Path, tmp_path: Path, capsys: pytest.
     text = error(capsys, "pareto", "--history", tmp_path / "other.jsonl", "--out", out)
     assert "other.jsonl: not a search's log" in text
     assert "RUN is missing" in error(capsys, "pareto", "--platform", PLATFORM, "--out", out)
+
+
+def _numbers(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
