@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from ofa.files import atomic, schema
 from ofa.files.vouched import vouched_text
 
 _SHIPPED = Path(__file__).resolve().parent / "platforms"
+SHOWN = 8
+"""Names in the message about an unknown one."""
 
 
 def platform_names() -> list[str]:
@@ -29,20 +32,30 @@ def load_platform(name_or_path: str | Path) -> Platform:
     one per resolution. An existing YAML file wins over a name, a name over a folder (write `./note10` for the folder).
 
     Raises:
-        UserError: the file is missing or wrong (with its line), or the name is unknown; the message lists what is known.
+        UserError: the file is missing or wrong (with its line), or the name is unknown; the message has names like it.
     """
     path = Path(name_or_path)
     if path.suffix.lower() not in tables.FORMATS:
         if str(name_or_path) not in platform_names():
             if path.is_dir():
                 return tables.load_tables(path)
-            known = ", ".join(platform_names())
-            raise UserError(f"unknown platform {str(name_or_path)!r}; known are {known}, or give a YAML file (or folder)")
+            raise UserError(_unknown(str(name_or_path)))
         path = _SHIPPED / f"{name_or_path}.yaml"
     data = schema.load_yaml(path)
     if tables.looks_published(data):
         return tables.load_tables(path)
     return schema.build(Platform, data, str(path))
+
+
+def _unknown(name: str) -> str:
+    """The message, with the names most like it; a line has no room for all."""
+    known = platform_names()
+    near = difflib.get_close_matches(name.casefold(), known, SHOWN, 0.4)
+    shown = [*near, *(other for other in known if other not in near)][:SHOWN]
+    return (
+        f"unknown platform {name[:80]!r}; known are {', '.join(shown)}, ... (`ofa platforms` lists all {len(known)}), or "
+        "give a YAML file (or folder)"
+    )
 
 
 def save_platform(platform: Platform, path: str | Path) -> None:

@@ -90,6 +90,7 @@ def _main(format_name: str, file: str, image: str) -> None:
     given: dict[str, Any] = json.loads(image)
     made = ImageInput(given["side"], tuple(given["mean"]), tuple(given["std"]), given["as_uint8"])
     pixels = np.random.default_rng(0).integers(0, 256, (1, made.side, made.side, len(made.mean)), dtype=np.uint8)
+
     def runner() -> Runner:
         run = find_format(format_name).runner(Path(file), made)
         assert run is not None, f"format {format_name} does not run here"

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ofa.cli.foreign_errors import line_of
 from ofa.cli.late_warnings import first_rank, warned_at_the_end
@@ -48,6 +48,8 @@ VERBS = {
 
 SMALL_MATRICES = ("query", "pareto", "zoo", "footprint")
 """Verbs with small matrix products, which a second BLAS thread slows down, on a busy machine by a lot."""
+RAISED_AGAIN_S = 0.02
+"""When an interrupt that Python has dropped is raised again."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,7 +118,11 @@ def _told_to_end(verb: str) -> int:
 
 @contextmanager
 def _terminating(came: list[int]) -> Iterator[None]:
-    """Run a block in which SIGTERM raises `Terminated`; has no effect outside the main thread. `came` gets its number."""
+    """Run a block in which SIGTERM raises `Terminated`; has no effect outside the main thread. `came` gets its number.
+
+    Python drops what is raised while it runs a destructor or the callback of a weak reference. `Terminated` and Ctrl-C are
+    raised again soon after.
+    """
     process = os.getpid()
 
     def terminate(number: int, frame: object) -> None:
@@ -125,13 +131,24 @@ def _terminating(came: list[int]) -> Iterator[None]:
         came.append(number)
         raise Terminated
 
+    def dropped(told: Any) -> None:
+        if not isinstance(told.exc_value, KeyboardInterrupt):
+            hook(told)
+            return
+        number = signal.SIGTERM if isinstance(told.exc_value, Terminated) else signal.SIGINT
+        again = threading.Timer(RAISED_AGAIN_S, os.kill, (process, number))
+        again.daemon = True
+        again.start()
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, terminate)
+    before, hook = signal.signal(signal.SIGTERM, terminate), sys.unraisablehook
+    sys.unraisablehook = dropped
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         signal.signal(signal.SIGTERM, before)
 
 

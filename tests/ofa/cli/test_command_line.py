@@ -9,7 +9,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import types
+import weakref
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -229,3 +231,31 @@ def test_sigterm_is_one_line_and_its_own_exit_code(verb: types.ModuleType, capsy
     assert main(["probe"]) == 143
     assert capsys.readouterr().err == "ofa probe: terminated; the same command resumes where it can\n"
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_in_the_callback_of_a_weak_reference_is_not_lost(
+    verb: types.ModuleType, capsys: pytest.CaptureFixture[str], number: signal.Signals, code: int
+) -> None:
+    reached = []
+
+    def told(_: object) -> None:
+        reached.append(True)
+        os.kill(os.getpid(), number)
+
+    def run(_: argparse.Namespace) -> None:
+        kept = types.ModuleType("kept")
+        reference = weakref.ref(kept, told)
+        del kept  # what is raised in `told` is dropped here
+        time.sleep(5)
+        raise AssertionError(reference)
+
+    verb.run = run  # type: ignore[attr-defined]
+    before, hook = signal.signal(signal.SIGINT, signal.default_int_handler), sys.unraisablehook
+    try:
+        assert main(["probe"]) == code
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert reached
+    assert capsys.readouterr().err.count("\n") == 1
+    assert sys.unraisablehook is hook
