@@ -4,12 +4,14 @@ Two controls say what the machine allows: one process with half of the batch whi
 processes with half of the batch each that do not know of each other, at the same time. Their difference is what the cores
 take from each other (memory bandwidth, cache, clock); no reduction can be faster than the second.
 
-The processes stay up and take turns, one variant at a time; medians of the repeats are compared. The reduction of the
-gradients is also timed alone. Weights and images are random: here only time is looked at (test_distributed.py compares
-weights). Prints one JSON line,
-which `simulate_cluster.py --check` compares with its model.
+The two processes exchange gradients while the last subnet's backward pass computes; a third variant, `after`, exchanges them
+in one piece after it. The processes stay up and take turns, one variant at a time; medians of the repeats are compared, and
+processor time, which includes the exchange. The exchange is also timed alone. Weights and images are random: here only time
+is looked at (test_distributed.py compares weights). Prints one JSON line, which `simulate_cluster.py --check` compares with
+its model.
 
     OMP_NUM_THREADS=1 python benchmarks/data_parallel.py
+    OMP_NUM_THREADS=1 python benchmarks/data_parallel.py --space fmnist --batch 8 --size 28 --subnets 2 --steps 2   # a trial
 """
 
 from __future__ import annotations
@@ -21,19 +23,39 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from ofa import Supernet, load_space
 from ofa.data.config import DataConfig
-from ofa.distributed.world import join
+from ofa.distributed.reduction import Exchange
+from ofa.distributed.world import World, join
 from ofa.measure.allocator import keep_freed_memory
 from ofa.runs.recipe import Opens, OptimiserConfig, Phase, Recipe, opened_spaces
 from ofa.training.optimiser import make_optimiser
 from ofa.training.step import GradientStep
 
 REDUCTIONS = 10  # of which the median is reported
+
+
+class AfterWorld(World):
+    """Ranks that exchange all gradients in one piece when the last backward pass has ended."""
+
+    @contextmanager
+    def averaging(self, net: nn.Module, loss: Tensor, total: Tensor) -> Iterator[None]:
+        """A block that computes gradients."""
+        yield
+        self.average(net, total)
+
+    def average(self, net: nn.Module, total: Tensor) -> None:
+        """Exchange the gradients of a net."""
+        gradients = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
+        Exchange([*gradients, total]).finish(self.size)
 
 
 class Group:
@@ -59,13 +81,15 @@ class Group:
         ]
         self.ask("ready")
 
-    def ask(self, word: str) -> float:
-        """Seconds of the slowest."""
+    def ask(self, words: str) -> tuple[float, float]:
+        """Seconds of the slowest process, and mean seconds of processor time."""
         for process in self.processes:
             assert process.stdin is not None
-            process.stdin.write(word + "\n")
+            process.stdin.write(words + "\n")
             process.stdin.flush()
-        return max(float(process.stdout.readline()) for process in self.processes if process.stdout is not None)
+        answers = [process.stdout.readline().split() for process in self.processes if process.stdout is not None]
+        wall, busy = (np.array(column, dtype=float) for column in zip(*answers, strict=True))
+        return float(wall.max()), float(busy.mean())
 
     def end(self) -> None:
         """Wait until all have ended."""
@@ -99,18 +123,19 @@ def work(args: argparse.Namespace) -> None:
         images = torch.randn(args.batch, space.in_channels, args.size, args.size, generator=generator)
         images = images.contiguous(memory_format=torch.channels_last)
         labels = torch.randint(space.classes, (args.batch,), generator=generator)
-        step = 0
-        for word in map(str.strip, sys.stdin):
-            start = time.perf_counter()
+        after = AfterWorld(**{item.name: getattr(world, item.name) for item in fields(world)})
+        steps = {"step": gradients, "after": replace(gradients, world=after)}
+        for words in sys.stdin:
+            word, _, number = words.strip().partition(" ")
+            start, busy = time.perf_counter(), time.process_time()
             if word == "end":
                 break
-            if word == "step":
-                gradients(step, images, labels)
+            if word in steps:
+                steps[word](int(number), images, labels)
                 optimiser.step()
-                step += 1
-            if word == "reduce":
-                world.average_gradients(supernet, torch.zeros(()))
-            print(time.perf_counter() - start, flush=True)
+            if word == "exchange":
+                after.average(supernet, torch.zeros(()))
+            print(time.perf_counter() - start, time.process_time() - busy, flush=True)
 
 
 def main() -> None:
@@ -126,23 +151,27 @@ def main() -> None:
     if args.worker:
         return work(args)
     half = args.batch // 2
-    groups = {
-        "one": Group(1, args.batch),
-        "two": Group(2, half),
-        "half": Group(1, half),
-        "unconnected": Group(2, half, connected=False),
+    one, two, alone = Group(1, args.batch), Group(2, half), Group(1, half)
+    unconnected = Group(2, half, connected=False)
+    variants = {
+        "one": (one, "step"),
+        "two": (two, "step"),
+        "after": (two, "after"),
+        "half": (alone, "step"),
+        "unconnected": (unconnected, "step"),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in groups}
+    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
     for step in range(args.steps + 1):
-        for name, group in groups.items():
-            duration = group.ask("step")  # of the same subnets in both: they follow from the step
+        for name, (group, word) in variants.items():
+            found = group.ask(f"{word} {step}")  # of the same subnets in all: they follow from the step
             if step > 0:  # the first warms up
-                seconds[name].append(duration)
-    reduction = float(np.median([groups["two"].ask("reduce") for _ in range(REDUCTIONS)]))
-    for group in groups.values():
+                measured[name].append(found)
+    exchange = float(np.median([two.ask("exchange")[0] for _ in range(REDUCTIONS)]))
+    for group in (one, two, alone, unconnected):
         group.end()
-    median = {name: float(np.median(values)) for name, values in seconds.items()}
-    ratios = np.array(seconds["one"]) / np.array(seconds["two"])
+    seconds = {name: np.array(found)[:, 0] for name, found in measured.items()}
+    busy = {name: np.array(found)[:, 1] for name, found in measured.items()}
+    ratios = seconds["one"] / seconds["two"]
     line = {
         "space": args.space,
         "batch": args.batch,
@@ -150,12 +179,16 @@ def main() -> None:
         "subnets": args.subnets,
         "steps": args.steps,
         "synchronise_norms": args.synchronise_norms,
-        "step_s": {name: round(value, 4) for name, value in median.items()},
-        "steps_s": {name: [round(value, 4) for value in values] for name, values in seconds.items()},
+        "step_s": {name: round(float(np.median(values)), 4) for name, values in seconds.items()},
+        "steps_s": {name: values.round(4).tolist() for name, values in seconds.items()},
+        "processor_s": {name: round(float(np.median(values)), 4) for name, values in busy.items()},
         "speedup": round(float(np.median(ratios)), 3),
-        "speedup_unconnected": round(float(np.median(np.array(seconds["one"]) / np.array(seconds["unconnected"]))), 3),
         "speedup_range": [round(float(ratios.min()), 3), round(float(ratios.max()), 3)],
-        "reduction_s": round(reduction, 4),
+        "speedup_after": round(float(np.median(seconds["one"] / seconds["after"])), 3),
+        "speedup_unconnected": round(float(np.median(seconds["one"] / seconds["unconnected"])), 3),
+        "after_over_two": round(float(np.median(seconds["after"] / seconds["two"])), 4),
+        "after_over_two_processor": round(float(np.median(busy["after"] / busy["two"])), 4),
+        "reduction_s": round(exchange, 4),
         "gradient_mb": round(4e-6 * sum(p.numel() for p in Supernet(load_space(args.space)).parameters()), 1),
         "torch": torch.__version__,
     }

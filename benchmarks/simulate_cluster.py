@@ -1,20 +1,23 @@
 """Simulate data-parallel training on many GPUs: step time, what limits it, and what failures cost; prints a Markdown table.
 
-Each simulated step follows what the trainer does: every rank waits for its decoded batch, computes all subnets of the step,
-and then all ranks average their gradients in one reduction that is not overlapped with computing. So a step takes the
-slowest rank's wait and computation, and the reduction. Ranks differ by jitter (lognormal) and by rare stragglers; a batch is
-decoded ahead by workers, whose mean rate is what the cores give. Training is interrupted by checkpoints and by machines that
-fail (exponential times); after a failure the work since the last checkpoint is done again.
+Each simulated step follows what the trainer does: every rank waits for its decoded batch, then computes all subnets of the
+step; all ranks average their gradients in buckets while the last subnet's backward pass computes. So a step takes the wait
+and the computing of the slowest rank, and what is left of the reduction then: the last bucket at least. Ranks differ by
+jitter (lognormal) and by rare stragglers; a batch is decoded ahead by workers, whose mean rate is what the cores give.
+Training is interrupted by checkpoints and by machines that fail (exponential times); after a failure the work since the last
+checkpoint is done again.
 
 The reduction takes the faster of NCCL's two algorithms, by the usual cost model (Thakur, Rabenseifner, Gropp, 2005): a ring,
 2 (N - 1) (latency + bytes / N / bandwidth), or a tree, 2 log2(N) latency + 2 bytes / bandwidth, over the slowest link.
 
     python benchmarks/simulate_cluster.py                                   # 8, 64, 512 GPUs, with the defaults below
     python benchmarks/simulate_cluster.py --step-ms 24 --inter-gbit-s 400     # a GPU ten times as fast, a faster network
-    python benchmarks/data_parallel.py > two.json && python benchmarks/simulate_cluster.py --check two.json
+    python benchmarks/simulate_cluster.py --buckets 1                         # gradients exchanged after the backward pass
+    OMP_NUM_THREADS=1 python benchmarks/data_parallel.py > two.json && python benchmarks/simulate_cluster.py --check two.json
 
 `--check` compares the model with two processes on this machine: its computing times are those of two processes that do not
-know of each other, measured in the same minutes, and its reduction is the one that was timed alone.
+know of each other, measured in the same minutes, and its reduction is the one that was timed alone. Both ways of exchanging
+are checked.
 """
 
 from __future__ import annotations
@@ -43,6 +46,10 @@ class Cluster:
     straggler_chance: float
     """Of a rank in a step."""
     straggler_factor: float
+    subnets: int
+    """Of a step, with equal shares of its computing."""
+    buckets: int
+    """In which gradients are exchanged; 1: all at once, when computing has ended."""
     gradient_mb: float
     intra_gbyte_s: float
     inter_gbit_s: float
@@ -74,10 +81,14 @@ class Cluster:
         tree = 2 * np.log2(n) * latency_ms + 2 * size / bytes_per_ms
         return float(min(ring, tree))
 
+    def exposed_ms(self) -> float:
+        """What is left of the reduction when computing has ended."""
+        return exposed(self.reduction_ms(), self.step_ms, self.subnets, self.buckets)
+
     def steps_ms(self, count: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
         """Durations of simulated steps, float64[count]."""
         decode_ms = 1000 * self.images / (self.decode_per_core * self.cores)
-        reduction_ms = self.reduction_ms()
+        exposed_ms = self.exposed_ms()
         ready = np.zeros((self.prefetch, self.ranks))  # when the batches in the queue are, or were, decoded
         now, ends = 0.0, np.empty(count)
         for step in range(count):
@@ -87,9 +98,18 @@ class Cluster:
             # The workers of a rank decode one batch after the other, and begin one when a place in the queue is free.
             free = np.maximum(ready[(step - 1) % self.prefetch], waited)
             ready[step % self.prefetch] = free + decode_ms * np.exp(rng.normal(0, self.jitter, self.ranks))
-            now = float((waited + computing).max()) + reduction_ms
+            now = float((waited + computing).max()) + exposed_ms
             ends[step] = now
         return np.diff(ends, prepend=0.0)[count // 10 :]  # without the first ones, when the queue fills
+
+
+def exposed(reduction: float, step: float, subnets: int, buckets: int) -> float:
+    """What is left of a reduction when computing has ended, where its buckets fill evenly in the last backward pass.
+
+    A backward pass takes twice as long as its forward pass.
+    """
+    backward = step * 2 / 3 / subnets
+    return max(reduction / buckets, reduction - backward * (1 - 1 / buckets))
 
 
 @dataclass(frozen=True)
@@ -123,15 +143,21 @@ class Failures:
         return taken
 
 
-def check(path: Path) -> None:
-    """Print the model's two processes beside the measured ones."""
+def check(path: Path, buckets: int) -> None:
+    """Print the model's two processes beside the measured ones, for both ways of exchanging gradients."""
     measured = json.loads(path.read_text())
     seconds = {name: np.array(values) for name, values in measured["steps_s"].items()}
-    predicted = seconds["unconnected"] + measured["reduction_s"]
-    ratio = float(np.median(predicted / seconds["two"]))
-    print(f"two processes, {measured['space']}, batch {measured['batch']}, {measured['size']} px, {len(predicted)} steps:")
-    print(f"  measured {np.median(seconds['two']):.3f} s a step, {measured['speedup']:.2f} times as fast as one")
-    print(f"  model    {np.median(predicted):.3f} s: {ratio:.3f} of the measured (median of pairs)")
+    apart, reduction = seconds["unconnected"], measured["reduction_s"]
+    print(f"two processes, {measured['space']}, batch {measured['batch']}, {measured['size']} px, {len(apart)} steps:")
+    for name, number, words in (
+        ("after", 1, "after the backward pass"),
+        ("two", buckets, f"in {buckets} buckets during it"),
+    ):
+        predicted = apart + exposed(reduction, float(np.median(apart)), measured["subnets"], number)
+        speedup, ratio = np.median(seconds["one"] / seconds[name]), np.median(predicted / seconds[name])
+        print(f"  gradients exchanged {words}:")
+        print(f"    measured {np.median(seconds[name]):.3f} s a step, {speedup:.2f} times as fast as one")
+        print(f"    model    {np.median(predicted):.3f} s: {ratio:.3f} of the measured (median of pairs)")
 
 
 def main() -> None:
@@ -144,6 +170,8 @@ def main() -> None:
     parser.add_argument("--jitter", type=float, default=0.03, help="of a rank's step (log)")
     parser.add_argument("--straggler-chance", type=float, default=1e-4)
     parser.add_argument("--straggler-factor", type=float, default=3.0)
+    parser.add_argument("--subnets", type=int, default=4, help="of a step")
+    parser.add_argument("--buckets", type=int, default=8, help="of gradients; 1: exchanged when computing has ended")
     parser.add_argument("--gradient-mb", type=float, default=42.9, help="4 bytes x 10.7 M parameters of mbv3-w1.2")
     parser.add_argument("--intra-gbyte-s", type=float, default=450.0, help="GB/s between GPUs of a machine")
     parser.add_argument("--inter-gbit-s", type=float, default=100.0, help="Gb/s between machines")
@@ -162,10 +190,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.check is not None:
-        return check(args.check)
+        return check(args.check, args.buckets)
     rng = np.random.default_rng(args.seed)
     failures = Failures(args.machine_hours, args.checkpoint_every_s, args.checkpoint_s, args.restart_s)
-    print("| GPUs | step, ms (median, p99) | reduction, ms | images/s | of N times one GPU | training, h | lost |")
+    print("| GPUs | step, ms (median, p99) | reduction (exposed), ms | images/s | of N times one GPU | training, h | lost |")
     print("|---|---|---|---|---|---|---|")
     for ranks in args.ranks:
         given = {name: getattr(args, name) for name in Cluster.__dataclass_fields__ if name != "ranks"}
@@ -179,7 +207,7 @@ def main() -> None:
         cells = [
             ranks,
             step,
-            f"{cluster.reduction_ms():.1f}",
+            f"{cluster.reduction_ms():.1f} ({cluster.exposed_ms():.1f})",
             f"{rate:,.0f}",
             f"{efficiency:.0%}",
             f"{hours:,.1f}",

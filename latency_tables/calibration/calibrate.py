@@ -21,25 +21,20 @@ from latency_tables.arrays import Floats
 from latency_tables.blocks.fused_ops import OP_KINDS, FusedOp, fuse
 from latency_tables.blocks.memory import BYTES
 from latency_tables.calibration.prior import PRIOR
+from latency_tables.calibration.requirements import check_networks, merge_repeats, with_energy
 from latency_tables.calibration.timings_csv import Timing
 from latency_tables.cost_models.op_model import EnergyModel, LatencyModel, OpTime
 from latency_tables.cost_models.uncertainty import ErrorReport, compare
 from latency_tables.platform import Platform
 from ofa.errors import UserError
 from ofa.numerics.stated import numerics_of
-from ofa.space.shapes import BlockShape, macs, walk_blocks
+from ofa.space.shapes import BlockShape, walk_blocks
 
 TIMING_ERROR = 0.01
 """Relative error expected of a timing."""
 PRIOR_DEVIATION = 0.6
 """Relative deviation expected of a device's coefficient from the scaled prior. On the ten devices of the published
 specialised nets half of this value, and twice of it, give about the same error (docs/platforms.md)."""
-LEAST_NETWORKS = 4
-"""Fewest distinct networks."""
-LEAST_MACS_RATIO = 1.3
-"""Least ratio of the largest network's MACs to the smallest's."""
-MOST_DISAGREEMENT = 0.2
-"""Largest relative difference between two timings of one network."""
 MOST_LEFT_OUT = 50
 """Most networks for leave-one-out; of more, a tenth is left out at a time."""
 
@@ -68,7 +63,8 @@ def calibrate(timings: Sequence[Timing], subject: Subject, prior: LatencyModel =
     Raises:
         UserError: the timings cannot identify the model: too few networks, too alike, contradicting each other.
     """
-    timings = _merged(timings)
+    stated = _stated(timings)
+    timings = merge_repeats(timings, lambda timing: (timing.space.fingerprint, timing.subnet))
     _check(timings)
     terms = network_terms(timings, subject.precision, subject.batch)
     latency_ms = np.array([timing.latency_ms for timing in timings])
@@ -99,7 +95,7 @@ def calibrate(timings: Sequence[Timing], subject: Subject, prior: LatencyModel =
         },
         error=error,
         latency=model,
-        energy=_energy(timings, predicted_ms, subject.batch),
+        energy=_energy(timings, predicted_ms, subject.batch, *stated),
     )
 
 
@@ -184,51 +180,29 @@ def to_model(weights: Floats) -> LatencyModel:
 
 def seen(blocks: Iterable[BlockShape]) -> dict[str, tuple[float, ...]]:
     """The range of feature-map elements by kind of operation, for `LatencyModel.seen`."""
-    sizes: dict[str, list[int]] = {}
-    for block in set(blocks):
-        for op in fuse(block):
-            sizes.setdefault(op.kind, []).append(op.activations)
+    return seen_operations(op for block in set(blocks) for op in fuse(block))
+
+
+def seen_operations(operations: Iterable[FusedOp]) -> dict[str, tuple[float, ...]]:
+    """The same of executed operations."""
+    sizes: dict[str, set[int]] = {}
+    for op in operations:
+        sizes.setdefault(op.kind, set()).add(op.activations)
     return {kind: (float(min(found)), float(max(found))) for kind, found in sorted(sizes.items())}
 
 
 # -- what the data determine -----------------------------------------------------------------------------------------------
 
 
-def _merged(timings: Sequence[Timing]) -> list[Timing]:
-    """One timing per network: the mean of those given; raises `UserError` where they contradict each other."""
-    groups: dict[object, list[Timing]] = {}
-    for timing in timings:
-        groups.setdefault((timing.space.fingerprint, timing.subnet), []).append(timing)
-    merged = []
-    for group in groups.values():
-        low, high = (pick(group, key=lambda timing: timing.latency_ms) for pick in (min, max))
-        if high.latency_ms > (1 + MOST_DISAGREEMENT) * low.latency_ms:
-            raise UserError(
-                f"{high.place}: latency_ms is {high.latency_ms:g} but the same network has {low.latency_ms:g} in "
-                f"{low.place}; they may differ by {MOST_DISAGREEMENT:.0%}"
-            )
-        energies = [timing.energy_mj for timing in group if timing.energy_mj is not None]
-        mean_ms = float(np.mean([timing.latency_ms for timing in group]))
-        merged.append(replace(group[0], latency_ms=mean_ms, energy_mj=float(np.mean(energies)) if energies else None))
-    return merged
-
-
 def _check(timings: Sequence[Timing]) -> None:
     """Refuse timings that cannot identify a model's terms."""
     advice = "time random networks of different sizes and resolutions"
-    if len(timings) < LEAST_NETWORKS:
-        raise UserError(f"{len(timings)} distinct networks; at least {LEAST_NETWORKS} are needed, better 10: {advice}")
+    check_networks([timing.macs for timing in timings], advice)
     sizes = {timing.subnet.resolution for timing in timings}
     if len(sizes) == 1:
         raise UserError(
             f"all networks are at resolution {sizes.pop()}; at least two are needed to tell what grows with the image from "
             f"what does not: {advice}"
-        )
-    work = [sum(macs(block.ops) for block in walk_blocks(timing.space, timing.subnet)) for timing in timings]
-    if max(work) < LEAST_MACS_RATIO * min(work):
-        raise UserError(
-            f"the networks are too alike: {min(work) / 1e6:.0f} to {max(work) / 1e6:.0f} million multiply-accumulates; the "
-            f"largest must have at least {LEAST_MACS_RATIO} times the smallest's: {advice}"
         )
 
 
@@ -250,19 +224,18 @@ def _checked(report: ErrorReport, who: str, what: str) -> ErrorReport:
     return report.marked("time more, and more diverse, networks")
 
 
-def _energy(timings: Sequence[Timing], predicted_ms: Floats, batch: int) -> EnergyModel | None:
+def _energy(
+    timings: Sequence[Timing], predicted_ms: Floats, batch: int, meters: str, boundary: str | None
+) -> EnergyModel | None:
     """Power x time, where enough networks have an energy; its power is the mean over them."""
-    known = np.array([timing.energy_mj is not None for timing in timings])
+    known = with_energy(timings)
     if not known.any():
         return None
-    if known.sum() < LEAST_NETWORKS:
-        raise UserError(f"energy_mj is given for {known.sum()} networks; at least {LEAST_NETWORKS} are needed, or none")
     latency_ms = np.array([timing.latency_ms for timing in timings])[known]
     energy_mj = np.array([timing.energy_mj for timing in timings if timing.energy_mj is not None])
     power_w = energy_mj * batch / latency_ms
     others_w = (power_w.sum() - power_w) / (len(power_w) - 1)
     note = "each network by the latency predicted without it, times the mean power of the others"
-    meters, boundary = _stated(timings)
     return EnergyModel(
         source=f"power x time; power: mean of measured energy / latency of {len(power_w)} networks{meters}",
         boundary=boundary,
@@ -274,8 +247,10 @@ def _energy(timings: Sequence[Timing], predicted_ms: Floats, batch: int) -> Ener
 
 
 def _stated(timings: Sequence[Timing]) -> tuple[str, str | None]:
-    """Meters of measured energies as the end of a source, and their boundary; raises `UserError` where it is not one."""
+    """Meters of measured energies as the end of a source, and their boundary; raises `UserError` where they have several."""
     known = [timing for timing in timings if timing.energy_mj is not None]
+    if not known:
+        return "", None
     for timing in known:
         if timing.boundary != known[0].boundary:
             raise UserError(

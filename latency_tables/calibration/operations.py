@@ -15,25 +15,21 @@ import numpy as np
 from latency_tables.arrays import Floats
 from latency_tables.blocks.fused_ops import OP_KINDS
 from latency_tables.calibration.calibrate import (
-    LEAST_MACS_RATIO,
-    LEAST_NETWORKS,
-    MOST_DISAGREEMENT,
     Subject,
     fit,
     held_out,
     operation_terms,
     prior_weights,
     report,
+    seen_operations,
     to_model,
 )
 from latency_tables.calibration.operations_csv import ListedNetwork
 from latency_tables.calibration.prior import EVERY_KIND
+from latency_tables.calibration.requirements import check_networks, merge_repeats, with_energy
 from latency_tables.cost_models.op_model import EnergyModel, LatencyModel, OpEnergy
 from latency_tables.cost_models.uncertainty import compare
 from latency_tables.platform import Platform
-from ofa.errors import UserError
-
-ADVICE = "measure networks of different sizes and kinds"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +60,19 @@ def calibrate_operations(networks: Sequence[ListedNetwork], subject: Subject, pr
     Raises:
         UserError: the networks cannot identify the model: too few, too alike, or contradicting each other.
     """
-    networks = _merged(networks)
-    _check(networks)
+    networks = merge_repeats(networks, lambda network: network.name)
+    check_networks([network.macs for network in networks], "measure networks of different sizes and kinds")
     terms = listed_terms(networks, subject.precision, subject.batch)
     weights = prior_weights(prior, subject.precision, subject.batch)
     families = [network.family for network in networks]
     latency_ms = np.array([network.latency_ms for network in networks])
     latency = predictions(terms, latency_ms, weights, families)
     fuse_add = not any(op.kind == "elementwise" for network in networks for op in network.operations)
-    model = replace(to_model(fit(terms, latency_ms, weights)), fuse_add=fuse_add, seen=_seen(networks))
+    model = replace(
+        to_model(fit(terms, latency_ms, weights)),
+        fuse_add=fuse_add,
+        seen=seen_operations(op for network in networks for op in network.operations),
+    )
     energy, family_error = _energy(networks, terms, weights, subject.batch)
     details = {
         "networks": f"{len(networks)}, given as lists of operations",
@@ -139,11 +139,9 @@ def _energy(
     networks: Sequence[ListedNetwork], terms: Floats, prior: Floats, batch: int
 ) -> tuple[EnergyModel | None, str | None]:
     """Energy per operation, where enough networks have an energy, with its error on families left out."""
-    known = np.array([network.energy_mj is not None for network in networks])
+    known = with_energy(networks)
     if not known.any():
         return None, None
-    if known.sum() < LEAST_NETWORKS:
-        raise UserError(f"energy_mj is given for {known.sum()} networks; at least {LEAST_NETWORKS} are needed, or none")
     energy_mj = batch * np.array([network.energy_mj for network in networks if network.energy_mj is not None])
     families = [network.family for network in networks if network.energy_mj is not None]
     held = predictions(terms[known], energy_mj, prior, families)
@@ -153,43 +151,3 @@ def _energy(
         error=report(held.without_network, energy_mj, "energies"),
     )
     return model, held.family_error()
-
-
-def _seen(networks: Sequence[ListedNetwork]) -> dict[str, tuple[float, ...]]:
-    """The range of feature-map elements by kind of operation."""
-    sizes: dict[str, set[int]] = {}
-    for op in (op for network in networks for op in network.operations):
-        sizes.setdefault(op.kind, set()).add(op.activations)
-    return {kind: (float(min(found)), float(max(found))) for kind, found in sorted(sizes.items())}
-
-
-def _merged(networks: Sequence[ListedNetwork]) -> list[ListedNetwork]:
-    """One row per network: the mean of those given; raises `UserError` where they contradict each other."""
-    groups: dict[str, list[ListedNetwork]] = {}
-    for network in networks:
-        groups.setdefault(network.name, []).append(network)
-    merged = []
-    for group in groups.values():
-        for column in ("latency_ms", "energy_mj"):
-            rows = sorted((getattr(network, column), network.place) for network in group if getattr(network, column))
-            if rows and rows[-1][0] > (1 + MOST_DISAGREEMENT) * rows[0][0]:
-                raise UserError(
-                    f"{rows[-1][1]}: {column} is {rows[-1][0]:g} but the same network has {rows[0][0]:g} in {rows[0][1]}; "
-                    f"they may differ by {MOST_DISAGREEMENT:.0%}"
-                )
-        energies = [network.energy_mj for network in group if network.energy_mj is not None]
-        mean_ms = float(np.mean([network.latency_ms for network in group]))
-        merged.append(replace(group[0], latency_ms=mean_ms, energy_mj=float(np.mean(energies)) if energies else None))
-    return merged
-
-
-def _check(networks: Sequence[ListedNetwork]) -> None:
-    """Refuse networks that cannot identify a model's terms."""
-    if len(networks) < LEAST_NETWORKS:
-        raise UserError(f"{len(networks)} distinct networks; at least {LEAST_NETWORKS} are needed, better 10: {ADVICE}")
-    work = [network.macs for network in networks]
-    if max(work) < LEAST_MACS_RATIO * min(work):
-        raise UserError(
-            f"the networks are too alike: {min(work) / 1e6:.0f} to {max(work) / 1e6:.0f} million multiply-accumulates; the "
-            f"largest must have at least {LEAST_MACS_RATIO} times the smallest's: {ADVICE}"
-        )

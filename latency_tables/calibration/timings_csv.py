@@ -44,6 +44,11 @@ class Timing:
     place: str = "a timing"
     """File and line, for messages."""
 
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one image."""
+        return sum(shapes.macs(block.ops) for block in walk_blocks(self.space, self.subnet))
+
 
 def load_timings(path: str | Path, unit: str | None = None, batch: int = 1) -> list[Timing]:
     """The timings of a CSV file.
@@ -79,14 +84,11 @@ def load_timings(path: str | Path, unit: str | None = None, batch: int = 1) -> l
 
 def _check_unit(timings: list[Timing], batch: int) -> None:
     """Ask for the unit where the speed that ms would mean is unusual, of half of the networks at least."""
-    macs = [sum(shapes.macs(block.ops) for block in walk_blocks(timing.space, timing.subnet)) for timing in timings]
-    by_speed = sorted(range(len(timings)), key=lambda i: macs[i] / timings[i].latency_ms)
-    middle = by_speed[len(by_speed) // 2]
-    timing = timings[middle]
-    unusual = doubt(macs[middle], timing.latency_ms, batch)
+    middle = sorted(timings, key=lambda timing: timing.macs / timing.latency_ms)[len(timings) // 2]
+    unusual = doubt(middle.macs, middle.latency_ms, batch)
     if unusual:
         raise UserError(
-            f"{timing.place}: latency_ms is {timing.latency_ms:g}, which {unusual}: which unit is it? State it to take the "
+            f"{middle.place}: latency_ms is {middle.latency_ms:g}, which {unusual}: which unit is it? State it to take the "
             "timings as they are: --unit ms, us or s"
         )
 

@@ -209,25 +209,19 @@ class World:
 
     # -- tensors -------------------------------------------------------------------------------------------------------
 
-    def average_gradients(self, net: nn.Module, loss: Tensor) -> Tensor:
-        """Replace all gradients by their mean over the ranks, in one reduction; returns the mean of `loss`.
+    @contextmanager
+    def averaging(self, net: nn.Module, loss: Tensor, total: Tensor) -> Iterator[None]:
+        """A block that runs the backward pass of `loss`; it leaves all gradients of `net`, and `total`, as means over ranks.
 
-        The same parameters must have gradients on every rank.
+        The graph of `loss`, and the parameters that have gradients already, must be the same on every rank.
         """
         if self.size == 1:
-            return loss
-        import torch
-        import torch.distributed as dist
+            yield
+            return
+        from ofa.distributed.reduction import averaged
 
-        gradients = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
-        everything = [*gradients, loss]
-        flat = torch.cat([tensor.reshape(-1) for tensor in everything])
-        with self._contact():
-            dist.all_reduce(flat)
-        flat /= self.size
-        *means, mean_loss = _views(flat, everything)
-        torch._foreach_copy_(gradients, means)
-        return mean_loss
+        with averaged(net, loss, total, self.size, self._contact):
+            yield
 
     def broadcast_weights(self, net: nn.Module) -> None:
         """Copy parameters and statistics of rank 0 to all ranks; the same sum may round differently on another GPU."""
@@ -236,11 +230,13 @@ class World:
         import torch
         import torch.distributed as dist
 
+        from ofa.distributed.reduction import views
+
         values = [value.detach() for value in net.state_dict(keep_vars=True).values() if value.is_floating_point()]
         flat = torch.cat([value.reshape(-1) for value in values])
         with self._contact():
             dist.broadcast(flat, src=0)
-        torch._foreach_copy_(values, _views(flat, values))
+        torch._foreach_copy_(values, views(flat, values))
 
     def stack(self, tensor: Tensor) -> Tensor:
         """The tensors of all ranks, stacked along a new first dimension; no gradient flows through it."""
@@ -307,11 +303,3 @@ def processes_here() -> int:
 def _rounds(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-def _views(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """A flat tensor as views with the shapes of `like`."""
-    import torch
-
-    parts = torch.split(flat, [tensor.numel() for tensor in like])
-    return [part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]

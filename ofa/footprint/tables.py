@@ -32,6 +32,8 @@ class Grid:
 
     region: str
     """ISO 3166 code of three letters, PROVIDER:REGION of a cloud, or a name of one's own."""
+    alpha_2: str
+    """ISO 3166 code of two letters; empty: not a country."""
     name: str
     year: str
     """Year of the figure; empty: not stated."""
@@ -93,23 +95,28 @@ class Device:
 
 
 def find_grid(word: str, file: Path | None = None) -> Grid:
-    """A grid by region or name, or by its intensity in g CO2e/kWh; `file` replaces the regions that ship.
+    """A grid by region, code of two letters or name, or by its intensity in g CO2e/kWh; `file` replaces those that ship.
 
     Raises:
-        UserError: it is unknown, or no intensity; the message names the nearest.
+        UserError: several grids have this name; or it is unknown, and the message names the nearest; or no intensity.
     """
     try:
         grams = float(word)
     except ValueError:
         grids = read_grids(file) if file is not None else shipped_grids()
-        names = {name.casefold(): grid for grid in reversed(grids) for name in _names(grid)}
-        if word.casefold() in names:
-            return names[word.casefold()]
+        found = [grid for grid in grids if word and word.casefold() in (*_names(grid), grid.alpha_2.casefold())]
+        named = [grid for grid in found if word.casefold() == grid.region.casefold()] or found
+        if len(named) == 1:
+            return named[0]
+        if named:
+            regions = ", ".join(grid.region for grid in named)
+            raise UserError(f"grid {word!r} is ambiguous; it may be any of {regions}") from None
+        names = [name for grid in grids for name in _names(grid)]
         raise UserError(f"grid {word!r} is unknown; {_near(word, names)}or give g CO2e/kWh") from None
     if not 0 <= grams <= MOST_G_PER_KWH:
         allowed = f"at least 0 and at most {MOST_G_PER_KWH:g}"
         raise UserError(f"grid is {word}; as an intensity in g CO2e/kWh it must be {allowed}")
-    return Grid(region="given", name="as given", year="", g_per_kwh=grams, pue=None, basis="", source="the user")
+    return Grid(region="given", alpha_2="", name="as given", year="", g_per_kwh=grams, pue=None, basis="", source="the user")
 
 
 @cache
@@ -119,12 +126,13 @@ def shipped_grids() -> list[Grid]:
 
 
 def read_grids(path: Path) -> list[Grid]:
-    """The grids of a CSV with the columns `region`, `year`, `g_per_kwh`, `source` and perhaps `name`, `pue`, `basis`.
+    """The grids of a CSV with the columns `region`, `year`, `g_per_kwh`, `source` and perhaps `alpha_2`, `name`, `pue`,
+    `basis`.
 
     Raises:
         UserError: the file is damaged, a region is missing or given twice, or a number is none; the message has the line.
     """
-    table = read_table(path, ("region", "year", "g_per_kwh", "source"), ("name", "pue", "basis"))
+    table = read_table(path, ("region", "year", "g_per_kwh", "source"), ("alpha_2", "name", "pue", "basis"))
     places: dict[str, int] = {}
     for i, region in enumerate(table.columns["region"]):
         if not region or region.casefold() in places:
@@ -136,14 +144,16 @@ def read_grids(path: Path) -> list[Grid]:
             raise UserError(f"{table.place(i, 'year')} is {year!r}; must be a year, or nothing")
     names = table.columns.get("name", table.columns["region"])
     pues = _numbers(table, "pue", least=1.0) if "pue" in table.columns else [None] * len(names)
+    empty = [""] * len(names)
     return [
         Grid(
             region=table.columns["region"][i],
+            alpha_2=table.columns.get("alpha_2", empty)[i],
             name=names[i],
             year=table.columns["year"][i],
             g_per_kwh=grams,
             pue=pues[i],
-            basis=table.columns["basis"][i] if "basis" in table.columns else "",
+            basis=table.columns.get("basis", empty)[i],
             source=table.columns["source"][i],
         )
         for i, grams in enumerate(_required(table, "g_per_kwh", MOST_G_PER_KWH))
@@ -238,7 +248,8 @@ def _checked(name: str) -> Path:
 
 
 def _names(grid: Grid) -> tuple[str, ...]:
-    return grid.region, grid.region.rpartition(":")[2], grid.name
+    """The words that find a grid, apart from its code of two letters; in lower case."""
+    return tuple(word.casefold() for word in (grid.region, grid.region.rpartition(":")[2], grid.name))
 
 
 def _origin(table: Table, row: int) -> str:

@@ -108,11 +108,13 @@ class GradientStep:
                     divergence=phase.divergence,
                     image_weights=image_weights,
                 )
-                torch.autograd.backward(loss * share)
-            total += loss.detach()
+                total += loss.detach()
+                last = number + 1 == len(subnets)
+                with self.world.averaging(self.net, loss, total) if last else nullcontext():
+                    torch.autograd.backward(loss * share)
             if in_place and number == 0:
                 soft = F.softmax(logits.detach(), dim=1)
-        return self.world.average_gradients(self.net, total / len(subnets))
+        return total / len(subnets)
 
     @property
     def _chip(self) -> ChipInTraining:

@@ -70,7 +70,7 @@ def _add_power(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
-    words = "country (FRA, France), cloud region (europe-west9), or g CO2e/kWh"
+    words = "country (FR, FRA, France), cloud region (europe-west9), or g CO2e/kWh"
     parser.add_argument("--grid", metavar="REGION", help=f"grid of all that has none of its own: {words}")
     parser.add_argument("--train-grid", metavar="REGION", help="grid of training and search (default: --grid)")
     parser.add_argument("--server-grid", metavar="REGION", help="grid of the server (default: --grid)")

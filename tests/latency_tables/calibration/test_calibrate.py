@@ -324,6 +324,24 @@ def test_energies_that_do_not_follow_from_the_networks_are_refused() -> None:
         calibrate(mixed, SUBJECT)
 
 
+def test_energies_of_one_network_that_contradict_each_other_are_refused() -> None:
+    given = [replace(t, energy_mj=2 * t.latency_ms) for t in timings(6, a_device())]
+    dear = replace(given[0], energy_mj=3 * given[0].latency_ms, place="row 9")
+    with pytest.raises(UserError, match=r"^row 9: energy_mj is .* but the same network has .* in row 0; .* by 20%"):
+        calibrate([*given, dear], SUBJECT)
+    elsewhere = replace(given[0], boundary="wall", place="row 9")
+    with pytest.raises(UserError, match=r"^row 9: boundary is 'wall'; row 0 has ''"):
+        calibrate([*given, elsewhere], SUBJECT)
+
+
+def test_the_meter_of_a_network_that_was_also_timed_without_one_is_kept() -> None:
+    metered = [replace(t, energy_mj=2 * t.latency_ms, meter="a shunt", boundary="board") for t in timings(6, a_device())]
+    energy = calibrate([*timings(6, a_device()), *metered], SUBJECT).energy
+    assert energy is not None
+    assert energy.boundary == "board"
+    assert "metered with a shunt" in energy.source
+
+
 def test_energy_of_too_few_networks_is_refused(tmp_path: Path) -> None:
     given = timings(6, a_device())
     some = [replace(t, energy_mj=1.0) for t in given[:2]] + given[2:]

@@ -20,7 +20,8 @@ GRID = "region,year,g_per_kwh,source\nmine,2024,120,own meter\n"
 def test_a_grid_is_found_by_code_name_and_cloud_region() -> None:
     france = find_grid("FRA")
     assert (france.g_per_kwh, france.year, france.pue) == (56.039, "2023", None)
-    assert find_grid("france") == find_grid("fra") == france
+    assert find_grid("france") == find_grid("fra") == find_grid("FR") == france
+    assert find_grid("de") == find_grid("DEU")
     cloud = find_grid("europe-west1")
     assert (cloud.region, cloud.g_per_kwh, cloud.pue) == ("gcp:europe-west1", 122.0, 1.09)
     assert find_grid("gcp:europe-west1") == cloud
@@ -38,6 +39,7 @@ def test_a_grid_may_be_given_as_its_intensity() -> None:
     [
         ("Frankreich", "grid 'Frankreich' is unknown; "),
         ("gcp:europe-west99", "nearest are gcp:europe-west9"),
+        ("XX", "grid 'XX' is unknown; docs/footprint.md has the list; or give g CO2e/kWh"),
         ("", "grid '' is unknown"),
         ("-5", "grid is -5; .* at least 0"),
         ("nan", "grid is nan; .* at least 0"),
@@ -48,6 +50,22 @@ def test_a_grid_may_be_given_as_its_intensity() -> None:
 def test_an_unknown_grid(word: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         find_grid(word)
+
+
+def test_every_country_has_a_code_of_two_letters() -> None:
+    countries = [grid for grid in tables.shipped_grids() if ":" not in grid.region and grid.region != "WLD"]
+    assert len({grid.alpha_2 for grid in countries if len(grid.alpha_2) == 2}) == len(countries) == 211
+    assert all(find_grid(grid.alpha_2) == grid for grid in countries)
+
+
+def test_a_name_that_several_grids_have(tmp_path: Path) -> None:
+    file = tmp_path / "grid.csv"
+    file.write_text(
+        "region,name,alpha_2,year,g_per_kwh,source\nus:ga,Georgia,,2024,300,mine\nGEO,Georgia,GE,2024,120,mine\n"
+    )
+    with pytest.raises(UserError, match=r"^grid 'georgia' is ambiguous; it may be any of us:ga, GEO$"):
+        find_grid("georgia", file)
+    assert find_grid("ge", file) == find_grid("GEO", file)
 
 
 def test_accelerators_by_name_and_short_name() -> None:
