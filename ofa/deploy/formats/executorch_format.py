@@ -58,11 +58,12 @@ class ExecutorchFormat:
         with quiet():
             from executorch.runtime import Runtime
 
-            method = Runtime.get().load_program(file.read_bytes()).load_method("forward")
-        assert method is not None
+            program = Runtime.get().load_program(file.read_bytes())  # owns the memory of its methods
+            program.load_method("forward")
 
         def run(images: Images) -> Logits:
-            logits = []
+            method, logits = program.load_method("forward"), []
+            assert method is not None
             for start in range(len(images)):
                 given = torch.from_numpy(as_input(images[start : start + 1], image.dtype))
                 logits.append(method.execute([given])[0].numpy().copy())
