@@ -58,9 +58,9 @@ def subnets_of(run: str, count: int, resolutions: list[int] | None, seed: int, f
         yield out
 
 
-def exports(run: str, subnet: Path, images: int, folder: Path, done: list[Row]) -> Iterator[Row]:
-    """One subnet in every format and precision that `done` does not have."""
-    for name in FORMATS:
+def exports(run: str, subnet: Path, formats: list[str], images: int, folder: Path, done: list[Row]) -> Iterator[Row]:
+    """One subnet in every precision of formats that `done` does not have."""
+    for name in formats:
         format = find_format(name)
         for precision in format.precisions if not missing_packages(format) else ():
             row: Row = {"run": Path(run).name, "subnet": subnet.name, "format": name, "precision": precision}
@@ -122,17 +122,19 @@ def main() -> None:
     parser.add_argument("runs", nargs="*", metavar="RUN")
     parser.add_argument("--subnets", type=int, default=4, help="of each run")
     parser.add_argument("--resolutions", type=int, nargs="+", metavar="PX", help="only subnets of these (default: all)")
+    parser.add_argument("--format", action="append", choices=FORMATS, help="may be repeated (default: all installed)")
     parser.add_argument("--images", type=int, default=1000, help="to compare on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="a JSON of every export")
     args = parser.parse_args()
+    formats = list(dict.fromkeys(args.format or FORMATS))
     document = json.loads(args.out.read_text()) if args.out.exists() else {"runs": {}, "exports": []}
     for run in args.runs:
         options = {name: getattr(args, name) for name in ("subnets", "resolutions", "images", "seed")}
         document["runs"][Path(run).name] = here() | options
         with tempfile.TemporaryDirectory() as folder:
             for subnet in subnets_of(run, args.subnets, args.resolutions, args.seed, Path(folder)):
-                for row in exports(run, subnet, args.images, Path(folder), document["exports"]):
+                for row in exports(run, subnet, formats, args.images, Path(folder), document["exports"]):
                     document["exports"].append(row)
                     write_json(args.out, document)
     for run in document["runs"]:

@@ -3,8 +3,8 @@
     python benchmarks/exported_latency.py --space fmnist --out F --results benchmarks/results/exported_latency.json
 
 Random subnets that the profile does not know are exported by `ofa export`'s own converter (litert, fp32), and visited in the
-same rounds as the blocks, so that both saw the same machine. A line per subnet: measured, predicted, error. Times are kept in
-F as they come; the same command goes on after a kill. Needs the extra litert.
+same rounds as the blocks, so that both saw the same machine. A line per subnet: measured, predicted, error. Times are kept
+in F as they come; the same command goes on after a kill. Needs the extra litert.
 """
 
 from __future__ import annotations

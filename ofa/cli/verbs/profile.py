@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--space", help="a space by name (mbv3-w1.2, ...) or a YAML file")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the platform, a YAML file; with --subnet, a CSV")
     parser.add_argument("--name", help="name of the platform (default: the file's name without its ending)")
-    parser.add_argument("--runtime", help="runtime to measure: torch (eager, the default), onnxruntime or litert")
+    parser.add_argument("--runtime", help="runtime to measure: torch (eager, the default), onnxruntime, litert, executorch")
     parser.add_argument("--device", help="with --runtime torch: cpu (the default) or cuda")
     parser.add_argument("--threads", type=int, help="threads of the processor (default: the runtime's own choice)")
     parser.add_argument(

@@ -49,7 +49,13 @@ sys.exit(main(sys.argv[1:]))
 """A process of its own that profiles so."""
 
 NO_LITERT = pytest.mark.skipif(find_spec("ai_edge_litert") is None, reason="needs ai-edge-litert")
-RUNTIMES = ["torch", "onnxruntime", pytest.param("litert", marks=[pytest.mark.export, NO_LITERT])]
+NO_EXECUTORCH = pytest.mark.skipif(find_spec("executorch") is None, reason="needs executorch")
+RUNTIMES = [
+    "torch",
+    "onnxruntime",
+    pytest.param("litert", marks=[pytest.mark.export, NO_LITERT]),
+    pytest.param("executorch", marks=[pytest.mark.export, NO_EXECUTORCH, pytest.mark.timeout(1800)]),
+]
 MACHINE = {"processor": "a processor", "runtime": "a runtime", "threads": "1"}
 
 
@@ -87,7 +93,9 @@ def test_ofa_profile_writes_a_platform_that_ofa_can_use(
     platform = load_platform(out)
     space = load_space(space_file)
     assert (platform.name, platform.kind, platform.threads, platform.batch) == ("here", "measured", 1, 1)
-    assert platform.runtime.startswith({"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "litert": "LiteRT"}[runtime])
+    assert platform.runtime.startswith(
+        {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "litert": "LiteRT", "executorch": "ExecuTorch"}[runtime]
+    )
     assert platform.table is not None
     assert {block.shape for block in platform.table.blocks} == set(ShapeGrid.of(space).distinct())
     assert all(block.count + (block.rejected or 0) >= 10 for block in platform.table.blocks)  # 7 runs, in 5 visits of 2
@@ -123,7 +131,10 @@ def test_ofa_profile_prints_for_people(space_file: Path, tmp_path: Path, capsys:
         (["--out", "x.yaml", "--power-w", "-3"], "power_w is -3.0; must be above 0"),
         (["--out", "x.yaml", "--energy-s", "nan"], "energy_s is nan; must be at least 0 and finite"),
         (["--out", "x.yaml", "--resolutions", "9"], "resolutions has 9, which no stage of the space has"),
-        (["--out", "x.yaml", "--runtime", "tflite"], "runtime is 'tflite'; allowed are torch, onnxruntime, litert"),
+        (
+            ["--out", "x.yaml", "--runtime", "tflite"],
+            "runtime is 'tflite'; allowed are torch, onnxruntime, litert, executorch",
+        ),
         (["--out", "x.yaml", "--runtime", "onnxruntime", "--device", "cuda"], "runtime onnxruntime is measured on"),
         (["--out", "x.yaml", "--runtime", "onnxruntime", "--channels-last"], "runtime onnxruntime is measured on"),
         (["--out", "x.yaml", "--runtime", "litert", "--channels-last"], "runtime litert is measured on device cpu"),
