@@ -1,11 +1,13 @@
 """Export subnets of several runs in every installed format; a line per format: differences, int8 drops, sizes, seconds.
 
+    python benchmarks/export.py fashion-mnist runs/cifar10 --out benchmarks/results/export.json
+    python benchmarks/export.py runs/resnet --resolutions 128 132 --images 64 --out benchmarks/results/export.json
+    python benchmarks/export.py --out benchmarks/results/export.json           # prints the table again
+
 Each file is checked in its own runtime, as `ofa export` always does; a format that cannot express a subnet, or is beyond its
 tolerance, counts as refused, with its message. The large formats need an environment of their own (`make test-export` makes
-one). Runs are names of the zoo, bundles or run directories. Prints a Markdown table; `--out` keeps every export as a line of
-JSON.
-
-    python benchmarks/export.py fashion-mnist runs/cifar10 runs/resnet --subnets 4 --out exports.jsonl
+one). Runs are names of the zoo, bundles or run directories. `--out` keeps every export as it comes: what it has is not made
+again, so that a run that was stopped goes on. Then prints a Markdown table of all that it holds.
 """
 
 from __future__ import annotations
@@ -14,16 +16,20 @@ import argparse
 import contextlib
 import io
 import json
+import platform
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from latency_tables.on_device.ort_runtime import processor
 from ofa.cli.main import main as ofa
-from ofa.deploy.formats.catalogue import FORMATS, find_format, missing_packages
+from ofa.deploy.formats.catalogue import FORMATS, find_format, missing_packages, version_of
+from ofa.files.atomic import write_json
 from ofa.runs.run_files import RunFiles
 
 Row = dict[str, Any]
@@ -38,9 +44,10 @@ def called(*words: str) -> tuple[Any, str]:
     return (json.loads(out.getvalue()) if code == 0 else None), (lines[-1] if lines else "")
 
 
-def subnets_of(run: str, count: int, seed: int, folder: Path) -> Iterator[Path]:
+def subnets_of(run: str, count: int, resolutions: list[int] | None, seed: int, folder: Path) -> Iterator[Path]:
     """The smallest, the largest and random subnets of a run, each written to a folder."""
-    space = RunFiles.open(run).space
+    whole = RunFiles.open(run).space
+    space = whole if resolutions is None else whole.restrict(resolutions=resolutions)
     rows = space.decode(space.sample(max(0, count - 2), np.random.default_rng(seed)))
     for i, subnet in enumerate([space.smallest(), space.largest(), *rows][:count]):
         choice, out = folder / f"{i}.json", folder / f"{i}"
@@ -51,17 +58,19 @@ def subnets_of(run: str, count: int, seed: int, folder: Path) -> Iterator[Path]:
         yield out
 
 
-def exports(run: str, subnet: Path, images: int, folder: Path) -> Iterator[Row]:
-    """One subnet in every format and precision."""
-    for name in FORMATS:
+def exports(run: str, subnet: Path, formats: list[str], images: int, folder: Path, done: list[Row]) -> Iterator[Row]:
+    """One subnet in every precision of formats that `done` does not have."""
+    for name in formats:
         format = find_format(name)
         for precision in format.precisions if not missing_packages(format) else ():
+            row: Row = {"run": Path(run).name, "subnet": subnet.name, "format": name, "precision": precision}
+            if any(row.items() <= old.items() for old in done):
+                continue
             out = folder / f"{subnet.name}-{name}-{precision}"
-            started = time.perf_counter()
+            started = time.process_time()
             options = ("--precision", precision, "--images", str(images), "--out", str(out))
             answer, error = called("export", str(subnet), "--run", run, "--format", name, *options)
-            row: Row = {"run": Path(run).name, "subnet": subnet.name, "format": name, "precision": precision}
-            row["seconds"] = round(time.perf_counter() - started, 2)
+            row["processor_seconds"] = round(time.process_time() - started, 2)
             yield row | ({"error": error} if answer is None else next(iter(answer["files"].values())))
 
 
@@ -78,7 +87,8 @@ def table(rows: list[Row]) -> Iterator[str]:
     )
     yield f"| {' | '.join(head)} |"
     yield "|---|---|---|---|---|---|---|"
-    for key in dict.fromkeys((row["format"], row["precision"]) for row in rows):
+    keys = [(name, precision) for name in FORMATS for precision in find_format(name).precisions]
+    for key in keys:
         mine = [row for row in rows if (row["format"], row["precision"]) == key]
         sound = [row for row in mine if "error" not in row]
         checked = [row for row in sound if row.get("largest_difference") is not None]
@@ -92,31 +102,46 @@ def table(rows: list[Row]) -> Iterator[str]:
             cells[4] = f"{np.mean(points):+.2f}, {min(points):+.2f} to {max(points):+.2f} ({len(points)} nets)"
         if sound:
             cells[5] = f"{np.median([row['bytes'] for row in sound]) / 1000:.0f}"
-            cells[6] = f"{np.median([row['seconds'] for row in sound]):.1f}"
-        yield f"| {' | '.join(cells)} |"
+            cells[6] = f"{np.median([row['processor_seconds'] for row in sound]):.1f}"
+        if mine:
+            yield f"| {' | '.join(cells)} |"
     for error in dict.fromkeys(row["error"] for row in rows if "error" in row):
         yield f"- refused: {error}"
+
+
+def here() -> dict[str, Any]:
+    """This machine, and the versions of what converts and runs."""
+    packages = {package for name in FORMATS for package in find_format(name).packages} | {"torch", "numpy"}
+    versions = {package: version_of(package) for package in sorted(packages)}
+    return {"date": date.today().isoformat(), "processor": processor(), "python": platform.python_version()} | versions
 
 
 def main() -> None:
     """Export and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+")
+    parser.add_argument("runs", nargs="*", metavar="RUN")
     parser.add_argument("--subnets", type=int, default=4, help="of each run")
+    parser.add_argument("--resolutions", type=int, nargs="+", metavar="PX", help="only subnets of these (default: all)")
+    parser.add_argument("--format", action="append", choices=FORMATS, help="may be repeated (default: all installed)")
     parser.add_argument("--images", type=int, default=1000, help="to compare on")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="every export as a line of JSON")
+    parser.add_argument("--out", type=Path, required=True, help="a JSON of every export")
     args = parser.parse_args()
-    rows: list[Row] = []
+    formats = list(dict.fromkeys(args.format or FORMATS))
+    document = json.loads(args.out.read_text()) if args.out.exists() else {"runs": {}, "exports": []}
     for run in args.runs:
+        options = {name: getattr(args, name) for name in ("subnets", "resolutions", "images", "seed")}
+        document["runs"][Path(run).name] = here() | options
         with tempfile.TemporaryDirectory() as folder:
-            for subnet in subnets_of(run, args.subnets, args.seed, Path(folder)):
-                for row in exports(run, subnet, args.images, Path(folder)):
-                    rows.append(row)
-                    if args.out is not None:
-                        with open(args.out, "a", encoding="utf-8") as file:
-                            file.write(json.dumps(row) + "\n")
-    print(*table(rows), sep="\n")
+            for subnet in subnets_of(run, args.subnets, args.resolutions, args.seed, Path(folder)):
+                for row in exports(run, subnet, formats, args.images, Path(folder), document["exports"]):
+                    document["exports"].append(row)
+                    write_json(args.out, document)
+    for run in document["runs"]:
+        print(f"\n{run}\n")
+        print(*table([row for row in document["exports"] if row["run"] == run]), sep="\n")
+    print("\nall\n")
+    print(*table(document["exports"]), sep="\n")
 
 
 if __name__ == "__main__":

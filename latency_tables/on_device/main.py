@@ -1,6 +1,6 @@
 """Time the blocks of this kit on this device. Results are kept as they come; after a stop the same command continues.
 
-Needs Python 3.9 or newer with the package onnxruntime. Import the results with:
+Needs Python 3.9 or newer with the package that README.md names. Import the results with:
 ofa profile --import results.csv --space SPACE --out FILE
 """
 
@@ -14,17 +14,19 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from latency_tables.on_device.ort_runtime import OrtRuntime, machine, usable_processors
+from latency_tables.on_device.litert_runtime import LitertRuntime
+from latency_tables.on_device.ort_runtime import OrtRuntime, machine
 from latency_tables.on_device.results import Results
 from latency_tables.on_device.timing import Item, ProgressLine, TimingPlan, run
 
 MANIFEST, MODELS = "manifest.json", "models.zip"
+RUNTIMES: dict[str, type[LitertRuntime] | type[OrtRuntime]] = {"onnxruntime": OrtRuntime, "litert": LitertRuntime}
 DIGEST = "sha256"
 """Key of the digest of all other entries of a manifest."""
 
 
 def to_manifest(plan: TimingPlan, kit: dict[str, Any], models: bytes) -> dict[str, Any]:
-    """A plan as JSON; `kit` holds the space and settings it was made from, `models` the zip file of graphs."""
+    """A plan as JSON; `kit` holds the space and settings it was made from, `models` the zip file of models."""
     items = {name: [item.model, item.channels, item.size] for name, item in plan.items.items()}
     facts = {
         "plan": plan.digest,
@@ -62,7 +64,7 @@ def from_manifest(manifest: dict[str, Any]) -> TimingPlan:
     return TimingPlan(manifest["plan"], items, chains, manifest["batch"], manifest["runs"], manifest["seed"])
 
 
-def measure(folder: Path, threads: int, out: Path) -> None:
+def measure(folder: Path, threads: int | None, out: Path) -> None:
     """Measure the kit in a folder; `ValueError` where it is damaged, or `out` holds results of another kit."""
     manifest = read_manifest(folder / MANIFEST)
     models = (folder / MODELS).read_bytes()
@@ -70,8 +72,10 @@ def measure(folder: Path, threads: int, out: Path) -> None:
         raise ValueError(f"{folder / MODELS}: damaged: its digest is not that in {MANIFEST}; unpack the kit again")
     plan = from_manifest(manifest)
     with zipfile.ZipFile(folder / MODELS) as archive:
-        runtime = OrtRuntime(lambda model: archive.read(f"{model}.onnx"), threads, plan.seed)
-        facts = {**machine(), "runtime": runtime.name, "threads": str(threads), "device": "cpu", "kit": manifest["kit"]}
+        chosen = RUNTIMES[manifest["kit"].get("runtime", "onnxruntime")]
+        runtime = chosen(lambda item: archive.read(chosen.file_of(item)), threads, plan.seed)
+        facts = {**machine(), "runtime": runtime.name, "threads": str(runtime.threads), "device": "cpu"}
+        facts["kit"] = manifest["kit"]
         results = Results(out, plan, facts)
         try:
             run(plan, runtime, results, ProgressLine())
@@ -82,11 +86,11 @@ def measure(folder: Path, threads: int, out: Path) -> None:
 def main(folder: Path) -> int:
     """Run the kit in a folder; returns the exit code: 0, 2 for a mistake, 130 when interrupted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=usable_processors(), help="default: one per processor")
+    parser.add_argument("--threads", type=int, help="default: one per processor; LiteRT: 1, and no more")
     parser.add_argument("--out", type=Path, default=Path("results.csv"), metavar="FILE", help="default: results.csv")
     args = parser.parse_args()
     try:
-        if args.threads < 1:
+        if args.threads is not None and args.threads < 1:
             raise ValueError(f"--threads is {args.threads}; must be at least 1")
         measure(folder, args.threads, args.out)
     except (ValueError, OSError) as error:

@@ -21,15 +21,18 @@ class OrtRuntime:
     thread pool: if each had its own, the idle pools would spin and slow down the working one.
     """
 
-    def __init__(self, load: Callable[[str], bytes], threads: int, seed: int) -> None:
-        """`load` returns a model's graph; `ValueError` where onnxruntime is missing or too old for several threads."""
+    def __init__(self, load: Callable[[Item], bytes], threads: int | None, seed: int) -> None:
+        """`load` returns an item's graph; `threads` None: one per processor.
+
+        `ValueError` where onnxruntime is missing, or too old for several threads.
+        """
         try:
             import onnxruntime
         except ImportError:
             raise ValueError("the package onnxruntime is not installed; install it with: pip install onnxruntime") from None
         self._ort: Any = onnxruntime
         self._load = load
-        self.threads = threads
+        self.threads = threads = threads or usable_processors()
         self._rng = np.random.default_rng(seed)
         if threads > 1:
             if not hasattr(onnxruntime, "set_global_thread_pool_sizes"):
@@ -39,6 +42,11 @@ class OrtRuntime:
                 onnxruntime.set_global_thread_pool_sizes(threads, 1)
             except RuntimeError as error:
                 raise ValueError(f"onnxruntime runs in this process with another number of threads: {error}") from None
+
+    @staticmethod
+    def file_of(item: Item) -> str:
+        """Name of an item's file in a kit: items of one model share it."""
+        return f"{item.model}.onnx"
 
     @property
     def name(self) -> str:
@@ -59,7 +67,7 @@ class OrtRuntime:
         for side in ("height", "width"):
             options.add_free_dimension_override_by_name(side, item.size)
         with _one_line():
-            session = self._ort.InferenceSession(self._load(item.model), options, providers=["CPUExecutionProvider"])
+            session = self._ort.InferenceSession(self._load(item), options, providers=["CPUExecutionProvider"])
         return _BoundSession(session)
 
     def feed(self, item: Item, batch: int) -> Any:

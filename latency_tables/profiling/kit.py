@@ -5,23 +5,27 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from latency_tables import on_device
-from latency_tables.on_device.main import MANIFEST, MODELS, to_manifest
-from latency_tables.on_device.timing import EMPTY_MODEL, VISITS
+from latency_tables.on_device.main import MANIFEST, MODELS, RUNTIMES, to_manifest
+from latency_tables.on_device.timing import EMPTY_MODEL, VISITS, Item
 from latency_tables.profiling.plan import Settings, SpacePlan
-from ofa.deploy.formats.onnx_graph import build_empty, build_graph, noise
+from ofa.deploy.formats.onnx_graph import ImageInput, build_empty, build_graph, noise
+from ofa.deploy.formats.tflite.tflite_graph import build_empty_tflite, build_tflite
 from ofa.errors import UserError
 from ofa.files import schema
 from ofa.files.atomic import atomic_write
 from ofa.space.search_space import SearchSpace
 
-KIT_MODULES = ("timing.py", "results.py", "ort_runtime.py", "main.py")
-"""The modules that a kit holds: they import the standard library, numpy, onnxruntime and one another, nothing else."""
+KIT_MODULES = ("timing.py", "results.py", "ort_runtime.py", "litert_runtime.py", "main.py")
+"""The modules that a kit holds: they import the standard library, numpy, the runtime and one another, nothing else."""
+PACKAGES = {"onnxruntime": ("onnxruntime", "ONNX graphs"), "litert": ("ai-edge-litert", ".tflite files")}
+"""What a device needs for each runtime, and what it runs."""
 ON_DEVICE = Path(on_device.__path__[0])
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 """The date of every file in a kit, the earliest that zip files know: the same kit is the same bytes."""
@@ -40,12 +44,12 @@ README_MD = """\
 
 Needs Python 3.9 or newer:
 
-    python -m pip install onnxruntime
+    python -m pip install {package}
     python run.py
 
-It times {chains} chains of blocks and whole networks (`models.zip`: ONNX graphs with random weights), {visits} visits each,
-and writes `results.csv`. You can stop it at any time: the same command continues. `--threads N` sets the threads of ONNX
-Runtime, `--out FILE` the file to write: use another file for another number of threads. Let nothing else run meanwhile.
+It times {chains} chains of blocks and whole networks (`models.zip`: {form} with random weights), {visits} visits each,
+and writes `results.csv`. You can stop it at any time: the same command continues. `--threads N` sets the threads, `--out
+FILE` the file to write: use another file for another number of threads. Let nothing else run meanwhile.
 
 Then, on the machine that has the project:
 
@@ -60,15 +64,44 @@ class Graphs:
         self._plan = plan
         self._weights = noise(np.random.default_rng(plan.settings.seed))
 
-    def __call__(self, model: str) -> bytes:
-        """A model by name."""
-        blocks = self._plan.models[model]
+    def __call__(self, item: Item) -> bytes:
+        """The graph of an item, which all items of its model share."""
+        blocks = self._plan.models[item.model]
         batch = self._plan.settings.batch
-        made = build_empty(batch) if model == EMPTY_MODEL else build_graph(blocks, batch, self._weights)
+        made = build_empty(batch) if item.model == EMPTY_MODEL else build_graph(blocks, batch, self._weights)
         return bytes(made.SerializeToString())
 
 
-def export_kit(path: Path, space: SearchSpace, resolutions: list[int] | None, settings: Settings) -> SpacePlan:
+class TfliteFiles:
+    """The .tflite files of a plan's items, made when they are asked for; whole networks take images, as exported ones do."""
+
+    def __init__(self, plan: SpacePlan) -> None:
+        self._plan = plan
+        self._weights = noise(np.random.default_rng(plan.settings.seed))
+
+    def __call__(self, item: Item) -> bytes:
+        """The file of an item."""
+        name, batch = f"{item.model}@{item.size}", self._plan.settings.batch
+        if item.model == EMPTY_MODEL:
+            return build_empty_tflite(batch)
+        if name in self._plan.blocks:
+            return build_tflite([self._plan.blocks[name]], batch, self._weights)
+        image = ImageInput(item.size, (0.5,) * item.channels, (0.25,) * item.channels)
+        return build_tflite(self._plan.models[item.model], batch, self._weights, image)
+
+
+def files_of(runtime: str, plan: SpacePlan) -> Callable[[Item], bytes]:
+    """What a runtime of `on_device` runs for each item of a plan."""
+    return TfliteFiles(plan) if runtime == "litert" else Graphs(plan)
+
+
+def export_kit(
+    path: Path,
+    space: SearchSpace,
+    resolutions: list[int] | None,
+    settings: Settings,
+    runtime: str = "onnxruntime",
+) -> SpacePlan:
     """Write a kit as a zip file; atomic.
 
     Args:
@@ -76,21 +109,28 @@ def export_kit(path: Path, space: SearchSpace, resolutions: list[int] | None, se
         space: the space to measure.
         resolutions: resolutions to measure; all of the space's if None.
         settings: number of runs and networks, batch, seed.
+        runtime: runtime of the device, a key of `RUNTIMES`.
+
+    Raises:
+        UserError: the package that writes the runtime's files is not installed.
     """
     plan = SpacePlan.of(_restricted(space, resolutions), settings)
-    graphs = Graphs(plan)
+    file, file_of = files_of(runtime, plan), RUNTIMES[runtime].file_of
     models = io.BytesIO()
     with zipfile.ZipFile(models, "w", zipfile.ZIP_DEFLATED) as archive:
-        for model in plan.models:
-            _add(archive, f"{model}.onnx", graphs(model))
+        for name, item in {file_of(item): item for item in plan.timing.items.values()}.items():
+            _add(archive, name, file(item))
     kit = {
         "space": space.name,
         "fingerprint": space.fingerprint,
         "resolutions": resolutions,
         "settings": schema.to_plain(settings),
+        "runtime": runtime,
     }
     manifest = to_manifest(plan.timing, kit, models.getvalue())
-    readme = README_MD.format(space=space.name, chains=len(plan.timing.chains), visits=VISITS)
+    package, form = PACKAGES[runtime]
+    chains = len(plan.timing.chains)
+    readme = README_MD.format(space=space.name, package=package, form=form, chains=chains, visits=VISITS)
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, "README.md", readme)

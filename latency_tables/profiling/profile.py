@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Annotated
 
 from latency_tables.cost_models.op_model import EnergyModel
-from latency_tables.on_device.ort_runtime import OrtRuntime, machine, usable_processors
+from latency_tables.on_device.litert_runtime import LitertRuntime
+from latency_tables.on_device.main import RUNTIMES as RUNTIMES_OF_KITS
+from latency_tables.on_device.ort_runtime import OrtRuntime, machine
 from latency_tables.on_device.results import Results, read, settings_of
 from latency_tables.on_device.timing import ProgressLine, run
 from latency_tables.platform import Platform
 from latency_tables.profiling.assemble import assemble, rounded
 from latency_tables.profiling.block_power import MeteredLog, item_watts, mean_power, modelled, power_of
-from latency_tables.profiling.kit import Graphs, plan_of
+from latency_tables.profiling.executorch_runtime import ExecutorchRuntime
+from latency_tables.profiling.kit import files_of, plan_of
 from latency_tables.profiling.plan import Settings, SpacePlan
 from latency_tables.profiling.torch_runtime import TorchRuntime
 from ofa.energy.choice import MACHINE, EnergyChoice
@@ -27,7 +30,8 @@ from ofa.files import schema
 from ofa.files.bounds import Bounded, Count, NotNegative, OneOf, Positive
 from ofa.space.search_space import SearchSpace
 
-RUNTIMES = ("torch", "onnxruntime")
+RUNTIMES = ("torch", *RUNTIMES_OF_KITS, "executorch")
+MeasuredRuntime = TorchRuntime | OrtRuntime | LitertRuntime | ExecutorchRuntime
 THREADS = re.compile("[1-9][0-9]{0,5}")
 
 
@@ -143,15 +147,18 @@ def _energy(measured_w: float | None, known: str, given_w: float | None) -> Ener
 # -- the runtime -----------------------------------------------------------------------------------------------------------
 
 
-def _open(plan: SpacePlan, target: ProfileTarget) -> tuple[OrtRuntime | TorchRuntime, dict[str, str]]:
+def _open(plan: SpacePlan, target: ProfileTarget) -> tuple[MeasuredRuntime, dict[str, str]]:
     """The target's runtime, and the facts of it and of the machine that go into the platform."""
-    runtime: OrtRuntime | TorchRuntime
+    runtime: MeasuredRuntime
+    facts = {"device": "cpu"}
     if target.runtime == "torch":
-        runtime = TorchRuntime(plan.models, target.device, target.threads, target.channels_last, plan.settings.seed)
-        facts = {"device": str(runtime.device), "memory format": "channels last" if target.channels_last else "contiguous"}
-        if runtime.accelerator is not None:
-            facts["accelerator"] = runtime.accelerator
+        runtime = eager = TorchRuntime(plan.models, target.device, target.threads, target.channels_last, plan.settings.seed)
+        facts = {"device": str(eager.device), "memory format": "channels last" if target.channels_last else "contiguous"}
+        if eager.accelerator is not None:
+            facts["accelerator"] = eager.accelerator
+    elif target.runtime == "executorch":
+        runtime = ExecutorchRuntime(plan, target.threads)
     else:
-        runtime = OrtRuntime(Graphs(plan), target.threads or usable_processors(), plan.settings.seed)
-        facts = {"device": "cpu"}
+        files = files_of(target.runtime, plan)
+        runtime = RUNTIMES_OF_KITS[target.runtime](files, target.threads, plan.settings.seed)
     return runtime, {**machine(), "runtime": runtime.name, "threads": str(runtime.threads), **facts}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,6 +21,8 @@ from ofa.files.vouched import write_vouched_json
 from ofa.files.whole_folder import whole_folder
 
 FORMAT = 1
+SHOWN = 200
+"""Characters shown of the message of a converter, at most."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,10 @@ def export(
     with whole_folder(out) as folder:
         for format, precision in choices:
             file = folder / f"subnet-{precision}{format.suffix}"
-            files = format.convert(source, precision, None if calibration is None else calibration.pixels, file)
-            runner = format.runner(file, source.image)
-            check = None if runner is None else compare(runner, check_on.pixels, expected, check_on.labels)
+            with _errors_of_tools(format, precision):
+                files = format.convert(source, precision, None if calibration is None else calibration.pixels, file)
+                runner = format.runner(file, source.image)
+                check = None if runner is None else compare(runner, check_on.pixels, expected, check_on.labels)
             wrong = None if check is None else check.complaint(precision)
             if wrong is not None:
                 raise UserError(f"{format.name} {precision}: not written: {wrong}")
@@ -91,6 +95,24 @@ def export(
             _copy_example(format, folder)
         write_vouched_json(folder / "export.json", _document(source, exported, calibration, check_on))
     return exported
+
+
+@contextlib.contextmanager
+def _errors_of_tools(format: Format, precision: Precision) -> Iterator[None]:
+    """Turn an error that a converter or runtime raises into one line; one of this program keeps its traceback."""
+    try:
+        yield
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        if place is None or place.tb_frame.f_globals.get("__name__", "").startswith("ofa."):
+            raise
+        said = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
+        text = f"format {format.name}: {precision}: {type(error).__name__}: {said[0][:SHOWN]}"
+        raise UserError(f"{text}; it cannot express this network, or its tools failed") from error
 
 
 def _copy_example(format: Format, folder: Path) -> None:

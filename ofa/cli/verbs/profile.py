@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--space", help="a space by name (mbv3-w1.2, ...) or a YAML file")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the platform, a YAML file; with --subnet, a CSV")
     parser.add_argument("--name", help="name of the platform (default: the file's name without its ending)")
-    parser.add_argument("--runtime", help="runtime to measure: torch (eager, the default) or onnxruntime")
+    parser.add_argument("--runtime", help="runtime to measure: torch (eager, the default), onnxruntime, litert, executorch")
     parser.add_argument("--device", help="with --runtime torch: cpu (the default) or cuda")
     parser.add_argument("--threads", type=int, help="threads of the processor (default: the runtime's own choice)")
     parser.add_argument(
@@ -50,7 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--energy-s", type=float, metavar="S", help="repeat each block for S seconds to read its energy (1)")
     parser.add_argument(
-        "--export", type=Path, metavar="KIT.zip", help="write a kit that measures a device with ONNX Runtime"
+        "--export",
+        type=Path,
+        metavar="KIT.zip",
+        help="write a kit for a device, with --runtime onnxruntime (default) or litert",
     )
     parser.add_argument(
         "--import", type=Path, metavar="RESULTS.csv", dest="results", help="make the platform from the results of a kit"
@@ -85,7 +88,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise UserError("--space SPACE is missing: the space whose blocks are measured")
     space = load_space(args.space)
     if args.export is not None:
-        _refuse(args, "--export", "out", "name", "power_w", "recording", *MEASURING, *BOOKING)
+        _refuse(args, "--export", "out", "name", "power_w", "recording", *MEASURING[1:], *BOOKING)
         return _export(args, space)
     _check_out(args.out, "platform", ".yaml", ".yml")
     if args.recording is not None:
@@ -193,14 +196,17 @@ def _import(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
 
 
 def _export(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
-    from latency_tables.profiling.kit import export_kit
+    from latency_tables.profiling.kit import PACKAGES, export_kit
     from ofa.cli.shared.options import WAIT_S
     from ofa.files.output import locked_output
 
     if args.export.suffix != ".zip":
         raise UserError(f"--export is {args.export}; it must end in .zip")
+    runtime = args.runtime or "onnxruntime"
+    if runtime not in PACKAGES:
+        raise UserError(f"--runtime is {runtime}; a kit measures {' or '.join(PACKAGES)}")
     with locked_output(args.export, WAIT_S):
-        plan = export_kit(args.export, space, args.resolutions, _settings(args))
+        plan = export_kit(args.export, space, args.resolutions, _settings(args), runtime)
     summary = {
         "kit": str(args.export),
         "blocks": len(plan.blocks),
@@ -209,7 +215,7 @@ def _export(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
     }
     if not args.json:
         print(f"{summary['blocks']} blocks and {summary['networks']} whole networks: {args.export}")
-        print("on the device: unpack it, pip install onnxruntime, python run.py")
+        print(f"on the device: unpack it, pip install {PACKAGES[runtime][0]}, python run.py")
         print(f"then here: ofa profile --import results.csv --space {args.space} --out FILE")
     return summary
 

@@ -36,39 +36,55 @@ class ExecutorchFormat:
         image = source.image
         net = CameraNet(source, as_uint8=image.as_uint8).eval()
         kind = torch.uint8 if image.as_uint8 else torch.float32
-        sample = (torch.zeros((1, image.side, image.side, len(image.mean)), dtype=kind),)
-        with quiet():
-            from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-            from executorch.exir import to_edge_transform_and_lower
-
-            program = torch.export.export(net, sample)
-            if precision == "int8":
-                assert calibration is not None
-                each = [torch.from_numpy(as_input(calibration[i : i + 1], image.dtype)) for i in range(len(calibration))]
-                program = torch.export.export(_quantised(program.module(), each), sample)
-            lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
-            content = bytes(lowered.buffer)
-        atomic_write(file, content)
+        sample = torch.zeros((1, image.side, image.side, len(image.mean)), dtype=kind)
+        module: Any = net
+        if precision == "int8":
+            assert calibration is not None
+            each = [torch.from_numpy(as_input(calibration[i : i + 1], image.dtype)) for i in range(len(calibration))]
+            with quiet():
+                module = _quantised(torch.export.export(net, (sample,)).module(), each)
+        atomic_write(file, lowered(module, sample))
         return [file]
 
     def runner(self, file: Path, image: ImageInput) -> Runner:
         """Implement `Format.runner`."""
         import torch
 
-        with quiet():
-            from executorch.runtime import Runtime
-
-            method = Runtime.get().load_program(file.read_bytes()).load_method("forward")
-        assert method is not None
+        program = opened(file.read_bytes())
 
         def run(images: Images) -> Logits:
-            logits = []
+            method, logits = program.load_method("forward"), []
             for start in range(len(images)):
                 given = torch.from_numpy(as_input(images[start : start + 1], image.dtype))
                 logits.append(method.execute([given])[0].numpy().copy())
             return np.concatenate(logits)
 
         return run
+
+
+def lowered(module: Any, sample: Tensor) -> bytes:
+    """The program of a module that takes one tensor, of the shape and memory format of the sample."""
+    import torch
+
+    with quiet():
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        program = torch.export.export(module, (sample,))
+        return bytes(to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch().buffer)
+
+
+def opened(content: bytes) -> Any:
+    """A program that runs on one thread; it has the method `forward`, whose memory it owns, and must be kept for."""
+    with quiet():
+        from executorch.extension.pybindings import portable_lib
+        from executorch.runtime import Runtime
+
+        if portable_lib._threadpool_get_thread_count() != 1:  # it may not be changed under programs that are open
+            portable_lib._unsafe_reset_threadpool(1)
+        program = Runtime.get().load_program(content)
+        program.load_method("forward")
+    return program
 
 
 def _quantised(module: Any, calibration: list[Tensor]) -> Any:

@@ -35,7 +35,7 @@ import importlib.abc, runpy, sys
 
 class Refuse(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "ofa", "onnx", "scipy", "yaml", "tqdm", "search"):
+        if name.partition(".")[0] in ("torch", "ofa", "onnx", "scipy", "yaml", "tqdm", "search", "WITHOUT"):
             raise ImportError(f"a device does not have {name}")
 
 sys.meta_path.insert(0, Refuse())
@@ -73,10 +73,10 @@ def kit(folder: Path, space_file: Path) -> Path:
     return folder / "device"
 
 
-def run_kit(kit: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """As on a device: nothing of the project can be imported."""
+def run_kit(kit: Path, *options: str, without: str = "ofa") -> subprocess.CompletedProcess[str]:
+    """As on a device: nothing of the project can be imported, nor the package `without`."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, "-W", "error", "-c", ISOLATED, str(kit / "run.py"), *options]
+    command = [sys.executable, "-W", "error", "-c", ISOLATED.replace("WITHOUT", without), str(kit / "run.py"), *options]
     return subprocess.run(command, cwd=kit, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -114,7 +114,7 @@ def test_a_kit_holds_what_it_needs(folder: Path, kit: Path) -> None:
 
 
 def test_its_code_imports_nothing_that_a_device_lacks() -> None:
-    allowed = {*sys.stdlib_module_names, "numpy", "onnxruntime"} | {
+    allowed = {*sys.stdlib_module_names, "numpy", "onnxruntime", "ai_edge_litert"} | {
         f"latency_tables.on_device.{name[:-3]}" for name in KIT_MODULES
     }
     for name in KIT_MODULES:
@@ -356,6 +356,27 @@ def test_results_that_plan_too_much_are_refused_before_anything_is_made(
     assert message in error
     assert len(error) < 500
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 200_000
+
+
+@pytest.mark.export
+def test_a_device_with_litert_alone(space_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("ai_edge_litert")
+    archive = tmp_path / "kit.zip"
+    options = ["--space", str(space_file), "--runs", "10", "--networks", "6", "--runtime", "litert"]
+    assert main(["profile", "--export", str(archive), *options]) == 0
+    assert "pip install ai-edge-litert" in capsys.readouterr().out
+    with zipfile.ZipFile(archive) as content:
+        content.extractall(tmp_path / "device")
+    assert "pip install ai-edge-litert" in (tmp_path / "device" / "README.md").read_text()
+    done = run_kit(tmp_path / "device", "--threads", "2")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "threads is 2; LiteRT is measured on one thread" in done.stderr
+    done = run_kit(tmp_path / "device", without="onnxruntime")
+    assert done.returncode == 0, done.stderr
+    assert imported(tmp_path / "device" / "results.csv", space_file, tmp_path / "d.yaml", "--json") == 0
+    platform = load_platform(tmp_path / "d.yaml")
+    assert platform.runtime.startswith("LiteRT ")
+    assert platform.threads == 1
 
 
 @pytest.mark.slow

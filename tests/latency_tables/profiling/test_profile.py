@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ import torch
 from latency_tables import load_platform
 from latency_tables.costs.factors import ShapeGrid
 from latency_tables.on_device import timing
+from latency_tables.on_device.litert_runtime import LitertRuntime
 from latency_tables.on_device.ort_runtime import OrtRuntime
 from latency_tables.on_device.results import read
 from latency_tables.on_device.timing import VISITS, Item
@@ -46,6 +48,14 @@ sys.exit(main(sys.argv[1:]))
 """
 """A process of its own that profiles so."""
 
+NO_LITERT = pytest.mark.skipif(find_spec("ai_edge_litert") is None, reason="needs ai-edge-litert")
+NO_EXECUTORCH = pytest.mark.skipif(find_spec("executorch") is None, reason="needs executorch")
+RUNTIMES = [
+    "torch",
+    "onnxruntime",
+    pytest.param("litert", marks=[pytest.mark.export, NO_LITERT]),
+    pytest.param("executorch", marks=[pytest.mark.export, NO_EXECUTORCH, pytest.mark.timeout(1800)]),
+]
 MACHINE = {"processor": "a processor", "runtime": "a runtime", "threads": "1"}
 
 
@@ -72,7 +82,7 @@ def space(space_file: Path) -> SearchSpace:
 # -- the command -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_ofa_profile_writes_a_platform_that_ofa_can_use(
     runtime: str, space_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,7 +93,9 @@ def test_ofa_profile_writes_a_platform_that_ofa_can_use(
     platform = load_platform(out)
     space = load_space(space_file)
     assert (platform.name, platform.kind, platform.threads, platform.batch) == ("here", "measured", 1, 1)
-    assert platform.runtime.startswith({"torch": "PyTorch", "onnxruntime": "ONNX Runtime"}[runtime])
+    assert platform.runtime.startswith(
+        {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "litert": "LiteRT", "executorch": "ExecuTorch"}[runtime]
+    )
     assert platform.table is not None
     assert {block.shape for block in platform.table.blocks} == set(ShapeGrid.of(space).distinct())
     assert all(block.count + (block.rejected or 0) >= 10 for block in platform.table.blocks)  # 7 runs, in 5 visits of 2
@@ -119,9 +131,14 @@ def test_ofa_profile_prints_for_people(space_file: Path, tmp_path: Path, capsys:
         (["--out", "x.yaml", "--power-w", "-3"], "power_w is -3.0; must be above 0"),
         (["--out", "x.yaml", "--energy-s", "nan"], "energy_s is nan; must be at least 0 and finite"),
         (["--out", "x.yaml", "--resolutions", "9"], "resolutions has 9, which no stage of the space has"),
-        (["--out", "x.yaml", "--runtime", "tflite"], "runtime is 'tflite'; allowed are torch, onnxruntime"),
+        (
+            ["--out", "x.yaml", "--runtime", "tflite"],
+            "runtime is 'tflite'; allowed are torch, onnxruntime, litert, executorch",
+        ),
         (["--out", "x.yaml", "--runtime", "onnxruntime", "--device", "cuda"], "runtime onnxruntime is measured on"),
         (["--out", "x.yaml", "--runtime", "onnxruntime", "--channels-last"], "runtime onnxruntime is measured on"),
+        (["--out", "x.yaml", "--runtime", "litert", "--channels-last"], "runtime litert is measured on device cpu"),
+        (["--export", "x.zip", "--runtime", "torch"], "--runtime is torch; a kit measures onnxruntime or litert"),
         (["--out", "x.yaml", "--device", "cuda:77"], "--device cuda:77: this machine has"),
         (["--export", "x.zip", "--import", "y.csv"], "give --export or --import, not both"),
         (["--export", "x.tar"], "--export is x.tar; it must end in .zip"),
@@ -291,13 +308,22 @@ def test_a_cuda_device_is_timed_with_events(space: SearchSpace, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("batch", [2, 3])
-@pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_any_batch_with_any_runtime(space_file: Path, tmp_path: Path, batch: int, runtime: str) -> None:
     """The graph of the empty call had batch 1 built in: a traceback with any other."""
     out = tmp_path / "here.yaml"
     options = ["--runs", "5", "--networks", "2", "--threads", "1", "--batch", str(batch), "--runtime", runtime]
     assert main(["profile", "--space", str(space_file), "--out", str(out), *options, "--json"]) == 0
     assert load_platform(out).batch == batch
+
+
+@pytest.mark.export
+@NO_LITERT
+def test_an_error_of_litert_is_one_line() -> None:
+    runtime = LitertRuntime(lambda _: b"no model", None, 0)
+    with pytest.raises(ValueError, match=r"LiteRT: .*") as caught:
+        runtime.open(Item("a", 1, 4))
+    assert "\n" not in str(caught.value)
 
 
 def test_an_error_of_onnx_runtime_is_one_line() -> None:

@@ -100,6 +100,23 @@ def test_every_format_answers_as_the_network_does(
         assert printed.splitlines()[0].startswith(f"{json.loads(read_deployable(subnet_folder).facts['classes'])[best]}: ")
 
 
+@pytest.mark.export
+@pytest.mark.skipif(bool(missing_packages(find_format("executorch"))), reason="needs the extra executorch")
+def test_a_runner_of_executorch_owns_its_memory(tmp_path: Path) -> None:
+    """The program was freed under its method: a segmentation fault once other objects took its place."""
+    source = untrained(load_space("fmnist"), 0)
+    file = tmp_path / "net.pte"
+    format = find_format("executorch")
+    format.convert(source, "fp32", None, file)
+    run = format.runner(file, source.image)
+    assert run is not None
+    pixels = np.random.default_rng(0).integers(0, 256, (4, source.image.side, source.image.side, 1), dtype=np.uint8)
+    for _ in range(20):
+        others = [b"\xff" * file.stat().st_size for _ in range(20)]
+        assert compare(run, pixels, network_logits(source, pixels), None).relative_difference < 1e-4
+        del others
+
+
 def test_an_export_is_checked_described_and_the_same_twice(
     subnet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,9 +83,16 @@ def _run_vela(words: list[str]) -> str:
         with quiet(file.fileno()):
             from ethosu.vela import vela
 
-            vela.main(words)
+            try:
+                stopped = vela.main(words)
+            except SystemExit as error:
+                stopped = error.code
         file.seek(0)
-        return file.read().decode()
+        printed = file.read().decode(errors="replace")
+    if stopped:
+        said = [line for line in printed.splitlines() if "rror" in line] or [f"exit code {stopped}"]
+        raise UserError(f"format ethos-u: the compiler stopped: {said[-1].strip()[:200]}")
+    return printed
 
 
 def _estimates(row: dict[str, Any], system: str, memory: str) -> dict[str, float | str]:

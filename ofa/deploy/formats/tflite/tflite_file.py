@@ -48,8 +48,8 @@ def rewrite(content: bytes, planned: bool) -> bytes:
     kept = sorted({0, *(holder.buffer for holder in holders)})  # the first is that of tensors without constant values
     for holder in holders:
         holder.buffer = kept.index(holder.buffer)
-    model.buffers = [_AlignedBuffer(schema, data[i]) for i in kept]
-    return _packed(model)
+    model.buffers = [AlignedBuffer(schema, data[i]) for i in kept]
+    return packed(model)
 
 
 def operations(content: bytes) -> list[str]:
@@ -75,7 +75,7 @@ def _data(buffer: Any, content: bytes) -> npt.NDArray[np.uint8] | None:
     return array
 
 
-class _AlignedBuffer:
+class AlignedBuffer:
     """Replaces `BufferT`, whose `Pack` ignores the alignment that the schema demands."""
 
     def __init__(self, schema: Any, data: npt.NDArray[np.uint8] | None) -> None:
@@ -95,7 +95,8 @@ class _AlignedBuffer:
         return offset
 
 
-def _packed(model: Any) -> bytes:
+def packed(model: Any) -> bytes:
+    """The bytes of a model, a `ModelT` of the schema."""
     import flatbuffers
 
     builder = flatbuffers.Builder(1024)
