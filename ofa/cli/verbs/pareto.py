@@ -119,7 +119,7 @@ def _surveys(
     accuracy: AccuracyMetric,
     measured: Measured | None,
 ) -> tuple[list[Survey], dict[str, list[str]]]:
-    """The survey of each platform, measured where that is asked for; and the warnings of its costs by its name."""
+    """The survey of each platform, measured where `measured` is given; and the warnings of its costs, by its name."""
     import numpy as np
 
     from ofa.cli.shared.options import answerable, warn
@@ -182,14 +182,14 @@ def _check_csv(csv: Path, args: argparse.Namespace) -> None:
 
 
 def _with_measurements(part: Survey, measured: Measured, costs: Costs, args: argparse.Namespace) -> Survey:
-    """Points of the front, measured; where no validation images are here, those that were measured before."""
+    """A survey with measured points of its front; without validation images, only points of earlier measurements."""
     from search.measurements.noise import paired_error
 
     chosen = part.to_measure(args.points)
     known = measured.known(chosen)
     chosen = chosen[known]
     if not known[-1]:  # the largest net
-        printer(args)(f"{part.platform}: nothing can be measured here, and the largest net was not before")
+        printer(args)(f"{part.platform}: nothing can be measured here, and the largest net was not measured before")
         return part
     top1, error = measured.top1(chosen), measured.log.standard_error(chosen)
     beside = paired_error(measured.log.by_group(chosen))
