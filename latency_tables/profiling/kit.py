@@ -18,13 +18,12 @@ from ofa.deploy.formats.onnx_graph import build_empty, build_graph, noise
 from ofa.errors import UserError
 from ofa.files import schema
 from ofa.files.atomic import atomic_write
+from ofa.files.bundle import ZIP_DATE
 from ofa.space.search_space import SearchSpace
 
 KIT_MODULES = ("timing.py", "results.py", "ort_runtime.py", "main.py")
 """The modules that a kit holds: they import the standard library, numpy, onnxruntime and one another, nothing else."""
 ON_DEVICE = Path(on_device.__path__[0])
-ZIP_DATE = (1980, 1, 1, 0, 0, 0)
-"""The date of every file in a kit, the earliest that zip files know: the same kit is the same bytes."""
 
 RUN_PY = """\
 import sys
