@@ -58,7 +58,7 @@ class SharedStudy:
     _vouched: set[int] = field(default_factory=set)
     """Trials whose digest was checked, by number."""
     _seen_s: dict[int, float] = field(default_factory=dict)
-    """When a claim of another process was first seen, by number."""
+    """Time at which a claim of another process was first seen, by number."""
 
     def finished(self) -> list[FrozenTrial]:
         """The trials that any process has evaluated, or found beyond the limits."""
