@@ -3,7 +3,9 @@
     python benchmarks/search_fleet.py --run runs/demo
     python benchmarks/search_fleet.py --reference ../shared/reference --resolutions 160 176 192 208 224
 
-With a run it times the whole command `ofa query RUN --fleet FILE --no-verify`, from the start of the interpreter to its end.
+With a run it times the whole command `ofa query RUN --fleet FILE --no-verify`, from the start of the interpreter to its end,
+in wall time, processor time and memory. `--rows 100000 1000000` prints a line for each, and a third with what a row costs.
+`lookup_rows_per_s` is of the lookups in surfaces alone, which is what a service would do that keeps its surfaces.
 With the reference it times the answers on `mbv3-w1.2`, whose accuracy model is stage-additive and fitted to the published
 predictor. Limits are random: on latency, on latency and memory, on latency and (where the platform has one) energy; some are
 out of reach. Some rows are compared with a search of their own.
@@ -20,6 +22,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy is imported
 
@@ -55,50 +58,76 @@ def main() -> None:
     """Make a fleet, answer it, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--run", type=Path, help="a run directory with a predictor")
+    source.add_argument("--run", help="a run with a predictor")
     source.add_argument("--reference", type=Path, help="folder with predictors/")
     parser.add_argument(
         "--resolutions", type=int, nargs="+", default=list(KNOWN), help="with --reference; some of 160 to 224"
     )
-    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--rows", type=int, nargs="+", default=[100_000])
+    parser.add_argument("--repeats", type=int, default=3, help="of the command; the median is printed")
     parser.add_argument("--compared", type=int, default=30, help="rows that are searched on their own too")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
     rng = np.random.default_rng(args.seed)
     space, predictor = of_run(args.run) if args.run else of_reference(args.reference, args.resolutions)
+    lines = [measured(args, rows, space, predictor, rng) for rows in args.rows]
+    if args.run and len(lines) > 1:
+        more = lines[-1]["rows"] - lines[0]["rows"]
+        per_row = {key: (lines[-1][key] - lines[0][key]) / more for key in ("command_processor_s", "command_peak_mb")}
+        print(
+            json.dumps(
+                {"row_processor_us": 1e6 * per_row["command_processor_s"], "row_kb": 1e3 * per_row["command_peak_mb"]}
+            )
+        )
+
+
+def measured(
+    args: argparse.Namespace, rows: int, space: SearchSpace, predictor: Predictor, rng: np.random.Generator
+) -> dict[str, Any]:
+    """Answer a fleet of so many rows; prints and returns the figures."""
     costs = {name: load_platform(name).costs(space) for name in PLATFORMS}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "devices.csv"
-        write_rows(path, space, costs, args.rows, rng)
-        line = {"space": space.name, "subnets": float(space.count()), "rows": args.rows, "platforms": len(PLATFORMS)}
+        write_rows(path, space, costs, rows, rng)
+        line = {"space": space.name, "subnets": float(space.count()), "rows": rows, "platforms": len(PLATFORMS)}
         if args.run:
-            line |= time_command(args.run, path)
+            line |= time_command(args.run, path, args.repeats)
 
         def problem(platform: str, confidence: float | None, limits: tuple[Limit, ...] = ()) -> Problem:
             return Problem(space=space, predictor=predictor, costs={platform: costs[platform].at(confidence)}, limits=limits)
 
-        fresh = {name: load_platform(name).costs(space) for name in PLATFORMS}
-        costs.update(fresh)  # without cost factors: building them counts
-        started = time.perf_counter()
-        fleet = read_fleet(path)
-        result = answer(fleet, problem, np.random.default_rng(0), 20_000)
-        line |= {"answer_seconds": round(time.perf_counter() - started, 2)}
+        costs |= {name: load_platform(name).costs(space) for name in PLATFORMS}  # without factors: building them counts
+        started, busy = time.perf_counter(), time.process_time()
+        result = answer(read_fleet(path), problem, np.random.default_rng(0), 20_000)
+        seconds = {"answer_seconds": time.perf_counter() - started, "answer_processor_s": time.process_time() - busy}
+        line |= {name: round(value, 2) for name, value in seconds.items()}
     line |= {
+        "lookup_rows_per_s": round(rows / time_lookups(result)),
         "out_of_reach": int((result.chosen < 0).sum()),
         "distinct_subnets": len(result.subnets),
         "surfaces": len(result.groups),
         "exact_surfaces": sum(group.surface.exact for group in result.groups),
         "largest_surface": max(len(group.surface.genes) for group in result.groups),
-        **compare(result, problem, rng.integers(args.rows, size=args.compared)),
+        **compare(result, problem, rng.integers(rows, size=args.compared)),
     }
-    print(json.dumps(line))
+    print(json.dumps(line), flush=True)
+    return line
 
 
-def of_run(path: Path) -> tuple[SearchSpace, Predictor]:
+def time_lookups(result: FleetAnswer) -> float:
+    """Processor time of the lookups of all rows in surfaces that are there."""
+    busy = time.process_time()
+    for group in result.groups:
+        columns = [COST_COLUMNS.index(metric) for metric, _ in group.surface.pairs]
+        group.surface.lookup(result.fleet.bounds[group.rows[:, None], columns])
+    return time.process_time() - busy
+
+
+def of_run(name: str) -> tuple[SearchSpace, Predictor]:
     """A run's space and predictor."""
-    space = RunFiles.open(path).space
-    return space, load_predictor(path, space)
+    run = RunFiles.open(name)
+    return run.space, load_predictor(run.path, run.space)
 
 
 def of_reference(path: Path, resolutions: list[int]) -> tuple[SearchSpace, Predictor]:
@@ -132,15 +161,21 @@ def write_rows(path: Path, space: SearchSpace, costs: dict[str, Costs], count: i
             writer.writerow(row)
 
 
-def time_command(run: Path, path: Path) -> dict[str, float]:
-    """The whole command, three times; the median."""
-    words = ["query", str(run), "--fleet", str(path), "--no-verify", "--json", "--out", str(path.with_name("answer.csv"))]
-    seconds = []
-    for _ in range(3):
+def time_command(run: str, path: Path, repeats: int) -> dict[str, float]:
+    """Medians of the whole command."""
+    words = ["query", run, "--fleet", str(path), "--no-verify", "--json", "--out", str(path.with_name("answer.csv"))]
+    found = []
+    for _ in range(repeats):
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "ofa.cli.main", *words], check=True, capture_output=True)
-        seconds.append(time.perf_counter() - started)
-    return {"command_seconds": round(sorted(seconds)[1], 2)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ofa.cli.main", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise SystemExit(f"ofa {' '.join(words)}: failed")
+        found.append((time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024))
+    names = ("command_seconds", "command_processor_s", "command_peak_mb")
+    return {name: round(float(value), 2) for name, value in zip(names, np.median(found, axis=0), strict=True)}
 
 
 def compare(result: FleetAnswer, problem: object, rows: Floats) -> dict[str, float]:

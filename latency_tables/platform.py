@@ -41,7 +41,7 @@ class Platform(Bounded):
     """Number format of weights and activations: `fp32`, `fp16`, `bf16`, `int16` or `int8`; a model of operations needs it.
     None: unknown, and memory with it."""
     numerics: Annotated[str, OneOf((FP32, INT8))] | AnalogNumerics = FP32
-    """How it computes, as far as accuracy depends on it: `int8`, `analog` with its noise, or `fp32` (as in training)."""
+    """Its arithmetic, as far as accuracy depends on it: `int8`, `analog` with its noise, or `fp32` (as in training)."""
     batch: Count = 1
     """Images per inference. Latency is of the whole batch; energy and memory are per image."""
     threads: Count | None = None
@@ -67,7 +67,7 @@ class Platform(Bounded):
     energy: EnergyModel | None = None
     """Energy of an inference; None: unknown."""
     memory: MemoryRule | None = None
-    """How its runtime uses memory; None: by the lifetimes of feature maps."""
+    """Rule by which its runtime uses memory; None: by the lifetimes of feature maps."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

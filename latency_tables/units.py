@@ -15,7 +15,7 @@ have 1 to 15 (the published tables of Note10 and Pixel 1), so a phone's seconds 
 OVERHEAD_MS = 20.0
 """Time that a call may take whatever it computes: below it, a slow speed says nothing of the unit."""
 BATCH_SPEED_UP = 4.0
-"""How much faster than the usual ones a device may be with several images at a time."""
+"""Factor by which several images at a time may exceed the usual speeds."""
 
 
 def check_unit(unit: str | None) -> None:
@@ -35,7 +35,7 @@ def stated(unit: str | None) -> str:
 
 
 def doubt(macs: float, time_ms: float, batch: int = 1) -> str | None:
-    """What is unusual in a time that is taken for ms because nobody stated its unit; None where nothing is.
+    """The reason to doubt that a time without a stated unit is in ms, in words; None where its speed is usual.
 
     Args:
         macs: multiply-accumulates of one image.

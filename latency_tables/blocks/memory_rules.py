@@ -37,4 +37,4 @@ class MemoryRule(Bounded):
     rule: Annotated[str, OneOf(tuple(RULES))]
     """`lifetimes` or `tflm`."""
     source: str
-    """How it is known that the runtime does so."""
+    """Evidence that the runtime follows the rule."""

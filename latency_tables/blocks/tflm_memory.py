@@ -28,13 +28,13 @@ class Interpreter:
     """Bytes of the interpreter's structures, for one size of pointers."""
 
     convolution: int
-    """Of an operation of this kind, with its tensors; fitted to the interpreter's own report, like those that follow."""
+    """Bytes of a convolution with its tensors; fitted to the interpreter's own report, like the next four."""
     hard_swish: int
     pool: int
     other: int
     network: int
     tensor_plan: int
-    """Of a tensor, while the memory is planned (`AllocationInfo` in micro_allocation_info.h)."""
+    """Bytes of a tensor while memory is planned (`AllocationInfo` in micro_allocation_info.h)."""
 
     def kept_bytes(self, op: TfliteOp) -> int:
         """Bytes that an operation occupies until the end: 8 for each output channel, and its structures."""
@@ -55,7 +55,7 @@ INTERPRETERS = {
     4: Interpreter(convolution=162, hard_swish=58, pool=80, other=119, network=435, tensor_plan=24),
     8: Interpreter(convolution=242, hard_swish=104, pool=115, other=176, network=902, tensor_plan=40),
 }
-"""By the bytes of a pointer: microcontrollers have 4, the interpreter of the Python package 8."""
+"""Interpreters by the bytes of a pointer: 4 on microcontrollers, 8 in the Python package."""
 MICROCONTROLLER = INTERPRETERS[4]
 FLASH_PER_CHANNEL = 28
 """Bytes of an output channel in the file: bias (4), scale and zero point (12) of the weights and of the bias (12)."""
@@ -121,7 +121,7 @@ class _Builder:
         return len(self.sizes) - 1
 
     def activate(self, activation: str, tensor: int, elements: int) -> int:
-        """The tensor behind an activation."""
+        """Append the operations of an activation; returns the number of its output."""
         gate = tensor
         for name in OWN_OPERATION.get(activation, ()):
             of_swish = activation == "swish" and name == "MUL"
@@ -185,7 +185,7 @@ def _shortcut(graph: _Builder, block: BlockShape) -> int:
 
 
 def padded_kernel(op: OpShape) -> bool:
-    """Whether `ofa export` adds a row and a column of zeros to a kernel (see `ofa.deploy.formats.camera_net`)."""
+    """True where `ofa export` adds a row and a column of zeros to a kernel (see `ofa.deploy.formats.camera_net`)."""
     return op.kind == "conv" and op.stride == 2 and op.in_size % 2 == 0 and op.kernel > 1
 
 
@@ -196,7 +196,7 @@ def aligned(size: int) -> int:
 
 @dataclass(frozen=True)
 class Arena:
-    """The parts of an arena, each of a block, in kB: some data stay, the others are there one after the other."""
+    """Contributions of a block to the parts of an arena, in kB: `kept` stays, `planning` and `peak` share memory in turn."""
 
     peak: Callable[[BlockShape], float]
     """Feature maps and scratch memory in use at once."""

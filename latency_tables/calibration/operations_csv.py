@@ -60,7 +60,7 @@ class ListedNetwork:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What the columns of the measurements say of the device; None where there is no such column."""
+    """Facts about the device from the columns of the measurements; None where there is no such column."""
 
     device: str | None = None
     runtime: str | None = None

@@ -1,4 +1,4 @@
-"""What a calibration requires of measured networks: enough of them, different enough, repeats that agree. No torch here."""
+"""Requirements of a calibration on measured networks: enough, different enough, repeats that agree. No torch here."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def check_networks(macs: Sequence[int], advice: str) -> None:
 
 
 def with_energy(rows: Sequence[Timing] | Sequence[ListedNetwork]) -> npt.NDArray[np.bool_]:
-    """Which networks have an energy, bool[networks]; raises `UserError` where some have, but too few."""
+    """True for networks with an energy, bool[networks]; raises `UserError` where some have one, but too few."""
     known = np.array([row.energy_mj is not None for row in rows])
     if 0 < known.sum() < LEAST_NETWORKS:
         raise UserError(f"energy_mj is given for {known.sum()} networks; at least {LEAST_NETWORKS} are needed, or none")

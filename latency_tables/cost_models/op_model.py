@@ -41,7 +41,7 @@ class _KindsBound:
 
 
 class _SeenBound:
-    """Bound of a range that a calibration saw: the least and the most."""
+    """Bounds on a calibrated range: its least and its most."""
 
     def complaint(self, name: str, value: tuple[float, ...], verb: str) -> str | None:
         """Refuse anything but two finite, ascending, non-negative numbers."""
@@ -98,7 +98,7 @@ class LatencyModel(Bounded):
     network_ms: NotNegative = 0.0
     """Constant time of one inference, added once to that of its operations."""
     call_ms: NotNegative = 0.0
-    """Constant time of a block, where each block was called on its own; a network in one engine does not take it."""
+    """Constant time of a block, for runtimes that call each block separately; 0 where a network runs in one call."""
     fuse_add: bool = True
     """True: the runtime computes a residual sum inside the convolution before it."""
     array_rows: Count | None = None
@@ -169,7 +169,7 @@ class EnergyModel(Bounded):
     static_w: NotNegative = 0.0
     """Power on top of the operations' energy, for as long as the inference takes."""
     call_mj: NotNegative = 0.0
-    """Constant energy of a block, per batch, where each block was called on its own; see `LatencyModel.call_ms`."""
+    """Constant energy of a block, per batch, for runtimes that call each block separately; see `LatencyModel.call_ms`."""
     network_mj: Finite | None = None
     """Constant energy of an inference, in mJ per image, where the blocks' energy is measured; may be negative, like the
     table's `intercept_ms`. None there: unknown. With `power_w` or `ops` it must be None, for it is (static) power x the
@@ -177,9 +177,9 @@ class EnergyModel(Bounded):
     fuse_add: bool = True
     """The same as in `LatencyModel`."""
     boundary: str | None = None
-    """What the energy is of, so that figures of different boundaries are not mixed unseen: `mains`, `board`, `module`,
-    `graphics card`, `core rail`, `battery minus idle` (`costs.boundaries.BOUNDARIES` explains them), or other words. None:
-    not stated."""
+    """The measured part of the device, so that different ones are not mixed unseen: `mains`, `board`, `module`, `graphics
+    card`, `core rail`, `battery minus idle` (`costs.boundaries.BOUNDARIES` explains them), or other words. None: not
+    stated."""
     error: ErrorReport | None = None
     """Error of the energies of whole networks measured on the device; None where nothing was compared."""
 
@@ -187,7 +187,9 @@ class EnergyModel(Bounded):
         super().__post_init__()
         _check_array(self.array_rows, "pj_per_conversion", self.pj_per_conversion)
         if self.boundary is not None and not self.boundary.strip():
-            raise ValueError("boundary is empty; say what the energy is of (mains, board, module, ...), or leave it out")
+            raise ValueError(
+                "boundary is empty; say what part of the device it covers (mains, board, module, ...), or leave it out"
+            )
         if self.power_w is not None and (self.ops is not None or self.static_w):
             raise ValueError("power_w is given together with ops or static_w; power x time already is all of the energy")
         if self.network_mj is not None and (self.power_w is not None or self.ops is not None):

@@ -1,4 +1,4 @@
-"""Measuring boundaries: what a platform's energy is of, and what to say where those of several platforms differ."""
+"""Measuring boundaries: the part of a device whose energy is measured, and the warning where those of platforms differ."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BOUNDARIES = {
     "chip": "the supply of the chip, as MLPerf Tiny meters it",
     "accelerator": "the accelerator with its memory, from a simulator or a model, without a host",
     "core rail": "the supply of the processor's cores alone",
-    "battery minus idle": "what the battery gives more than to the idle phone",
+    "battery minus idle": "the battery's output, minus that of the idle phone",
 }
 """Boundaries of the platforms that ship, and what they contain."""
 

@@ -23,7 +23,7 @@ def has_bounds(platform: CostedPlatform, metric: str) -> bool:
 
 
 def refusals(platform: CostedPlatform) -> list[str]:
-    """A line for each metric whose error is above what `ofa calibrate` accepts; empty for nearly every platform."""
+    """A line for each metric whose error `ofa calibrate` would refuse; empty for nearly every platform."""
     reports = {name: computation.error(platform) for name, computation in COMPUTATIONS.items()}
     return [
         f"{metric} is off by {report.mape:.0%} on average on {report.networks} networks that were not fitted; ofa calibrate "

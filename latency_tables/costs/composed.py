@@ -1,4 +1,4 @@
-"""A cost that is neither a sum nor a maximum over blocks: the greatest of several sums of such parts."""
+"""A cost that is the greatest of several sums; the parts of these are sums and maxima over blocks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CostFactors = Factors | ComposedFactors
 
 
 def shared_memory(peak: Factors, planning: Factors, kept: Factors) -> ComposedFactors:
-    """The factors of: what is kept, and beside it the greater of a peak and a sum that come one after the other.
+    """Memory that is kept throughout, plus the greater of a peak and a sum, which use the same memory at different times.
 
     Args:
         peak: a maximum over blocks.

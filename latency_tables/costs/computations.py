@@ -38,11 +38,11 @@ class Computation:
     error: Callable[[CostedPlatform], ErrorReport | None] = lambda _: None
     """Error on whole measured networks; None where it is unknown."""
     arena: Callable[[CostedPlatform], Arena | None] = lambda _: None
-    """The parts of a memory that is neither a sum nor a maximum over blocks; None where `block` gives all of it."""
+    """Parts of a memory that is composed of sums and maxima over blocks; None where `block` gives all of it."""
     exactness: Callable[[CostedPlatform], str | None] = lambda _: None
     """Text on cards in place of an uncertainty, where it differs from `Metric.exactness`."""
     varies: Callable[[CostedPlatform], bool] = lambda _: False
-    """True: a time, or power x time, which varies as the timed runs of a measured block do."""
+    """True: a time, or power x time, so that it varies with the timed runs of a measured block."""
 
 
 COUNTED = "computed from the shapes of the layers"

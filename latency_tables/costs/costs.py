@@ -145,7 +145,7 @@ class Costs:
         return Costs(self.platform, self.space, confidence, self._grid)
 
     def p50_p90(self, metric: str, genes: npt.ArrayLike) -> tuple[Floats, Floats] | None:
-        """The bounds that half and 9 of 10 measurements of a metric are expected to stay below, float64[n] each.
+        """The bounds below which half and 9 of 10 measurements of a metric are expected, float64[n] each.
 
         None where its error, or how much the runs of a block vary, is unknown. Equal where the metric is exact.
         """
@@ -177,7 +177,7 @@ class Costs:
         return COMPUTATIONS[metric].why_unknown(self.platform)
 
     def block(self, metric: str, shape: BlockShape, resolution: int | None = None) -> float:
-        """Contribution of one block to a metric of a network of this resolution; of an arena, its feature maps'."""
+        """Contribution of one block to a metric of a network of this resolution; for an arena, that of its feature maps."""
         estimate = COMPUTATIONS[metric].block(self.platform, shape, resolution)
         if self._bounds is None or not METRICS[metric].estimated:
             return estimate

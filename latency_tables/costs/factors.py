@@ -36,11 +36,11 @@ class ShapeGrid:
     stem: Shapes
     """[resolutions, widths, hidden widths, depths]"""
     first: tuple[Shapes, ...]
-    """The first block of each stage: [resolutions, widths before it, widths, then one axis for each gene that the stage's
-    blocks share and each gene of a block: kernels, expands]."""
+    """The first block of each stage: [resolutions, widths of the stage before, widths, an axis for each gene that the blocks
+    of the stage share, an axis for each gene of a block: kernels, expands]."""
     later: tuple[Shapes | None, ...]
-    """Each of the other blocks of a stage (they see the stage's own width): as `first`, without the widths before it; None
-    where a stage has only one block."""
+    """Any of the other blocks of a stage, whose input has the stage's own width: as `first`, without the axis of the width
+    before; None where a stage has only one block."""
     head: Shapes
     """[resolutions, widths of the last stage]"""
 
@@ -69,7 +69,7 @@ class ShapeGrid:
         return list(dict.fromkeys(shape for array in [*arrays, self.head] for shape in array.flat))
 
     def map(self, cost: Callable[[BlockShape, int], float], reduce: np.ufunc = np.add, constant: float = 0.0) -> Factors:
-        """Evaluate `cost(block, network's resolution)` for every block; `constant` is added once a network."""
+        """Evaluate `cost(block, resolution of the network)` for every block; `constant` is added once per network."""
 
         def values(shapes: Shapes) -> Floats:
             resolutions = self.space.resolutions
@@ -139,7 +139,7 @@ class Factors:
         return ((self,),)
 
     def bound(self, greatest: bool) -> float:
-        """A value that no subnet's cost exceeds, or one that none falls below, from the blocks that every subnet has."""
+        """An upper bound on every subnet's cost (`greatest`), or a lower bound, from the blocks that every subnet has."""
         always = [self.stem, *self.first, self.head]
         if not greatest:
             found = [float(terms.min()) for terms in always]
@@ -181,7 +181,7 @@ def _stem_grid(space: SearchSpace) -> Shapes:
 
 
 def _stage_grid(space: SearchSpace, stage: int, index: int, sizes: list[int]) -> Shapes:
-    """All variants of block `index` of a stage (1 stands for every later block); `sizes`: the input's, by resolution."""
+    """All variants of block `index` of a stage (1: every later block); `sizes`: sides of its input, by resolution."""
     choices = space.stages[stage]
     inputs: tuple[int | None, ...] = (None,) if index else in_widths(space, stage, index)
     shared = list(product(*map(choices.choices, choices.shared_genes)))

@@ -31,5 +31,5 @@ def to_fixed_point(values: Floats, step: float) -> Floats:
 
 
 def floor_to_fixed_point(bounds: Floats, steps: Floats) -> Floats:
-    """The largest multiple of each step within each bound: a cost in fixed point is within the one if within the other."""
+    """The largest multiple of each step within each bound; a cost in fixed point meets both or neither."""
     return np.asarray(np.floor(bounds / steps) * steps)

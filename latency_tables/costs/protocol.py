@@ -15,7 +15,7 @@ class CostedPlatform(Protocol):
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Name of the platform, for messages."""
 
     @property
     def kind(self) -> str:

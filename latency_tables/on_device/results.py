@@ -141,13 +141,13 @@ def _first_lines(path: Path) -> tuple[str, str]:
 
 
 def _digest(content: Any) -> str:
-    """Of a line, or of settings in canonical JSON."""
+    """Digest of a line, or of settings as canonical JSON."""
     text = content if isinstance(content, str) else json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def read(path: Path, plan: TimingPlan) -> tuple[dict[str, Any], list[Row], int]:
-    """Settings, rows of whole visits, and the number of bytes that these take in the file.
+    """Settings, the rows of complete visits, and the number of bytes that these take in the file.
 
     Raises:
         ValueError: a row is of another plan, malformed, negative, NaN or given twice; names its file, line and column.

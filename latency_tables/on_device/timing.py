@@ -29,8 +29,8 @@ VISITS = 5
 MOST_VISITS = 15
 """Most visits of a chain: one with too few calm runs is visited again."""
 CALM_RATIO = 1.25
-"""A run is calm when its reference took at most so many times the 10th percentile of all references: the processor was at
-its full speed. Other runs are not used: a slow moment slows different work by different factors."""
+"""A run is calm if its reference took at most this many times the 10th percentile of all references: the processor was at
+full speed. Other runs are not used, because a slow moment slows different work by different factors."""
 WARM_UP = 2
 """Untimed runs at the beginning of a visit."""
 LEAST_VISIT_MS = 20.0

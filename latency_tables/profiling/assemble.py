@@ -22,7 +22,7 @@ from ofa.space.shapes import BlockShape, walk_blocks
 LEAST_RUNS = 5
 """Fewest calm runs of an item; with fewer, all of its runs count."""
 OUTLIER = 5.0
-"""A run is rejected where it is slower than the median of its visit by more than so many standard deviations. ..."""
+"""A run is rejected if it is slower than the median of its visit by more than this many standard deviations. ..."""
 SIGMA = 1.4826
 """... A standard deviation is taken as this times the median absolute deviation (exact for normal distributions), ..."""
 LEAST_SIGMA = 0.01
@@ -197,7 +197,7 @@ def _by_item(plan: SpacePlan, rows: Sequence[Row], place: str) -> dict[str, Time
 
 
 def _beside(median_ms: float, empty_ms: float, shape: BlockShape, place: str) -> float:
-    """Time of a block without that of the call itself."""
+    """Time of a block, minus the time of the call itself."""
     if median_ms <= empty_ms:
         raise UserError(
             f"{place}: {describe(shape)} takes {median_ms:.4g} ms, no longer than an empty call ({empty_ms:.4g} ms): too "

@@ -30,7 +30,7 @@ class MeteredLog:
         try:
             self._results.append(chain, turn, names, timed, known)
         finally:
-            self._meter.start()  # which `close` expects, after a full disk too
+            self._meter.start()  # `close` stops it, even after a full disk
 
     def close(self) -> None:
         """End the measurement and close the file."""
@@ -39,7 +39,7 @@ class MeteredLog:
 
 
 def mean_power(rows: Sequence[Row], source: str) -> tuple[float | None, str]:
-    """Mean power over all visits of a profile, in W, and its source; None and the reason, where some visit's is unknown.
+    """Mean power over all visits of a profile, in W, and its source; None and the reason if a visit has no reading.
 
     Args:
         rows: every visit, of all sessions.

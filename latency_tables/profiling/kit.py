@@ -20,6 +20,7 @@ from ofa.deploy.formats.tflite.tflite_graph import build_empty_tflite, build_tfl
 from ofa.errors import UserError
 from ofa.files import schema
 from ofa.files.atomic import atomic_write
+from ofa.files.bundle import ZIP_DATE
 from ofa.space.search_space import SearchSpace
 
 KIT_MODULES = ("timing.py", "results.py", "ort_runtime.py", "litert_runtime.py", "main.py")
@@ -27,8 +28,6 @@ KIT_MODULES = ("timing.py", "results.py", "ort_runtime.py", "litert_runtime.py",
 PACKAGES = {"onnxruntime": ("onnxruntime", "ONNX graphs"), "litert": ("ai-edge-litert", ".tflite files")}
 """What a device needs for each runtime, and what it runs."""
 ON_DEVICE = Path(on_device.__path__[0])
-ZIP_DATE = (1980, 1, 1, 0, 0, 0)
-"""The date of every file in a kit, the earliest that zip files know: the same kit is the same bytes."""
 
 RUN_PY = """\
 import sys

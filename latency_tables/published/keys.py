@@ -40,8 +40,8 @@ def parse(key: str, value: Any, v3: bool, unit_ms: float, place: str) -> Entry:
     """An entry of a table; raises `UserError` that names the place and the key.
 
     Args:
-        key: stands for the operations.
-        value: their time.
+        key: the operations and their sizes, as text.
+        value: mean, deviation and count of their time.
         v3: MobileNetV3's table, whose blocks have `se:` and `hs:`.
         unit_ms: milliseconds per unit of the time.
         place: file and line.

@@ -62,7 +62,7 @@ PROXYLESS_MOBILE = SearchSpace(
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """What the user states of a published table, which does not say it itself."""
+    """Facts that a published table leaves out, as the user states them."""
 
     unit: str | None = None
     """Unit of its times, out of `units.MS_PER_UNIT`; None: ms, where the implied speeds are usual ones."""
@@ -87,8 +87,8 @@ def load_tables(source: str | Path, name: str | None = None, given: Provenance =
 
     Args:
         source: a YAML or JSON file, or a folder of them (`FORMATS`).
-        name: of the platform; that of the file or folder if None.
-        given: what the user states of it.
+        name: name of the platform; None: that of the file or folder.
+        given: facts that the table leaves out.
 
     Raises:
         UserError: an entry is duplicate, negative, NaN, missing or malformed, or seems to be in another unit while none is

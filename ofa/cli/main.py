@@ -1,6 +1,6 @@
 """`ofa VERB ...`: dispatch, exit codes and output. No heavy import before a verb is known.
 
-A verb is a module `ofa.cli.verbs.VERB` (of `import`, a keyword, `import_`) with `EXAMPLE` (shown in its help),
+A verb is a module `ofa.cli.verbs.VERB` (`import_` for `import`, which is a keyword) with `EXAMPLE` (shown in its help),
 `add_arguments(parser)` and `run(args)`, which prints text for users, and returns the data that `--json` prints for machines.
 """
 
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with warned_at_the_end(verb), _terminating(terminated):
             result = module.run(args)
-        if args.json and result is not None:  # of several processes, one reports
+        if args.json and result is not None:  # of several processes, only rank 0 has a result
             print(json.dumps(result))
     except Terminated:
         return _told_to_end(verb)

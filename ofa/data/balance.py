@@ -16,7 +16,7 @@ NONE, WEIGHTS, SAMPLING = "none", "weights", "sampling"
 
 @dataclass(frozen=True, kw_only=True)
 class BalanceConfig(Bounded):
-    """How classes of unequal size are balanced; off unless the recipe asks for it."""
+    """Balancing of classes of unequal size; off unless the recipe asks for it."""
 
     method: Annotated[str, OneOf((NONE, WEIGHTS, SAMPLING))] = NONE
     """`weights`: an image's loss is multiplied by the weight of its class. `sampling`: an image is drawn with a frequency
@@ -30,7 +30,7 @@ class BalanceConfig(Bounded):
         return weights_of(labels, classes, self.power) if self.method == WEIGHTS else None
 
     def sampling_weights(self, labels: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float64] | None:
-        """How often an image of each class is drawn in an epoch, float64[classes]; None with other methods."""
+        """Mean number of draws of an image of each class in an epoch, float64[classes]; None with other methods."""
         return weights_of(labels, classes, self.power) if self.method == SAMPLING else None
 
 

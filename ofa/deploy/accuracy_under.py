@@ -25,7 +25,7 @@ CALIBRATION = 256
 
 
 def runtime_of(numerics: Numerics, platform: str) -> str:
-    """What the numerics of a platform are measured with, in words.
+    """The runtime that the numerics of a platform are measured with, in words.
 
     Raises:
         UserError: they are fp32, or the runtime is not installed; the message names the extra that installs it.

@@ -17,7 +17,7 @@ IMAGES_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Check:
-    """How the outputs of a file differ from those of its network."""
+    """Difference between the outputs of a file and those of its network."""
 
     images: int
     largest_difference: float

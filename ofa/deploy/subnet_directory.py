@@ -131,7 +131,7 @@ def _label_files(card: Mapping[str, Any]) -> dict[str, str]:
 
 
 def is_replaceable(directory: Path) -> bool:
-    """Whether a subnet may be written to a folder: it is new, empty, or holds a subnet or the remains of a killed write."""
+    """True where a subnet may be written: to a new or empty folder, or over a subnet or the remains of a killed write."""
     restore(directory)
     if not directory.exists():
         return True

@@ -1,4 +1,4 @@
-"""Where energy comes from: this machine's counters, another package's meters, or an estimate; one meter for each."""
+"""The origin of energy: this machine's counters, another package's meters, or an estimate; one meter for each."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class CodecarbonMeter:
         return EnergyReading(sum(estimated.values()) * JOULES_PER_KWH, seconds, source, kind=ESTIMATED)
 
     def _mode(self) -> str | None:
-        """How codecarbon knows the processor's energy; it has no public name for this."""
+        """Origin of codecarbon's figure for the processor; it has no public name for this."""
         modes = (getattr(hardware, "_mode", None) for hardware in getattr(self._tracker, "_hardware", ()))
         return next((str(mode) for mode in modes if mode is not None), None)
 

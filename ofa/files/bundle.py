@@ -38,8 +38,8 @@ LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 LOCAL, DIRECTORY = b"PK\x03\x04", b"PK\x01\x02"
 MARK = b"sha256:"
 DIGEST_CHARACTERS = 64
-EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The time of every member: the first that a zip can hold, so that equal contents make equal bundles."""
+ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+"""The date of every member: the earliest that a zip can hold, so that equal contents make equal files."""
 ADVICE = "copy the file again, or pack the run again"
 HOW = f"ofa pack RUN --out FILE{SUFFIX} makes one"
 
@@ -169,7 +169,7 @@ Place = Path | BundlePath
 
 
 def as_place(path: str | Place) -> Place:
-    """A path as given to a function that reads."""
+    """A path, or a place inside a bundle, as a place."""
     return path if isinstance(path, BundlePath) else Path(path)
 
 
@@ -192,8 +192,8 @@ def bundle_content(files: Mapping[str, bytes], facts: Mapping[str, Any]) -> byte
     """The content of a bundle: equal files and facts give equal bytes.
 
     Args:
-        files: by name.
-        facts: for the manifest, beside `format` and `files`.
+        files: contents by name.
+        facts: facts for the manifest, beside `format` and `files`.
     """
     listed = {name: {"bytes": len(files[name]), "sha256": hashlib.sha256(files[name]).hexdigest()} for name in sorted(files)}
     manifest = json.dumps({"format": FORMAT, **facts, "files": listed}, indent=2, allow_nan=False) + "\n"
@@ -203,7 +203,7 @@ def bundle_content(files: Mapping[str, bytes], facts: Mapping[str, Any]) -> byte
         for name, content in {MANIFEST: manifest.encode(), **{name: files[name] for name in listed}}.items():
             if not NAME.fullmatch(name):
                 raise ValueError(f"{name!r} cannot be a member's name")
-            info = zipfile.ZipInfo(name, EPOCH)
+            info = zipfile.ZipInfo(name, ZIP_DATE)
             info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o644) << 16  # as on Unix, wherever it is packed
             archive.writestr(info, content)
     content = buffer.getvalue()[:-DIGEST_CHARACTERS]
@@ -229,7 +229,7 @@ def _content(path: Path) -> memoryview:
 
 
 def _members(path: Path, content: memoryview) -> dict[str, memoryview]:
-    """Where each member lies, going from header to header; a view of the file, no copy."""
+    """The content of each member, found from header to header: views of the file, no copies."""
     members: dict[str, memoryview] = {}
     start = 0
     while content[start : start + 4] == LOCAL and len(content) - start >= LOCAL_HEADER.size:

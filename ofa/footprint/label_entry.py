@@ -1,4 +1,4 @@
-"""What stands on a label beside its letter, as plain data for a card; one entry per platform. No torch."""
+"""The text of a label beside its letter, as plain data for a card; one entry per platform. No torch."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from ofa.footprint.label_entry import per_1000, ratio_text
 
 WIDTH, MARGIN = 420, 20
 COLOURS = ("#2fa84f", "#8cc63f", "#c8d92e", "#ffe14d", "#fbb040", "#f47b3c", "#e5554a")
-"""From the best letter to the worst; all light enough for black text."""
+"""Colours from the best letter to the worst; all light enough for black text."""
 LADDER_TOP, BAR, STEP = 138, 30, 35
 SHORTEST, LONGER = 96, 24
 FONT = "DejaVu Sans, Verdana, Arial, Helvetica, sans-serif"

@@ -134,7 +134,7 @@ class Part:
     source: str
     """Origin of the number, in words; the reason where it is unknown."""
     missing: tuple[str, ...] = ()
-    """What the energy lacks: with any, it is a lower bound."""
+    """Parts that the energy lacks; with any, it is a lower bound."""
 
 
 @dataclass(frozen=True, kw_only=True)

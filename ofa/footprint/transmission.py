@@ -105,7 +105,7 @@ class EdgeAgainstCloud:
 
     @property
     def cloud_over_edge(self) -> float | None:
-        """How many times the energy of the edge; None where that is 0."""
+        """Energy of the cloud as a multiple of the edge's; None where that is 0."""
         return None if self.edge_j == 0 else self.cloud_j / self.edge_j
 
     def grams(self, g_per_kwh: Mapping[str, float]) -> dict[str, float]:

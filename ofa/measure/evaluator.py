@@ -37,7 +37,7 @@ class SubnetEvaluator:
         supernet: the supernet; its weights are read at every call, so it may be trained between calls.
         data: the data set.
         config: numbers of images.
-        images: number of validation images to use; None: all.
+        images: number of images of a split to measure on; None: all.
         device: device on which subnets run; on a CPU, this process keeps the memory that it frees from now on.
         world: the ranks that share the subnets of a call of `top1`.
         recalibration: data whose part `train` gives the images for batch-norm statistics; None: `data`.

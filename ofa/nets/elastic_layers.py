@@ -12,7 +12,7 @@ from ofa.space.ops import se_channels
 
 
 class ElasticConv(Conv):
-    """A convolution of which the leading channels and smaller kernels can be used.
+    """A convolution that can use only its leading channels, and smaller kernels.
 
     Args:
         in_channels: largest number of input channels.
@@ -46,7 +46,7 @@ class ElasticConv(Conv):
     def weight_for(self, out_channels: int, in_channels: int, kernel: int) -> Tensor:
         """Weights of the chosen slice: out_channels x in_channels (1 if depthwise) x kernel x kernel.
 
-        In training, products with transforms add up in any order, which is fastest; otherwise in that of extraction.
+        Products with transforms add up in any order in training, which is fastest, and in the order of extraction otherwise.
         """
         channels = out_channels, 1 if self.depthwise else in_channels
         product = F.linear if self.training else slices.ordered_product

@@ -1,1 +1,1 @@
-"""How a platform computes: in fp32, in int8, or on an analog array; and a net that computes so."""
+"""Numerics of platforms (fp32, int8, analog arrays), and nets that compute with them."""

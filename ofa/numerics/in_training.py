@@ -21,7 +21,7 @@ from ofa.numerics.weight_noise import largest
 
 @dataclass(frozen=True)
 class ChipInTraining:
-    """How convolutions and linear layers compute in the forward pass of training."""
+    """Numerics of convolutions and linear layers in the forward pass of training."""
 
     weight_noise: float = 0.0
     """Standard deviation of the noise, as a fraction of the largest weight of the column or layer."""
@@ -31,7 +31,7 @@ class ChipInTraining:
 
     @property
     def is_exact(self) -> bool:
-        """Whether a net computes as without a chip."""
+        """True where a net computes exactly."""
         return self.weight_noise == 0 and self.fake_quantisation is None
 
     def weight(self, weight: Tensor, seed: int) -> Tensor:

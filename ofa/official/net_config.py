@@ -53,7 +53,7 @@ def arch_of_config(space: SearchSpace, config: Mapping[str, Any]) -> dict[str, A
 
 
 def _continues(stage: StageSpace, first: Mapping[str, Any], layer: Mapping[str, Any]) -> bool:
-    """Whether a layer belongs to the stage whose first layer is `first`."""
+    """True where a layer belongs to the stage whose first layer is `first`."""
     return first["out_channels"] in stage.widths and layer["out_channels"] == first["out_channels"]
 
 

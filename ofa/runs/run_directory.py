@@ -149,7 +149,7 @@ class RunDirectory(RunFiles):
             self.keep_images(data, "train", self.recipe.evaluation.recalibration_images)
 
     def _place_of_data(self) -> Path | None:
-        """Where the run found its data before, else where the recipe says; None where nothing is."""
+        """The place where the run found its data before, else the recipe's; None where no data are."""
         source = Path(self.recipe.data.source)
         if isinstance(self.path, BundlePath):  # of a stranger maybe: no place of its own choosing
             return None if source.is_absolute() or ".." in source.parts else find_source(str(source), data_root())

@@ -135,7 +135,7 @@ class RunFiles:
         return schema.build(EvaluationConfig, recipe["evaluation"], f"{file}: evaluation")
 
     def images_path(self, part: str) -> Place:
-        """Where the images of a part are kept."""
+        """The place of the kept images of a part."""
         return self.path / "images" / f"{part}.safetensors"
 
     @property

@@ -17,7 +17,7 @@ ADVICE = "copy the run again, or measure it again"
 
 
 def work_of_run(path: Place) -> list[Booked]:
-    """What a run has booked, finished or not; empty where nothing was.
+    """Time and energy that a run has booked, finished or not; empty where it has none.
 
     Raises:
         UserError: this is no run, or a record is damaged.

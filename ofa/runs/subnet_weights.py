@@ -72,7 +72,7 @@ def _images(run: RunFiles, count: int) -> StoredImages:
 
 
 def record_of_data(run: RunFiles) -> DataRecord:
-    """What a run was trained on, as it says; of a run of a version before 0.2, as its data set is now."""
+    """The record of a run's data; for a run of a version before 0.2, of its data set as it is now."""
     known = run.record()
     if known is not None:
         return known

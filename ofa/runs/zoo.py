@@ -29,7 +29,7 @@ def zoo_file(name: str) -> Path:
 
 
 def find_run(given: str | Place) -> Place:
-    """Where a run is that is given as a path or by its name in the zoo."""
+    """The place of a run, given as a path or by its name in the zoo."""
     if not isinstance(given, str):
         return given
     in_zoo = given.startswith(PREFIX) or (given in zoo_names() and not Path(given).exists())

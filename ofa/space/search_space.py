@@ -29,8 +29,8 @@ __all__ = ["Gene", "Genes", "HeadSpace", "SearchSpace", "StageSpace", "StemSpace
 
 
 MOST_STAGES, MOST_COMBINATIONS, MOST_PARAMETERS = 64, 1_000_000, 2e10
-"""Of a space; of the choices that a block's shape depends on, in a stage; of its largest subnet. Far beyond those in use
-(9; 225; 4e7): a file beyond them is a mistake, and would fill the memory before anything else could be said of it."""
+"""Limits on the stages of a space, the shapes of a block in one stage, and the parameters of the largest subnet. Spaces
+in use have up to 9, 225 and 4e7; a file beyond the limits is a mistake, and would fill the memory before it is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class SearchSpace(Bounded):
                 raise ValueError(f"stages[{i}]: se is for {able} blocks, but this space has {self.block} blocks")
 
     def _check_size(self) -> None:
-        """Raise `ValueError` for a space too large to be tabulated, or whose largest subnet no machine holds."""
+        """Raise `ValueError` for a space too large to be tabulated, or whose largest subnet fits in no memory."""
         if len(self.stages) > MOST_STAGES:
             raise ValueError(f"stages are {len(self.stages)}; at most {MOST_STAGES} are allowed")
         before, parameters = self.stem.widths, float(self.classes * (self.head.features or self.head.width or 1))
@@ -262,13 +262,14 @@ class SearchSpace(Bounded):
     # -- subspaces -----------------------------------------------------------------------------------------------------
 
     def restrict(self, **choices: Unpack[Choices]) -> SearchSpace:
-        """The space with only some choices open. Its subnets are subnets of this space too; its gene rows are its own.
+        """The space with only some choices open. Its subnets are subnets of this space too, but have other gene rows.
 
-        A stage keeps those of its choices that are listed, and always its largest, so stages with other choices (a fixed
-        first stage, ResNet's depths) need no list of their own.
+        A stage keeps its listed choices, and always its largest, so stages with other choices (a fixed first stage,
+        ResNet's depths) need no list of their own.
 
         Raises:
-            UserError: no stage of the space has a value; or depths and expand ratios of a compound space differ in number.
+            UserError: a value is in no stage of the space; or a compound space would have more depths than expand ratios, or
+                fewer.
         """
         self.check_choices(choices)
         widths, resolutions = choices.get("widths"), choices.get("resolutions") or self.resolutions

@@ -10,7 +10,7 @@ from ofa.files import schema
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block: its kernel size in pixels and the ratio of hidden to (input or output) channels."""
+    """One block: its kernel size in pixels, and its hidden channels per input channel (bottleneck: per output channel)."""
 
     kernel: int
     expand: float
@@ -33,7 +33,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Stem:
-    """The layers before the stages: output channels, number of convolutions, channels between these (before rounding)."""
+    """The layers before the stages: output channels, number of convolutions, and (before rounding) channels between them."""
 
     width: int
     depth: int = 1

@@ -29,7 +29,7 @@ FINETUNING_PHASE = 1_000_000
 
 
 class PlainSubnet(nn.Module):
-    """A plain subnet with the interface of `Supernet`, which trains as it would there: seeded dropout, drop-connect."""
+    """A plain subnet with the interface of `Supernet`, which trains as in a supernet: seeded dropout, drop-connect."""
 
     def __init__(self, net: Net) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ class Pruning:
         self._ahead = [_completions(chain, group[-1], whole_front=len(bounds) > 1) for group in chain.limited]
 
     def __call__(self, parts: int, width: int, score: Floats, costs: Floats) -> Mask:
-        """Which paths to keep, bool[n]; they have passed `parts` parts (stem and stages) and end in `width`."""
+        """True for the paths to keep, bool[n]; they have passed `parts` parts (stem and stages) and end in `width`."""
         spent = self.chain.limited_costs(costs)
         if len(self.bounds) == 1:
             return np.asarray(spent[0] + self._ahead[0][parts][width][0, 1:].min(initial=np.inf) <= self.bounds[0])

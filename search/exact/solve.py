@@ -92,7 +92,7 @@ def _pair(limit: Limit) -> tuple[str, str]:
 
 
 def _is_composed(problem: Problem, limit: Limit) -> bool:
-    """Whether a limit is on more than a sum or a maximum: on the memory of a runtime that keeps data beside feature maps."""
+    """True for a limit on a composed cost: the memory of a runtime that keeps data beside feature maps."""
     return not isinstance(problem.costs[limit.platform].factors(limit.metric), Factors)
 
 
@@ -109,7 +109,7 @@ def _bounds(problem: Problem, limits: list[Limit]) -> Floats:
 def _maxima(problem: Problem) -> list[tuple[Factors, float]]:
     """Limits on costs that are maxima over blocks: each block alone must meet them, so paths need not carry these costs.
 
-    Of a composed cost too: its maxima alone must be within the limit.
+    The maxima of a composed cost must meet its limit too.
     """
     found = []
     for limit in problem.limits:

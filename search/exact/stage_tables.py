@@ -39,14 +39,14 @@ class Chain:
     costs: tuple[tuple[Floats, ...], ...]
     """Costs, then by part."""
     allowed: tuple[np.ndarray, ...]
-    """Whether a choice is in the domain and within every limit on a maximum, by part; bool."""
+    """True where a choice is in the domain and meets every limit on a maximum, by part; bool."""
     reduce: tuple[np.ufunc, ...]
     """Combination of the parts' costs, by cost."""
     limited: tuple[tuple[int, ...], ...]
-    """What bounds are on: each on the sum of these costs, all of them maxima over parts but the last, which is a sum."""
+    """The costs that each bound limits the sum of: maxima over parts, and last a sum."""
 
     def limited_costs(self, costs: Floats) -> Floats:
-        """What bounds are on, float64[bounds, paths], from costs of paths, float64[costs, paths]."""
+        """The costs that bounds limit, float64[bounds, paths], from costs of paths, float64[costs, paths]."""
         return np.stack([costs[list(group)].sum(axis=0) for group in self.limited])
 
 
@@ -79,7 +79,7 @@ class StageTables:
         self.domain = problem.domain
         self.factors: list[Factors] = []
         self.limited: list[tuple[int, ...]] = []
-        """Of `Chain`: one for each alternative of each metric."""
+        """`Chain.limited`: an entry for each alternative of each metric."""
         for metric, platform in metrics:
             for parts in problem.costs[platform].factors(metric).alternatives:
                 self.limited.append(tuple(range(len(self.factors), len(self.factors) + len(parts))))

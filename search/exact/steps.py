@@ -26,7 +26,7 @@ def stepped_front(problem: Problem, metric: str, platform: str) -> Front | None:
         Infeasible: no subnet meets the problem's limits.
         UserError: there are no stage tables.
     """
-    rng = np.random.default_rng(0)  # of the message where a limit is out of reach
+    rng = np.random.default_rng(0)  # for the message where a limit is out of reach
     others = [limit for limit in problem.limits if (limit.metric, limit.platform) != (metric, platform)]
     found: list[Genes] = []
     asked = problem

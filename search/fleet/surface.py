@@ -44,7 +44,7 @@ class Surface:
     exact: bool
     """True where a lookup is the optimum for the predictor; False where it is the best that a search has found."""
     method: str
-    """How the surface was found, and why in that way."""
+    """The method that found the surface, and the reason for it."""
 
     def lookup(self, bounds: Floats) -> Indices:
         """The most accurate subnet within each row of bounds, int64[n]; -1 where there is none.

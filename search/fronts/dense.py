@@ -1,4 +1,4 @@
-"""A set of subnets that is dense on the fronts of many platforms: those to prepare where others cannot be answered later."""
+"""A set of subnets that is dense on the fronts of many platforms, to prepare a bundle that can answer with these alone."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def dense_fronts(space: SearchSpace, predictor: Predictor, costs: Mapping[str, C
 
     Args:
         space: the space.
-        predictor: of its subnets' accuracy.
-        costs: of the space, by the platform's name.
-        count: the points of each front are made closer until there are so many subnets, or no more on any front.
-        seed: of fronts that are searched.
+        predictor: predictor of its subnets' accuracy.
+        costs: costs of the space, by the platform's name.
+        count: least number of subnets; points are taken closer on each front until it is reached or the fronts are used up.
+        seed: seed of searched fronts.
 
     Returns:
         int8[subnets, genes], distinct; a few more than `count`, or fewer where the fronts have fewer.

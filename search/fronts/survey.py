@@ -54,10 +54,10 @@ class Survey:
     measured_error: Floats
     """Standard error of each; NaN if it cannot be estimated, because all images or none are classified correctly."""
     largest_error: float | None = None
-    """Standard error of that; None if it is not measured."""
+    """Standard error of `largest_measured`; None if it is not measured."""
     paired_error: float | None = None
-    """Standard error of measured accuracies in comparisons with each other, without what all share because they are measured
-    on the same images; None where it is unknown."""
+    """Standard error of measured accuracies when compared with each other, without the error that all share because they are
+    measured on the same images; None where it is unknown."""
     images: int | None = None
     """Images of each measurement."""
     split: str = "validation"

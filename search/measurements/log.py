@@ -39,7 +39,7 @@ class MeasurementLog:
     """The measurements of one set of weights on a fixed number of validation images; use `open`."""
 
     path: Place | None
-    """Of a bundle, which nothing is written to, or None, new measurements are forgotten at the end."""
+    """The file; new measurements of a bundle, which is read-only, and without a file (None) are kept in memory alone."""
     space: SearchSpace
     weights: str
     """Digest of the supernet's weights."""
@@ -152,7 +152,7 @@ class MeasurementLog:
         self._note(str(self.path), row.tobytes(), entry)
 
     def _by_class(self, right: Mask, labels: npt.NDArray[np.int64]) -> dict[str, Any]:
-        """Keys that a line has in addition to top-1."""
+        """Additional keys of a line: results by class."""
         counts = ClassCounts.of(right, labels, self.space.classes)
         balanced = BALANCED.value(counts)
         facts: dict[str, Any] = {BALANCED.name: balanced, "right_by_class": list(counts.right)}

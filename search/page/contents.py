@@ -1,4 +1,4 @@
-"""What a report says, as plain data: fronts, subnets, training, predictor, footprint, provenance. No HTML, no files."""
+"""The contents of a report, as plain data: fronts, subnets, training, predictor, footprint, provenance. No HTML or files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Device:
     part: SearchSpace | None
     """The part of the space that it and the predictor know; None: all."""
     asked: str
-    """How a command names it."""
+    """Its name in commands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Reported:
 
     name: str
     asked: str
-    """How a command names it."""
+    """Its name in commands."""
     space: SearchSpace
     predictor: Predictor
     predictor_facts: Mapping[str, Any]
@@ -76,7 +76,7 @@ class Reported:
     input_values: int
     """Values of a native input."""
     provenance: Sequence[tuple[str, str]]
-    """What the run is from, as names and texts."""
+    """Origin of the run, as names and texts."""
 
 
 def contents(run: Reported, devices: Sequence[Device], seed: int = 0) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def describe(
 
 
 def _shares(space: SearchSpace, costs: Costs, subnet: Subnet, known: dict[Any, float]) -> dict[str, list[float]]:
-    """What each block of a subnet costs, by metric; in the order of `_blocks`. `known`: costs of blocks seen so far."""
+    """Cost of each block of a subnet, by metric, in the order of `_blocks`. `known`: costs of blocks seen so far."""
     shapes = list(walk_blocks(space, subnet))
     found = {}
     for metric in (metric for metric in SHARED if costs.why_unknown(metric) is None):

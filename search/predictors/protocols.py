@@ -24,7 +24,7 @@ class AtResolutions(Predictor, Protocol):
 
     @property
     def resolutions(self) -> tuple[int, ...]:
-        """In pixels."""
+        """The resolutions that it knows, in pixels."""
 
 
 @runtime_checkable

@@ -95,7 +95,7 @@ class PublishedPredictor:
         return {name: array for i, pair in enumerate(self.layers) for name, array in zip(_names(i), pair, strict=True)}
 
     def facts(self) -> dict[str, Any]:
-        """What is stored as JSON besides."""
+        """The facts that are stored as JSON."""
         return {"published": self.name}
 
     @classmethod

@@ -23,7 +23,7 @@ class Report:
     kendall_tau: float | None
     """Rank correlation (tau-b) of predicted and measured top-1 over all pairs of subnets; None where either is constant."""
     mean_absolute_error: float
-    """In top-1: 0.01 is one point."""
+    """Error in top-1: 0.01 is one point."""
     r2: float | None
     """1 - squared error over the variance of the measurements; None where they do not vary."""
     within_1_std: float | None

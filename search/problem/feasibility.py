@@ -18,7 +18,7 @@ DESCENTS = 16
 MOST_STEPS = 200
 """Most steps of a coordinate descent."""
 SAMPLED = 2048
-"""Subnets of each of two random samples in which feasible ones are looked for first."""
+"""Size of each of the two random samples that are searched for feasible subnets first."""
 
 
 def feasible_seeds(problem: Problem, rng: np.random.Generator) -> Genes:
@@ -82,11 +82,8 @@ def infeasible(problem: Problem, scouts: Genes, closest: Genes) -> Infeasible:
     violated = {limit: value for limit, value in alone.items() if value > limit.bound}
     if violated:
         return Infeasible("; ".join(_sentence(problem, limit, value) for limit, value in violated.items()), violated)
-    values = {limit: float(problem.cost(limit.metric, limit.platform, closest[:1])[0]) for limit in problem.limits}
-    wanted = " and ".join(str(limit) for limit in problem.limits)
-    reached = " and ".join(METRICS[limit.metric].amount(limit_number(value)) for limit, value in values.items())
-    message = f"no subnet of {problem.space.name} has {wanted} together{_sure(problem)}, though each alone is attainable"
-    return Infeasible(f"{message}; the closest has {reached}", values)
+    who = f"no subnet of {problem.space.name}"
+    return _beyond(problem, who, f" together{_sure(problem)}, though each alone is attainable", closest[:1])
 
 
 def closest_of(problem: Problem, genes: Genes) -> Infeasible:
@@ -94,13 +91,15 @@ def closest_of(problem: Problem, genes: Genes) -> Infeasible:
     if not len(genes):
         return Infeasible(f"none of the subnets that can be answered is in the part of {problem.space.name} asked for", {})
     closest = genes[violation(problem, genes).argsort(kind="stable")[:1]]
+    return _beyond(problem, f"none of the {len(genes)} subnets that can be answered", _sure(problem), closest)
+
+
+def _beyond(problem: Problem, who: str, how: str, closest: Genes) -> Infeasible:
+    """The exception for limits that cannot be met together; it has the costs of the closest subnet, int8[1, genes]."""
     values = {limit: float(problem.cost(limit.metric, limit.platform, closest)[0]) for limit in problem.limits}
     wanted = " and ".join(str(limit) for limit in problem.limits)
     reached = " and ".join(METRICS[limit.metric].amount(limit_number(value)) for limit, value in values.items())
-    return Infeasible(
-        f"none of the {len(genes)} subnets that can be answered has {wanted}{_sure(problem)}; the closest has {reached}",
-        values,
-    )
+    return Infeasible(f"{who} has {wanted}{how}; the closest has {reached}", values)
 
 
 def not_accurate_enough(problem: Problem, best: float) -> Infeasible:

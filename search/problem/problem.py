@@ -23,7 +23,7 @@ TOP1_ROUNDING = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What a searcher is asked for."""
+    """Space, predictor, costs, objectives and limits: the input of a searcher."""
 
     space: SearchSpace
     predictor: Predictor
@@ -34,11 +34,11 @@ class Problem:
     part: SearchSpace | None = None
     """Subspace to which the search is confined (`space.restrict(...)`); None: the whole space."""
     among: Genes | None = None
-    """The only subnets to choose from, int8[n, genes], as others cannot be answered; None: all."""
+    """The only subnets to choose from, int8[n, genes], because a run has no statistics for others; None: all."""
     objectives: Sequence[Objective] = (Objective(),)
     """With one objective, the best subnets are searched; with several, the nondominated ones."""
     min_top1: float | None = None
-    """Least predicted accuracy of a subnet, in [0, 1], with a tolerance of `TOP1_ROUNDING`; None: no least."""
+    """Least predicted accuracy of a subnet, in [0, 1], with a tolerance of `TOP1_ROUNDING`; None: no limit."""
     confidence: float | None = None
     """The confidence of `costs` (`platform.costs(space, confidence=0.9)`), for messages."""
     accuracy: AccuracyMetric = TOP1
@@ -79,7 +79,7 @@ class Problem:
         return np.stack(columns, axis=1) if columns else np.zeros((len(genes), 0))
 
     def among_equals(self, genes: Genes) -> Floats:
-        """What decides among equally accurate subnets, float64[n], low is better: the use of the tightest limit, or MACs."""
+        """Tie-breaker of equally accurate subnets, float64[n], lower is better: use of the tightest limit, or MACs."""
         if self.limits:
             return np.asarray(self.utilisation(genes).max(axis=1))
         return self.cost("macs_m", next(iter(self.costs)), genes)

@@ -25,7 +25,7 @@ class AccuracyUnder:
     value: float | None
     """The accuracy, over draws their mean; None: not measured."""
     how: str
-    """What it was measured with, or why it was not."""
+    """Runtime of the measurement, or the reason why there is none."""
     standard_error: float | None = None
     """Standard error due to the sample of images; None where it cannot be estimated."""
     draws: int = 1
@@ -50,7 +50,7 @@ class Accuracy:
     images: int | None = None
     """Validation images of the measurement."""
     where: str = ""
-    """Which they are, where it was not the data set; after the words "validation images"."""
+    """Origin of the images if it is not the data set, to follow the words "validation images"."""
     candidates: int = 0
     """Number of subnets measured, of which this one is the best."""
     under: tuple[AccuracyUnder, ...] = ()

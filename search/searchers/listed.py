@@ -1,4 +1,4 @@
-"""Look at a list of subnets: where only these can be answered."""
+"""Search a list of subnets, for runs that can answer with these alone."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ class _Trials:
         return self.problem.space.canonical(rows)
 
     def subnets(self, trials: list[FrozenTrial]) -> list[bytes]:
-        """What tells the subnets of trials apart."""
+        """Key of each trial's subnet: the bytes of its genes."""
         return [row.tobytes() for row in self.genes(trials)]
 
     def room(self) -> int:
@@ -224,7 +224,7 @@ class _Trials:
             self.shared.add([trial for trial, out in zip(told, beyond, strict=True) if out])
 
     def _describe(self, trials: list[Trial], genes: Genes) -> list[bool]:
-        """Note on each trial what it stands for and costs; tells which are beyond a limit."""
+        """Store subnet and costs as attributes of each trial; returns, for each, whether it exceeds a limit."""
         utilisation = self.problem.utilisation(genes)
         costs = {f"{m} on {p}": self.problem.cost(m, p, genes).tolist() for m, p in self.problem.asked_costs}
         worker = "alone" if self.shared is None else self.shared.worker

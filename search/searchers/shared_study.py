@@ -2,8 +2,8 @@
 
 An evaluation is claimed before it is made: as a running trial, which the storage numbers atomically. A claim counts where
 the budget has room for it after all claims and evaluations of lower numbers, so the budget is exact however many processes
-search. Of a process that has ended, or that nothing was heard of for `CLAIM_S`, the claims are given back; if it was only
-slow, what it finds later is not added.
+search. Claims of a process that has ended, or was silent for `CLAIM_S`, are given back; if it was only slow, its later
+results are not added.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ class SharedStudy:
     study: Study
     url: str
     subnets: Callable[[list[FrozenTrial]], list[bytes]]
-    """The subnets that trials stand for."""
+    """Takes trials; returns a key of each one's subnet."""
     budget: int
     """Distinct subnets that all processes together evaluate."""
     worker: str = field(default_factory=lambda: f"{platform.node()}-{os.getpid()}-{secrets.token_hex(2)}")
-    """Tells this process from others."""
+    """Name of this process, different from all others."""
     _claims: dict[str, int] = field(default_factory=dict)
     """Open claims of this process: the trial's id by its `WORKER_ATTRIBUTE`."""
     _subnet_of: dict[int, bytes] = field(default_factory=dict)
-    """Of the trials seen so far, by number."""
+    """Key of the subnet of each trial seen so far, by the trial's number."""
     _vouched: set[int] = field(default_factory=set)
     """Trials whose digest was checked, by number."""
     _seen_s: dict[int, float] = field(default_factory=dict)
-    """When a claim of another process was first seen, by number."""
+    """Time at which a claim of another process was first seen, by number."""
 
     def finished(self) -> list[FrozenTrial]:
         """The trials that any process has evaluated, or found beyond the limits."""
@@ -86,7 +86,7 @@ class SharedStudy:
             return max(0, self.budget - len(set(self._subnets(self._counted()))))
 
     def claim(self, trials: Sequence[FrozenTrial]) -> list[bool]:
-        """Claim the evaluation of running trials; tells of each whether this process is to make it."""
+        """Claim the evaluation of running trials; returns, for each, whether this process may make it."""
         own = {str(trial.user_attrs[WORKER_ATTRIBUTE]): trial for trial in trials}
         granted = dict.fromkeys(own, False)
         with self._storing():
@@ -105,7 +105,7 @@ class SharedStudy:
         return list(granted.values())
 
     def complete(self, trial: FrozenTrial, known: FrozenTrial) -> None:
-        """Add the evaluation that `trial`, as it is finished, made of the claim `known`."""
+        """Replace the claim `known` in the storage by the finished `trial`."""
         from optuna.exceptions import UpdateFinishedTrialError
 
         claim = self._claims.pop(str(trial.user_attrs[WORKER_ATTRIBUTE]))

@@ -21,7 +21,7 @@ NOT_STATED = "not stated"
 
 @dataclass(frozen=True, kw_only=True)
 class Inference:
-    """What an inference takes on the device."""
+    """Energy and time of an inference on the device."""
 
     joules: float | None
     p90_joules: float | None
@@ -30,7 +30,7 @@ class Inference:
     kind: str
     source: str
     recorded: InferenceEnergy | None = None
-    """What a meter recorded; None: no recording is given."""
+    """Reading of an external meter; None: no recording is given."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What `ofa footprint` is about: a subnet of a run, or one that was queried, or numbers alone."""
+"""The subject of `ofa footprint`: a subnet of a run, or one that was queried, or numbers alone."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def open_subject(args: argparse.Namespace) -> Subject | None:
 
 
 def work_of(args: argparse.Namespace, subject: Subject | None) -> list[Booked]:
-    """What the run has booked, and the failed ones that count too."""
+    """Entries booked by the run, and by the failed runs that count too."""
     from ofa.files.bundle import open_place
     from ofa.runs.spent import work_of_run
     from ofa.runs.zoo import find_run

@@ -1,1 +1,1 @@
-"""What verbs share: options, the question they ask, measuring."""
+"""Code that verbs share: options, the question they ask, measuring."""

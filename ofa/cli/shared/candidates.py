@@ -1,4 +1,4 @@
-"""What a search found, best predicted first: predicted, then measured, and the one that is taken."""
+"""The result of a search as candidates: their predicted and measured accuracy, and the choice of one."""
 
 from __future__ import annotations
 
@@ -49,12 +49,10 @@ class Candidates:
     ) -> tuple[int, Accuracy]:
         """Measure the best predicted subnets, and choose the best measured one (among equals, the better predicted).
 
-        Equal are those that differ by less than `deviation` of the best one, int8[1, genes]: that of a draw of noise.
-
-        Where a cost is minimised, measure from the cheapest on, and choose the first that is accurate enough.
-
-        Where no validation images are here, and not all of them were measured before: the best predicted of those that were
-        not measured to be too inaccurate.
+        Subnets count as equal if they differ by less than `deviation` of the best one, int8[1, genes]: the deviation of a
+        draw of noise. Where a cost is minimised, measure from the cheapest on, and choose the first that is accurate enough.
+        Without validation images, and with some of them never measured, choose the best predicted that is not known to be
+        too inaccurate.
 
         Raises:
             UserError: none is measured to have `Problem.min_top1`.
@@ -85,10 +83,10 @@ class Candidates:
         return best, measured.told(self.predicted(best), genes[best : best + 1], len(tried))
 
     def _verified_by_memory(self, measured: Measured, known: Mask, say: Callable[[str], None]) -> tuple[int, Accuracy]:
-        """Take the best predicted whose accuracy, where it was measured before, is enough."""
+        """Choose the best predicted subnet that no earlier measurement found too inaccurate."""
         rows = [self.result.genes[i : i + 1] for i in range(len(known))]
         values = [float(measured.top1(row)[0]) if known[i] else None for i, row in enumerate(rows)]
-        say(f"nothing can be measured here (no data set, no validation images); {known.sum()} of {len(known)} were before")
+        say(f"nothing can be measured here (no data set, no validation images); known are {known.sum()} of {len(known)}")
         least = self.problem.min_top1 or 0.0
         enough = [i for i, value in enumerate(values) if value is None or value >= least]
         if not enough:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add_energy_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where the energy that is booked comes from."""
+    """The origin of the energy that is booked."""
     group = parser.add_argument_group("energy that is booked in the run (docs/energy.md)")
     group.add_argument(
         "--energy", metavar="ORIGIN", help="counters (RAPL and NVML; the default), zeus, codecarbon, estimate"

@@ -254,7 +254,7 @@ def _report(
 
 
 def _costs(offers: _Offers, result: FleetAnswer, kind: str | None) -> Floats:
-    """What each device's subnet costs on its platform: estimated, or its upper bound at the device's confidence."""
+    """Costs of each device's subnet on its platform: the estimate, or its upper bound at the device's confidence."""
     import numpy as np
 
     from search.fleet.answer import COST_COLUMNS

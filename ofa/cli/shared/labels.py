@@ -125,7 +125,7 @@ def top1_of(accuracy: Accuracy, platform: str) -> Top1:
 
 
 def facts_of(platform: Platform, costs: Costs) -> dict[str, Any]:
-    """What a label states of a platform."""
+    """A platform's entry on a label."""
     names = ("device", "runtime", "precision", "batch", "kind")
     stated = {name: getattr(platform, name) for name in names}
     source = None if costs.why_unknown("energy_mj") else costs.source("energy_mj")

@@ -51,7 +51,7 @@ class NumericsOf:
 
     @property
     def is_drawn(self) -> bool:
-        """Whether accuracy depends on a draw of noise."""
+        """True where accuracy depends on a draw of noise."""
         return self.draws > 1
 
     def measure(self, evaluator: SubnetEvaluator, subnet: Subnet, split: str) -> Answers:

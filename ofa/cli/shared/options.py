@@ -67,18 +67,33 @@ def check_subnet_out(out: Path) -> None:
 
 
 def answerable(run: RunFiles) -> Genes | None:
-    """The subnets that a run can give, int8[n, genes]; None: all, for it has images to compute their batch norm on."""
+    """Subnets that a run has batch-norm statistics for, int8[n, genes]; None: all, as it has images to recalibrate on."""
     statistics = None if run.images_path("train").exists() else run.statistics()
     return None if statistics is None else statistics.genes
 
 
 def written_beside(run: RunFiles, name: str) -> Path:
-    """Where a query of a run is written when nobody says; raises `UserError` for a bundle, which nothing is written to."""
+    """Default folder of a query's answer, in its run; raises `UserError` for a bundle, which is read-only."""
     from ofa.files.bundle import BundlePath
 
     if isinstance(run.path, BundlePath):
-        raise UserError(f"--out is missing: {run.path} is a bundle, which nothing is written to; say where with --out")
+        raise UserError(f"--out is missing: {run.path} is a bundle, which is read-only; say where to write with --out")
     return run.path / "queries" / name
+
+
+def platform_file(args: argparse.Namespace) -> Path:
+    """The file to which a platform made of timings is written; raises `UserError` where an option is not allowed."""
+    from latency_tables.blocks.memory import BYTES
+    from latency_tables.units import check_unit
+
+    out = Path(args.out)
+    if out.suffix not in (".yaml", ".yml"):
+        raise UserError(f"--out is {args.out}; must end in .yaml, so that it can be loaded")
+    check_unit(args.unit)
+    if args.precision is not None and args.precision not in BYTES:
+        raise UserError(f"--precision is {args.precision}; allowed are {', '.join(BYTES)}")
+    check_at_least(args, batch=1, threads=1)
+    return out
 
 
 def platform_name(given: str | None, out: Path) -> str:
@@ -159,7 +174,7 @@ class Measured:
     log: MeasurementLog
     show: bool
     where: str
-    """What is measured on, after the words "validation images"."""
+    """Origin of the images, to follow the words "validation images" in messages."""
     world: World = ALONE
     split: str = "validation"
 
@@ -243,13 +258,13 @@ class Measured:
         return None if isnan(error) else error
 
     def known(self, genes: Genes) -> npt.NDArray[np.bool_]:
-        """Tell of each row whether its top-1 is known or can be measured, bool[n]."""
+        """For each row, whether its top-1 is known or can be measured, bool[n]."""
         import numpy as np
 
         return np.array(self.log.has(genes)) | self.can_measure
 
     def told(self, accuracy: Accuracy, row: Genes, candidates: int) -> Accuracy:
-        """What a card tells of one row, int8[1, genes]: `accuracy` with its measurement, the best of `candidates`."""
+        """`accuracy` with the measurement of one row, int8[1, genes], which is the best of `candidates`."""
         return replace(
             accuracy,
             measured=float(self.top1(row)[0]),
@@ -278,7 +293,7 @@ def printer(args: argparse.Namespace) -> Callable[[str], None]:
 
 
 def _known_labels(record: DataRecord, images: int | None) -> tuple[int, npt.NDArray[np.int64] | None]:
-    """The number of validation images that a run was measured on, and their labels in any order, as far as it tells."""
+    """Number of validation images of earlier measurements, from a run's record, and their labels in any order if known."""
     import numpy as np
 
     counts = list(record.images.get("validation", {}).values())

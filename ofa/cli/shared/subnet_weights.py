@@ -36,7 +36,7 @@ def without_images(run: RunFiles) -> bool:
 
 
 def weights_of(run: RunFiles, subnet: Subnet, unrecalibrated: bool, device: str) -> dict[str, npt.NDArray[Any]] | None:
-    """What is written of a subnet: with its own batch-norm statistics, with the supernet's, or no weights (None)."""
+    """The weights to write for a subnet: with its own batch-norm statistics, or with the supernet's; None: no weights."""
     from ofa.runs.subnet_weights import sliced_weights, subnet_weights
 
     if unrecalibrated:

@@ -55,18 +55,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import replace
 
     from latency_tables import save_platform
-    from latency_tables.blocks.memory import BYTES
-    from latency_tables.units import check_unit, stated
-    from ofa.cli.shared.options import WAIT_S, check_at_least, printer
+    from latency_tables.units import stated
+    from ofa.cli.shared.options import WAIT_S, platform_file, printer
     from ofa.files.output import locked_output
 
-    out = Path(args.out)
-    if out.suffix not in (".yaml", ".yml"):
-        raise UserError(f"--out is {args.out}; must end in .yaml, so that it can be loaded")
-    check_unit(args.unit)
-    if args.precision is not None and args.precision not in BYTES:
-        raise UserError(f"--precision is {args.precision}; allowed are {', '.join(BYTES)}")
-    check_at_least(args, batch=1, threads=1)
+    out = platform_file(args)
     if args.where and args.operations is None:
         raise UserError("--where goes with --operations only")
     platform = _of_subnets(args, out) if args.operations is None else _of_operations(args, out)

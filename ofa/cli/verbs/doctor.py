@@ -107,7 +107,7 @@ def _data() -> dict[str, Any]:
 
 
 def _advice(facts: dict[str, Any]) -> list[str]:
-    """What is slow or impossible here, why, and what helps."""
+    """Things that are slow or impossible here, why, and what helps."""
     processor, found = facts["processor"], []
     if not facts["gpus"]:
         found.append("no GPU: nets of ImageNet's size train for weeks here; CIFAR's and smaller ones for minutes to hours")

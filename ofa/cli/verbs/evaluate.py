@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="validation", help="validation (default), test or train")
     parser.add_argument("--images", type=int, metavar="N", help="measure on only N images of the split")
     parser.add_argument("--per-class", action="store_true", help="print also a table of the accuracy on each class")
-    parser.add_argument("--numerics", metavar="PLATFORM", help="measure also as this platform computes: int8, or analog")
+    parser.add_argument(
+        "--numerics", metavar="PLATFORM", help="measure also under this platform's numerics: int8, or analog"
+    )
     parser.add_argument("--draws", type=int, metavar="N", help=f"draws of an analog platform's noise (default: {DRAWS})")
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: cuda where there is one)")
     add_energy_arguments(parser)
@@ -107,7 +109,7 @@ def _numerics(args: argparse.Namespace) -> NumericsOf | None:
 def _under(
     numerics: NumericsOf | None, evaluator: SubnetEvaluator, subnets: Sequence[Subnet], split: str, world: World
 ) -> list[dict[str, Any]]:
-    """What each subnet's row says in addition, measured as the platform computes; nothing without one."""
+    """Additional keys of each subnet's row: its accuracy under `numerics`; none without numerics."""
     if numerics is None:
         return [{} for _ in subnets]
 

@@ -93,7 +93,7 @@ def _statistics(directory: RunDirectory, count: int, say: Callable[[str], None])
 
 
 def _costs(space: SearchSpace) -> dict[str, Costs]:
-    """What the space costs on every platform that ships and can tell."""
+    """Costs of the space on every platform that ships and knows them."""
     from latency_tables.catalogue import load_platform, platform_names
 
     costs = {}

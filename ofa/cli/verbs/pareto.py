@@ -131,7 +131,7 @@ def _surveys(
     accuracy: AccuracyMetric,
     measured: Measured | None,
 ) -> tuple[list[Survey], dict[str, list[str]]]:
-    """The survey of each platform, measured where that is asked for; and the warnings of its costs by its name."""
+    """The survey of each platform, measured where `measured` is given; and the warnings of its costs, by its name."""
     import numpy as np
 
     from ofa.cli.shared.options import answerable, warn
@@ -201,7 +201,7 @@ def _with_measurements(part: Survey, measured: Measured, costs: Costs, args: arg
     known = measured.known(chosen)
     chosen = chosen[known]
     if not known[-1]:  # the largest net
-        printer(args)(f"{part.platform}: nothing can be measured here, and the largest net was not before")
+        printer(args)(f"{part.platform}: nothing can be measured here, and the largest net was not measured before")
         return part
     found = _measure(part, chosen, measured, costs)
     if args.split == "validation":

@@ -7,7 +7,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from latency_tables.metrics import METRICS
-from ofa.cli.shared.options import check_at_least, platform_name
+from ofa.cli.shared.options import platform_file, platform_name
 from ofa.errors import UserError
 from ofa.numerics.stated import FP32, INT8
 
@@ -63,22 +63,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _import(args: argparse.Namespace) -> dict[str, Any]:
     """Write a published table as a platform, and show its facts."""
-    from pathlib import Path
-
     from latency_tables import save_platform
-    from latency_tables.blocks.memory import BYTES
     from latency_tables.published.tables import Provenance, load_tables
-    from latency_tables.units import check_unit
 
     if len(args.words) != 2 or args.out is None:
         raise UserError("import takes one SOURCE and where to write: ofa platforms import SOURCE --out FILE")
-    out = Path(args.out)
-    if out.suffix not in (".yaml", ".yml"):
-        raise UserError(f"--out is {args.out}; must end in .yaml, so that it can be loaded")
-    check_unit(args.unit)
-    if args.precision is not None and args.precision not in BYTES:
-        raise UserError(f"--precision is {args.precision}; allowed are {', '.join(BYTES)}")
-    check_at_least(args, batch=1, threads=1)
+    out = platform_file(args)
     given = Provenance(**{name: getattr(args, name) for name in STATED if getattr(args, name) is not None})
     platform = load_tables(args.words[1], platform_name(args.name, out), given)
     save_platform(platform, out)

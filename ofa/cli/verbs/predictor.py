@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "ofa predictor runs/demo --rounds 3 --platform edge-int8"
 COUNTER = "edge-int8"
-"""Platform with which MACs are counted, which are the same on every platform."""
+"""Platform whose costs count the MACs; they are the same on every platform."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +135,7 @@ def _fit(args: argparse.Namespace, kinds: Sequence[str], directory: RunDirectory
 
 
 def _check_above_chance(run: str, values: Floats, measured: Measured) -> None:
-    """Raise `UserError` where all subnets are equal because none has learnt anything; on easy data all may be right."""
+    """Raise `UserError` where all subnets have the accuracy of a constant answer; on easy data all may have a higher one."""
     import numpy as np
 
     from ofa.measure.accuracy import ClassCounts
@@ -169,7 +169,7 @@ def _targets(platforms: list[str], space: SearchSpace) -> list[FrontTarget]:
 
 
 def _noise(measured: Measured, genes: Genes, seed: int) -> Noise | None:
-    """None where too few images were looked at, or the measurements are older than version 0.2."""
+    """The measuring error; None with too few images, or measurements of versions before 0.2."""
     import numpy as np
 
     from search.measurements.noise import measurement_noise

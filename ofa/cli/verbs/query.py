@@ -162,7 +162,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _searched(
     args: argparse.Namespace, energy: EnergyChoice, directory: RunFiles, problem: Problem, say: Callable[[str], None]
 ) -> SearchResult:
-    """Search, with the log that was asked for; says how, and what the platforms warn of."""
+    """Search, and log to --history; prints the searcher, its reason, and the warnings of the platforms."""
     import numpy as np
 
     from ofa.cli.shared.options import warn
@@ -195,7 +195,7 @@ def _verified(
     platforms: Sequence[Platform],
     say: Callable[[str], None],
 ) -> tuple[int, Accuracy]:
-    """Measure the best candidates, and the chosen one as the platforms compute; needs torch, as nothing before it does."""
+    """Measure the best candidates in fp32, and the chosen one under the platforms' numerics; imports torch."""
     from ofa.cli.shared.numerics import UnderPlatforms
     from ofa.cli.shared.options import Measured
     from ofa.energy.account import QUERY
@@ -289,7 +289,7 @@ def _open_log(problem: Problem, args: argparse.Namespace, algorithm: str, budget
 
 
 def query_name(args: argparse.Namespace, names: Sequence[str], limits: Sequence[Limit]) -> str:
-    """A name for the folder, made of platforms, limits and options; with several platforms, limits include theirs."""
+    """A name for the folder, made of platforms, limits and options; with several platforms, each limit names its own."""
     several = len(names) > 1
     parts = ["+".join(names)]
     for limit in limits:

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _facts(name: str) -> dict[str, Any]:
-    """What a bundle says of itself."""
+    """Facts about a bundle, from its manifest and its files."""
     from ofa.files.bundle import Bundle
     from ofa.files.schema import load_yaml
     from ofa.files.vouched import read_vouched_json

@@ -105,7 +105,7 @@ def read_source(source: str, root: Path) -> Source:
 
 
 def find_source(source: str, root: Path) -> Path | None:
-    """Where a data set is, by the arguments of `read_source`; None where there is none."""
+    """The place of a data set, by the arguments of `read_source`; None where there is none."""
     return next((candidate for candidate in _candidates(source, root) if candidate.exists()), None)
 
 

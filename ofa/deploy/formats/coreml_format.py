@@ -10,9 +10,8 @@ from zipfile import ZipFile, ZipInfo
 from ofa.deploy.formats.format import Deployable, Images, Precision
 from ofa.deploy.formats.onnx_graph import ImageInput
 from ofa.deploy.formats.quiet import quiet
+from ofa.files.bundle import ZIP_DATE
 
-EPOCH = (1980, 1, 1, 0, 0, 0)
-"""Date of every file in the archive."""
 IDENTIFIER = re.compile(r"[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}")
 
 
@@ -69,4 +68,4 @@ def _pack(package: Path, file: Path) -> None:
     manifest.write_text(text)
     with ZipFile(file, "w") as archive:
         for path in sorted(path for path in package.rglob("*") if path.is_file()):
-            archive.writestr(ZipInfo(str(path.relative_to(package.parent)), EPOCH), path.read_bytes())
+            archive.writestr(ZipInfo(str(path.relative_to(package.parent)), ZIP_DATE), path.read_bytes())

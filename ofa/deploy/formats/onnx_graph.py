@@ -29,7 +29,7 @@ class ImageInput:
     """Mean of each channel, for values in [0, 1]; `std` likewise."""
     std: tuple[float, ...]
     as_uint8: bool = True
-    """Whether values are uint8 in 0 to 255; otherwise they are float32 in 0 to 1."""
+    """True: values are uint8 in 0 to 255. False: float32 in 0 to 1."""
 
     @property
     def dtype(self) -> type[np.uint8] | type[np.float32]:

@@ -85,7 +85,7 @@ class InferenceEnergy:
     idle_w: float | None
     """Power that was subtracted; None: the idle power is in `joules`."""
     boundary: str
-    """What the meter fed; ends with `minus idle` where idle power was subtracted."""
+    """The part of the device that the meter fed; ends with `minus idle` where idle power was subtracted."""
     meter: str
     source: str
     """Meter, file, boundary, windows and idle power in words."""

@@ -38,7 +38,7 @@ class Recording:
     lines: Lines
     """Line of each sample in the file."""
     notes: tuple[str, ...]
-    """What was taken from elsewhere than the file's values: the voltage, the unit of time."""
+    """Facts that the file's values do not give, and their origin: the voltage, the unit of time."""
     high: Flags | None = None
     """Level of the digital input that was asked for, at each sample."""
 

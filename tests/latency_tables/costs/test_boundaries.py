@@ -65,7 +65,7 @@ def test_boundary_and_factor_survive_the_file_and_stand_on_the_card(
 
 
 def test_boundary_and_factor_are_checked() -> None:
-    with pytest.raises(ValueError, match="boundary is empty; say what the energy is of"):
+    with pytest.raises(ValueError, match="boundary is empty; say what part of the device it covers"):
         EnergyModel(source="x", power_w=1.0, boundary=" ")
     with pytest.raises(UserError, match=r"expected_factor is 1\.0; must be above 1"):
         ErrorReport(note="x", expected_factor=1.0)

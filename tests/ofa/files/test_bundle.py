@@ -13,9 +13,9 @@ from ofa.errors import UserError
 from ofa.files.atomic import read_json, sha256
 from ofa.files.bundle import (
     DIGEST_CHARACTERS,
-    EPOCH,
     MANIFEST,
     MARK,
+    ZIP_DATE,
     Bundle,
     BundlePath,
     _digest,
@@ -42,9 +42,9 @@ def sealed(files: dict[str, bytes], tmp_path: Path, *, compression: int = STORED
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.comment = MARK + b"0" * DIGEST_CHARACTERS
         listed = json.loads(bundle_members(bundle_content({k: v for k, v in files.items() if k in FILES}, {}))[MANIFEST])
-        archive.writestr(zipfile.ZipInfo(MANIFEST, EPOCH), json.dumps(listed if manifest is None else manifest))
+        archive.writestr(zipfile.ZipInfo(MANIFEST, ZIP_DATE), json.dumps(listed if manifest is None else manifest))
         for name, content in files.items():
-            archive.writestr(zipfile.ZipInfo(name, EPOCH), content, compression)
+            archive.writestr(zipfile.ZipInfo(name, ZIP_DATE), content, compression)
     content = buffer.getvalue()[:-DIGEST_CHARACTERS]
     path = tmp_path / "crafted.ofa"
     path.write_bytes(content + _digest(memoryview(content)))
