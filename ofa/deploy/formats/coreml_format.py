@@ -51,6 +51,7 @@ class CoremlFormat:
             )
             model.user_defined_metadata.update(source.facts)
             model.save(str(package))
+            _sort_maps(package)
         _pack(package, file)
         shutil.rmtree(package)
         return [file]
@@ -58,6 +59,16 @@ class CoremlFormat:
     def runner(self, file: Path, image: ImageInput) -> None:
         """Implement `Format.runner`: there is none."""
         return
+
+
+def _sort_maps(package: Path) -> None:
+    """Write the models of a package again with the entries of maps in order: by default they are in another one each time."""
+    from coremltools.proto import Model_pb2
+
+    for path in package.rglob("*.mlmodel"):
+        model = Model_pb2.Model()
+        model.ParseFromString(path.read_bytes())
+        path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _pack(package: Path, file: Path) -> None:

@@ -13,9 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from ofa.cli.main import main
 from ofa.deploy.deployable import Photos, read_deployable
 from ofa.deploy.export import export
 from ofa.deploy.formats.catalogue import FORMATS, find_format, missing_packages
+from ofa.deploy.formats.onnx_format import OnnxFormat
 from ofa.errors import UserError
 from ofa.nets.plain import PlainHead
 from tests.verbs import error
@@ -83,6 +85,24 @@ def test_an_operation_that_the_format_does_not_have(
         export(source, [(find_format(name), "fp32")], photos, photos, tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_a_tool_is_one_line_and_one_of_this_program_is_not(
+    subnet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for raised in (RuntimeError("no such kernel\nat 0x7f"), KeyError("a slip")):
+
+        def convert(self: OnnxFormat, *given: object, raised: Exception = raised) -> list[Path]:
+            raise raised
+
+        monkeypatch.setattr(OnnxFormat, "convert", convert)
+        words = ["export", subnet_folder, "--format", "onnx", "--out", tmp_path / "out"]
+        if isinstance(raised, RuntimeError):
+            assert "format onnx: fp32: RuntimeError: no such kernel; it cannot express" in error(capsys, *words)
+        else:
+            with pytest.raises(KeyError):
+                main([*map(str, words)])
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.export
