@@ -62,7 +62,7 @@ class CoremlFormat:
 
 
 def _sort_maps(package: Path) -> None:
-    """Write the models of a package again with the entries of maps in order: by default they are in another one each time."""
+    """Write the models of a package again, with the entries of maps in order: by default each process has its own order."""
     from coremltools.proto import Model_pb2
 
     for path in package.rglob("*.mlmodel"):
