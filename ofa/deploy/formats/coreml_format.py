@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 import shutil
 from pathlib import Path
 from zipfile import ZipFile, ZipInfo
@@ -13,7 +13,6 @@ from ofa.deploy.formats.quiet import quiet
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """Date of every file in the archive."""
-IDENTIFIER = re.compile(r"[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}")
 
 
 class CoremlFormat:
@@ -74,10 +73,13 @@ def _sort_maps(package: Path) -> None:
 def _pack(package: Path, file: Path) -> None:
     """Pack a package such that one network always gives the same bytes."""
     manifest = package / "Manifest.json"
-    text = manifest.read_text()
-    for i, identifier in enumerate(sorted(set(IDENTIFIER.findall(text)), key=text.index)):
-        text = text.replace(identifier, f"00000000-0000-0000-0000-{i:012}")
-    manifest.write_text(text)
+    content = json.loads(manifest.read_text())
+    entries = content["itemInfoEntries"]
+    in_order = sorted(entries, key=lambda name: str(entries[name]["path"]))
+    numbers = {name: f"00000000-0000-0000-0000-{i:012}" for i, name in enumerate(in_order)}
+    content["itemInfoEntries"] = {number: entries[name] for name, number in numbers.items()}
+    content["rootModelIdentifier"] = numbers[content["rootModelIdentifier"]]
+    manifest.write_text(json.dumps(content, indent=4))
     with ZipFile(file, "w") as archive:
         for path in sorted(path for path in package.rglob("*") if path.is_file()):
             archive.writestr(ZipInfo(str(path.relative_to(package.parent)), EPOCH), path.read_bytes())
