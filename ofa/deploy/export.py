@@ -102,6 +102,8 @@ def _errors_of_tools(format: Format, precision: Precision) -> Iterator[None]:
     """Turn an error that a converter or runtime raises into one line; one of this program keeps its traceback."""
     try:
         yield
+    except FileNotFoundError as error:  # of a file of the tool: what is written here is not looked for
+        raise UserError(f"format {format.name}: {precision}: {error.filename}: {error.strerror}") from error
     except (UserError, OSError, MemoryError):
         raise
     except Exception as error:
