@@ -36,10 +36,12 @@ Row = dict[str, Any]
 
 
 def called(*words: str) -> tuple[Any, str]:
-    """What a verb prints with `--json`, None where it fails; and its error line."""
+    """What a verb prints with `--json`, None where it refuses; and its error line."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = ofa([*words, "--json"])
+    if code not in (0, 2):
+        raise SystemExit(err.getvalue() or code)
     lines = [line for line in err.getvalue().splitlines() if "error: " in line]
     return (json.loads(out.getvalue()) if code == 0 else None), (lines[-1] if lines else "")
 

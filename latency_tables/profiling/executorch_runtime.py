@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latency_tables.on_device.timing import EMPTY_MODEL, Call, Item, Timed, clocked, repeated
@@ -20,8 +20,11 @@ class ExecutorchRuntime:
     An item is lowered when it is opened first, which takes a second or two; the programs stay in memory until the end.
     """
 
-    def __init__(self, plan: SpacePlan, threads: int | None) -> None:
-        """`UserError` where executorch is missing, or for several threads."""
+    def __init__(self, plan: SpacePlan, threads: int | None, programs: Mapping[str, bytes] | None = None) -> None:
+        """`programs` are those of whole networks that are there already, by item.
+
+        `UserError` where executorch is missing, or for several threads.
+        """
         import torch
 
         check_installed(find_format("executorch"))
@@ -31,7 +34,7 @@ class ExecutorchRuntime:
         self._torch: Any = torch
         self._plan = plan
         self._generator = torch.Generator().manual_seed(plan.settings.seed)
-        self._programs: dict[str, bytes] = {}
+        self._programs = dict(programs or {})
 
     @property
     def name(self) -> str:
@@ -43,12 +46,13 @@ class ExecutorchRuntime:
         name = f"{item.model}@{item.size}"
         if name not in self._programs:
             self._programs[name] = self._lowered(name, item)
-        return _Opened(opened(self._programs[name]), name in self._plan.networks)
+        part = item.model == EMPTY_MODEL or name in self._plan.blocks
+        return _Opened(opened(self._programs[name]), of_images=not part)
 
     def feed(self, item: Item, batch: int) -> Any:
         """Random feature maps."""
         x = self._torch.randn(batch, item.channels, item.size, item.size, generator=self._generator)
-        return x.to(memory_format=self._torch.channels_last)
+        return x if item.channels == 1 else x.to(memory_format=self._torch.channels_last)  # of one channel, both look alike
 
     def time(self, calls: Sequence[Call], x: Any, runs: int) -> Timed:
         """Time calls; see `Runtime.time`."""
@@ -101,4 +105,7 @@ class _Opened:
 
 def _pixels(x_BCHW: Any) -> Any:
     """Uint8[batch, height, width, channels]."""
-    return (x_BCHW.abs() * 50).clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous()
+    pixels = (x_BCHW.abs() * 50).clamp(0, 255).byte().permute(0, 2, 3, 1)
+    return pixels.new_empty(pixels.shape).copy_(
+        pixels
+    )  # unlike `contiguous()`, with the usual strides of dimensions of size 1

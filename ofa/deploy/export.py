@@ -102,13 +102,16 @@ def _errors_of_tools(format: Format, precision: Precision) -> Iterator[None]:
     """Turn an error that a converter or runtime raises into one line; one of this program keeps its traceback."""
     try:
         yield
+    except FileNotFoundError as error:  # of a file of the tool: what is written here is not looked for
+        raise UserError(f"format {format.name}: {precision}: {error.filename}: {error.strerror}") from error
     except (UserError, OSError, MemoryError):
         raise
     except Exception as error:
         place = error.__traceback__
         while place is not None and place.tb_next is not None:
             place = place.tb_next
-        if place is None or place.tb_frame.f_globals.get("__name__", "").startswith("ofa."):
+        ours = place is None or place.tb_frame.f_globals.get("__name__", "").startswith("ofa.")
+        if ours and not isinstance(error, RuntimeError):  # which libraries in C++ raise, without a frame of their own
             raise
         said = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
         text = f"format {format.name}: {precision}: {type(error).__name__}: {said[0][:SHOWN]}"

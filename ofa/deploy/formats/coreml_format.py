@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 import shutil
 from pathlib import Path
 from zipfile import ZipFile, ZipInfo
@@ -11,8 +11,6 @@ from ofa.deploy.formats.format import Deployable, Images, Precision
 from ofa.deploy.formats.onnx_graph import ImageInput
 from ofa.deploy.formats.quiet import quiet
 from ofa.files.bundle import ZIP_DATE
-
-IDENTIFIER = re.compile(r"[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}")
 
 
 class CoremlFormat:
@@ -50,6 +48,7 @@ class CoremlFormat:
             )
             model.user_defined_metadata.update(source.facts)
             model.save(str(package))
+            _sort_maps(package)
         _pack(package, file)
         shutil.rmtree(package)
         return [file]
@@ -59,13 +58,26 @@ class CoremlFormat:
         return
 
 
+def _sort_maps(package: Path) -> None:
+    """Write the models of a package again, with the entries of maps in order: by default each process has its own order."""
+    from coremltools.proto import Model_pb2
+
+    for path in package.rglob("*.mlmodel"):
+        model = Model_pb2.Model()
+        model.ParseFromString(path.read_bytes())
+        path.write_bytes(model.SerializeToString(deterministic=True))
+
+
 def _pack(package: Path, file: Path) -> None:
     """Pack a package such that one network always gives the same bytes."""
     manifest = package / "Manifest.json"
-    text = manifest.read_text()
-    for i, identifier in enumerate(sorted(set(IDENTIFIER.findall(text)), key=text.index)):
-        text = text.replace(identifier, f"00000000-0000-0000-0000-{i:012}")
-    manifest.write_text(text)
+    content = json.loads(manifest.read_text())
+    entries = content["itemInfoEntries"]
+    in_order = sorted(entries, key=lambda name: str(entries[name]["path"]))
+    numbers = {name: f"00000000-0000-0000-0000-{i:012}" for i, name in enumerate(in_order)}
+    content["itemInfoEntries"] = {number: entries[name] for name, number in numbers.items()}
+    content["rootModelIdentifier"] = numbers[content["rootModelIdentifier"]]
+    manifest.write_text(json.dumps(content, indent=4))
     with ZipFile(file, "w") as archive:
         for path in sorted(path for path in package.rglob("*") if path.is_file()):
             archive.writestr(ZipInfo(str(path.relative_to(package.parent)), ZIP_DATE), path.read_bytes())

@@ -13,9 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from ofa.cli.main import main
 from ofa.deploy.deployable import Photos, read_deployable
 from ofa.deploy.export import export
 from ofa.deploy.formats.catalogue import FORMATS, find_format, missing_packages
+from ofa.deploy.formats.onnx_format import OnnxFormat
 from ofa.errors import UserError
 from ofa.nets.plain import PlainHead
 from tests.verbs import error
@@ -85,13 +87,31 @@ def test_an_operation_that_the_format_does_not_have(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_error_of_a_tool_is_one_line_and_one_of_this_program_is_not(
+    subnet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for raised in (RuntimeError("no such kernel\nat 0x7f"), KeyError("a slip")):
+
+        def convert(self: OnnxFormat, *given: object, raised: Exception = raised) -> list[Path]:
+            raise raised
+
+        monkeypatch.setattr(OnnxFormat, "convert", convert)
+        words = ["export", subnet_folder, "--format", "onnx", "--out", tmp_path / "out"]
+        if isinstance(raised, RuntimeError):
+            assert "format onnx: fp32: RuntimeError: no such kernel; it cannot express" in error(capsys, *words)
+        else:
+            with pytest.raises(KeyError):
+                main([*map(str, words)])
+        assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.export
 @pytest.mark.skipif(bool(missing_packages(find_format("ethos-u"))), reason="not installed")
-def test_an_operation_that_would_stay_on_the_processor(subnet_folder: Path, tmp_path: Path) -> None:
+def test_an_operation_that_the_accelerator_does_not_have(subnet_folder: Path, tmp_path: Path) -> None:
     from ofa.deploy.formats.tflite.ethos_u_format import compile_for
 
     find_format("litert").convert(read_deployable(subnet_folder), "fp32", None, tmp_path / "net.tflite")
-    with pytest.raises(UserError, match=r"format ethos-u: .*") as caught:
+    with pytest.raises(UserError, match=r"format ethos-u: the compiler stopped: .*") as caught:
         compile_for((tmp_path / "net.tflite").read_bytes(), "ethos-u55-128")
     assert "\n" not in str(caught.value)
 

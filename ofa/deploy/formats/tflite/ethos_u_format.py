@@ -84,15 +84,12 @@ def _run_vela(words: list[str]) -> str:
             from ethosu.vela import vela
 
             try:
-                stopped = vela.main(words)
-            except SystemExit as error:
-                stopped = error.code
+                vela.main(words)
+            except (RuntimeError, SystemExit) as error:
+                said = str(error).strip().splitlines() or ["no message"]
+                raise UserError(f"format ethos-u: the compiler stopped: {said[0][:200]}") from None
         file.seek(0)
-        printed = file.read().decode(errors="replace")
-    if stopped:
-        said = [line for line in printed.splitlines() if "rror" in line] or [f"exit code {stopped}"]
-        raise UserError(f"format ethos-u: the compiler stopped: {said[-1].strip()[:200]}")
-    return printed
+        return file.read().decode()
 
 
 def _estimates(row: dict[str, Any], system: str, memory: str) -> dict[str, float | str]:

@@ -44,7 +44,7 @@ class LitertFormat:
         shape = (1, image.side, image.side, len(image.mean))
         sample = torch.zeros(shape, dtype=torch.uint8 if net.as_uint8 else torch.float32)
         with quiet():
-            content = _converted(net, sample, file)
+            content = _converted(net, sample)
             if int8:
                 assert calibration is not None
                 content = _quantised(content, calibration, net.centre)
@@ -74,15 +74,12 @@ class LitertFormat:
         return run
 
 
-def _converted(net: CameraNet, sample: Tensor, file: Path) -> bytes:
+def _converted(net: CameraNet, sample: Tensor) -> bytes:
+    """The file in memory: where the tool writes one itself, a full disk ends the process without a word."""
     import litert_torch
 
-    made = file.with_suffix(".tmp.tflite")
-    try:
-        litert_torch.convert(net, (sample,)).export(str(made))
-        return made.read_bytes()
-    finally:
-        made.unlink(missing_ok=True)
+    content: bytes = litert_torch.convert(net, (sample,)).model_content()
+    return content
 
 
 def _quantised(content: bytes, calibration: Images, centre: float) -> bytes:
