@@ -95,7 +95,7 @@ def main() -> None:
     print(json.dumps(line))
 
 
-def of_run(path: Path) -> tuple[SearchSpace, Predictor]:
+def of_run(path: str | Path) -> tuple[SearchSpace, Predictor]:
     """A run's space and predictor."""
     space = RunFiles.open(path).space
     return space, load_predictor(path, space)

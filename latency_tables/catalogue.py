@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from latency_tables.platform import Platform
-from latency_tables.published import tables
+from latency_tables.published.keys import FORMATS, looks_published
 from ofa.errors import UserError
 from ofa.files import atomic, schema
 from ofa.files.vouched import vouched_text
@@ -32,17 +32,23 @@ def load_platform(name_or_path: str | Path) -> Platform:
         UserError: the file is missing or wrong (with its line), or the name is unknown; the message lists what is known.
     """
     path = Path(name_or_path)
-    if path.suffix.lower() not in tables.FORMATS:
+    if path.suffix.lower() not in FORMATS:
         if str(name_or_path) not in platform_names():
             if path.is_dir():
-                return tables.load_tables(path)
+                return _published(path)
             known = ", ".join(platform_names())
             raise UserError(f"unknown platform {str(name_or_path)!r}; known are {known}, or give a YAML file (or folder)")
         path = _SHIPPED / f"{name_or_path}.yaml"
     data = schema.load_yaml(path)
-    if tables.looks_published(data):
-        return tables.load_tables(path)
+    if looks_published(data):
+        return _published(path)
     return schema.build(Platform, data, str(path))
+
+
+def _published(path: Path) -> Platform:
+    from latency_tables.published.tables import load_tables  # spaces, and numpy with them
+
+    return load_tables(path)
 
 
 def save_platform(platform: Platform, path: str | Path) -> None:
