@@ -1,6 +1,7 @@
 """Costs of subnets on platforms: tables, cost models, cost factors, profiling. Imports `ofa`, never `search`.
 
-`from latency_tables import METRICS` imports nothing heavy, the other names import numpy on first use; none imports torch.
+`from latency_tables import METRICS` imports nothing heavy. Of the other names, `Costs` and the costs of a platform import
+numpy; none imports torch.
 """
 
 from importlib import import_module

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import yaml
 
 from latency_tables.platform import Platform
-from latency_tables.published import tables
+from latency_tables.published.keys import FORMATS, looks_published
 from ofa.errors import UserError
 from ofa.files import atomic, schema
 from ofa.files.vouched import vouched_text
@@ -35,20 +34,22 @@ def load_platform(name_or_path: str | Path) -> Platform:
         UserError: the file is missing or wrong (with its line), or the name is unknown; the message has names like it.
     """
     path = Path(name_or_path)
-    if path.suffix.lower() not in tables.FORMATS:
+    if path.suffix.lower() not in FORMATS:
         if str(name_or_path) not in platform_names():
             if path.is_dir():
-                return tables.load_tables(path)
+                return _published(path)
             raise UserError(_unknown(str(name_or_path)))
         path = _SHIPPED / f"{name_or_path}.yaml"
     data = schema.load_yaml(path)
-    if tables.looks_published(data):
-        return tables.load_tables(path)
+    if looks_published(data):
+        return _published(path)
     return schema.build(Platform, data, str(path))
 
 
 def _unknown(name: str) -> str:
     """The message, with the names most like it; a line has no room for all."""
+    import difflib
+
     known = platform_names()
     near = difflib.get_close_matches(name.casefold(), known, SHOWN, 0.4)
     shown = [*near, *(other for other in known if other not in near)][:SHOWN]
@@ -56,6 +57,12 @@ def _unknown(name: str) -> str:
         f"unknown platform {name[:80]!r}; known are {', '.join(shown)}, ... (`ofa platforms` lists all {len(known)}), or "
         "give a YAML file (or folder)"
     )
+
+
+def _published(path: Path) -> Platform:
+    from latency_tables.published.tables import load_tables  # spaces, and numpy with them
+
+    return load_tables(path)
 
 
 def save_platform(platform: Platform, path: str | Path) -> None:

@@ -1,14 +1,14 @@
 """A platform: a device with its runtime, precision, batch and threads; where its numbers come from and how sure they are.
 
 Latency comes from measured blocks (`table`) or from a model of operations (`latency`); energy from measured blocks, from
-power x time, or from a model of operations. Memory is computed. No torch here.
+power x time, or from a model of operations. Memory is computed. No torch here; numpy is imported for the costs of a space.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from latency_tables.blocks.fused_ops import FusedOp
 from latency_tables.blocks.memory import BYTES
@@ -16,13 +16,15 @@ from latency_tables.blocks.memory_rules import MemoryRule
 from latency_tables.cost_models.block_table import BlockTable, MeasuredBlock
 from latency_tables.cost_models.op_model import EnergyModel, LatencyModel
 from latency_tables.cost_models.uncertainty import ErrorReport
-from latency_tables.costs.costs import Costs
 from ofa.errors import UserError
 from ofa.files.bounds import Bounded, Count, OneOf
 from ofa.files.names import PlainName
 from ofa.numerics.stated import FP32, INT8, AnalogNumerics
-from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape
+
+if TYPE_CHECKING:
+    from latency_tables.costs.costs import Costs
+    from ofa.space.search_space import SearchSpace
 
 ORIGINS = ("measured", "calibrated", "modelled")
 
@@ -177,6 +179,8 @@ class Platform(Bounded):
 
     def costs(self, space: SearchSpace, confidence: float | None = None) -> Costs:
         """Costs of the subnets of a space; with a confidence, latency and energy are upper bounds at it. See `Costs`."""
+        from latency_tables.costs.costs import Costs
+
         return Costs(self, space, confidence)
 
     def _measured(self, shape: BlockShape, resolution: int | None) -> MeasuredBlock:

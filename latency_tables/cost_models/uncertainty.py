@@ -25,13 +25,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from math import atan, ceil, cos, exp, hypot, inf, lgamma, log, log1p, pi, sin, sqrt
 from statistics import NormalDist
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-
-from latency_tables.arrays import Floats
 from ofa.errors import UserError
 from ofa.files.bounds import Above, AtLeast, AtMost, Below, Bounded, NotNegative, Positive, UnitInterval, WholeNumber
+
+if TYPE_CHECKING:
+    from latency_tables.arrays import Floats
 
 P50, P90 = 0.5, 0.9
 """The confidences that cards show; a block table holds the 90th percentile of its runs."""
@@ -144,7 +144,7 @@ def compare(predicted: Floats, measured: Floats, note: str) -> ErrorReport:
     """The error of predictions, float64[networks], for networks that were not used for fitting."""
     from scipy.stats import spearmanr
 
-    errors = np.abs(predicted / measured - 1)
+    errors = abs(predicted / measured - 1)
     ranked = min(len(set(predicted)), len(set(measured))) > 2
     return ErrorReport(
         note=note,
@@ -162,7 +162,7 @@ def conformal(ratios: Floats) -> dict[float, float]:
     """Bounds that a further ratio from the same distribution stays below, by confidence; empty where ratios are too few."""
     if len(ratios) < LEAST_RATIOS:
         return {}
-    ranked = np.sort(ratios)
+    ranked = sorted(ratios)
     ranks = {confidence: ceil(round((len(ratios) + 1) * confidence, 9)) for confidence in CONFIDENCES}
     scale = 10**DIGITS
     return {c: ceil(round(ranked[rank - 1] * scale, 3)) / scale for c, rank in ranks.items() if rank <= len(ratios)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from latency_tables.blocks import memory, tflm_memory
 from latency_tables.blocks.memory import BYTES_PER_KB
@@ -18,9 +19,11 @@ from latency_tables.costs.protocol import CostedPlatform
 from latency_tables.metrics import METRICS
 from ofa.errors import UserError
 from ofa.space import shapes
-from ofa.space.search_space import SearchSpace
 from ofa.space.shapes import BlockShape, walk_blocks
 from ofa.space.subnet import Subnet
+
+if TYPE_CHECKING:
+    from ofa.space.search_space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)

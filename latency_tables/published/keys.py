@@ -19,6 +19,8 @@ _KEY = re.compile(
     r"(?:-se:(?P<se>[01])-hs:(?P<hs>[01]))?)?"
 )
 _EXAMPLE = "expanded_conv-input:56x56x32-output:56x56x32-expand:128-kernel:3-stride:1-idskip:1-se:0-hs:0"
+FORMATS = (".yaml", ".yml", ".json")
+"""Endings of the names of tables."""
 STEM, BLOCK, POOL = "Conv", "expanded_conv", "AvgPool2D"
 HEAD = ("Conv_1", POOL, "Conv_2", "Logits")
 """Operations of the head in order; a ProxylessNAS table has only the first and the last, which includes the pool's time."""
@@ -145,6 +147,11 @@ def _check_size(given: int | None, in_size: int, stride: int) -> None:
     wanted = (in_size - 1) // stride + 1
     if given != wanted:
         raise ValueError(f"output is {given} px; {in_size} px at stride {stride} gives {wanted}")
+
+
+def looks_published(data: dict[Any, Any]) -> bool:
+    """Tell whether parsed YAML is a published table: its keys are operations with `-input:`."""
+    return any("-input:" in str(key) for key in data)
 
 
 def key_of(shape: BlockShape, v3: bool) -> str:

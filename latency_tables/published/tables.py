@@ -17,13 +17,12 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from math import exp
 from pathlib import Path
-from typing import Any
 
 from latency_tables.cost_models.block_table import BlockTable, MeasuredBlock, describe, op_to_list
 from latency_tables.cost_models.uncertainty import ErrorReport
 from latency_tables.costs.factors import ShapeGrid
 from latency_tables.platform import Platform
-from latency_tables.published.keys import BLOCK, HEAD, POOL, STEM, Entry, key_of, parse
+from latency_tables.published.keys import BLOCK, FORMATS, HEAD, POOL, STEM, Entry, key_of, parse
 from latency_tables.units import doubt, ms_per, stated
 from ofa.errors import UserError
 from ofa.files import schema, shipped
@@ -35,8 +34,6 @@ from ofa.space.shapes import BlockShape, OpShape, head_shape, stem_shape
 
 SIGMAS_P90 = 1.2816
 """The 90th percentile of a normal distribution, in standard deviations."""
-FORMATS = (".yaml", ".yml", ".json")
-"""Endings of the names of tables."""
 
 PROXYLESS_MOBILE = SearchSpace(
     name="proxyless-mobile",
@@ -75,11 +72,6 @@ class Provenance:
 
 
 NOTHING_STATED = Provenance()
-
-
-def looks_published(data: dict[Any, Any]) -> bool:
-    """Tell whether parsed YAML is a published table: its keys are operations with `-input:`."""
-    return any("-input:" in str(key) for key in data)
 
 
 def load_tables(source: str | Path, name: str | None = None, given: Provenance = NOTHING_STATED) -> Platform:

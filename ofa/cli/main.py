@@ -61,7 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"argument {word} has a line break or a control character, or is not UTF-8; give another name")
     verb = next((word for word in argv if not word.startswith("-")), None)
     if verb not in VERBS:
-        parser.parse_args([word for word in argv if word != verb])  # --help ends here
+        asked = parser.parse_args([word for word in argv if word != verb])  # --help ends here
+        if verb is None and asked.version:
+            print(f"ofa-energy {_version()}")
+            return 0
         if verb is None:
             parser.print_help()
         else:
@@ -163,13 +166,24 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     width = max(map(len, VERBS))
     lines = "\n".join(f"  {verb:{width}}  {text}" for verb, text in VERBS.items())
-    return _Parser(
+    parser = _Parser(
         prog="ofa",
         usage="ofa VERB ... (ofa VERB --help shows its options and an example)",
         description=f"Once-for-all networks: train once, query a subnet for any device.\n\nverbs:\n{lines}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=True,
     )
+    parser.add_argument("--version", action="store_true", help="print the version, and exit")
+    return parser
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("ofa-energy")
+    except metadata.PackageNotFoundError:
+        return "of a folder that is not installed"
 
 
 if __name__ == "__main__":

@@ -18,16 +18,13 @@ from ofa.measure.accuracy import TOP1, ClassCounts
 from ofa.measure.allocator import keep_freed_memory
 from ofa.measure.config import EvaluationConfig
 from ofa.measure.fast_inference import speed_up
+from ofa.measure.memory import NO_LIMIT, USUAL, Caches, MemoryLimit, working_bytes
 from ofa.measure.recalibration import recalibrate_batch_norm
 from ofa.measure.shared_starts import ImagesSeen, SharedStarts
 from ofa.nets.extraction import extract
 from ofa.nets.plain import Net
 from ofa.nets.supernet import Supernet
 from ofa.space.subnet import Subnet
-
-CACHE_BYTES = 2**30  # most bytes of prepared images of one split at one resolution; more are prepared anew each time
-CACHES_BYTES = 2**32  # most bytes over all splits and resolutions; the least recently used are dropped
-STARTS_BYTES = 2**30  # most bytes of outputs of first blocks, over all splits and resolutions
 
 
 class SubnetEvaluator:
@@ -41,6 +38,8 @@ class SubnetEvaluator:
         device: device on which subnets run; on a CPU, this process keeps the memory that it frees from now on.
         world: the ranks that share the subnets of a call of `top1`.
         recalibration: data whose part `train` gives the images for batch-norm statistics; None: `data`.
+        caches: the most that is kept between subnets.
+        memory: a limit on the process, into which the caches are fitted, and after each list of subnets emptied.
     """
 
     def __init__(
@@ -52,6 +51,8 @@ class SubnetEvaluator:
         device: torch.device | str = "cpu",
         world: World = ALONE,
         recalibration: Data | None = None,
+        caches: Caches = USUAL,
+        memory: MemoryLimit = NO_LIMIT,
     ) -> None:
         self.recalibration = data if recalibration is None else recalibration
         self.supernet, self.data, self.config, self.images = supernet, data, config, images
@@ -59,7 +60,9 @@ class SubnetEvaluator:
         if torch.device(device).type == "cpu":
             keep_freed_memory()
         self._cache: OrderedDict[tuple[str, str, int, int], list[Tensor]] = OrderedDict()
-        self._starts = SharedStarts(STARTS_BYTES)
+        self.caches, self.memory = caches, memory
+        self._starts = SharedStarts(caches.starts)
+        self._fit_caches()
 
     def size(self, split: str = "validation") -> int:
         """Number of images on which an accuracy on `split` is measured."""
@@ -101,9 +104,19 @@ class SubnetEvaluator:
         labels = self.labels(split)  # raises for an unknown split, before a bar appears
         values = self.world.map(lambda subnet: self.count(self.correct(subnet, split), labels), subnets)
         bar = tqdm(values, f"measuring on {split}", len(subnets), unit="subnet", disable=not progress)
+        self._fit_caches()
         found = list(bar)
         self._starts.clear()  # the supernet may train on
+        if self.memory.mb is not None:
+            self._cache.clear()
+            self.memory.let_go()
         return found
+
+    def _fit_caches(self) -> None:
+        """Bound the caches anew by what the process holds now."""
+        working = working_bytes(self.supernet.space, self.config.batch_size)
+        self._bounds = self.memory.caches(self.caches, working)
+        self._starts.limit_bytes = self._bounds.starts
 
     def count(self, right: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64]) -> ClassCounts:
         """Count the correctly classified images of each class, from bool[images] and these labels."""
@@ -113,7 +126,7 @@ class SubnetEvaluator:
     def correct(self, subnet: Subnet, split: str = "validation") -> npt.NDArray[np.bool_]:
         """For each image, whether the top-1 prediction is its label, bool[images], in the same order for every subnet.
 
-        Outputs of first blocks, which many subnets share, are kept between calls, up to STARTS_BYTES.
+        Outputs of first blocks, which many subnets share, are kept between calls, up to `caches.starts`.
         """
         seen = ImagesSeen(self.recalibration_images(subnet.resolution), self._images(split, subnet.resolution))
         ends = []
@@ -121,6 +134,7 @@ class SubnetEvaluator:
             count = sum(map(len, (*seen.recalibration, *seen.images)))
             ends = self._starts.ends(self.supernet.space, subnet, count)
         predictions = self._starts.predictions(self.extracted(subnet), seen, f"{split} {subnet.resolution}", ends)
+        self.memory.check("measurements")
         return self._is_label(predictions, split)
 
     @torch.inference_mode()
@@ -153,10 +167,10 @@ class SubnetEvaluator:
             device=self.device,
         )
         batches = (images for images, _ in whole)
-        if 4 * limit * data.channels * resolution**2 > CACHE_BYTES:
+        if 4 * limit * data.channels * resolution**2 > self._bounds.images:
             return batches
         key = (data.name, split, resolution, limit)
         kept = self._cache[key] = self._cache.pop(key, []) or list(batches)  # moved to the end: most recently used
-        while sum(4 * batch.numel() for images in self._cache.values() for batch in images) > CACHES_BYTES:
+        while sum(4 * batch.numel() for images in self._cache.values() for batch in images) > self._bounds.all_images:
             self._cache.popitem(last=False)
         return kept

@@ -8,6 +8,7 @@ from ofa.data.batches import Data
 from ofa.distributed.world import ALONE, World
 from ofa.errors import UserError
 from ofa.measure.evaluator import SubnetEvaluator
+from ofa.measure.memory import NO_LIMIT, USUAL, MemoryLimit
 from ofa.runs.run_directory import RunDirectory
 
 
@@ -17,6 +18,7 @@ def evaluator_of_run(
     images: int | None = None,
     world: World = ALONE,
     data: Data | None = None,
+    memory: MemoryLimit = NO_LIMIT,
 ) -> SubnetEvaluator:
     """Load supernet and data of a finished run. Batch norm is recalibrated on the images that the run keeps, if it does.
 
@@ -26,6 +28,7 @@ def evaluator_of_run(
         images: number of images of a split to use; None: all.
         world: the ranks that share the subnets of a call of `top1`.
         data: data to measure on; None: the data set where it is here, else the images that the run keeps.
+        memory: a limit on the process, into which caches are fitted.
 
     Raises:
         UserError: the weights are damaged, or the data set is missing or does not fit the space.
@@ -34,7 +37,8 @@ def evaluator_of_run(
     if data is None:
         data = kept if kept is not None and not world.once(run.has_data) else data_set_of(run, world)
     recalibration = kept if kept is not None and "train" in kept.sizes else None
-    return SubnetEvaluator(run.supernet(device), data, run.recipe.evaluation, images, device, world, recalibration)
+    net, numbers = run.supernet(device), run.recipe.evaluation
+    return SubnetEvaluator(net, data, numbers, images, device, world, recalibration, USUAL, memory)
 
 
 def data_set_of(run: RunDirectory, world: World) -> Data:

@@ -1,13 +1,17 @@
-"""The table of activations: the names that spaces use, and the forms in torch, numpy, oneDNN and ONNX. No torch here."""
+"""The table of activations: the names that spaces use, and the forms in torch, numpy, oneDNN and ONNX.
+
+No torch here, and numpy is imported where arrays are, so that platforms and shapes do without it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 class OnnxGraph(Protocol):
@@ -36,10 +40,16 @@ class Activation:
     """True: the YAML of a space may name it. False: only squeeze-and-excitation uses it."""
 
 
+def _relu(x: npt.NDArray[np.float32]) -> None:
+    import numpy as np
+
+    np.maximum(x, 0, out=x)
+
+
 def _h_sigmoid(x: npt.NDArray[np.float32]) -> None:
     x += 3
     x.clip(0, 6, out=x)
-    x *= np.float32(1 / 6)
+    x *= 1 / 6
 
 
 def _h_swish(x: npt.NDArray[np.float32]) -> None:
@@ -49,19 +59,23 @@ def _h_swish(x: npt.NDArray[np.float32]) -> None:
 
 
 def _swish(x: npt.NDArray[np.float32]) -> None:
-    gate = np.tanh(x * np.float32(0.5))  # the sigmoid, without an exponential that overflows
+    import numpy as np
+
+    gate = np.tanh(x * 0.5)  # the sigmoid, without an exponential that overflows
     gate += 1
-    gate *= np.float32(0.5)
+    gate *= 0.5
     x *= gate
 
 
 def _clip(graph: OnnxGraph, x: str) -> str:
+    import numpy as np
+
     return graph.node("Clip", x, *(graph.constant(np.array(bound, dtype=np.float32)) for bound in (0, 6)))
 
 
 ACTIVATIONS = {
     "none": Activation("Identity", lambda graph, x: x, lambda x: None),
-    "relu": Activation("ReLU", lambda graph, x: graph.node("Relu", x), lambda x: np.maximum(x, 0, out=x), "relu"),
+    "relu": Activation("ReLU", lambda graph, x: graph.node("Relu", x), _relu, "relu"),
     "relu6": Activation("ReLU6", _clip, lambda x: x.clip(0, 6, out=x)),
     "h_swish": Activation("Hardswish", lambda graph, x: graph.node("HardSwish", x), _h_swish, "hardswish"),
     "swish": Activation("SiLU", lambda graph, x: graph.node("Mul", x, graph.node("Sigmoid", x)), _swish, "swish"),

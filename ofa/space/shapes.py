@@ -1,17 +1,20 @@
 """The traversal of a subnet: from its choices to the shapes of its operations.
 
 All costs are computed from these shapes (MACs, parameters, memory, latency, energy), profiles measure them, and plain
-modules are built from them. No torch here.
+modules are built from them. Neither torch nor numpy here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from ofa.space.kinds import KINDS, Slot
 from ofa.space.ops import CONVOLUTIONS, BlockShape, OpShape, add, conv, make_divisible
-from ofa.space.search_space import SearchSpace
 from ofa.space.subnet import Block, Stage, Stem, Subnet
+
+if TYPE_CHECKING:
+    from ofa.space.search_space import SearchSpace
 
 __all__ = [
     "CONVOLUTIONS",

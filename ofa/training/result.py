@@ -17,6 +17,7 @@ from ofa.energy.ledger import booked, ledger_files
 from ofa.files.bundle import Place, as_path
 from ofa.files.vouched import write_vouched_json
 from ofa.measure.accuracy import BALANCED, TOP1, AccuracyMetric, ClassCounts
+from ofa.measure.memory import NO_LIMIT, MemoryLimit
 from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.metrics_rows import metrics_rows
 from ofa.runs.run_directory import RunDirectory
@@ -37,6 +38,7 @@ def report_result(
     progress: bool = True,
     world: World = ALONE,
     energy: EnergyChoice = MACHINE,
+    memory: MemoryLimit = NO_LIMIT,
 ) -> dict[str, Any]:
     """Test accuracy of the largest, the smallest and random subnets, with training time and energy; writes `result.json`.
 
@@ -49,7 +51,7 @@ def report_result(
     """
     meter = energy.meter(str(device), processor=world.local_rank == 0)
     with booked(run.energy_folder, "result", EVALUATION, meter, world):
-        evaluator = evaluator_of_run(run, device, world=world)
+        evaluator = evaluator_of_run(run, device, world=world, memory=memory)
         split = "test" if "test" in evaluator.data.sizes else "validation"
         space = run.space
         genes = space.sample(run.recipe.evaluation.final_subnets, np.random.default_rng(run.recipe.seed))

@@ -24,6 +24,7 @@ from ofa.errors import UserError
 from ofa.files.bundle import as_path
 from ofa.measure.accuracy import BALANCED, TOP1
 from ofa.measure.evaluator import SubnetEvaluator
+from ofa.measure.memory import NO_LIMIT, WITHOUT_STARTS, MemoryLimit
 from ofa.nets.extraction import extract
 from ofa.nets.supernet import Supernet
 from ofa.runs.recipe import Phase, opened_spaces
@@ -53,6 +54,7 @@ class Trainer:
         quiet: True: no progress bar.
         world: the ranks that share each batch; rank 0 writes.
         energy: where the energy that is booked comes from.
+        memory: a limit on the process, into which caches are fitted.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Trainer:
         quiet: bool = False,
         world: World = ALONE,
         energy: EnergyChoice = MACHINE,
+        memory: MemoryLimit = NO_LIMIT,
     ) -> None:
         self.run, self.recipe, self.space, self.world = run, run.recipe, run.space, world
         world.check_batch(self.recipe.batch_size)
@@ -96,7 +99,10 @@ class Trainer:
         self.metrics = MetricsLog(as_path(run.metrics_path), board)
         evaluation = self.recipe.evaluation
         images, kept = evaluation.images, world.once(run.kept_data)
-        self.evaluator = SubnetEvaluator(self.result, self.data, evaluation, images, self.device, world, kept)
+        self.memory = memory
+        self.evaluator = SubnetEvaluator(
+            self.result, self.data, evaluation, images, self.device, world, kept, WITHOUT_STARTS, memory
+        )
         self.meter = energy.meter(str(self.device), processor=world.local_rank == 0)
         if self.recipe.synchronise_norms:
             synchronise_norms(self.supernet, world)
@@ -200,6 +206,7 @@ class Trainer:
                 self.average.update(step)
 
             # Log, checkpoint.
+            self.memory.check("a step of training")
             self.sums.loss += loss
             self.sums.steps += 1
             self.position = Position(index, step + 1)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ofa.data.record import DataRecord
     from ofa.files.bundle import Place
     from ofa.measure.evaluator import SubnetEvaluator
+    from ofa.measure.memory import MemoryLimit
     from ofa.runs.run_directory import RunDirectory
     from ofa.runs.run_files import RunFiles
     from ofa.space.search_space import Genes, SearchSpace
@@ -187,6 +188,7 @@ class Measured:
         show: bool,
         world: World = ALONE,
         accuracy: AccuracyMetric = TOP1,
+        memory: MemoryLimit | None = None,
     ) -> Measured:
         """Load supernet and images; `show`: a progress bar on stderr. The ranks of `world` share the subnets.
 
@@ -194,10 +196,11 @@ class Measured:
             UserError: weights or measurements are damaged, the data are others, or the images are too few for the metric.
         """
         from ofa.distributed.devices import choose_device
+        from ofa.measure.memory import NO_LIMIT
         from ofa.runs.evaluator import evaluator_of_run
         from search.measurements.log import MeasurementLog
 
-        evaluator = evaluator_of_run(run, choose_device(device), images)
+        evaluator = evaluator_of_run(run, choose_device(device), images, memory=memory or NO_LIMIT)
         path = run.path / "predictor" / "measurements.jsonl"
         labels: npt.NDArray[np.int64] | None
         if "validation" in evaluator.data.sizes:

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ofa.cli.shared.energy import add_energy_arguments, booked_in_run, energy_choice
+from ofa.cli.shared.memory import add_memory_argument, memory_limit
 from ofa.cli.shared.numerics import DRAWS, NumericsOf, numerics_lines
 from ofa.cli.shared.options import check_at_least
 from ofa.errors import UserError
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--draws", type=int, metavar="N", help=f"draws of an analog platform's noise (default: {DRAWS})")
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: cuda where there is one)")
+    add_memory_argument(parser)
     add_energy_arguments(parser)
 
 
@@ -53,13 +55,14 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     check_at_least(args, random=0, images=1, seed=0, draws=2)
     energy, numerics = energy_choice(args), _numerics(args)
     device = choose_device(args.device)
+    memory = memory_limit(args, "evaluate", device)
     with join(device) as world:
         with world.agree():
             directory = RunDirectory.open(args.run)
             space = directory.space
             subnets = _chosen(args, space)
         with world.agree():
-            evaluator = evaluator_of_run(directory, device, args.images, world)
+            evaluator = evaluator_of_run(directory, device, args.images, world, memory=memory)
             evaluator.size(args.split)
         with booked_in_run(energy, directory.path, "evaluate", EVALUATION, str(device), world):
             counts = evaluator.counts(list(subnets.values()), args.split, progress=world.first and not args.json)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from latency_tables.metrics import METRICS
 from ofa.cli.shared.energy import add_energy_arguments, booked_in_run, energy_choice
+from ofa.cli.shared.memory import add_memory_argument, memory_limit
 from ofa.cli.shared.options import add_accuracy_argument, add_measuring_arguments, check_at_least, printer
 from ofa.errors import UserError
 
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_accuracy_argument(parser, default="top1")
     add_measuring_arguments(parser)
+    add_memory_argument(parser)
     add_energy_arguments(parser)
 
 
@@ -76,13 +78,14 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     from ofa.runs.run_files import locked_run
 
     energy, device = energy_choice(args), choose_device(args.device)
+    memory = memory_limit(args, "predictor", device)
     with join(device) as world:
         with world.agree():
             directory = RunDirectory.open(args.run)
             folder = directory.folder
         with locked_run(folder, world), booked_in_run(energy, folder, PREDICTOR, PREDICTOR, str(device), world):
             with world.agree():
-                measured = Measured.open(directory, args.images, args.device, not args.json, world, accuracy)
+                measured = Measured.open(directory, args.images, args.device, not args.json, world, accuracy, memory)
             if not world.first:
                 measured.follow()
                 return None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ofa.cli.shared.energy import add_energy_arguments, energy_choice
+from ofa.cli.shared.memory import add_memory_argument, memory_limit
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from ofa.distributed.world import World
     from ofa.energy.choice import EnergyChoice
+    from ofa.measure.memory import MemoryLimit
     from ofa.runs.recipe import Recipe
     from ofa.space.search_space import SearchSpace
 
@@ -38,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", metavar="DIR", help="run directory (default: runs/NAME of the recipe or the data)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: cuda where there is one)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_memory_argument(parser)
     add_energy_arguments(parser)
 
 
@@ -49,11 +52,14 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     _check(args)
     energy = energy_choice(args)
     device = choose_device(args.device)
+    memory = memory_limit(args, "train", device)
     with join(device) as world:
-        return _train(args, device, world, energy)
+        return _train(args, device, world, energy, memory)
 
 
-def _train(args: argparse.Namespace, device: torch.device, world: World, energy: EnergyChoice) -> dict[str, Any] | None:
+def _train(
+    args: argparse.Namespace, device: torch.device, world: World, energy: EnergyChoice, memory: MemoryLimit
+) -> dict[str, Any] | None:
     from ofa.files.vouched import read_vouched_json
     from ofa.runs.run_directory import RunDirectory
     from ofa.runs.run_files import locked_run
@@ -64,7 +70,7 @@ def _train(args: argparse.Namespace, device: torch.device, world: World, energy:
         recipe, space = _recipe(args)
     if not world.once(lambda: all((path / name).exists() for name in ("supernet.safetensors", "result.json"))):
         with locked_run(path, world):
-            _write(args, path, recipe, space, device, world, energy)
+            _write(args, path, recipe, space, device, world, energy, memory)
     if not world.first:
         return None
     directory = RunDirectory.create(path, recipe, space)
@@ -84,6 +90,7 @@ def _write(
     device: torch.device,
     world: World,
     energy: EnergyChoice,
+    memory: MemoryLimit,
 ) -> None:
     """Make the run directory, train, measure, as far as that is not done yet."""
     from ofa.runs.run_directory import RunDirectory
@@ -97,14 +104,15 @@ def _write(
     with world.agree():
         directory = RunDirectory.create(path, recipe, space)
     with world.agree():
-        trainer = None if directory.weights_path.exists() else Trainer(directory, device, quiet, world, energy)
+        trainer = None if directory.weights_path.exists() else Trainer(directory, device, quiet, world, energy, memory)
     if trainer is not None:
         if not args.json and world.first:
             print(trainer.data.record.sentence(), file=sys.stderr)
             if trainer.start is not None:
                 print(trainer.start, file=sys.stderr)
         trainer.train()
-    report_result(directory, device, progress=not quiet, world=world, energy=energy)
+    trainer = None  # its images are read anew
+    report_result(directory, device, progress=not quiet, world=world, energy=energy, memory=memory)
 
 
 def _check(args: argparse.Namespace) -> None:

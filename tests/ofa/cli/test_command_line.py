@@ -13,6 +13,7 @@ import time
 import types
 import weakref
 import zipfile
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,13 @@ def test_help_lists_every_verb() -> None:
     for name, text in VERBS.items():
         assert name in done.stdout
         assert text in done.stdout
+
+
+def test_version() -> None:
+    """That of the installed distribution, in a line of its own, as scripts and bug reports want it."""
+    done = ofa("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"ofa-energy {metadata.version('ofa-energy')}\n", "")
+    assert "--version" in ofa("--help").stdout
 
 
 def test_help_imports_neither_torch_nor_numpy() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import ofa.measure.shared_starts
 from ofa import Supernet, extract, recalibrate_batch_norm
 from ofa.measure.evaluator import SubnetEvaluator
+from ofa.measure.memory import USUAL, Caches
 from ofa.measure.shared_starts import ImagesSeen, SharedStarts, pieces
 from ofa.runs.recipe import load_recipe
 from ofa.runs.run_directory import RunDirectory
@@ -122,6 +123,8 @@ def test_memory_is_bounded(prepared: list[nn.Module]) -> None:
 def test_an_evaluator_shares_between_calls_and_lets_go_after_a_list(tmp_path: Path, prepared: list[nn.Module]) -> None:
     run = RunDirectory.create(tmp_path / "run", *load_recipe(write_recipe(tmp_path)))
     evaluator: SubnetEvaluator = Trainer(run, quiet=True).evaluator
+    evaluator.caches = USUAL  # a training's own share nothing
+    evaluator.top1([])
     subnets = run.space.decode(np.unique(run.space.sample(8, np.random.default_rng(0)), axis=0))
     alone = []
     for subnet in subnets:
@@ -136,7 +139,7 @@ def test_an_evaluator_shares_between_calls_and_lets_go_after_a_list(tmp_path: Pa
     assert evaluator._starts.bytes_kept() == 0
 
 
-def test_prepared_images_take_so_much_memory_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepared_images_take_so_much_memory_and_no_more(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run", *load_recipe(write_recipe(tmp_path)))
     subnets = [replace(run.space.smallest(), resolution=side) for side in (12, 8, 12)]
     plain, bounded = (Trainer(run, quiet=True).evaluator for _ in range(2))
@@ -147,7 +150,7 @@ def test_prepared_images_take_so_much_memory_and_no_more(tmp_path: Path, monkeyp
 
     both = 4 * 100 * 12**2  # 40 images for recalibration and 60 to look at, at the larger resolution
     assert held(plain) > both
-    monkeypatch.setattr("ofa.measure.evaluator.CACHES_BYTES", both)
+    bounded.caches = Caches(all_images=both)
     for subnet, value in zip(subnets, expected, strict=True):
         assert bounded.top1([subnet]) == value
         assert 0 < held(bounded) <= both
