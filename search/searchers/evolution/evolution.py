@@ -66,7 +66,7 @@ class Evolution:
     """Islands that are never given up."""
     patience: int = 6
     """Generations without a better leader (best member) after which a population ends."""
-    climbing_fraction: float = 0.7
+    climbing_fraction: float = 0.9
     """Fraction of the budget that is reserved for local search."""
 
     def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:

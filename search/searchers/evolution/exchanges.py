@@ -22,7 +22,7 @@ from search.evaluations.archive import Archive
 from search.problem.feasibility import violation
 from search.searchers.evolution.moves import Moves
 
-SIDE_BY_SIDE = 6
+SIDE_BY_SIDE = 12
 """Climbs at the same time."""
 MOST_MOVES = 400
 """Moves tried per step: a random choice where a domain has more."""
@@ -36,7 +36,7 @@ STALE = 25
 """Climbs without a better optimum after which a pool is replaced."""
 REDONE = 0.2, 0.5
 """Fraction of the blocks (and of other genes) that a perturbation redoes: at least, at most."""
-DRAWN, TRIED = 400, 32
+DRAWN, TRIED = 200, 32
 """Perturbed subnets drawn per climb, and those predicted to start from the best: the nearest to the limits."""
 IDLE = 20
 """Steps without a new subnet after which the search ends: it has seen all it can reach."""
@@ -201,13 +201,13 @@ class _Step:
         """The exchanges that promise most, from the `start`-th to the `end`-th."""
         if start == 0:
             known = np.flatnonzero(np.isfinite(self.gain))
-            one, other = np.nonzero(np.triu(self._fit_together(known, known), 1))
-            one, other = known[one], known[other]
-            promise = self.gain[one] + self.gain[other]
-            most = min(FIRST_EXCHANGES + MORE_EXCHANGES, len(promise))
-            place = np.argpartition(-promise, most - 1)[:most] if most else np.zeros(0, dtype=np.int64)
-            place = place[np.argsort(-promise[place], kind="stable")]
-            self.pairs = one[place], other[place]
+            gain = self.gain[known]
+            pair = np.flatnonzero(self._fit_together(known, known) & (np.arange(len(known))[:, None] < np.arange(len(known))))
+            loss = -(gain[:, None] + gain).ravel()[pair]
+            most = min(FIRST_EXCHANGES + MORE_EXCHANGES, len(loss))
+            best = np.argpartition(loss, most - 1)[:most] if most else pair
+            best = best[np.argsort(loss[best], kind="stable")]
+            self.pairs = known[pair[best] // len(known)], known[pair[best] % len(known)]
         one, other = (side[start:end] for side in self.pairs)
         return self.moves.apply(self.near[one], self.tried[other])
 
