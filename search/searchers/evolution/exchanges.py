@@ -32,7 +32,7 @@ FOUNDERS = 6
 """Optima in a pool before one of them is perturbed."""
 POOL = 10
 """Optima kept in a pool."""
-STALE = 25
+STALE = 12
 """Climbs without a better optimum after which a pool is replaced."""
 REDONE = 0.2, 0.5
 """Fraction of the blocks (and of other genes) that a perturbation redoes: at least, at most."""
