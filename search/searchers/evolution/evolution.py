@@ -35,6 +35,8 @@ DRAWN_PER_MEMBER = 18
 """Subnets drawn per member to start a population; of the feasible ones, those nearest to the limits are evaluated."""
 SAMPLES_PER_CLIMB = 32
 """Fresh subnets evaluated to start a climb of the local search from the best of them."""
+FRESH_RANKS = 0, 1, 0, 2, 0, 1
+"""Islands, by their rank, that these climbs start from in turn."""
 EVALUATED_PER_MEMBER = 3
 """Subnets evaluated per member to start a population."""
 
@@ -106,6 +108,8 @@ class _Run:
     """The populations that have ended, by island."""
     best: dict[int, float] = field(init=False)
     """The best top-1 of every island that has not been given up."""
+    record: dict[int, float] = field(default_factory=dict)
+    """The best top-1 of every island, given up or not."""
 
     def __post_init__(self) -> None:
         domain = self.archive.problem.domain
@@ -158,6 +162,7 @@ class _Run:
         for population in populations:
             leader = float(population.top1[0])
             self.best[population.island] = max(self.best[population.island], leader)
+            self.record[population.island] = max(self.record.get(population.island, -np.inf), leader)
             if population.stale >= patience:
                 self.ended.setdefault(population.island, []).append(population)
         if self.generations % self.settings.trial == 0:
@@ -173,10 +178,19 @@ class _Run:
         return distinct(np.concatenate([self.archive.genes[:1], *(p.genes[:1] for p in order if p.island in self.best)]))
 
     def fresh(self) -> Genes:
-        """A few new subnets of a promising island, near the limits."""
+        """A few new subnets of one of the best islands, near the limits.
+
+        Islands are given up early, while their order still changes; so here the second and the third best have their turns.
+        """
+        archive = self.archive
+        for island in self.record:
+            here = archive.top1[self.island_of[archive.genes[:, 0]] == island]
+            self.record[island] = max(self.record[island], here.max(initial=-np.inf))
+        order = sorted(self.record, key=lambda island: -self.record[island]) or [self._island()]
+        rank = FRESH_RANKS[self.founded % len(FRESH_RANKS)]
         self.founded += 1
-        genes = self._drawn(self._island())
-        return _near_the_limits(self.archive.problem, self.archive.new(genes), SAMPLES_PER_CLIMB, self.rng)
+        genes = self._drawn(order[min(rank, len(order) - 1)])
+        return _near_the_limits(archive.problem, archive.new(genes), SAMPLES_PER_CLIMB, self.rng)
 
     def _fresh(self, island: int) -> Genes:
         """New subnets of an island, near the limits."""
