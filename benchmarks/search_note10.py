@@ -1,7 +1,7 @@
 """Search with the published predictor and the published Note10 tables; prints one JSON line.
 
     python benchmarks/search_note10.py --reference ../shared/reference --limit-ms 20 --seed 0
-    python benchmarks/search_note10.py --reference ../shared/reference --all                 # 20 seeds at eight limits, a summary
+    python benchmarks/search_note10.py --reference ../shared/reference --all    # 20 seeds at eight limits
     python benchmarks/search_note10.py --reference ../shared/reference --all --seeds 100-119
 
 `seconds` counts everything after the imports: reading the predictor and the tables of the five resolutions, building the

@@ -1,4 +1,4 @@
-"""Evolution over gene matrices, finished by local search.
+"""Evolution over gene matrices, continued by iterated local search (`evolution.exchanges`).
 
 Genes are categorical, so variation is uniform crossover and random reset. A generation is a handful of array operations
 (regularised evolution and the published finder mutate one gene list at a time in Python). Of the many children of each
@@ -29,7 +29,6 @@ from search.problem.problem import Problem
 from search.rows import distinct
 from search.searchers.evolution.exchanges import Exchanges
 from search.searchers.evolution.populations import Population, generation
-from search.searchers.evolution.surrogate import Surrogate
 
 DRAWN_PER_MEMBER = 18
 """Subnets drawn per member to start a population; of the feasible ones, those nearest to the limits are evaluated."""
@@ -43,7 +42,7 @@ EVALUATED_PER_MEMBER = 3
 
 @dataclass(frozen=True)
 class Evolution:
-    """Evolve populations of subnets, then climb from the leaders through one-gene and two-gene neighbours."""
+    """Evolve populations of subnets, then climb from the leaders by moves and exchanges."""
 
     name: ClassVar[str] = "evolution"
     population: int = 96
@@ -68,8 +67,10 @@ class Evolution:
     """Islands that are never given up."""
     patience: int = 6
     """Generations without a better leader (best member) after which a population ends."""
-    climbing_fraction: float = 0.9
-    """Fraction of the budget that is reserved for local search."""
+    evolving: int = 17_000
+    """Most evaluations by populations; the rest of the budget is for local search."""
+    climbing_fraction: float = 0.05
+    """Least fraction of the budget that is reserved for local search."""
 
     def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:
         """See `Searcher.search`."""
@@ -77,7 +78,8 @@ class Evolution:
         seeds = feasible_seeds(problem, rng)
         size = int(np.clip(budget // 200, 8, self.population))
         archive.add(archive.new(_near_the_limits(problem, seeds, max(1, min(size, budget // 8)), rng)))
-        run = _Run(self, archive, rng, size, int(budget * self.climbing_fraction))
+        reserve = max(int(budget * self.climbing_fraction), budget - self.evolving)
+        run = _Run(self, archive, rng, size, reserve)
         populations = [population for island in list(run.best) if (population := run.first(island))]
         while archive.left > run.reserve:
             while len(populations) < self.side_by_side and (another := run.another()):

@@ -1,7 +1,7 @@
 """Iterated local search through single moves and exchanges, several climbs side by side.
 
-Under limits, single moves soon find nothing better: what improves accuracy costs too much. An exchange is two moves, one that
-makes room and one that uses it. There are tens of thousands around a subnet, too many to predict. So the gain of every move
+Under limits, single moves soon find nothing better: what improves accuracy costs too much. An exchange is two moves, one
+that makes room and one that uses it. There are tens of thousands around a subnet, too many to predict. So the gain of every move
 is measured once, alone or together with the move that makes room for it at the least loss, and exchanges are predicted in
 the order of the sum of the gains of their moves.
 
@@ -202,7 +202,8 @@ class _Step:
         if start == 0:
             known = np.flatnonzero(np.isfinite(self.gain))
             gain = self.gain[known]
-            pair = np.flatnonzero(self._fit_together(known, known) & (np.arange(len(known))[:, None] < np.arange(len(known))))
+            place = np.arange(len(known))
+            pair = np.flatnonzero(self._fit_together(known, known) & (place[:, None] < place))
             loss = -(gain[:, None] + gain).ravel()[pair]
             most = min(FIRST_EXCHANGES + MORE_EXCHANGES, len(loss))
             best = np.argpartition(loss, most - 1)[:most] if most else pair
@@ -217,4 +218,4 @@ class _Step:
         fit = group[some][:, None] != group[others]
         for cost, room in zip(self.cost.T, self.room, strict=True):
             fit &= cost[some][:, None] + cost[others] <= room
-        return fit
+        return np.asarray(fit)

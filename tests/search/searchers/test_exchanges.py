@@ -76,7 +76,9 @@ def test_predicts_nothing_beyond_the_limits_and_keeps_to_the_budget() -> None:
 def test_ends_where_everything_has_been_seen() -> None:
     problem = make_problem(make_space(), latency_ms=8.0)
     archive, rng = Archive(problem, 10**6), np.random.default_rng(0)
-    Exchanges(archive, lambda: archive.new(problem.domain.sample(40, rng)), rng).run(archive.new(problem.domain.extremes()[:1]))
+    Exchanges(archive, lambda: archive.new(problem.domain.sample(40, rng)), rng).run(
+        archive.new(problem.domain.extremes()[:1])
+    )
     assert archive.evaluations < 1000
     assert archive.top1[0] == best_by_force(problem)
 
