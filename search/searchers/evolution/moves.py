@@ -61,12 +61,13 @@ class Moves:
 
     def apply(self, genes: Genes, moves: Indices) -> Genes:
         """Apply a move to each row, int8[n, genes], canonical; `moves` is int64[n], or [n, k]: k moves one after another."""
-        moved, row = genes.copy(), np.arange(len(genes))
+        domain, row = self.domain, np.arange(len(genes))
+        moved = np.where(domain.space.rows(genes).present(), genes, domain.table[:, 0])  # blocks between, if a stage deepens
         for move in np.atleast_2d(moves.T):
             depth = self.depth[move]
             moved[row, depth] = np.maximum(moved[row, depth], self.least[move])
             moved[row[:, None], self.columns[move]] = self.levels[move]
-        return self.domain.space.canonical(moved)
+        return domain.space.canonical(moved)
 
 
 def _groups(domain: Domain) -> list[tuple[int, ...]]:

@@ -34,7 +34,7 @@ def test_moves_set_a_whole_block_and_deepen_its_stage() -> None:
 
 def test_moves_stay_in_the_domain() -> None:
     space = load_space("mbv3-w1.2")
-    domain = Domain(space, space.restrict(resolutions=[160, 224], depths=[2, 3], kernels=[3, 7]))
+    domain = Domain(space, space.restrict(resolutions=[160, 224], depths=[2, 4], kernels=[5, 7]))
     rng = np.random.default_rng(0)
     moves = Moves.of(domain)
     moved = moves.apply(domain.sample(3000, rng), rng.integers(0, len(moves), size=(3000, 3)))
