@@ -1,8 +1,8 @@
 """Iterated local search through single moves and exchanges, several climbs side by side.
 
 Under limits, single moves soon find nothing better: what improves accuracy costs too much. An exchange is two moves, one
-that makes room and one that uses it. There are tens of thousands around a subnet, too many to predict. So the gain of every move
-is measured once, alone or together with the move that makes room for it at the least loss, and exchanges are predicted
+that makes room and one that uses it. There are tens of thousands around a subnet, too many to predict. So the gain of every
+move is measured once, alone or together with the move that makes room for it at the least loss, and exchanges are predicted
 in the order of the sum of the gains of their moves.
 
 A climb that ends is followed by another, from one of the best optima of a pool with some of its moves redone at random. A
