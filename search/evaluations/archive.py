@@ -15,7 +15,7 @@ from search.evaluations.result import SearchResult
 from search.pareto.domination import front, hypervolume
 from search.problem.feasibility import not_accurate_enough, violation
 from search.problem.problem import Problem
-from search.rows import first_places, keys
+from search.rows import keys
 
 BEST_KEPT = 256
 """Subnets kept by a search with one objective."""
@@ -37,7 +37,8 @@ class Archive:
     evaluations: int = 0
     history: list[tuple[int, float]] = field(default_factory=list)
     reference: Floats | None = None
-    _seen: set[int] = field(default_factory=set)
+    _known: dict[int, float] = field(default_factory=dict)
+    """Top-1 of everything evaluated, by the row's hash."""
     _started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -61,10 +62,23 @@ class Archive:
 
     def new_places(self, genes: Genes) -> Indices:
         """Indices of the rows that `new` returns, int64[rows]."""
-        hashes = keys(genes)
-        first = first_places(hashes)
-        fresh = first[[key not in self._seen for key in hashes[first].tolist()]]
+        return self._new_places(genes, keys(genes).tolist())
+
+    def _new_places(self, genes: Genes, hashes: list[int]) -> Indices:
+        known = self._known
+        last = len(hashes) - 1
+        first = {key: last - i for i, key in enumerate(reversed(hashes)) if key not in known}  # of equal rows, the first
+        fresh = np.sort(np.fromiter(first.values(), dtype=np.int64, count=len(first)))
         return fresh[violation(self.problem, genes[fresh]) <= 0] if len(fresh) else fresh
+
+    def top1_of(self, genes: Genes) -> Floats:
+        """Top-1 of rows, float64[n], of which those not yet evaluated are evaluated now.
+
+        NaN for rows beyond the limits, and for those that the budget does not allow.
+        """
+        hashes = keys(genes).tolist()
+        self.add(genes[self._new_places(genes, hashes)])
+        return np.array([self._known.get(key, np.nan) for key in hashes], dtype=np.float64)
 
     def add(self, genes: Genes, top1: Floats | None = None) -> Floats:
         """Evaluate rows that `new` returned, as many as the budget allows, and keep the best; returns their top-1 in order.
@@ -77,21 +91,30 @@ class Archive:
             return np.zeros(0)
         if top1 is None:
             top1 = self.problem.top1(genes) if self.log is None else self.log.top1(self.problem, genes)
-        self._seen.update(keys(genes).tolist())
+        self._known.update(zip(keys(genes).tolist(), top1.tolist(), strict=True))
         self.evaluations += len(genes)
         losses = self.problem.values(genes, top1) * self.problem.signs
         if self.reference is None and losses.shape[1] > 1:
             self.reference = losses.max(axis=0)
-        candidates, everything = np.concatenate([self.genes, genes]), np.concatenate([self.top1, top1])
-        self.losses = np.concatenate([self.losses, losses])
-        kept = self._best(candidates, everything)
-        self.genes, self.top1, self.losses = candidates[kept], everything[kept], self.losses[kept]
+        self._keep(genes, top1, losses)
         best, volume = self._progress()
         if best is not None:
             self.history.append((self.evaluations, best if volume is None else volume))
         if self.log is not None:
             self.log.batch(self.evaluations, best, volume, genes, top1)
         return top1
+
+    def _keep(self, genes: Genes, top1: Floats, losses: Floats) -> None:
+        """Keep the best of what is kept already and of new rows."""
+        if len(self.top1) == BEST_KEPT and losses.shape[1] == 1 and self.top1.min() >= self.problem.least_top1:
+            may = np.flatnonzero((losses[:, 0] <= self.losses[-1, 0]) & (top1 >= self.problem.least_top1))
+            if not len(may):
+                return
+            genes, top1, losses = genes[may], top1[may], losses[may]
+        candidates, everything = np.concatenate([self.genes, genes]), np.concatenate([self.top1, top1])
+        self.losses = np.concatenate([self.losses, losses])
+        kept = self._best(candidates, everything)
+        self.genes, self.top1, self.losses = candidates[kept], everything[kept], self.losses[kept]
 
     def _best(self, genes: Genes, top1: Floats) -> Indices:
         """Indices of the rows to keep: the best (where equal, the more accurate, then the cheaper first), or the front.
@@ -104,9 +127,10 @@ class Archive:
         enough = np.flatnonzero(accurate)
         if self.losses.shape[1] == 1:
             columns = [-top1[enough], self.losses[enough, 0]]
-            if len(np.unique(np.stack(columns), axis=1).T) < len(enough):
-                columns.insert(0, self.problem.among_equals(genes[enough]))
-            return np.asarray(enough[np.lexsort(columns)[:BEST_KEPT]])
+            order = np.lexsort(columns)
+            if np.all([np.diff(column[order]) == 0 for column in columns], axis=0).any():
+                order = np.lexsort([self.problem.among_equals(genes[enough]), *columns])
+            return np.asarray(enough[order[:BEST_KEPT]])
         return np.asarray(enough[front(self.losses[enough])])
 
     def _progress(self) -> tuple[float | None, float | None]:

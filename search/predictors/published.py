@@ -77,12 +77,13 @@ class PublishedPredictor:
         features = self.features(genes)
         top1 = np.empty(len(features))
         rooms = np.empty((2, min(ROWS_AT_ONCE, len(features)), HIDDEN_UNITS), dtype=np.float32)
+        zeros = np.zeros_like(rooms[0])  # a maximum of two arrays is five times as fast as one with a number
         for start in range(0, len(features), ROWS_AT_ONCE):
             x = features[start : start + ROWS_AT_ONCE]
             for i, (weight, bias) in enumerate(self.layers[:-1]):
                 x = np.matmul(x, weight, out=rooms[i % 2, : len(x)])
                 x += bias
-                np.maximum(x, 0, out=x)
+                np.maximum(x, zeros[: len(x)], out=x)
             weight, bias = self.layers[-1]
             top1[start : start + ROWS_AT_ONCE] = (x @ weight + bias)[:, 0]
         return top1
@@ -113,16 +114,17 @@ class PublishedPredictor:
 
     def features(self, genes: Genes) -> npt.NDArray[np.float32]:
         """The inputs, float32[n, 128 or 82]."""
-        resolution = np.asarray(self.space.resolutions)[self.space.rows(genes).resolution]
-        unknown = resolution[~np.isin(resolution, self.resolutions)]
+        sizes = np.asarray(self.space.resolutions)
+        unknown = np.flatnonzero(~np.isin(sizes, self.resolutions)[self.space.rows(genes).resolution])
         if len(unknown):
+            size = sizes[self.space.rows(genes).resolution[unknown[0]]]
             raise UserError(
-                f"the published predictor does not know resolution {unknown[0]}; known are {list(self.resolutions)}: "
+                f"the published predictor does not know resolution {size}; known are {list(self.resolutions)}: "
                 "search in space.restrict(resolutions=...)"
             )
         used = np.where(self.space.rows(genes).present(), genes, -2)  # -2 equals no level, so absent blocks are 0
-        on = used.take(self.gene, axis=1) == self.level
-        return np.asarray(on, dtype=np.float32)
+        on = np.ascontiguousarray(used.T).take(self.gene, axis=0) == self.level.astype(np.int8)[:, None]
+        return np.asarray(on.astype(np.float32).T)
 
 
 def load_published(path: str | Path, space: SearchSpace) -> PublishedPredictor:

@@ -1,4 +1,4 @@
-"""Evolution over gene matrices, finished by local search.
+"""Evolution over gene matrices, continued by iterated local search (`evolution.exchanges`).
 
 Genes are categorical, so variation is uniform crossover and random reset. A generation is a handful of array operations
 (regularised evolution and the published finder mutate one gene list at a time in Python). Of the many children of each
@@ -26,20 +26,23 @@ from search.evaluations.log import SearchLog
 from search.evaluations.result import SearchResult
 from search.problem.feasibility import feasible_seeds
 from search.problem.problem import Problem
+from search.rows import distinct
+from search.searchers.evolution.exchanges import Exchanges
 from search.searchers.evolution.populations import Population, generation
-from search.searchers.evolution.surrogate import Surrogate
 
 DRAWN_PER_MEMBER = 18
 """Subnets drawn per member to start a population; of the feasible ones, those nearest to the limits are evaluated."""
+SAMPLES_PER_CLIMB = 32
+"""Fresh subnets evaluated to start a climb of the local search from the best of them."""
+FRESH_RANKS = 0, 1, 0, 2, 0, 1
+"""Islands, by their rank, that these climbs start from in turn."""
 EVALUATED_PER_MEMBER = 3
 """Subnets evaluated per member to start a population."""
-EXCHANGES_PER_STEP = 200
-"""Two-gene neighbours evaluated per step of local search: those that the surrogate ranks best."""
 
 
 @dataclass(frozen=True)
 class Evolution:
-    """Evolve populations of subnets, then climb from the leaders through one-gene and two-gene neighbours."""
+    """Evolve populations of subnets, then climb from the leaders by moves and exchanges."""
 
     name: ClassVar[str] = "evolution"
     population: int = 96
@@ -64,10 +67,10 @@ class Evolution:
     """Islands that are never given up."""
     patience: int = 6
     """Generations without a better leader (best member) after which a population ends."""
-    leaders: int = 3
-    """Subnets that local search starts from."""
+    evolving: int = 17_000
+    """Most evaluations by populations; the rest of the budget is for local search."""
     climbing_fraction: float = 0.05
-    """Fraction of the budget that is reserved for local search."""
+    """Least fraction of the budget that is reserved for local search."""
 
     def search(self, problem: Problem, rng: np.random.Generator, budget: int, log: SearchLog | None = None) -> SearchResult:
         """See `Searcher.search`."""
@@ -75,7 +78,8 @@ class Evolution:
         seeds = feasible_seeds(problem, rng)
         size = int(np.clip(budget // 200, 8, self.population))
         archive.add(archive.new(_near_the_limits(problem, seeds, max(1, min(size, budget // 8)), rng)))
-        run = _Run(self, archive, rng, size, int(budget * self.climbing_fraction))
+        reserve = max(int(budget * self.climbing_fraction), budget - self.evolving)
+        run = _Run(self, archive, rng, size, reserve)
         populations = [population for island in list(run.best) if (population := run.first(island))]
         while archive.left > run.reserve:
             while len(populations) < self.side_by_side and (another := run.another()):
@@ -84,26 +88,8 @@ class Evolution:
                 break
             generation(archive, populations, run.island_of, self.brood, self.changes, run.reserve, rng)
             populations = run.going_on(populations)
-        self._climb(archive)
+        Exchanges(archive, run.fresh, rng).run(run.leaders(populations))
         return archive.result(self.name)
-
-    def _climb(self, archive: Archive) -> None:
-        """Evaluate all neighbours of the best leader, again and again, until all are local optima or the budget ends."""
-        domain = archive.problem.domain
-        climbed: set[bytes] = set()
-        while archive.left > 0:
-            leaders = [row for row in archive.genes[: self.leaders] if row.tobytes() not in climbed]
-            if not leaders:
-                return
-            row = leaders[0][None]
-            climbed.add(row.tobytes())
-            best = archive.top1[0]
-            near = domain.neighbours(row)
-            archive.add(archive.new(near))
-            if archive.top1[0] <= best:  # exchanges: one cheaper gene makes room for another dearer one
-                further = archive.new(domain.neighbours(near))
-                surrogate = Surrogate.fit(domain, archive.genes, archive.top1)
-                archive.add(further[np.argsort(-surrogate(further), kind="stable")[:EXCHANGES_PER_STEP]])
 
 
 @dataclass
@@ -124,6 +110,8 @@ class _Run:
     """The populations that have ended, by island."""
     best: dict[int, float] = field(init=False)
     """The best top-1 of every island that has not been given up."""
+    record: dict[int, float] = field(default_factory=dict)
+    """The best top-1 of every island, given up or not."""
 
     def __post_init__(self) -> None:
         domain = self.archive.problem.domain
@@ -176,6 +164,7 @@ class _Run:
         for population in populations:
             leader = float(population.top1[0])
             self.best[population.island] = max(self.best[population.island], leader)
+            self.record[population.island] = max(self.record.get(population.island, -np.inf), leader)
             if population.stale >= patience:
                 self.ended.setdefault(population.island, []).append(population)
         if self.generations % self.settings.trial == 0:
@@ -184,12 +173,36 @@ class _Run:
             self.best = {island: self.best[island] for island in order[:kept]}
         return [p for p in populations if p.stale < patience and p.island in self.best]
 
+    def leaders(self, populations: list[Population]) -> Genes:
+        """The best subnets of the search and of its populations, those that evolve and those that have ended, best first."""
+        all_of_them = [*populations, *(population for ended in self.ended.values() for population in ended)]
+        order = sorted(all_of_them, key=lambda population: -population.top1[0])
+        return distinct(np.concatenate([self.archive.genes[:1], *(p.genes[:1] for p in order if p.island in self.best)]))
+
+    def fresh(self) -> Genes:
+        """A few new subnets of one of the best islands, near the limits.
+
+        Islands are given up early, while their order still changes; so here the second and the third best have their turns.
+        """
+        archive = self.archive
+        for island in self.record:
+            here = archive.top1[self.island_of[archive.genes[:, 0]] == island]
+            self.record[island] = max(self.record[island], here.max(initial=-np.inf))
+        order = sorted(self.record, key=lambda island: -self.record[island]) or [self._island()]
+        rank = FRESH_RANKS[self.founded % len(FRESH_RANKS)]
+        self.founded += 1
+        genes = self._drawn(order[min(rank, len(order) - 1)])
+        return _near_the_limits(archive.problem, archive.new(genes), SAMPLES_PER_CLIMB, self.rng)
+
     def _fresh(self, island: int) -> Genes:
         """New subnets of an island, near the limits."""
+        return self._new(self._drawn(island))
+
+    def _drawn(self, island: int) -> Genes:
         domain = self.archive.problem.domain
         few = DRAWN_PER_MEMBER * self.size // 3
         drawn = np.concatenate([domain.sample(few, self.rng), domain.sample_sizes(2 * few, self.rng)])
-        return self._new(drawn, island)
+        return self._placed(drawn, island)
 
     def _crossed(self, island: int) -> Genes:
         """New subnets of an island, near the limits, from crossover between two populations that ended there."""
@@ -200,7 +213,7 @@ class _Run:
         remembered = min(self.settings.remembered, *(len(population.genes) for population in ended))
         best = domain.grown(np.concatenate([population.genes[:remembered] for population in ended]), self.rng)
         one, other = (place * remembered + self.rng.integers(0, remembered, size=rows) for place in (first, second))
-        return self._new(domain.vary(best[one], best[other], rows, self.settings.changes, self.rng), island)
+        return self._new(self._placed(domain.vary(best[one], best[other], rows, self.settings.changes, self.rng), island))
 
     def _perturbed(self, island: int) -> Genes:
         """New subnets of an island, near the limits: the best known ones with many genes reset."""
@@ -210,10 +223,14 @@ class _Run:
             return self._fresh(island)
         drawn = elite[self.rng.integers(0, len(elite), size=DRAWN_PER_MEMBER * self.size)]
         resets = self.settings.perturbed * float((domain.counts > 1).sum())
-        return self._new(domain.mutate(drawn, resets, self.rng), island)
+        return self._new(self._placed(domain.mutate(drawn, resets, self.rng), island))
 
-    def _new(self, genes: Genes, island: int) -> Genes:
+    def _placed(self, genes: Genes, island: int) -> Genes:
+        """The rows at resolutions of an island."""
         genes[:, 0] = self.rng.choice(self.islands[island], size=len(genes))
+        return genes
+
+    def _new(self, genes: Genes) -> Genes:
         room = max(0, min(EVALUATED_PER_MEMBER * self.size, self.archive.left - self.reserve))
         return _near_the_limits(self.archive.problem, self.archive.new(genes), room, self.rng)
 
