@@ -141,7 +141,7 @@ def test_legend_tells_measured_from_predicted(one: Survey) -> None:
     assert texts([one]) == [
         "random subnets, predicted (200)",
         "front, predicted (band: 1 standard deviation)",
-        f"front, measured on {IMAGES} images",
+        f"front, measured on {IMAGES} validation images",
         "largest net, measured",
         "bars: \N{PLUS-MINUS SIGN} standard error",
     ]
