@@ -34,7 +34,7 @@ def test_a_row_without_draws() -> None:
     assert "draw" not in numerics.line(row)
 
 
-@pytest.mark.parametrize("name", ["numerics", "numerics-trained", "numerics-trained-800"])
+@pytest.mark.parametrize("name", ["numerics", "numerics-cifar10", "numerics-trained", "numerics-trained-800"])
 def test_the_tables_of_the_docs_are_printed_from_the_results(name: str) -> None:
     document = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
     table = "\n".join(numerics.tables(document)).partition("\n\n")[0]
