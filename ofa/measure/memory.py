@@ -16,9 +16,6 @@ STATM = Path("/proc/self/statm")
 MB = 10**6
 PARTS_OF_STARTS = 1.5
 """Memory for outputs of first blocks over their bound: two of at most a quarter each are in the making."""
-NEAR, CHECKS_BETWEEN = 0.95, 50
-"""Share of the limit from which freed memory is given back between steps, and after how many checks it may be again: every
-time costs 80 ms of page faults, a third of a step."""
 COPIES_OF_OUTPUT = 4
 """Tensors of the size of an operation's input and output together, at once: measured .19 GB for `cifar10` at batch 250."""
 
@@ -54,7 +51,6 @@ class MemoryLimit:
         if mb is not None and not STATM.exists():
             raise UserError(f"--memory-mb is {mb:g}; it needs {STATM}, which only Linux has")
         self.mb, self._tell, self._told = mb, tell, False
-        self._checks = 0
 
     def caches(self, usual: Caches, working: int) -> Caches:
         """The bounds of caches: `usual`, or half of what is left for images and half for outputs of first blocks.
@@ -81,7 +77,7 @@ class MemoryLimit:
             return_freed_memory()
 
     def check(self, work: str) -> None:
-        """Tell where the process holds more than the limit; near it, give freed memory back, which lies in fragments.
+        """Tell, once, where the process holds more than the limit.
 
         Args:
             work: the work whose peak this is, in words that fit after "in".
@@ -89,10 +85,6 @@ class MemoryLimit:
         if self.mb is None:
             return
         held = resident_bytes() / MB
-        if held > NEAR * self.mb and self._checks <= 0:
-            self._checks = CHECKS_BETWEEN
-            return_freed_memory()
-        self._checks -= 1
         if held > self.mb and not self._told:
             self._told = True
             self._tell(

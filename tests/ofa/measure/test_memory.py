@@ -60,23 +60,6 @@ def test_the_line_comes_once_and_only_above_the_limit(monkeypatch: pytest.Monkey
     ]
 
 
-@linux
-def test_memory_is_given_back_near_the_limit_but_not_after_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After every step it made training a third slower."""
-    returned: list[bool] = []
-    monkeypatch.setattr(memory, "return_freed_memory", lambda: returned.append(True))
-    limit = MemoryLimit(500, lambda line: None)
-    held(monkeypatch, 450)
-    limit.check("a step of training")
-    assert not returned
-    held(monkeypatch, 490)
-    for _ in range(memory.CHECKS_BETWEEN):
-        limit.check("a step of training")
-    assert len(returned) == 1
-    limit.check("a step of training")
-    assert len(returned) == 2
-
-
 def test_a_batch_takes_as_much_as_its_images_and_their_resolution() -> None:
     space = load_space("cifar10")
     whole = working_bytes(space, 250)
