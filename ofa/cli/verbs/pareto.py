@@ -223,7 +223,10 @@ def _measured(run: Place, args: argparse.Namespace, accuracy: AccuracyMetric) ->
     from ofa.cli.shared.options import Measured
     from ofa.runs.run_directory import RunDirectory
 
-    return Measured.open(RunDirectory.open(run), args.images, args.device, not args.json, accuracy=accuracy)
+    measured = Measured.open(RunDirectory.open(run), args.images, args.device, not args.json, accuracy=accuracy)
+    if args.split == "test":
+        measured.on_test()  # raises before anything is measured
+    return measured
 
 
 def _draw_histories(args: argparse.Namespace) -> dict[str, Any]:
