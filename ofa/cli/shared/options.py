@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -212,8 +213,9 @@ class Measured:
         log = MeasurementLog.open(path, run.space, weights_digest(run), count, accuracy, labels)
         return cls(run.path, run.space, evaluator, log, show, where, world)
 
+    @cached_property
     def on_test(self) -> Self:
-        """The same on test images, all of them; nothing is kept.
+        """The same on test images (as many as `images` of `open` allows); measurements are kept in memory alone.
 
         Raises:
             UserError: no test images are here, or they are too few for the metric.

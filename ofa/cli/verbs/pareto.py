@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split",
         default="validation",
         choices=("validation", "test"),
-        help="images of the figure's accuracies; test: the front is found on validation images, then measured on all test "
+        help="images of the figure's accuracies; test: the front is found on validation images, then measured on test "
         "images, once (default: validation)",
     )
     parser.add_argument("--no-verify", action="store_true", help="draw predictions only; nothing is measured")
@@ -206,7 +206,7 @@ def _with_measurements(part: Survey, measured: Measured, costs: Costs, args: arg
     found = _measure(part, chosen, measured, costs)
     if args.split == "validation":
         return found
-    return _measure(part, np.concatenate([found.measured[found.measured_front()], chosen[-1:]]), measured.on_test(), costs)
+    return _measure(part, np.concatenate([found.measured[found.measured_front()], chosen[-1:]]), measured.on_test, costs)
 
 
 def _measure(part: Survey, genes: Genes, measured: Measured, costs: Costs) -> Survey:
@@ -225,7 +225,7 @@ def _measured(run: Place, args: argparse.Namespace, accuracy: AccuracyMetric) ->
 
     measured = Measured.open(RunDirectory.open(run), args.images, args.device, not args.json, accuracy=accuracy)
     if args.split == "test":
-        measured.on_test()  # raises before anything is measured
+        _ = measured.on_test  # raises before anything is measured
     return measured
 
 
@@ -237,7 +237,12 @@ def _draw_histories(args: argparse.Namespace) -> dict[str, Any]:
     from search.plots.front import check_format, save_figure
     from search.plots.history import draw_history
 
-    for option, used in (("RUN", args.run), ("--platform", args.platform), ("--overlay", args.overlay)):
+    for option, used in (
+        ("RUN", args.run),
+        ("--platform", args.platform),
+        ("--overlay", args.overlay),
+        ("--split", args.split == "test"),
+    ):
         if used:
             raise UserError(f"{option} does not go with --history, which draws logs alone")
     check_format(args.out)

@@ -75,6 +75,8 @@ def test_the_front_is_measured_on_test_images_after_its_selection(
         (subnet,) = directory.space.decode([[int(gene) for gene in row["genes"].split()]])
         assert float(row["measured_top1"]) == pytest.approx(evaluator.correct(subnet, "test").mean(), abs=1e-6)
     assert "--no-verify" in error(capsys, *words, "--split", "test", "--no-verify")
+    history = ("pareto", "--history", log, "--out", out, "--split", "test")
+    assert "--split does not go with --history" in error(capsys, *history)
 
 
 def test_pareto_without_measuring_and_other_axes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
