@@ -4,11 +4,11 @@ Two controls say what the machine allows: one process with half of the batch whi
 processes with half of the batch each that do not know of each other, at the same time. Their difference is what the cores
 take from each other (memory bandwidth, cache, clock); no reduction can be faster than the second.
 
-The two processes exchange gradients while the last subnet's backward pass computes; a third variant, `after`, exchanges them
-in one piece after it. The processes stay up and take turns, one variant at a time; medians of the repeats are compared, and
-processor time, which includes the exchange. The exchange is also timed alone. Weights and images are random: here only time
-is looked at (test_distributed.py compares weights). Prints one JSON line, which `simulate_cluster.py --check` compares with
-its model.
+The two processes exchange gradients in one piece after the last subnet's backward pass, as all CPUs do; a third variant,
+`during`, exchanges them in buckets while it computes, as GPUs do. The processes stay up and take turns, one variant at a
+time; medians of the repeats are compared, and processor time, which includes the exchange. The exchange is also timed alone.
+Weights and images are random: here only time is looked at (test_reduction.py compares gradients). Prints one JSON line,
+which `simulate_cluster.py --check` compares with its model.
 
     OMP_NUM_THREADS=1 python benchmarks/data_parallel.py
     OMP_NUM_THREADS=1 python benchmarks/data_parallel.py --space fmnist --batch 8 --size 28 --subnets 2 --steps 2   # a trial
@@ -24,7 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields, replace
 
 import numpy as np
@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from ofa import Supernet, load_space
 from ofa.data.config import DataConfig
-from ofa.distributed.reduction import Exchange
+from ofa.distributed.reduction import averaged_after, averaged_during
 from ofa.distributed.world import World, join
 from ofa.measure.allocator import keep_freed_memory
 from ofa.runs.recipe import Opens, OptimiserConfig, Phase, Recipe, opened_spaces
@@ -43,19 +43,14 @@ from ofa.training.step import GradientStep
 REDUCTIONS = 10  # of which the median is reported
 
 
-class AfterWorld(World):
-    """Ranks that exchange all gradients in one piece when the last backward pass has ended."""
+class DuringWorld(World):
+    """Ranks that exchange gradients while the last backward pass computes, on CPUs too."""
 
     @contextmanager
     def averaging(self, net: nn.Module, loss: Tensor, total: Tensor) -> Iterator[None]:
         """A block that computes gradients."""
-        yield
-        self.average(net, total)
-
-    def average(self, net: nn.Module, total: Tensor) -> None:
-        """Exchange the gradients of a net."""
-        gradients = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
-        Exchange([*gradients, total]).finish(self.size)
+        with averaged_during(net, loss, total, self.size, nullcontext):
+            yield
 
 
 class Group:
@@ -123,8 +118,8 @@ def work(args: argparse.Namespace) -> None:
         images = torch.randn(args.batch, space.in_channels, args.size, args.size, generator=generator)
         images = images.contiguous(memory_format=torch.channels_last)
         labels = torch.randint(space.classes, (args.batch,), generator=generator)
-        after = AfterWorld(**{item.name: getattr(world, item.name) for item in fields(world)})
-        steps = {"step": gradients, "after": replace(gradients, world=after)}
+        during = DuringWorld(**{item.name: getattr(world, item.name) for item in fields(world)})
+        steps = {"step": gradients, "during": replace(gradients, world=during)}
         for words in sys.stdin:
             word, _, number = words.strip().partition(" ")
             start, busy = time.perf_counter(), time.process_time()
@@ -134,7 +129,8 @@ def work(args: argparse.Namespace) -> None:
                 steps[word](int(number), images, labels)
                 optimiser.step()
             if word == "exchange":
-                after.average(supernet, torch.zeros(()))
+                with averaged_after(supernet, torch.zeros(()), world.size, nullcontext):
+                    pass
             print(time.perf_counter() - start, time.process_time() - busy, flush=True)
 
 
@@ -156,7 +152,7 @@ def main() -> None:
     variants = {
         "one": (one, "step"),
         "two": (two, "step"),
-        "after": (two, "after"),
+        "during": (two, "during"),
         "half": (alone, "step"),
         "unconnected": (unconnected, "step"),
     }
@@ -184,10 +180,10 @@ def main() -> None:
         "processor_s": {name: round(float(np.median(values)), 4) for name, values in busy.items()},
         "speedup": round(float(np.median(ratios)), 3),
         "speedup_range": [round(float(ratios.min()), 3), round(float(ratios.max()), 3)],
-        "speedup_after": round(float(np.median(seconds["one"] / seconds["after"])), 3),
+        "speedup_during": round(float(np.median(seconds["one"] / seconds["during"])), 3),
         "speedup_unconnected": round(float(np.median(seconds["one"] / seconds["unconnected"])), 3),
-        "after_over_two": round(float(np.median(seconds["after"] / seconds["two"])), 4),
-        "after_over_two_processor": round(float(np.median(busy["after"] / busy["two"])), 4),
+        "during_over_two": round(float(np.median(seconds["during"] / seconds["two"])), 4),
+        "during_over_two_processor": round(float(np.median(busy["during"] / busy["two"])), 4),
         "reduction_s": round(exchange, 4),
         "gradient_mb": round(4e-6 * sum(p.numel() for p in Supernet(load_space(args.space)).parameters()), 1),
         "torch": torch.__version__,

@@ -1,9 +1,10 @@
 """Simulate data-parallel training on many GPUs: step time, what limits it, and what failures cost; prints a Markdown table.
 
 Each simulated step follows what the trainer does: every rank waits for its decoded batch, then computes all subnets of the
-step; all ranks average their gradients in buckets while the last subnet's backward pass computes. So a step takes the wait
-and the computing of the slowest rank, and what is left of the reduction then: the last bucket at least. Ranks differ by
-jitter (lognormal) and by rare stragglers; a batch is decoded ahead by workers, whose mean rate is what the cores give.
+step; all ranks average their gradients in buckets while the last subnet's backward pass computes, as GPUs do. So a step
+takes the wait and the computing of the slowest rank, and what is left of the reduction then: the last bucket at least. Ranks
+differ by jitter (lognormal) and by rare stragglers; a batch is decoded ahead by workers, whose mean rate is what the cores
+give.
 Training is interrupted by checkpoints and by machines that fail (exponential times); after a failure the work since the last
 checkpoint is done again.
 
@@ -12,7 +13,7 @@ The reduction takes the faster of NCCL's two algorithms, by the usual cost model
 
     python benchmarks/simulate_cluster.py                                   # 8, 64, 512 GPUs, with the defaults below
     python benchmarks/simulate_cluster.py --step-ms 24 --inter-gbit-s 400     # a GPU ten times as fast, a faster network
-    python benchmarks/simulate_cluster.py --buckets 1                         # gradients exchanged after the backward pass
+    python benchmarks/simulate_cluster.py --buckets 1                       # exchanged after the backward pass, as on CPUs
     OMP_NUM_THREADS=1 python benchmarks/data_parallel.py > two.json && python benchmarks/simulate_cluster.py --check two.json
 
 `--check` compares the model with two processes on this machine: its computing times are those of two processes that do not
@@ -150,8 +151,8 @@ def check(path: Path, buckets: int) -> None:
     apart, reduction = seconds["unconnected"], measured["reduction_s"]
     print(f"two processes, {measured['space']}, batch {measured['batch']}, {measured['size']} px, {len(apart)} steps:")
     for name, number, words in (
-        ("after", 1, "after the backward pass"),
-        ("two", buckets, f"in {buckets} buckets during it"),
+        ("two", 1, "after the backward pass"),
+        ("during", buckets, f"in {buckets} buckets during it"),
     ):
         predicted = apart + exposed(reduction, float(np.median(apart)), measured["subnets"], number)
         speedup, ratio = np.median(seconds["one"] / seconds[name]), np.median(predicted / seconds[name])

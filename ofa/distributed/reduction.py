@@ -1,8 +1,9 @@
-"""Mean of gradients over ranks, exchanged while the backward pass that completes them still computes.
+"""Mean of gradients over ranks: exchanged after the last backward pass on CPUs, while it computes on GPUs.
 
 As in PyTorch's DistributedDataParallel (Li et al., VLDB 2020), gradients are exchanged in buckets, each as soon as its
 gradients are complete. There, an exchange follows every backward pass; here several subnets add to a gradient, so only the
-backward pass of the last one completes it.
+backward pass of the last one completes it. On CPUs the exchange takes time of the cores that compute, and buckets cost more
+than they hide (docs/scaling.md): there, one exchange follows the backward pass.
 """
 
 from __future__ import annotations
@@ -36,7 +37,24 @@ class Exchange:
 
 
 @contextmanager
-def averaged(
+def averaged_after(
+    net: nn.Module, total: Tensor, ranks: int, contact: Callable[[], AbstractContextManager[None]]
+) -> Iterator[None]:
+    """A block that runs the last backward pass; after it, all gradients of a net and `total` become means over the ranks.
+
+    Args:
+        net: the net; the same parameters have gradients on every rank.
+        total: a tensor to average beside the gradients.
+        ranks: number of ranks.
+        contact: context in which a failed exchange becomes a message.
+    """
+    yield
+    with contact():
+        Exchange([*(value.grad for value in net.parameters() if value.grad is not None), total]).finish(ranks)
+
+
+@contextmanager
+def averaged_during(
     net: nn.Module, loss: Tensor, total: Tensor, ranks: int, contact: Callable[[], AbstractContextManager[None]]
 ) -> Iterator[None]:
     """A block that runs the backward pass of `loss`; after it, all gradients of a net and `total` are means over the ranks.

@@ -218,9 +218,13 @@ class World:
         if self.size == 1:
             yield
             return
-        from ofa.distributed.reduction import averaged
+        from ofa.distributed.reduction import averaged_after, averaged_during
 
-        with averaged(net, loss, total, self.size, self._contact):
+        if total.device.type == "cuda":
+            block = averaged_during(net, loss, total, self.size, self._contact)
+        else:
+            block = averaged_after(net, total, self.size, self._contact)
+        with block:
             yield
 
     def broadcast_weights(self, net: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Gradients are the mean over ranks, to the bit, and are exchanged while the last backward pass computes."""
+"""Gradients are the mean over ranks, to the bit; on GPUs they are exchanged while the last backward pass computes."""
 
 from __future__ import annotations
 
@@ -43,6 +43,15 @@ class Apart(World):
         yield
 
 
+class During(World):
+    """Ranks that exchange gradients as GPUs do."""
+
+    @contextmanager
+    def averaging(self, net: nn.Module, loss: Tensor, total: Tensor) -> Iterator[None]:
+        with reduction.averaged_during(net, loss, total, self.size, nullcontext):
+            yield
+
+
 def gradients(world: World, recipe: Recipe, space: SearchSpace, phase: int) -> tuple[dict[str, Tensor], Tensor]:
     """The gradients of one step, and its loss."""
     net = Supernet(space, torch.Generator().manual_seed(0)).train()
@@ -62,16 +71,17 @@ def compare(rank: int, folder: Path) -> None:
     recipe, space = load_recipe(folder / "tiny.yaml")
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=RANKS)
     world = World(rank, RANKS, rank, dist.new_group(backend="gloo"))
-    apart = Apart(**{item.name: getattr(world, item.name) for item in fields(world)})
+    apart, during = (kind(**{item.name: getattr(world, item.name) for item in fields(world)}) for kind in (Apart, During))
     for name, change in VARIANTS.items():
         phase = change.get("phase", 3)
         own = replace(recipe, **{key: value for key, value in change.items() if key != "phase"})
         everyones = world.gather(gradients(apart, own, space, phase))
-        averaged, loss = gradients(world, own, space, phase)
-        assert all(found.keys() == averaged.keys() for found, _ in everyones), name
-        for key, value in averaged.items():
-            assert torch.equal(value, sum(found[key] for found, _ in everyones) / RANKS), (name, key)
-        assert torch.allclose(loss, sum(found for _, found in everyones) / RANKS), name
+        for ranks in (world, during):
+            averaged, loss = gradients(ranks, own, space, phase)
+            assert all(found.keys() == averaged.keys() for found, _ in everyones), name
+            for key, value in averaged.items():
+                assert torch.equal(value, sum(found[key] for found, _ in everyones) / RANKS), (name, key)
+            assert torch.allclose(loss, sum(found for _, found in everyones) / RANKS), name
     dist.destroy_process_group()
 
 
@@ -109,7 +119,7 @@ def test_exchanges_begin_as_soon_as_gradients_are_complete(monkeypatch: pytest.M
     monkeypatch.setattr(reduction, "BUCKET_BYTES", 4 * (16 + 4))  # a layer
     layers[5](torch.ones(1, 4)).sum().backward()
     loss = layers[:5](torch.ones(1, 4)).sum()
-    with reduction.averaged(layers, loss, torch.zeros(()), 1, nullcontext):
+    with reduction.averaged_during(layers, loss, torch.zeros(()), 1, nullcontext):
         loss.backward()
     assert begun[0] == (3, 2)  # the last layer and the loss, before the backward pass
     assert begun[1:] == [(2, 2 + 2 * number) for number in range(1, 6)]  # then layer after layer
@@ -119,7 +129,7 @@ def test_exchanges_begin_as_soon_as_gradients_are_complete(monkeypatch: pytest.M
 def test_a_failed_backward_pass_leaves_no_hooks() -> None:
     layer = nn.Linear(2, 2)
     loss = layer(torch.ones(1, 2)).sum()
-    with pytest.raises(KeyError), reduction.averaged(layer, loss, torch.zeros(()), 1, nullcontext):
+    with pytest.raises(KeyError), reduction.averaged_during(layer, loss, torch.zeros(()), 1, nullcontext):
         raise KeyError
     loss.backward()  # begins no exchange
     assert layer.weight.grad is not None
