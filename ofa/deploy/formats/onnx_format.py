@@ -55,7 +55,10 @@ class OnnxFormat:
 
 
 def _quantised(model: Any, calibration: Images, image: ImageInput) -> Any:
-    """Quantise a model: weights per channel; activations as uint8 between their extremes on the calibration images.
+    """Quantise a model: weights per channel; activations as uint8 between the mean extremes of batches of 8 images.
+
+    The extremes over all images leave most of the eight bits to a few outliers: on CIFAR-10 that cost 1.2 points of top-1,
+    the mean extremes .3 (docs/export.md).
 
     Weights use 7 of their 8 bits: integer kernels of x86 processors without VNNI saturate sums of two products, which
     changed the logits of a tiny network by a third. On x86, unsigned activations are twice as fast as signed ones. ONNX
@@ -67,7 +70,7 @@ def _quantised(model: Any, calibration: Images, image: ImageInput) -> Any:
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.batches: Iterator[Images] = iter(np.array_split(calibration, max(1, len(calibration) // 32)))
+            self.batches: Iterator[Images] = iter(np.array_split(calibration, max(1, len(calibration) // 8)))
 
         def get_next(self) -> dict[str, Any] | None:
             images = next(self.batches, None)
@@ -78,7 +81,10 @@ def _quantised(model: Any, calibration: Images, image: ImageInput) -> Any:
         prepared, written = Path(folder, "prepared.onnx"), Path(folder, "int8.onnx")
         quant_pre_process(model, prepared, skip_symbolic_shape=True)
         types = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
-        quantize_static(prepared, written, Reader(), per_channel=True, reduce_range=True, **types)
+        mean_extremes = {"CalibMovingAverage": True}
+        quantize_static(
+            prepared, written, Reader(), per_channel=True, reduce_range=True, extra_options=mean_extremes, **types
+        )
         quantised = onnx.load(written)
     del quantised.metadata_props[:]
     for node in quantised.graph.node:

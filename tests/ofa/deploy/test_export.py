@@ -140,6 +140,18 @@ def test_an_export_is_checked_described_and_the_same_twice(
     assert onnx.TensorProto.INT8 in weights
 
 
+def test_one_extreme_image_does_not_take_the_bits_of_all_others(tmp_path: Path) -> None:
+    source = untrained(load_space("fmnist"), 0)
+    side = source.image.side
+    pixels = np.random.default_rng(0).integers(100, 140, (64, side, side, 1), dtype=np.uint8)
+    pixels[20, 0, 0], pixels[20, 0, 1] = 0, 255
+    OnnxFormat().convert(source, "int8", pixels, tmp_path / "net.onnx")
+    graph = onnx.load(tmp_path / "net.onnx").graph
+    first = next(node for node in graph.node if node.op_type == "QuantizeLinear")
+    scale = next(onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name == first.input[1])
+    assert 139 <= 255 * float(scale) < 180  # the range of pixels: 0 to 255 with the extreme image, 0 to 139 without
+
+
 def test_the_program_beside_the_file_classifies_a_photo(
     subnet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
