@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ofa.nets.plain import MBConv
+from ofa.nets.plain import Bottleneck, MBConv
 from ofa.runs.recipe import Recipe
 from ofa.training.optimiser import make_optimiser
 from ofa.training.schedule import learning_rate
@@ -36,7 +36,7 @@ def train_net(
         Seconds of training, over all sessions.
     """
     for block in module.modules():
-        if recipe.zero_gamma and isinstance(block, MBConv) and block.residual:
+        if recipe.zero_gamma and (isinstance(block, Bottleneck) or (isinstance(block, MBConv) and block.residual)):
             nn.init.zeros_(block.project.norm.weight)
     module.train()
     optimiser, phase, first, seconds = make_optimiser(module, recipe.optimiser), recipe.phases[0], 0, 0.0
@@ -52,7 +52,9 @@ def train_net(
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(phase, step, steps, recipe.batch_size / recipe.lr_images)
             module.zero_grad()
-            torch.autograd.backward(F.cross_entropy(module(images), labels, label_smoothing=recipe.label_smoothing))
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+                logits = module(images)
+            torch.autograd.backward(F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing))
             nn.utils.clip_grad_norm_(module.parameters(), recipe.optimiser.clip_norm or float("inf"))
             optimiser.step()
         seconds += time.perf_counter() - start
