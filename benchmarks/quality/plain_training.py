@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ofa.distributed.devices import autocast
 from ofa.nets.plain import Bottleneck, MBConv
 from ofa.runs.recipe import Recipe
 from ofa.training.optimiser import make_optimiser
@@ -52,7 +53,7 @@ def train_net(
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(phase, step, steps, recipe.batch_size / recipe.lr_images)
             module.zero_grad()
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            with autocast(recipe.precision, images.device):
                 logits = module(images)
             torch.autograd.backward(F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing))
             nn.utils.clip_grad_norm_(module.parameters(), recipe.optimiser.clip_norm or float("inf"))

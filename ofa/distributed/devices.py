@@ -1,8 +1,9 @@
-"""Choosing the device, and checking that it supports a precision."""
+"""Choosing the device, and the precision that it computes with."""
 
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -37,5 +38,22 @@ def choose_device(name: str) -> torch.device:
 
 def check_precision(precision: str, device: torch.device) -> None:
     """Raise `UserError` for bf16 on a GPU that can only emulate it."""
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise UserError(f"precision is bf16, which {torch.cuda.get_device_name(device)} does not compute; use fp32")
+    if precision == "bf16" and device.type == "cuda" and not multiplies_bf16(device):
+        raise UserError(f"precision is bf16, which {torch.cuda.get_device_name(device)} does not compute; use auto or fp32")
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions that multiply bf16; without them it would be slower than fp32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # older PyTorch does not tell
+        return False
+    facts = torch.cpu.get_capabilities()
+    return any(facts.get(instructions, False) for instructions in ("avx512_bf16", "amx_bf16"))
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """The context of a forward pass in a recipe's precision; the backward pass takes that of each operation."""
+    if precision == "bf16" or (precision == "auto" and multiplies_bf16(device)):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()

@@ -22,7 +22,7 @@ from ofa.space.subspace import is_subspace, largest_only
 
 INCLUDED = ("largest", "smallest")
 TEACHERS = ("first", "largest")
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16", "auto")
 CHOICES = (*LISTS, "widths")
 
 
@@ -151,7 +151,7 @@ class Recipe(Bounded):
     """With several processes: batch norms in training use the whole batch, not only each process's share."""
     precision: Annotated[str, OneOf(PRECISIONS)] = "fp32"
     """Precision of training: `bf16` autocasts subnets and teacher. Weights, batch-norm statistics, losses and all
-    measurements stay float32."""
+    measurements stay float32. `auto` is bf16 on a GPU or CPU that has instructions for it, and fp32 elsewhere."""
     weight_noise: Fraction = 0.0
     """Standard deviation of noise on the weights in each forward pass of training, as a fraction of the largest one: for an
     analog array (`docs/numerics.md`). Measurements are without it."""

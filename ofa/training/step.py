@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ofa.data.augment.mixup import mix
 from ofa.data.batches import Data
+from ofa.distributed.devices import autocast
 from ofa.distributed.draws import for_share
 from ofa.distributed.world import ALONE, World
 from ofa.nets.losses import subnet_loss
@@ -95,7 +96,7 @@ class GradientStep:
         for number, subnet in enumerate(subnets):
             drop_connect = recipe.drop_connect if number == 0 or not in_place else 0.0
             with computing_as(self.net, self._chip, noise_seed_of_step(*position, number)):
-                with self._precision(images.device):
+                with autocast(recipe.precision, images.device):
                     logits = self.net(images, subnet, generator, drop_connect, recipe.activation_checkpointing)
                 logits = logits.float()  # losses are float32
                 loss = subnet_loss(
@@ -132,13 +133,9 @@ class GradientStep:
         """Probabilities of the teacher, float32[batch, classes]; None where there is no teacher net."""
         if self.teacher is None:
             return None
-        with self._precision(images.device):
+        with autocast(self.recipe.precision, images.device):
             logits = self.teacher(images)
         return F.softmax(logits.float(), dim=1)
-
-    def _precision(self, device: torch.device) -> AbstractContextManager[object]:
-        """The autocast context of a forward pass; the backward pass uses the same precision for each operation."""
-        return torch.autocast(device.type, torch.bfloat16) if self.recipe.precision == "bf16" else nullcontext()
 
 
 def class_weights_of(recipe: Recipe, data: Data, device: torch.device) -> Tensor | None:

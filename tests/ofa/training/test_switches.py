@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ofa import Supernet, UserError
-from ofa.distributed.devices import check_precision
+from ofa.distributed.devices import autocast, check_precision, multiplies_bf16
 from ofa.distributed.world import World
 from ofa.nets.elastic_layers import ElasticConv, ElasticNorm
 from ofa.nets.plain import build_net
@@ -174,10 +174,21 @@ def test_bf16_and_checkpointing_resume_bit_by_bit(tmp_path: Path, monkeypatch: p
 def test_a_gpu_without_bf16_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla V100")
-    with pytest.raises(UserError, match="precision is bf16, which Tesla V100 does not compute; use fp32"):
+    with pytest.raises(UserError, match="precision is bf16, which Tesla V100 does not compute; use auto or fp32"):
         check_precision("bf16", torch.device("cuda"))
     check_precision("fp32", torch.device("cuda"))
     check_precision("bf16", torch.device("cpu"))
+    check_precision("auto", torch.device("cuda"))
+    assert not multiplies_bf16(torch.device("cuda"))
+
+
+@pytest.mark.parametrize(("facts", "dtype"), [({"avx512_bf16": True}, torch.bfloat16), ({"avx2": True}, torch.float32)])
+def test_auto_is_bf16_where_the_processor_multiplies_it(
+    facts: dict[str, bool], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: facts, raising=False)
+    with autocast("auto", torch.device("cpu")):
+        assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == dtype
 
 
 # -- activation checkpointing ------------------------------------------------------------------------------------------
