@@ -30,9 +30,9 @@ demo: $(STAMP)
 	$(BIN)/ofa predictor $(DEMO) --samples 100
 	$(BIN)/ofa profile --space $(DEMO)/space.yaml --channels-last --out $(DEMO)/this-machine.yaml
 	rm -rf $(DEMO)/queries
-	$(BIN)/ofa query $(DEMO) --platform $(DEMO)/this-machine.yaml --macs-m 0.488 --out $(DEMO)/queries/tenth-of-the-macs
-	$(BIN)/ofa query $(DEMO) --platform edge-int8 --energy-mj 0.015 --out $(DEMO)/queries/frugal
-	$(BIN)/ofa query $(DEMO) --platform edge-int8 --energy-mj 0.03 --memory-kb 12 --out $(DEMO)/queries/accurate
+	$(BIN)/ofa query $(DEMO) --platform $(DEMO)/this-machine.yaml --macs-m 0.718 --out $(DEMO)/queries/tenth-of-the-macs
+	$(BIN)/ofa query $(DEMO) --platform edge-int8 --energy-mj 0.009 --out $(DEMO)/queries/frugal
+	$(BIN)/ofa query $(DEMO) --platform edge-int8 --energy-mj 0.02 --memory-kb 20 --out $(DEMO)/queries/accurate
 	$(BIN)/ofa pareto $(DEMO) --platform edge-int8 --out $(DEMO)/front.png
 	$(BIN)/ofa pareto $(DEMO) --platform $(DEMO)/this-machine.yaml --x latency_ms --out $(DEMO)/front-latency.png
 	$(BIN)/ofa report $(DEMO) --platform edge-int8 --platform $(DEMO)/this-machine.yaml --out $(DEMO)/report.html

@@ -61,11 +61,11 @@ def test_the_line_comes_once_and_only_above_the_limit(monkeypatch: pytest.Monkey
 
 
 def test_a_batch_takes_as_much_as_its_images_and_their_resolution() -> None:
-    space = load_space("cifar10")
+    space = load_space("cifar")
     whole = working_bytes(space, 250)
     assert working_bytes(space, 500) == 2 * whole
     assert working_bytes(space.restrict(resolutions=[24]), 250) < whole
-    assert 150 * MB < whole < 250 * MB  # a measurement took 190 MB
+    assert 140 * MB < whole < 560 * MB  # a forward pass of the largest subnet took 141 MB, and more is held beside it
 
 
 @linux

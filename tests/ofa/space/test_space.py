@@ -177,6 +177,8 @@ def test_empty_lists_keep_their_shape() -> None:
     {
         "bignas": "72f4492f3f082e30",
         "cifar": "f06d03da6d861cf1",
+        "cifar10": "539206944a7d6a2c",
+        "fashion-mnist": "9d27ddbd17d0adae",
         "fmnist": "e529007bbd4e6a8e",
         "fmnist-compound": "02ff050746e9a8fc",
         "fmnist-wide": "13cd1f0c21835236",
