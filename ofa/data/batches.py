@@ -22,7 +22,7 @@ from ofa.data.balance import BalanceConfig, balanced_order
 from ofa.data.config import DataConfig
 from ofa.data.held_out import held_out
 from ofa.data.record import DataRecord, record_of
-from ofa.data.sources.read_source import data_root, read_source
+from ofa.data.sources.read_source import Files, data_root, read_source
 from ofa.data.splits import (
     COLOUR,
     ERASE,
@@ -32,6 +32,7 @@ from ofa.data.splits import (
     BatchPlan,
     FileSplit,
     MemorySplit,
+    Part,
     Split,
     generator,
     make_splits,
@@ -182,7 +183,12 @@ class Data:
 
 
 def load_data(
-    config: DataConfig, root: str | Path | None = None, *, channels: int | None = None, world: World = ALONE
+    config: DataConfig,
+    root: str | Path | None = None,
+    *,
+    channels: int | None = None,
+    world: World = ALONE,
+    known: DataRecord | None = None,
 ) -> Data:
     """Read, split and prepare a data set.
 
@@ -191,6 +197,7 @@ def load_data(
         root: folder into which `ofa data` puts data sets; None: the environment variable OFA_DATA, else `data`.
         channels: 1 or 3; images are converted. None: as stored, and 3 for image files.
         world: the ranks that load the data; one of them lists the files for all.
+        known: an earlier record of the data, which saves decoding all images for their mean and deviation.
 
     Raises:
         UserError: there is no data (the message says how to get it), or files are empty, corrupt or inconsistent.
@@ -200,7 +207,7 @@ def load_data(
     source = world.once(lambda: read_source(config.source, data_root() if root is None else Path(root)))
     parts = held_out(source, config)
     workers = min(MAX_WORKERS, max(1, usable_cpus() // processes_here())) if config.workers is None else config.workers
-    splits = make_splits(parts, channels, workers, config)
+    splits = make_splits(parts, channels, workers, config, None if known is None else known.size)
     if config.augment.crop_padding and isinstance(splits["train"], FileSplit):
         raise UserError(
             f"data {config.source}: crop_padding needs images of one size, together below memory_limit_mb "
@@ -211,12 +218,22 @@ def load_data(
         raise UserError(
             f"data {config.source}: normalise has {len(given.mean)} means, images have {splits['train'].channels} channels"
         )
-    mean, std = splits["train"].statistics() if given is None else (given.mean, given.std)
+    if given is not None:
+        mean, std = given.mean, given.std
+    else:
+        mean, std = splits["train"].statistics() if known is None else (known.mean, known.std)
     if 0 in std:
         raise UserError(f"data {config.source}: channel {std.index(0)} of the training images is constant; give normalise")
     labels = {name: split.labels for name, split in splits.items()}
-    record = world.once(lambda: record_of(source, labels, splits["train"].channels, mean, std))
+    channels, size = splits["train"].channels, _size_of_files(parts, splits)
+    record = world.once(lambda: record_of(source, labels, channels, mean, std, size))
     return Data(config, splits, record)
+
+
+def _size_of_files(parts: Mapping[str, Part], splits: Mapping[str, Split]) -> tuple[int, int] | None:
+    """Height and width of all image files; None for arrays, and where files differ or are not in memory."""
+    sizes = {splits[name].size if isinstance(part, Files) else None for name, part in parts.items()}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def data_of_images(config: DataConfig, parts: Mapping[str, StoredImages], record: DataRecord, name: str) -> Data:

@@ -33,6 +33,8 @@ class DataRecord:
     """Number of images by split and class."""
     digests: dict[str, str]
     """SHA-256 of each part of the source: over names, sizes and a sample of the contents of files; over all of arrays."""
+    size: tuple[int, int] | None = None
+    """Height and width of all image files, where they have one size and fit into memory."""
     census: str | None = None
     """Counts of the images in an image folder, and of the files that are left out."""
 
@@ -62,6 +64,7 @@ def record_of(
     channels: int,
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    size: tuple[int, int] | None = None,
 ) -> DataRecord:
     """The record of a source; `labels` are those of each split, int64[n]."""
     return DataRecord(
@@ -72,6 +75,7 @@ def record_of(
         std=std,
         images={split: _by_class(numbers, source.classes) for split, numbers in labels.items()},
         digests={part: _digest(images) for part, images in source.parts.items()},
+        size=size,
         census=None if source.census is None else source.census.sentence(),
     )
 

@@ -63,6 +63,8 @@ class Split(ABC):
     labels: npt.NDArray[np.int64]
     channels: int
     side: int | None
+    size: tuple[int, int] | None = None
+    """Height and width of all images; None where they differ, or are not in memory."""
 
     @abstractmethod
     def squares(
@@ -80,7 +82,8 @@ class MemorySplit(Split):
 
     def __init__(self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> None:
         self.labels = labels
-        self.channels, self.side = images.shape[3], min(images.shape[1:3])
+        self.channels, self.size = images.shape[3], (images.shape[1], images.shape[2])
+        self.side = min(self.size)
         tensors = torch.from_numpy(images), torch.from_numpy(labels)
         self._on_device: dict[torch.device, tuple[Tensor, Tensor]] = {torch.device("cpu"): tensors}
 
@@ -114,6 +117,49 @@ class MemorySplit(Split):
         """Implement `Split.statistics`, exactly."""
         images = self._on_device[torch.device("cpu")][0].numpy()
         return _statistics(images[start : start + IMAGES_AT_ONCE] for start in range(0, len(images), IMAGES_AT_ONCE))
+
+
+class DecodedOnUse(Split):
+    """Image files of one known size, which are decoded into memory when they are used: often a few of many.
+
+    Args:
+        size: height and width of all images.
+    """
+
+    def __init__(self, files: Files, reading: Reading, workers: int, size: tuple[int, int]) -> None:
+        self.labels = files.labels
+        self.channels, self.size, self.side = reading.channels, size, min(size)
+        self._paths, self._reading, self._workers = files.paths, reading, workers
+        self._pixels = np.empty((len(files.paths), *size, reading.channels), dtype=np.uint8)  # takes memory when written
+        self._decoded = np.zeros(len(files.paths), dtype=bool)
+        self._images = MemorySplit(self._pixels, files.labels)  # on the same memory
+
+    def squares(
+        self, plans: Sequence[BatchPlan], config: DataConfig, varied: AugmentConfig | None, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Implement `Split.squares`."""
+        wanted = np.zeros_like(self._decoded)
+        for plan in plans:
+            wanted[plan.items] = True
+        self._decode(np.flatnonzero(~self._decoded & (wanted if device.type == "cpu" else True)))
+        return self._images.squares(plans, config, varied, device)
+
+    def statistics(self) -> Statistics:
+        """Implement `Split.statistics`, exactly."""
+        self._decode(np.flatnonzero(~self._decoded))
+        return self._images.statistics()
+
+    def _decode(self, items: npt.NDArray[np.intp]) -> None:
+        parts = [items[start : start + IMAGES_AT_ONCE] for start in range(0, len(items), IMAGES_AT_ONCE)]
+        if not parts:
+            return
+        jobs = [Job(self._paths.take(part), None) for part in parts]
+        decoded = decode(jobs, self._reading, self._workers, look_at_all=True)
+        for part, images in zip(parts, decoded, strict=True):
+            if images.shape[1:] != self._pixels.shape[1:]:
+                raise SizesDifferError(f"{self._paths[int(part[0])]}: not of the size that it had")
+            self._pixels[part] = images.numpy()
+            self._decoded[part] = True
 
 
 class FileSplit(Split):
@@ -160,10 +206,17 @@ def _mirrored(plan: BatchPlan) -> npt.NDArray[np.bool_]:
     return mirrored
 
 
-def make_splits(parts: Mapping[str, Part], channels: int | None, workers: int, config: DataConfig) -> dict[str, Split]:
+def make_splits(
+    parts: Mapping[str, Part],
+    channels: int | None,
+    workers: int,
+    config: DataConfig,
+    size: tuple[int, int] | None = None,
+) -> dict[str, Split]:
     """A split of each part; files are decoded into memory where all have one size and fit the memory limit.
 
-    Images are converted to `channels` (1 or 3); None keeps those of arrays, and decodes files to 3.
+    Images are converted to `channels` (1 or 3); None keeps those of arrays, and decodes files to 3. Where all files are
+    known to have one `size` (height, width), those that are used are decoded, and later; otherwise all, now.
     """
     splits: dict[str, Split] = {}
     for name, part in parts.items():
@@ -173,8 +226,11 @@ def make_splits(parts: Mapping[str, Part], channels: int | None, workers: int, c
     if not files:
         return splits
     reading = Reading(channels or 3, config.background, config.exif_orientation)
+    limit = int(config.memory_limit_mb * 1e6)
+    if size is not None and _bytes(list(files.values()), reading, size) <= limit:
+        return splits | {name: DecodedOnUse(part, reading, workers, size) for name, part in files.items()}
     try:
-        if _fits(list(files.values()), reading, int(config.memory_limit_mb * 1e6)):
+        if _fits(list(files.values()), reading, limit):
             return splits | {name: _decoded(part, reading, workers) for name, part in files.items()}
     except SizesDifferError:
         pass  # the sample of sizes missed some: decode batch by batch
@@ -196,8 +252,11 @@ def _fits(parts: Sequence[Files], reading: Reading, memory_limit: int) -> bool:
             sizes.add(size_of(path, reading.upright))
     if len(sizes) != 1:
         return False
-    height, width = sizes.pop()
-    return sum(len(part.paths) for part in parts) * height * width * reading.channels <= memory_limit
+    return _bytes(parts, reading, sizes.pop()) <= memory_limit
+
+
+def _bytes(parts: Sequence[Files], reading: Reading, size: tuple[int, int]) -> int:
+    return sum(len(part.paths) for part in parts) * size[0] * size[1] * reading.channels
 
 
 def _decoded(part: Files, reading: Reading, workers: int) -> MemorySplit:

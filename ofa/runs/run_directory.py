@@ -12,6 +12,7 @@ from safetensors.torch import load, save
 
 from ofa.data.batches import Data, data_of_images, load_data
 from ofa.data.config import DataConfig
+from ofa.data.record import DataRecord
 from ofa.data.sources import fashion_mnist
 from ofa.data.sources.read_source import data_root, find_source
 from ofa.data.stored_images import stored
@@ -94,7 +95,7 @@ class RunDirectory(RunFiles):
                 f"{self.path}: {lacking}; ofa import with --data IMAGENET or FOLDER adds some; without images, query and "
                 "extract have --unrecalibrated"
             )
-        data = _load_from(place, self.recipe.data, self.space.in_channels, world)
+        data = _load_from(place, self.recipe.data, self.space.in_channels, world, known)
         if len(data.classes) != self.space.classes:
             raise UserError(
                 f"data {self.recipe.data.source} has {len(data.classes)} classes; the space {self.space.name} has "
@@ -175,13 +176,14 @@ def _as_stored(recipe: Recipe, file: Place) -> Recipe:
     return replace(recipe, data=replace(recipe.data, **missing)) if missing else recipe
 
 
-def _load_from(place: Path | None, config: DataConfig, channels: int, world: World) -> Data:
+def _load_from(place: Path | None, config: DataConfig, channels: int, world: World, known: DataRecord | None) -> Data:
     """The data at a place; None: where the recipe says, which tells what is missing there."""
-    if place is None:
-        return load_data(config, channels=channels, world=world)
-    if config.source == fashion_mnist.NAME:
-        return load_data(config, place.parent, channels=channels, world=world)
-    return load_data(replace(config, source=str(place)), channels=channels, world=world)
+    root = None
+    if place is not None and config.source == fashion_mnist.NAME:
+        root = place.parent
+    elif place is not None:
+        config = replace(config, source=str(place))
+    return load_data(config, root, channels=channels, world=world, known=known)
 
 
 def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
