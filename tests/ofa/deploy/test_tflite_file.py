@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from latency_tables.blocks.tflm_memory import FLASH_PER_NETWORK, INTERPRETERS, arena_kb, tflite_graph
+from ofa.deploy.deployable import network_logits
 from ofa.deploy.formats.catalogue import find_format, missing_packages
 from ofa.deploy.formats.format import Deployable
 from ofa.deploy.formats.onnx_graph import ImageInput
-from ofa.nets.plain import build_net
+from ofa.nets.plain import SqueezeExcite, build_net
 from ofa.space.search_space import load_space
 from ofa.space.shapes import walk_blocks
 
@@ -65,6 +66,25 @@ def test_rewritten_files(space: str | Path, tmp_path: Path, monkeypatch: pytest.
     assert head <= arena_parts(bare)[0]
     assert smallest_arena(planned) / 1024 == pytest.approx(arena_kb(blocks, INTERPRETERS[8]), rel=0.01)
     assert len(planned) == pytest.approx(sum(graph.flash_bytes for graph in graphs) + FLASH_PER_NETWORK, rel=0.01)
+
+
+def test_a_gate_whose_weights_decayed_keeps_its_bias_in_int8(tmp_path: Path) -> None:
+    """Training shrinks the weights of some gates to nothing; their biases then overflowed, and top-1 fell by 11 points."""
+    space = load_space("fmnist")
+    subnet = space.largest()
+    net = build_net(space, subnet, torch.Generator().manual_seed(0)).eval()
+    for gate in (module for module in net.modules() if isinstance(module, SqueezeExcite)):
+        for layer, bias in ((gate.reduce, 0.0), (gate.expand, 1.0)):
+            torch.nn.init.normal_(layer.weight, 0, 1e-6, torch.Generator().manual_seed(0))
+            torch.nn.init.constant_(layer.bias, bias)
+    image = ImageInput(subnet.resolution, (0.4,), (0.2,))
+    source = Deployable(space, subnet, net, image, {"classes": "[]"})
+    pixels = np.random.default_rng(0).integers(0, 256, (16, subnet.resolution, subnet.resolution, 1), dtype=np.uint8)
+    find_format("litert").convert(source, "int8", pixels, tmp_path / "net.tflite")
+    run = find_format("litert").runner(tmp_path / "net.tflite", image)
+    assert run is not None
+    expected = network_logits(source, pixels)
+    assert np.abs(run(pixels) - expected).mean() < 0.1 * expected.std()
 
 
 def input_shape(content: bytes) -> tuple[int, ...]:

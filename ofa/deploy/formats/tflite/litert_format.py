@@ -10,7 +10,7 @@ import numpy as np
 from ofa.deploy.formats.format import Deployable, Images, Logits, Precision, Runner, as_input
 from ofa.deploy.formats.onnx_graph import ImageInput
 from ofa.deploy.formats.quiet import quiet
-from ofa.deploy.formats.tflite.tflite_file import rewrite
+from ofa.deploy.formats.tflite.tflite_file import rewrite, with_room_for_biases
 from ofa.files.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ofa.deploy.formats.camera_net import CameraNet
 
 SIGNATURE, INPUT = "serving_default", "args_0"
+BATCH = 8
+"""Images of a batch, whose extremes are averaged."""
 
 
 class LitertFormat:
@@ -83,7 +85,7 @@ def _converted(net: CameraNet, sample: Tensor) -> bytes:
 
 
 def _quantised(content: bytes, calibration: Images, centre: float) -> bytes:
-    """Weights per channel; activations between the least and the greatest value of all images.
+    """Weights per channel; activations between the mean extremes of batches of 8 images, as for ONNX.
 
     The tool itself keeps a moving average of minima and maxima, so that the last twenty images decide: each image is
     calibrated alone, and the ranges are merged here.
@@ -92,17 +94,31 @@ def _quantised(content: bytes, calibration: Images, centre: float) -> bytes:
 
     tool = quantizer.Quantizer(bytearray(content))
     tool.load_quantization_recipe(recipe.static_wi8_ai8())
-    ranges: dict[str, Any] = {}
+    seen: dict[str, list[dict[str, Any]]] = {}
     for start in range(len(calibration)):
         image = calibration[start : start + 1].astype(np.float32) / 255 - np.float32(centre)
-        for name, seen in tool.calibrate({SIGNATURE: [{INPUT: image}]}, num_threads=1).items():
-            if name not in ranges or not seen:
-                ranges.setdefault(name, dict(seen))
-                continue
-            for key, merge in (("min", np.minimum), ("max", np.maximum)):
-                if key in seen:
-                    ranges[name][key] = merge(ranges[name][key], seen[key])
+        for name, range_ in tool.calibrate({SIGNATURE: [{INPUT: image}]}, num_threads=1).items():
+            seen.setdefault(name, []).append(range_)
+    ranges = {name: _mean_extremes(found) for name, found in seen.items()}
     of_input = next(name for name in ranges if INPUT in name)
     shape = np.shape(ranges[of_input]["min"])
     ranges[of_input] |= {"min": np.full(shape, -centre, np.float32), "max": np.full(shape, 1 - centre, np.float32)}
+    tool = quantizer.Quantizer(bytearray(with_room_for_biases(content, _scales(ranges))))
+    tool.load_quantization_recipe(recipe.static_wi8_ai8())
     return bytes(tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model)
+
+
+def _mean_extremes(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """A tensor's extremes on each image, as one: the mean over batches of their extremes."""
+    merged = dict(found[0])
+    for key, extreme in (("min", np.min), ("max", np.max)):
+        if key in merged:
+            batches = np.array_split(np.stack([range_[key] for range_ in found]), max(1, len(found) // BATCH))
+            merged[key] = np.mean([extreme(batch, axis=0) for batch in batches], axis=0, dtype=np.float32)
+    return merged
+
+
+def _scales(ranges: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Scale of each tensor of activations in int8: its range, in which 0 lies, over 255."""
+    known = {name: range_ for name, range_ in ranges.items() if "min" in range_ and np.size(range_["min"]) == 1}
+    return {name: float(max(r["max"].item(), 0) - min(r["min"].item(), 0)) / 255 for name, r in known.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
@@ -18,6 +19,11 @@ PLANNED_BY_RUNTIME = -1
 NEEDED = (b"min_runtime_version",)
 """Metadata that are kept."""
 FILE_IDENTIFIER = b"TFL3"
+CHANNEL_AXES = {"CONV_2D": 0, "FULLY_CONNECTED": 0, "DEPTHWISE_CONV_2D": 3}
+"""Operations with weights and a bias, and the dimension of the weights that has the output channels."""
+INT8_MOST = 127
+ROOM_FOR_BIAS = 2**30
+"""Greatest bias of an int8 layer; as much again is left for the sum of its products."""
 
 
 def rewrite(content: bytes, planned: bool) -> bytes:
@@ -49,6 +55,42 @@ def rewrite(content: bytes, planned: bool) -> bytes:
     for holder in holders:
         holder.buffer = kept.index(holder.buffer)
     model.buffers = [AlignedBuffer(schema, data[i]) for i in kept]
+    return packed(model)
+
+
+def with_room_for_biases(content: bytes, scales: Mapping[str, float]) -> bytes:
+    """A float model whose biases will not overflow when it is quantised.
+
+    A bias becomes an int32 in units of (scale of the input) x (scale of the channel's weights). Where training has shrunk
+    the weights of a channel to nothing, as in a squeeze-and-excitation that decayed, that unit is so small that the bias
+    overflows. There the largest weight is lifted to what the bias needs, less than a ten-thousandth of it in the output.
+
+    Args:
+        content: a .tflite file of floats with one subgraph.
+        scales: of the tensors that int8 will hold, by name.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model, lifted = schema.ModelT.InitFromPackedBuf(content, 0), False
+    tensors, data = model.subgraphs[0].tensors, [_data(buffer, content) for buffer in model.buffers]
+    for op in model.subgraphs[0].operators:
+        if _name(schema, model, op) not in CHANNEL_AXES or len(op.inputs) < 3 or op.inputs[2] < 0:
+            continue
+        image, weights, bias = (tensors[i] for i in op.inputs[:3])
+        scale, raw, raw_bias = scales.get(image.name.decode()), data[weights.buffer], data[bias.buffer]
+        if scale is None or raw is None or raw_bias is None:
+            continue
+        values = raw.view(np.float32).reshape([int(size) for size in weights.shape]).copy()
+        rows = np.moveaxis(values, CHANNEL_AXES[_name(schema, model, op)], 0)
+        least = INT8_MOST * np.abs(raw_bias.view(np.float32)) / (ROOM_FOR_BIAS * scale)
+        for channel in np.flatnonzero(np.abs(rows).reshape(len(rows), -1).max(1) < least):
+            row = rows[channel]
+            row[np.unravel_index(np.abs(row).argmax(), row.shape)] = least[channel]
+            lifted = True
+        data[weights.buffer] = values.reshape(-1).view(np.uint8)
+    if not lifted:
+        return content
+    model.buffers = [AlignedBuffer(schema, values) for values in data]
     return packed(model)
 
 
