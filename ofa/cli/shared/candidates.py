@@ -11,6 +11,7 @@ from ofa.errors import UserError
 
 if TYPE_CHECKING:
     from ofa.cli.shared.options import Measured
+    from ofa.space.ops import BlockShape
     from ofa.space.search_space import Genes
     from search.arrays import Mask
     from search.evaluations.result import SearchResult
@@ -57,40 +58,57 @@ class Candidates:
         Raises:
             UserError: none is measured to have `Problem.min_top1`.
         """
-        least, genes = self.problem.min_top1 or 0.0, self.result.genes
-        known = measured.known(genes[:count])
+        rows = self._distinct(count)
+        least, genes = self.problem.min_top1 or 0.0, self.result.genes[rows]
+        known = measured.known(genes)
         if not known.all():
-            return self._verified_by_memory(measured, known, say)
+            return self._verified_by_memory(measured, rows, known, say)
         if self.problem.accuracy_only:
-            tried = measured.top1(genes[:count]).tolist()
+            tried = measured.top1(genes).tolist()
             best = tried.index(max(tried))
             least_equal = tried[best] - deviation(genes[best : best + 1])
             best = next(i for i, value in enumerate(tried) if i == best or value > least_equal)
         else:
             tried = []
-            while len(tried) < min(count, len(genes)) and max(tried, default=-1.0) < least:
+            while len(tried) < len(genes) and max(tried, default=-1.0) < least:
                 tried += measured.top1(genes[len(tried) : len(tried) + 1]).tolist()
             best = len(tried) - 1
         for i, value in enumerate(tried):
             mark = "  <- best" if i == best else ""
-            say(f"  candidate {i + 1}: predicted {100 * self.result.top1[i]:.2f}%, measured {100 * value:.2f}%{mark}")
+            say(f"  candidate {i + 1}: predicted {100 * self.result.top1[rows[i]]:.2f}%, measured {100 * value:.2f}%{mark}")
         if tried[best] < least:
             metric = self.problem.accuracy
             raise UserError(
                 f"none of {len(tried)} subnets predicted to have a {metric.words} of {least:g} is measured to have it; the "
                 f"best has {least_number(max(tried))}: measure more (--verify), or ask for less (--min-{metric.name})"
             )
-        return best, measured.told(self.predicted(best), genes[best : best + 1], len(tried))
+        return rows[best], measured.told(self.predicted(rows[best]), genes[best : best + 1], len(tried))
 
-    def _verified_by_memory(self, measured: Measured, known: Mask, say: Callable[[str], None]) -> tuple[int, Accuracy]:
-        """Choose the best predicted subnet that no earlier measurement found too inaccurate."""
-        rows = [self.result.genes[i : i + 1] for i in range(len(known))]
-        values = [float(measured.top1(row)[0]) if known[i] else None for i, row in enumerate(rows)]
+    def _distinct(self, count: int) -> list[int]:
+        """Rows of the first `count` subnets that are different nets.
+
+        Hidden channels are multiples of 8, so several expand ratios of a narrow stage may give one net.
+        """
+        from ofa.space.shapes import walk_blocks
+
+        first: dict[tuple[BlockShape, ...], int] = {}
+        for row, subnet in enumerate(self.problem.space.decode(self.result.genes)):
+            first.setdefault(tuple(walk_blocks(self.problem.space, subnet)), row)
+            if len(first) == count:
+                break
+        return list(first.values())
+
+    def _verified_by_memory(
+        self, measured: Measured, rows: list[int], known: Mask, say: Callable[[str], None]
+    ) -> tuple[int, Accuracy]:
+        """Choose the best predicted of some rows that no earlier measurement found too inaccurate."""
+        genes = [self.result.genes[row : row + 1] for row in rows]
+        values = [float(measured.top1(row)[0]) if known[i] else None for i, row in enumerate(genes)]
         say(f"nothing can be measured here (no data set, no validation images); known are {known.sum()} of {len(known)}")
         least = self.problem.min_top1 or 0.0
         enough = [i for i, value in enumerate(values) if value is None or value >= least]
         if not enough:
             raise UserError(f"the {len(values)} subnets predicted best were all measured to have less than {least}")
         best = enough[0]
-        accuracy = self.predicted(best)
-        return best, accuracy if values[best] is None else measured.told(accuracy, rows[best], 1)
+        accuracy = self.predicted(rows[best])
+        return rows[best], accuracy if values[best] is None else measured.told(accuracy, genes[best], 1)

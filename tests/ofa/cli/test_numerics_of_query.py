@@ -98,7 +98,9 @@ def test_what_is_not_measured_is_unknown(trained_run: Path, tmp_path: Path, caps
 @pytest.mark.parametrize(
     ("deviation", "best"), [(0.0, 2), (0.004, 2), (0.02, 1), (0.2, 0)], ids=["exact", "small", "some", "all"]
 )
-def test_candidates_closer_than_the_deviation_are_equals(deviation: float, best: int) -> None:
+def test_candidates_closer_than_the_deviation_are_equals(
+    deviation: float, best: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Three candidates with an accuracy of .80, .89 and .90, predicted in this order."""
     top1 = np.array([0.80, 0.89, 0.90])
     genes = np.arange(3, dtype=np.int8)[:, None]
@@ -117,6 +119,7 @@ def test_candidates_closer_than_the_deviation_are_equals(deviation: float, best:
         asked.append(int(row[0, 0]))
         return deviation
 
+    monkeypatch.setattr(Candidates, "_distinct", lambda self, count: list(range(count)))
     candidates = Candidates(problem, result, {"samples": 3})  # type: ignore[arg-type]
     found: Any = candidates.verified(measured, 3, lambda _: None, deviation_of)  # type: ignore[arg-type]
     assert found == (best, (best, 3))
