@@ -78,9 +78,7 @@ class RunDirectory(RunFiles):
     def data(self, world: World = ALONE, *, write_record: bool = False) -> Data:
         """The recipe's data, with the channels and classes of the space; found even after the run was moved.
 
-        Args:
-            world: the ranks that load it.
-            write_record: True: write the record of the data and keep images of them, if the run has none yet.
+        `write_record`: write the record of the data and keep images of them, if the run has none yet.
 
         Raises:
             UserError: the data are missing, do not fit the space, or are not those that the run was trained on.
