@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 import yaml
@@ -26,9 +27,6 @@ from ofa.nets.supernet import Supernet
 from ofa.runs.recipe import Recipe
 from ofa.runs.run_files import WEIGHTS_ADVICE, RunFiles
 from ofa.space.search_space import SearchSpace
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ofa.footprint.label_entry import energy_text, sentence
-
-if TYPE_CHECKING:
-    from ofa.footprint.lifecycle import Part, Total
+from ofa.footprint.lifecycle import Part, Total
 
 
 def title_of(answer: dict[str, Any]) -> str:

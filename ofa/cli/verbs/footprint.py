@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ofa.cli.life.parts import Grids, Inference, embodied, inferred, read_grids, read_pue, transmitted, worked
 from ofa.cli.life.points import against_cloud, break_evens
@@ -19,10 +19,8 @@ from ofa.cli.shared.recordings import add_recording_arguments
 from ofa.errors import UserError
 from ofa.footprint.energy_label import load_bounds
 from ofa.footprint.lifecycle import Part, total
+from ofa.footprint.tables import Pue
 from ofa.runs.spent import OF_TRAINING
-
-if TYPE_CHECKING:
-    from ofa.footprint.tables import Pue
 
 EXAMPLE = """ofa footprint fashion-mnist --platform stm32-u575 --inferences 1e6 --devices 1000 --grid FRA
   ofa footprint best/ --run runs/demo --platform edge-int8 --inferences 1e6 --grid europe-west9 --pue aws --plot life.png
