@@ -132,11 +132,7 @@ class Platform(Bounded):
 
     @property
     def network_mj(self) -> float:
-        """Constant part of an inference's energy, added once to the sum over its blocks, in mJ per image.
-
-        Raises:
-            UserError: the energy is unknown.
-        """
+        """Constant part of an inference's energy, in mJ per image; raises `UserError` where the energy is unknown."""
         energy = self._known_energy()
         if self.why_no_energy is not None:
             raise UserError(f"platform {self.name}: energy is unknown; {self.why_no_energy}")

@@ -35,13 +35,7 @@ def stated(unit: str | None) -> str:
 
 
 def doubt(macs: float, time_ms: float, batch: int = 1) -> str | None:
-    """The reason to doubt that a time without a stated unit is in ms, in words; None where its speed is usual.
-
-    Args:
-        macs: multiply-accumulates of one image.
-        time_ms: of the whole batch.
-        batch: images at a time.
-    """
+    """The reason to doubt that the time of a whole batch is in ms, in words; None where its speed is usual."""
     low, high = USUAL_GMAC_PER_S
     high *= BATCH_SPEED_UP if batch > 1 else 1
     rate = macs * batch * 1e-6 / time_ms

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ofa.space.search_space import Genes
-from search.arrays import Indices
 
 
 def keys(genes: Genes) -> npt.NDArray[np.uint64]:
@@ -25,12 +24,6 @@ def _odd_numbers(count: int) -> npt.NDArray[np.uint64]:
     return np.random.default_rng(20_191_208).integers(0, 2**64, size=count, dtype=np.uint64) | np.uint64(1)
 
 
-def first_places(keys: npt.NDArray[np.uint64]) -> Indices:
-    """The index of the first occurrence of every distinct key, ascending."""
-    _, first = np.unique(keys, return_index=True)
-    return np.sort(first)
-
-
 def distinct(genes: Genes) -> Genes:
     """The rows without repetition, in order of first appearance; rows must be canonical."""
-    return genes[first_places(keys(genes))]
+    return genes[np.sort(np.unique(keys(genes), return_index=True)[1])]

@@ -76,18 +76,10 @@ def calibrate(timings: Sequence[Timing], subject: Subject, prior: LatencyModel =
     names = sorted({timing.space.name for timing in timings})
     sizes = sorted({timing.subnet.resolution for timing in timings})
     return Platform(
-        name=subject.name,
-        device=subject.device,
-        runtime=subject.runtime,
-        precision=subject.precision,
+        **vars(subject),
         numerics=numerics_of(subject.precision),
-        batch=subject.batch,
-        threads=subject.threads,
         kind="calibrated",
         description="A model of operations fitted to end-to-end timings of whole networks with `ofa calibrate`.",
-        source=subject.source,
-        licence=subject.licence,
-        date=subject.date,
         details={
             "networks": f"{len(timings)} of {', '.join(names)}",
             "resolutions": f"{sizes[0]} to {sizes[-1]}",

@@ -23,12 +23,7 @@ COLUMNS = (*REQUIRED, *OPTIONAL)
 def add_network(path: Path, space: SearchSpace, space_file: Path, subnet: Subnet, found: InferenceEnergy) -> int:
     """Write a network's latency and energy as a row of a file, in the place of an earlier row of the same network.
 
-    Args:
-        path: the file; need not exist.
-        space: the network's space.
-        space_file: its file, to which the row points where no space of its name and shape ships.
-        subnet: the network.
-        found: what the meter measured, of one inference with batch 1.
+    The row points to `space_file` where no space of that name and shape ships. `found` is of one inference with batch 1.
 
     Returns:
         The number of networks in the file.

@@ -52,17 +52,14 @@ class Held:
 def calibrate_operations(networks: Sequence[ListedNetwork], subject: Subject, prior: LatencyModel = EVERY_KIND) -> Platform:
     """A platform whose latency and energy per operation are fitted to measured networks; cross-validated.
 
-    Args:
-        networks: the measured networks; several rows of one network are averaged.
-        subject: the device.
-        prior: usual division of a network's time, and of its energy, among the terms.
+    Several rows of one network are averaged; `prior` divides a network's time, and its energy, among the terms.
 
     Raises:
         UserError: the networks cannot identify the model: too few, too alike, or contradicting each other.
     """
     networks = merge_repeats(networks, lambda network: network.name)
     check_networks([network.macs for network in networks], "measure networks of different sizes and kinds")
-    terms = listed_terms(networks, subject.precision, subject.batch)
+    terms = np.array([operation_terms(network.operations, subject.precision, subject.batch) for network in networks])
     weights = prior_weights(prior, subject.precision, subject.batch)
     families = [network.family for network in networks]
     latency_ms = np.array([network.latency_ms for network in networks])
@@ -87,29 +84,16 @@ def calibrate_operations(networks: Sequence[ListedNetwork], subject: Subject, pr
     if energy is not None:
         energy = replace(energy, fuse_add=fuse_add)
     return Platform(
-        name=subject.name,
-        device=subject.device,
-        runtime=subject.runtime,
-        precision=subject.precision,
-        batch=subject.batch,
-        threads=subject.threads,
+        **vars(subject),
         kind="calibrated",
         description="Models of operations, of latency and of energy, fitted to whole networks with `ofa calibrate`."
         if energy is not None
         else "A model of operations fitted to whole networks with `ofa calibrate`.",
-        source=subject.source,
-        licence=subject.licence,
-        date=subject.date,
         details=details,
         error=report(latency.without_network, latency_ms),
         latency=model,
         energy=energy,
     )
-
-
-def listed_terms(networks: Sequence[ListedNetwork], precision: str, batch: int) -> Floats:
-    """The terms of listed networks, float64[networks, terms]."""
-    return np.array([operation_terms(network.operations, precision, batch) for network in networks])
 
 
 def predictions(terms: Floats, measured: Floats, prior: Floats, families: Sequence[str]) -> Held:

@@ -69,11 +69,7 @@ class Setup:
 
 
 def load_operations(path: str | Path) -> dict[str, tuple[FusedOp, ...]]:
-    """The operations of each network of a file, by its name.
-
-    Raises:
-        UserError: naming line and column of a mistake.
-    """
+    """The operations of each network of a file, by name; raises `UserError`, naming line and column of a mistake."""
     table = read_table(path, ("network", "index", "kind", *COUNTS), ())
     counts = {name: table.whole_numbers(name) for name in COUNTS}
     index = table.whole_numbers("index")

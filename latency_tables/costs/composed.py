@@ -30,13 +30,7 @@ CostFactors = Factors | ComposedFactors
 
 
 def shared_memory(peak: Factors, planning: Factors, kept: Factors) -> ComposedFactors:
-    """Memory that is kept throughout, plus the greater of a peak and a sum, which use the same memory at different times.
-
-    Args:
-        peak: a maximum over blocks.
-        planning: a sum over blocks.
-        kept: another sum.
-    """
+    """Memory `kept` throughout, plus the greater of a peak over blocks and a sum, which use the same memory in turn."""
     if planning.bound(greatest=True) <= peak.bound(greatest=False):
         return ComposedFactors(((peak, kept),))
     return ComposedFactors(((peak, kept), (planning.plus(kept),)))

@@ -64,16 +64,10 @@ def assemble(
     watts: Mapping[str, float],
     place: str,
 ) -> Platform:
-    """The platform that the measured rows of a plan give.
+    """The platform that the measured rows of a plan give: every visit of every item, from the file `place`.
 
-    Args:
-        plan: the plan that was measured.
-        name: name of the platform.
-        rows: every visit of every item.
-        facts: facts of the machine and the runtime.
-        energy: source of the energy; with `watts`, its error and constant are filled in.
-        watts: power in W while a block or a network runs, by item; empty where it was not measured.
-        place: file of the rows, for messages.
+    `watts` is the power in W while a block or a network runs, by item, empty where it was not measured; with it, error and
+    constant of `energy` are filled in.
 
     Raises:
         UserError: naming the first block that is missing.
@@ -125,13 +119,7 @@ def network_times(plan: SpacePlan, rows: Sequence[Row], place: str) -> Floats:
 def _corrected(
     plan: SpacePlan, of_block: Mapping[str, float], of_network: Mapping[str, float]
 ) -> tuple[float, float, ErrorReport]:
-    """Intercept and factor of the sum of blocks, fitted to some whole networks, and its error on the others.
-
-    Args:
-        plan: blocks and networks by item.
-        of_block: time or energy of each block, by item.
-        of_network: time or energy of each whole network, by item.
-    """
+    """Intercept and factor of the sum of blocks (time or energy, by item), fitted to networks; the error on others."""
     by_shape = {shape: of_block[item] for item, shape in plan.blocks.items()}
     nets = (*plan.networks.values(), plan.space.smallest())
     *summed, smallest = (sum(by_shape[b] for b in walk_blocks(plan.space, net)) for net in nets)

@@ -41,9 +41,7 @@ class MeteredLog:
 def mean_power(rows: Sequence[Row], source: str) -> tuple[float | None, str]:
     """Mean power over all visits of a profile, in W, and its source; None and the reason if a visit has no reading.
 
-    Args:
-        rows: every visit, of all sessions.
-        source: the counters read in this session, or why none was.
+    `source` names the counters read in this session, or why none was.
     """
     readings = [row for row in rows if row.item.startswith(ENERGY)]
     visits = sum(row.item == REFERENCE for row in rows)

@@ -53,11 +53,9 @@ def time_deployed(format_name: str, file: Path, image: ImageInput) -> DeployedTi
 
 
 def timed(make: Callable[[], Runner], pixels: Images) -> DeployedTiming:
-    """Time repeated calls of a network with the same images, in this process.
+    """Time repeated calls of a network with the same images, uint8[n, side, side, channels], in this process.
 
-    Args:
-        make: opens the network; the memory that this takes is counted.
-        pixels: uint8[n, side, side, channels].
+    The memory that `make` takes, which opens the network, is counted.
     """
     before = _peak_mb()
     runner = make()

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from latency_tables import on_device
 from latency_tables.on_device.main import MANIFEST, MODELS, RUNTIMES, to_manifest
 from latency_tables.on_device.timing import EMPTY_MODEL, VISITS, Item
 from latency_tables.profiling.plan import Settings, SpacePlan
-from ofa.deploy.formats.onnx_graph import ImageInput, build_empty, build_graph, noise
+from ofa.deploy.formats.onnx_graph import ImageInput, Weights, build_empty, build_graph, noise
 from ofa.deploy.formats.tflite.tflite_graph import build_empty_tflite, build_tflite
 from ofa.errors import UserError
 from ofa.files import schema
@@ -56,42 +57,28 @@ Then, on the machine that has the project:
 """
 
 
-class Graphs:
-    """The serialised ONNX graphs of a plan's models, made when they are asked for."""
-
-    def __init__(self, plan: SpacePlan) -> None:
-        self._plan = plan
-        self._weights = noise(np.random.default_rng(plan.settings.seed))
-
-    def __call__(self, item: Item) -> bytes:
-        """The graph of an item, which all items of its model share."""
-        blocks = self._plan.models[item.model]
-        batch = self._plan.settings.batch
-        made = build_empty(batch) if item.model == EMPTY_MODEL else build_graph(blocks, batch, self._weights)
-        return bytes(made.SerializeToString())
+def _onnx_file(plan: SpacePlan, weights: Weights, item: Item) -> bytes:
+    """The ONNX graph of an item, which all items of its model share."""
+    batch = plan.settings.batch
+    made = build_empty(batch) if item.model == EMPTY_MODEL else build_graph(plan.models[item.model], batch, weights)
+    return bytes(made.SerializeToString())
 
 
-class TfliteFiles:
-    """The .tflite files of a plan's items, made when they are asked for; whole networks take images, as exported ones do."""
-
-    def __init__(self, plan: SpacePlan) -> None:
-        self._plan = plan
-        self._weights = noise(np.random.default_rng(plan.settings.seed))
-
-    def __call__(self, item: Item) -> bytes:
-        """The file of an item."""
-        name, batch = f"{item.model}@{item.size}", self._plan.settings.batch
-        if item.model == EMPTY_MODEL:
-            return build_empty_tflite(batch)
-        if name in self._plan.blocks:
-            return build_tflite([self._plan.blocks[name]], batch, self._weights)
-        image = ImageInput(item.size, (0.5,) * item.channels, (0.25,) * item.channels)
-        return build_tflite(self._plan.models[item.model], batch, self._weights, image)
+def _tflite_file(plan: SpacePlan, weights: Weights, item: Item) -> bytes:
+    """The .tflite file of an item; whole networks take images, as exported ones do."""
+    name, batch = f"{item.model}@{item.size}", plan.settings.batch
+    if item.model == EMPTY_MODEL:
+        return build_empty_tflite(batch)
+    if name in plan.blocks:
+        return build_tflite([plan.blocks[name]], batch, weights)
+    image = ImageInput(item.size, (0.5,) * item.channels, (0.25,) * item.channels)
+    return build_tflite(plan.models[item.model], batch, weights, image)
 
 
 def files_of(runtime: str, plan: SpacePlan) -> Callable[[Item], bytes]:
     """What a runtime of `on_device` runs for each item of a plan."""
-    return TfliteFiles(plan) if runtime == "litert" else Graphs(plan)
+    make = _tflite_file if runtime == "litert" else _onnx_file
+    return partial(make, plan, noise(np.random.default_rng(plan.settings.seed)))
 
 
 def export_kit(
@@ -101,14 +88,7 @@ def export_kit(
     settings: Settings,
     runtime: str = "onnxruntime",
 ) -> SpacePlan:
-    """Write a kit as a zip file; atomic.
-
-    Args:
-        path: the zip file.
-        space: the space to measure.
-        resolutions: resolutions to measure; all of the space's if None.
-        settings: number of runs and networks, batch, seed.
-        runtime: runtime of the device, a key of `RUNTIMES`.
+    """Write a kit for a runtime, a key of `RUNTIMES`, as a zip file; atomic. `resolutions` None: all of the space's.
 
     Raises:
         UserError: the package that writes the runtime's files is not installed.

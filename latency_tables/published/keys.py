@@ -41,12 +41,8 @@ class Entry:
 def parse(key: str, value: Any, v3: bool, unit_ms: float, place: str) -> Entry:
     """An entry of a table; raises `UserError` that names the place and the key.
 
-    Args:
-        key: the operations and their sizes, as text.
-        value: mean, deviation and count of their time.
-        v3: MobileNetV3's table, whose blocks have `se:` and `hs:`.
-        unit_ms: milliseconds per unit of the time.
-        place: file and line.
+    The key has the operations and their sizes, the value mean, deviation and count of their time, in units of `unit_ms`;
+    `v3`: it is MobileNetV3's table, whose blocks have `se:` and `hs:`.
     """
     match = _KEY.fullmatch(key)
     if match is None or match["op"] not in (STEM, BLOCK, *HEAD):

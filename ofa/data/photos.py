@@ -17,13 +17,9 @@ from ofa.errors import UserError
 
 
 def load_photos(folder: Path, count: int, config: DataConfig, record: DataRecord) -> Data:
-    """Random photos of a folder as the part `train` of data, all with label 0.
+    """At most `count` random photos in a folder or below it as the part `train` of data, all with label 0.
 
-    Args:
-        folder: with images in it or below it.
-        count: photos at most.
-        config: how images are read.
-        record: channels and normalisation of the images that the photos take the place of.
+    Channels and normalisation are those of `record`, whose images the photos take the place of.
 
     Raises:
         UserError: there is no such folder, or no image in it.

@@ -67,22 +67,18 @@ def record_of(
     size: tuple[int, int] | None = None,
 ) -> DataRecord:
     """The record of a source; `labels` are those of each split, int64[n]."""
+    counts = {split: np.bincount(numbers, minlength=len(source.classes)) for split, numbers in labels.items()}
     return DataRecord(
         found_at=str(source.place.resolve()),
         classes=source.classes,
         channels=channels,
         mean=mean,
         std=std,
-        images={split: _by_class(numbers, source.classes) for split, numbers in labels.items()},
+        images={split: dict(zip(source.classes, counts[split].tolist(), strict=True)) for split in labels},
         digests={part: _digest(images) for part, images in source.parts.items()},
         size=size,
         census=None if source.census is None else source.census.sentence(),
     )
-
-
-def _by_class(labels: npt.NDArray[np.int64], classes: tuple[str, ...]) -> dict[str, int]:
-    counts = np.bincount(labels, minlength=len(classes)).tolist()
-    return dict(zip(classes, counts, strict=True))
 
 
 def _digest(part: Arrays | Files) -> str:

@@ -40,16 +40,7 @@ def runtime_of(numerics: Numerics, platform: str) -> str:
 def correct_under(
     evaluator: SubnetEvaluator, subnet: Subnet, numerics: Numerics, draws: int, seed: int, split: str = "validation"
 ) -> npt.NDArray[np.bool_]:
-    """For each draw and each image, whether the top-1 prediction is its label, bool[draws, images]; int8 has one draw.
-
-    Args:
-        evaluator: evaluator of the run.
-        subnet: the subnet.
-        numerics: int8 or those of an analog array.
-        draws: number of draws of an analog array's noise.
-        seed: seed of the draws.
-        split: images to classify.
-    """
+    """For each draw and each image, whether the top-1 prediction is its label, bool[draws, images]; int8 has one draw."""
     if isinstance(numerics, AnalogNumerics):
         return correct_under_noise(evaluator, subnet, numerics.analog, draws, seed, split)
     return correct_in_int8(evaluator, subnet, split)[None]

@@ -42,14 +42,7 @@ class Check:
 
 
 def compare(runner: Runner, images: Images, expected: Logits, labels: npt.NDArray[np.int64] | None) -> Check:
-    """Run images through a file and compare the logits with the network's.
-
-    Args:
-        runner: runs the file.
-        images: uint8[n, side, side, channels].
-        expected: the network's logits of these images, float32[n, classes].
-        labels: int64[n], or None.
-    """
+    """Run images, uint8[n, side, side, channels], through a file; compare with the network's logits, float32[n, classes]."""
     given = np.concatenate([runner(images[i : i + IMAGES_AT_ONCE]) for i in range(0, len(images), IMAGES_AT_ONCE)])
     difference = given.astype(np.float64) - expected
     named, wanted = given.argmax(1), expected.argmax(1)

@@ -37,11 +37,7 @@ class Photos:
 
 
 def read_deployable(directory: str | Path, as_uint8: bool = True) -> Deployable:
-    """The subnet of a directory that `ofa query` wrote.
-
-    Raises:
-        UserError: the folder is no subnet directory, or a damaged one.
-    """
+    """The subnet of a directory that `ofa query` wrote; raises `UserError` for any other folder, and a damaged one."""
     net: Any = load_subnet(directory)
     space, subnet = read_subnet(directory)
     card = read_card(directory)
@@ -78,11 +74,7 @@ def uint8_batches(data: Data, split: str, side: int, count: int) -> Iterator[tup
 
 
 def photos_of_folder(folder: Path, side: int, channels: int, count: int) -> Photos:
-    """Images of a folder and its subfolders in random order, without labels.
-
-    Raises:
-        UserError: the folder has no image, or an image is damaged.
-    """
+    """Images below a folder in random order, without labels; raises `UserError` for no image, or a damaged one."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no folder of images")
     files = sorted(str(path) for path in folder.rglob("*") if path.is_file() and is_image(str(path)))

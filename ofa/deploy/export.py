@@ -55,14 +55,9 @@ def export(
 ) -> list[Exported]:
     """Write a folder with a file per format and precision, example programs that run them, and `export.json`.
 
-    The folder is written as a whole or not at all: if one file exceeds its tolerance, nothing is written.
-
-    Args:
-        source: the subnet.
-        choices: pairs of a format and a precision.
-        calibration: images that show the range of activations; required for int8.
-        check_on: images on which file and network are compared.
-        out: the folder; an existing export is replaced.
+    The folder is written as a whole or not at all: if one file exceeds its tolerance, nothing is written; an existing export
+    is replaced. `calibration` shows the range of activations, which int8 requires; on `check_on`, file and network are
+    compared.
 
     Raises:
         UserError: a package is missing, a format cannot express the network, or a file differs too much from the network.

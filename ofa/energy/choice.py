@@ -42,11 +42,7 @@ class EnergyChoice:
         return cls(origin, RatedPower.of(accelerator, utilisation))
 
     def meter(self, device: str = "cpu", *, processor: bool = True) -> Meter:
-        """A meter of a device, by torch's name for it.
-
-        Args:
-            device: the device that this process works on.
-            processor: False: another process on this machine counts processor and memory.
+        """A meter of a device, by torch's name for it; `processor` false: another process counts processor and memory.
 
         Raises:
             UserError: the package that the origin needs is not installed.

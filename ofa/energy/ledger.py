@@ -128,16 +128,9 @@ def booked_beside(
 ) -> Iterator[None]:
     """Book a block of a verb that several processes may run on one run at a time, in a ledger that they share.
 
-    Each of them locks it for as long as it takes to add its last seconds. A ledger that cannot be written, as in a folder
-    that is read-only, leaves a warning: the work does not fail for its booking.
-
-    Args:
-        folder: the folder of a run's ledgers.
-        verb: the verb that this process runs.
-        purpose: what is booked.
-        meter: the meter of this process's device.
-        world: the ranks that work together; each has a file of its own.
-        beat_s: seconds between two bookings, so the most that a kill can leave unbooked.
+    Each of them locks it for as long as it takes to add its last seconds, every `beat_s`: so much a kill can leave unbooked.
+    A ledger that cannot be written, as in a folder that is read-only, leaves a warning: the work does not fail for its
+    booking.
     """
     path, done = folder / f"{verb}-{world.rank}.json", threading.Event()
 

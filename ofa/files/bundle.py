@@ -57,11 +57,7 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
-        """Read a bundle and check it as a whole.
-
-        Raises:
-            UserError: it is missing, damaged, of a later version, or no bundle.
-        """
+        """Read and check a bundle; raises `UserError` where it is missing, damaged, of a later version, or no bundle."""
         path = Path(path)
         content = _content(path)
         if content[:4] != LOCAL:
@@ -189,12 +185,7 @@ def open_place(path: str | Place) -> Place:
 
 
 def bundle_content(files: Mapping[str, bytes], facts: Mapping[str, Any]) -> bytes:
-    """The content of a bundle: equal files and facts give equal bytes.
-
-    Args:
-        files: contents by name.
-        facts: facts for the manifest, beside `format` and `files`.
-    """
+    """The content of a bundle: equal files (contents by name) and facts for its manifest give equal bytes."""
     listed = {name: {"bytes": len(files[name]), "sha256": hashlib.sha256(files[name]).hexdigest()} for name in sorted(files)}
     manifest = json.dumps({"format": FORMAT, **facts, "files": listed}, indent=2, allow_nan=False) + "\n"
     buffer = io.BytesIO()

@@ -35,11 +35,7 @@ class Table:
         return f"{self.path}:{self.lines[row]}: {column}"
 
     def numbers(self, column: str, empty: float | None = None) -> list[float]:
-        """A column of finite numbers above 0.
-
-        Args:
-            column: name of the column.
-            empty: value of an empty cell; None: empty cells are an error.
+        """A column of finite numbers above 0; `empty` is the value of an empty cell, None: these are an error.
 
         Raises:
             UserError: a cell is not such a number; the message names its line.
@@ -60,11 +56,7 @@ class Table:
         return values
 
     def whole_numbers(self, column: str) -> list[int]:
-        """A column of whole numbers, at least 0.
-
-        Raises:
-            UserError: a cell is not such a number; the message names its line.
-        """
+        """A column of whole numbers, at least 0; raises `UserError`, naming the line, for a cell that is none."""
         for i, text in enumerate(self.columns[column]):
             if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
                 raise UserError(f"{self.place(i, column)} is {text!r}; expected a whole number, at least 0")

@@ -18,9 +18,7 @@ from ofa.files.whole_folder import UNFINISHED
 def locked_output(place: str | Path, wait_s: float = 0.0) -> Iterator[None]:
     """Lock a file, or a folder that is written as a whole, for this process; its parent folder is created if missing.
 
-    Args:
-        place: the file or folder; need not exist.
-        wait_s: seconds to wait for another process to finish; a line announces the wait.
+    The lock of another process is waited for `wait_s` seconds; a line announces the wait.
 
     Raises:
         UserError: another process still holds the lock, or the parent folder cannot be written to.

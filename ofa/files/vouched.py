@@ -113,11 +113,7 @@ def check_tensors(content: bytes, place: str, advice: str) -> None:
 
 
 def read_tensors(place: Place, advice: str, load: Callable[[bytes], Loaded]) -> Loaded:
-    """A safetensors file as `load` reads it: `safetensors.torch.load`, `safetensors.numpy.load`.
-
-    Raises:
-        UserError: it is missing or damaged, were it by one bit.
-    """
+    """A safetensors file as `load` of `safetensors.torch` or `.numpy` reads it; raises `UserError` for a damaged one."""
     from safetensors import SafetensorError
 
     try:

@@ -9,14 +9,7 @@ from ofa.errors import UserError
 
 
 def number(name: str, value: float, *, least: float = 0.0, above: float | None = None, most: float | None = None) -> float:
-    """The value as a float.
-
-    Args:
-        name: its name in messages.
-        value: what was given.
-        least: least value allowed; replaced by `above`, a value that is itself not allowed.
-        above: see there.
-        most: largest value allowed; None: any finite one.
+    """The value as a float: finite, at least `least` or above `above`, and at most `most`. `name` is for messages.
 
     Raises:
         UserError: it is no number, not finite, or out of range.

@@ -32,13 +32,7 @@ def correct_under_noise(
 ) -> npt.NDArray[np.bool_]:
     """For each draw of the noise and each image, whether the top-1 prediction is its label, bool[draws, images].
 
-    Args:
-        evaluator: evaluator of the supernet.
-        subnet: the subnet.
-        analog: the array.
-        draws: number of draws; each is a chip that the weights are programmed into.
-        seed: seed of the draws.
-        split: images to classify.
+    Each draw is a chip that the weights are programmed into.
     """
     rows = []
     for draw in range(draws):
@@ -63,13 +57,7 @@ def noisy_net(evaluator: SubnetEvaluator, subnet: Subnet, analog: Analog, genera
 
 
 def round_inputs(net: nn.Module, bits: int, batches: Iterable[Tensor]) -> None:
-    """Round the inputs of all operations of a net from now on, between the extremes that they have on `batches`.
-
-    Args:
-        net: a network after `speed_up`.
-        bits: number of bits.
-        batches: images, which set the limits of each operation.
-    """
+    """Round the inputs of all operations of a net after `speed_up` from now on, between their extremes on `batches`."""
     limits: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def observe(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:

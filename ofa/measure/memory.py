@@ -55,11 +55,8 @@ class MemoryLimit:
     def caches(self, usual: Caches, working: int) -> Caches:
         """The bounds of caches: `usual`, or half of what is left for images and half for outputs of first blocks.
 
-        Freed memory is given back to the system before it is counted.
-
-        Args:
-            usual: the bounds without a limit.
-            working: bytes that the work itself is going to take.
+        Freed memory is given back to the system before it is counted; `working` are bytes that the work itself is going to
+        take.
         """
         if self.mb is None:
             return usual
@@ -77,11 +74,7 @@ class MemoryLimit:
             return_freed_memory()
 
     def check(self, work: str) -> None:
-        """Tell, once, where the process holds more than the limit.
-
-        Args:
-            work: the work whose peak this is, in words that fit after "in".
-        """
+        """Tell, once, where the process holds more than the limit in `work`."""
         if self.mb is None:
             return
         held = resident_bytes() / MB

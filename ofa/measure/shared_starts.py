@@ -57,11 +57,8 @@ class SharedStarts:
     def predictions(self, net: Net, seen: ImagesSeen, source: str, ends: Sequence[int]) -> Tensor:
         """Recalibrate a net and classify images, int64[images]; the net can only be evaluated afterwards.
 
-        Args:
-            net: the net, in eval mode or not.
-            seen: the images.
-            source: a name for the images; equal names mean equal images.
-            ends: numbers of pieces (see `pieces`) after which outputs are kept, ascending.
+        Equal names `source` mean equal images. Outputs are kept after the numbers of pieces in `ends`, ascending (see
+        `pieces`).
         """
         whole = pieces(net)
         starts = [nn.Sequential(*whole[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
@@ -93,7 +90,7 @@ class SharedStarts:
 
 
 def pieces(net: Net) -> list[nn.Module]:
-    """A net's stem, blocks and head, whose composition is the net."""
+    """A net's stem, blocks and head, whose composition is the net, in the order of `walk_blocks`."""
     return [net.stem, *(block for stage in net.stages for block in stage.children()), net.head]
 
 

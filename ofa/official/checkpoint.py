@@ -50,11 +50,7 @@ def read_supernet(path: str | Path, space: SearchSpace | None = None) -> tuple[S
 
 
 def read_static_net(path: str | Path, space: SearchSpace, subnet: Subnet) -> dict[str, Tensor]:
-    """The weights of a published specialised net under our names, float32.
-
-    Raises:
-        UserError: the file holds no state dict, a damaged one, or that of another net.
-    """
+    """The weights of a published specialised net under our names, float32; raises `UserError` for any other file."""
     theirs = read_state_dict(path)
     try:
         return _checked(theirs, space, subnet)

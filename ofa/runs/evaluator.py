@@ -22,13 +22,8 @@ def evaluator_of_run(
 ) -> SubnetEvaluator:
     """Load supernet and data of a finished run. Batch norm is recalibrated on the images that the run keeps, if it does.
 
-    Args:
-        run: the run.
-        device: device on which subnets run.
-        images: number of images of a split to use; None: all.
-        world: the ranks that share the subnets of a call of `top1`.
-        data: data to measure on; None: the data set where it is here, else the images that the run keeps.
-        memory: a limit on the process, into which caches are fitted.
+    `images` is how many images of a split are used, None: all; `world` shares the subnets of a call of `top1`; `data` None:
+    the data set where it is here, else the images that the run keeps; caches are fitted into the limit `memory`.
 
     Raises:
         UserError: the weights are damaged, or the data set is missing or does not fit the space.

@@ -49,13 +49,7 @@ class Origin:
 
 
 def create_imported(path: str | Path, space: SearchSpace, checkpoint: Path, weights: Mapping[str, Tensor]) -> RunDirectory:
-    """Create a run directory with these weights, or open the one of an earlier import of the same file.
-
-    Args:
-        path: a new or empty folder, or the run directory of an earlier import of the same file.
-        space: the space of the weights.
-        checkpoint: the file that they were read from.
-        weights: of the whole supernet, under our names.
+    """Create a run directory with the weights of a supernet, or open the one of an earlier import of the same file.
 
     Raises:
         UserError: the folder holds something else.
@@ -83,11 +77,7 @@ def create_imported(path: str | Path, space: SearchSpace, checkpoint: Path, weig
 
 
 def load_images(source: str, space: SearchSpace) -> Data:
-    """Images for an imported run: ImageNet with its validation part, or photos, which are a part `train` alone.
-
-    Args:
-        source: ImageNet as a data set whose classes are its synsets, or a folder with any photos.
-        space: the run's.
+    """Images for an imported run: ImageNet, a data set whose classes are its synsets, or a folder with photos as `train`.
 
     Raises:
         UserError: there are no images.

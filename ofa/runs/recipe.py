@@ -200,11 +200,7 @@ def load_recipe(name_or_path: str | Path) -> tuple[Recipe, SearchSpace]:
 
 
 def opened_spaces(recipe: Recipe, space: SearchSpace, places: Sequence[str] | None = None) -> list[SearchSpace]:
-    """The subspace that each phase trains.
-
-    Raises:
-        UserError: a phase closes a choice, or opens one that the space does not have.
-    """
+    """The subspace that each phase trains; raises `UserError` for a choice that a phase closes, or the space lacks."""
     places = places or [f"phases[{i}]" for i in range(len(recipe.phases))]
     opened: list[SearchSpace] = []
     limits: dict[str, Any] = {}

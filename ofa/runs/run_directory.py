@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 import yaml
@@ -27,9 +28,6 @@ from ofa.nets.supernet import Supernet
 from ofa.runs.recipe import Recipe
 from ofa.runs.run_files import WEIGHTS_ADVICE, RunFiles
 from ofa.space.search_space import SearchSpace
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +77,7 @@ class RunDirectory(RunFiles):
     def data(self, world: World = ALONE, *, write_record: bool = False) -> Data:
         """The recipe's data, with the channels and classes of the space; found even after the run was moved.
 
-        Args:
-            world: the ranks that load it.
-            write_record: True: write the record of the data and keep images of them, if the run has none yet.
+        `write_record`: write the record of the data and keep images of them, if the run has none yet.
 
         Raises:
             UserError: the data are missing, do not fit the space, or are not those that the run was trained on.

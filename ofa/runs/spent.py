@@ -17,11 +17,7 @@ ADVICE = "copy the run again, or measure it again"
 
 
 def work_of_run(path: Place) -> list[Booked]:
-    """Time and energy that a run has booked, finished or not; empty where it has none.
-
-    Raises:
-        UserError: this is no run, or a record is damaged.
-    """
+    """Time and energy that a run has booked, if any; raises `UserError` for no run, or a damaged record."""
     if not (path / "recipe.yaml").exists():
         raise UserError(f"{path}: no run directory (no recipe.yaml in it)")
     found = energy_of_run(path / "energy")

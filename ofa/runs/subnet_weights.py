@@ -31,12 +31,7 @@ ARRAY_WORK = 1e10
 def subnet_weights(run: RunFiles, subnet: Subnet, device: str = "auto") -> dict[str, npt.NDArray[Any]]:
     """The state of the plain network of a subnet, recalibrated on the training images that the run keeps.
 
-    A bundle without images has the statistics of some subnets instead.
-
-    Args:
-        run: a finished run, or a bundle.
-        subnet: out of the run's space.
-        device: where torch computes, where it does.
+    A bundle without images has the statistics of some subnets instead. `device` is where torch computes, where it does.
 
     Raises:
         UserError: the weights or the images are damaged; or the run keeps neither images nor statistics of this subnet, and

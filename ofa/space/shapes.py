@@ -74,17 +74,7 @@ def stem_shape(space: SearchSpace, stem: Stem, resolution: int) -> BlockShape:
 def stage_block_shape(
     space: SearchSpace, stage: int, index: int, block: Block, chosen: Stage, in_width: int, in_size: int
 ) -> BlockShape:
-    """The shape of one block.
-
-    Args:
-        space: the space.
-        stage: index of the stage.
-        index: index of the block in its stage.
-        block: the chosen kernel and expand ratio.
-        chosen: the chosen stage; its `blocks` are ignored.
-        in_width: input channels.
-        in_size: side of the input in pixels.
-    """
+    """The shape of block `index` of a stage, from `in_width` channels of `in_size` pixels; `chosen.blocks` is ignored."""
     choices = space.stages[stage]
     stride = choices.stride if index == 0 else 1
     slot = Slot(choices, stride, is_residual(space, stage, index), in_width, in_size)

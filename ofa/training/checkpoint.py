@@ -69,11 +69,7 @@ def _named(folder: Path) -> str | None:
 
 
 def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint | None:
-    """The latest checkpoint, or None if there is none.
-
-    Raises:
-        UserError: the file is missing, or its digest is wrong.
-    """
+    """The latest checkpoint, None if there is none; raises `UserError` for a missing file, or another digest."""
     latest = folder / "latest.json"
     if not latest.exists():
         return None

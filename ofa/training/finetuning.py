@@ -65,15 +65,8 @@ def finetune(
 ) -> None:
     """Train a plain subnet in place with the run's training step, recalibrate its batch norm, leave it in eval mode.
 
-    The same call gives the same weights on a CPU.
-
-    Args:
-        module: the extracted subnet, a `Net`.
-        subnet: its description; images are resized to its resolution.
-        evaluator: evaluator of the run; it has the data, and the largest net, which is the teacher.
-        recipe: recipe of the run; everything but its phases is used.
-        phase: epochs, learning rate, warm-up and weight of the teacher.
-        report: called after every epoch with its number and its mean loss.
+    The same call gives the same weights on a CPU. The evaluator has the data and the largest net, which is the teacher; of
+    the recipe, everything but its phases is used; `report` gets every epoch's number and mean loss.
 
     Raises:
         UserError: the device does not support the recipe's precision.

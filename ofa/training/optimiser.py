@@ -11,12 +11,9 @@ from ofa.runs.recipe import OptimiserConfig
 
 
 def make_optimiser(net: nn.Module, config: OptimiserConfig, fused: bool | None = None) -> torch.optim.SGD:
-    """SGD for a supernet or a plain net; norms, biases and kernel transforms have no weight decay.
+    """SGD for a net that is on its device already; norms, biases and kernel transforms have no weight decay.
 
-    Args:
-        net: the net, already on the device on which it is trained.
-        config: the recipe's section.
-        fused: use PyTorch's fused SGD kernel; None: yes on CUDA, no elsewhere.
+    `fused`: use PyTorch's fused SGD kernel; None: yes on CUDA, no elsewhere.
     """
     spared: list[Tensor] = []
     decayed: list[Tensor] = []

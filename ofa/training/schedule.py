@@ -21,11 +21,7 @@ _SUBNETS, _RESOLUTION, _DROPOUT, _MIX, _NOISE = 1, 2, 3, 4, 6  # part of each se
 def learning_rate(phase: Phase, step: int, steps_per_epoch: int, scale: float) -> float:
     """Linear warm-up, then a cosine to zero (Loshchilov and Hutter, 2017).
 
-    Args:
-        phase: the phase, with its learning rates and epochs.
-        step: number of the step within the phase.
-        steps_per_epoch: optimiser steps in an epoch.
-        scale: images per step over the number of images that `peak_lr` is meant for.
+    `step` counts within the phase; `scale` is images per step over the number of images that `peak_lr` is meant for.
     """
     peak = phase.peak_lr * scale
     warmup = phase.warmup_epochs * steps_per_epoch

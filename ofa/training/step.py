@@ -76,10 +76,8 @@ class GradientStep:
     def __call__(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
         """Replace `.grad` by the gradients of a step's subnets, averaged over ranks; returns their mean loss, a scalar.
 
-        Args:
-            step: number of the step within the phase; it decides the subnets, the dropout and the mixing of images.
-            images: float32[batch, channels, side, side], this rank's share of the batch.
-            labels: int64[batch].
+        The step's number within the phase decides subnets, dropout and mixing. The images, float32[batch, channels, side,
+        side], and labels, int64[batch], are this rank's share.
         """
         self.net.zero_grad(set_to_none=True)
         recipe, phase = self.recipe, self.phase

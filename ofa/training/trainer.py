@@ -30,7 +30,6 @@ from ofa.nets.supernet import Supernet
 from ofa.runs.recipe import Phase, opened_spaces
 from ofa.runs.run_directory import RunDirectory, save_weights
 from ofa.runs.run_files import locked_run
-from ofa.space.search_space import SearchSpace
 from ofa.training.checkpoint import Checkpoint, Position, flatten, load_checkpoint, remove_strays, save_checkpoint, unflatten
 from ofa.training.optimiser import make_optimiser, momenta, set_momenta
 from ofa.training.progress import EpochSums, LateReading, MetricsLog, Progress, spent_by_rows
@@ -165,8 +164,9 @@ class Trainer:
         self.world.wait()  # the next phase reads the teacher's file, and NCCL's collective calls do not block this process
 
     def _enter_phase(self, index: int) -> None:
-        if index > 0 and _opens_expands(self.opened[index - 1], self.opened[index]):
-            self.supernet.sort_channels(self.opened[index - 1])
+        before, now = self.opened[max(index - 1, 0)], self.opened[index]
+        if any(a.expands != b.expands for a, b in zip(before.stages, now.stages, strict=True)):
+            self.supernet.sort_channels(before)
         self.world.broadcast_weights(self.supernet)
         self.optimiser = make_optimiser(self.supernet, self.recipe.optimiser)
         if self.average is not None:
@@ -329,7 +329,3 @@ class Trainer:
     def _place(self) -> tuple[int, int, int]:
         """A key that ascends in the course of a run: the position, then 1 once its epoch (evaluation too) is finished."""
         return self.position.phase, self.position.step, int(self.sums.steps == 0)
-
-
-def _opens_expands(before: SearchSpace, after: SearchSpace) -> bool:
-    return any(a.expands != b.expands for a, b in zip(before.stages, after.stages, strict=True))

@@ -142,11 +142,7 @@ class Archive:
         return best, hypervolume(self.losses, self.reference) if few and self.reference is not None else None
 
     def result(self, algorithm: str) -> SearchResult:
-        """The best of the evaluated subnets.
-
-        Raises:
-            Infeasible: none reaches `Problem.min_top1`.
-        """
+        """The best of the evaluated subnets; raises `Infeasible` where none reaches `Problem.min_top1`."""
         enough = self.top1 >= self.problem.least_top1
         if not enough.any():
             raise not_accurate_enough(self.problem, float(self.top1.max()))

@@ -95,14 +95,10 @@ class SearchLog:
         return top1
 
     def batch(self, evaluations: int, best: float | None, volume: float | None, genes: Genes, top1: Floats) -> None:
-        """Append a batch, unless the log has it from before an interruption.
+        """Append a batch, int8[batch, genes] with its top-1, unless the log has it from before an interruption.
 
-        Args:
-            evaluations: evaluations of the search so far, this batch included.
-            best: best value of the first objective so far; None while nothing reaches `Problem.min_top1`.
-            volume: hypervolume of the front so far; None in the same case, and with one objective or more than three.
-            genes: the evaluated subnets, int8[batch, genes].
-            top1: their predicted top-1, float64[batch].
+        `evaluations` and `best` (of the first objective) are those of the search so far; `best` and `volume`, the front's,
+        are None while nothing reaches `Problem.min_top1`, `volume` also with one objective or more than three.
         """
         if evaluations <= self.written:
             return

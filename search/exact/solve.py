@@ -36,7 +36,7 @@ def most_accurate(problem: Problem, rng: np.random.Generator) -> Genes:
         UserError: there are no stage tables.
     """
     _check(why_no_tables(problem))
-    limits = [limit for limit in problem.limits if not _is_maximum(problem, limit)]
+    limits = [limit for limit in problem.limits if METRICS[limit.metric].reduce != "max" or _is_composed(problem, limit)]
     pairs = [(limit.metric, limit.platform) for limit in limits]
     tables = StageTables(problem, pairs or [("macs_m", next(iter(problem.costs)))])  # among equals, the lightest
     genes = _solve(tables, _bounds(problem, limits) if limits else np.array([np.inf]), _maxima(problem))
@@ -94,10 +94,6 @@ def _pair(limit: Limit) -> tuple[str, str]:
 def _is_composed(problem: Problem, limit: Limit) -> bool:
     """True for a limit on a composed cost: the memory of a runtime that keeps data beside feature maps."""
     return not isinstance(problem.costs[limit.platform].factors(limit.metric), Factors)
-
-
-def _is_maximum(problem: Problem, limit: Limit) -> bool:
-    return METRICS[limit.metric].reduce == "max" and not _is_composed(problem, limit)
 
 
 def _bounds(problem: Problem, limits: list[Limit]) -> Floats:

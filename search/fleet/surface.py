@@ -47,11 +47,7 @@ class Surface:
     """The method that found the surface, and the reason for it."""
 
     def lookup(self, bounds: Floats) -> Indices:
-        """The most accurate subnet within each row of bounds, int64[n]; -1 where there is none.
-
-        Args:
-            bounds: float64[n, pairs]; infinite where there is no limit.
-        """
+        """The most accurate subnet within each row of bounds, float64[n, pairs], as int64[n]; -1 where there is none."""
         found = np.full(len(bounds), -1, dtype=np.int64)
         searching = np.arange(len(bounds))
         for start in range(0, len(self.genes), SUBNETS_AT_ONCE):
@@ -80,12 +76,7 @@ class Surface:
 
 
 def exact_surface(problem: Problem, pairs: tuple[tuple[str, str], ...]) -> Surface | str:
-    """The complete surface, or the reason why it cannot be computed.
-
-    Args:
-        problem: a problem without limits.
-        pairs: the costs that may be limited: (metric, platform).
-    """
+    """The complete surface of a problem without limits over (metric, platform) pairs, or why it cannot be computed."""
     reason = why_no_tables(problem)
     if reason:
         return reason
@@ -107,14 +98,9 @@ def exact_surface(problem: Problem, pairs: tuple[tuple[str, str], ...]) -> Surfa
 def find_surface(
     problem: Problem, pairs: tuple[tuple[str, str], ...], rng: np.random.Generator, budget: int, exact: bool = True
 ) -> Surface:
-    """The surface over some costs: computed where that is possible (unless `exact` is false), else searched.
+    """The surface of a problem without limits over some costs: computed where possible and `exact`, else searched.
 
-    Args:
-        problem: a problem without limits.
-        pairs: the costs that may be limited: (metric, platform); empty: only the most accurate subnet is wanted.
-        rng: source of randomness for the search.
-        budget: most predictions of the search.
-        exact: True: compute the surface where that is possible.
+    The pairs (metric, platform) are the costs that may be limited; without any, only the most accurate subnet is wanted.
     """
     pairs = pairs or (("macs_m", next(iter(problem.costs))),)
     if problem.among is not None:

@@ -24,12 +24,7 @@ BUDGET = 5_000
 def dense_fronts(space: SearchSpace, predictor: Predictor, costs: Mapping[str, Costs], count: int, seed: int) -> Genes:
     """The smallest and the largest subnet, and points spread over the fronts of accuracy against each platform's metrics.
 
-    Args:
-        space: the space.
-        predictor: predictor of its subnets' accuracy.
-        costs: costs of the space, by the platform's name.
-        count: least number of subnets; points are taken closer on each front until it is reached or the fronts are used up.
-        seed: seed of searched fronts.
+    Points are taken closer on each front until `count` is reached or the fronts are used up.
 
     Returns:
         int8[subnets, genes], distinct; a few more than `count`, or fewer where the fronts have fewer.

@@ -80,14 +80,7 @@ class Reported:
 
 
 def contents(run: Reported, devices: Sequence[Device], seed: int = 0) -> dict[str, Any]:
-    """Everything that the page shows.
-
-    Args:
-        run: the run.
-        devices: platforms to compare, of different names.
-        seed: of the clouds, and of fronts that are not exact.
-
-    """
+    """Everything that the page shows; `seed` is that of the clouds, and of fronts that are not exact."""
     costs = {device.platform.name: device.costs for device in devices}
     subnets = Subnets(run.space)
     fronts = [
@@ -97,7 +90,8 @@ def contents(run: Reported, devices: Sequence[Device], seed: int = 0) -> dict[st
         if device.costs.why_unknown(metric) is None
     ]
     largest, smallest = (subnets.numbers(run.space.encode(end))[0] for end in (run.space.largest(), run.space.smallest()))
-    known = {} if run.measured is None else _by_genes(run.measured)
+    rows = () if run.measured is None else zip(run.measured.genes, run.measured.accuracy, strict=True)
+    known = {row.tobytes(): float(value) for row, value in rows}
     label = run.accuracy.name == "top1"
     return {
         "name": run.name,
@@ -146,10 +140,6 @@ def _front(run: Reported, subnets: Subnets, device: Device, metric: str, seed: i
         "subnets": subnets.numbers(front.genes),
         "cloud": [[float(f"{x:.5g}"), float(f"{y:.5g}")] for x, y in zip(cost, accuracy, strict=True)],
     }
-
-
-def _by_genes(measured: Measurements) -> dict[bytes, float]:
-    return {row.tobytes(): float(value) for row, value in zip(measured.genes, measured.accuracy, strict=True)}
 
 
 def _platform(device: Device) -> dict[str, Any]:

@@ -55,13 +55,7 @@ def describe(
 ) -> list[dict[str, Any]]:
     """Each subnet as plain data.
 
-    Args:
-        subnets: all subnets of the page.
-        predictor: of the accuracy.
-        costs: by platform.
-        measured: accuracy by the bytes of the genes, of those that are measured.
-        input_values: values of a native input, for the label.
-        label: whether the accuracy is top-1, without which there is no label.
+    `measured` is accuracy by the bytes of the genes; a label needs `input_values`, values of a native input, and top-1.
     """
     genes, space = subnets.genes, subnets.space
     top1, std = predictor.top1(genes), predictor.std(genes)

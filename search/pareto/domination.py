@@ -21,12 +21,9 @@ def front(losses: Floats) -> Indices:
 def ranks(losses: Floats, violation: Floats | None = None) -> Indices:
     """Nondominated sorting with constraint domination (Deb et al. 2002, sections III.A and VI.A), int64[n].
 
-    Rank 0 is the front of the feasible rows, rank 1 the front of the rest, and so on. The infeasible rows follow, those with
-    the smallest violation first. Two objectives take O(n log n) (Jensen 2003), more take O(n^2).
-
-    Args:
-        losses: float64[n, objectives].
-        violation: float64[n], at most 0 for a feasible row; all are feasible by default.
+    Rank 0 is the front of the feasible rows of float64[n, objectives], rank 1 the front of the rest, and so on. The
+    infeasible rows (`violation` above 0, float64[n]) follow, those with the smallest violation first. Two objectives take
+    O(n log n) (Jensen 2003), more take O(n^2).
     """
     result = np.zeros(len(losses), dtype=np.int64)
     feasible = np.ones(len(losses), dtype=np.bool_) if violation is None else violation <= 0
@@ -89,9 +86,7 @@ def crowding(losses: Floats, rank: Indices) -> Floats:
 def hypervolume(losses: Floats, reference: Floats) -> float:
     """Area or volume of the points that some row dominates and that dominate the reference; exact, 2 or 3 objectives.
 
-    Args:
-        losses: float64[n, objectives]; rows that are not below the reference in every objective add nothing.
-        reference: float64[objectives].
+    Rows of float64[n, objectives] that are not below the reference in every objective add nothing.
 
     Raises:
         ValueError: there are neither 2 nor 3 objectives.

@@ -12,10 +12,7 @@ from search.plots.front import COLOURS, plain, save_figure
 def draw_formats(rows: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
     """Draw latency, with a line to the 90th percentile, and size; rows without a latency are left out.
 
-    Args:
-        rows: each with `format`, `precision`, `median_ms`, `p90_ms`, and for a file its size `kb`.
-        title: title of the figure.
-        path: file to write: .png, .svg or .pdf.
+    A row has `format`, `precision`, `median_ms`, `p90_ms`, and for a file its size `kb`. The figure is .png, .svg or .pdf.
     """
     from matplotlib.figure import Figure
 

@@ -73,12 +73,6 @@ def draw(surveys: Sequence[Survey], title: str, subtitle: str = "", overlay: Ove
     and error bars: one standard error of the accuracy (beside others on the same images, where that is known) and, where it
     is known, the cost from its estimate to its 90th percentile.
 
-    Args:
-        surveys: one per platform, all of the same metric.
-        title: title of the figure.
-        subtitle: smaller line below the title.
-        overlay: points of other networks.
-
     Raises:
         UserError: there is no survey, or there are more platforms than colours that can be told apart.
     """

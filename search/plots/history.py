@@ -20,11 +20,7 @@ DASHES = ("solid", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1.5, 1, 1.5)), (0, (6, 2)
 
 
 def draw_history(logs: Mapping[str, LoggedSearch], title: str) -> Figure:
-    """Progress of searches against the number of predictions made.
-
-    Args:
-        logs: logs by name.
-        title: title of the figure.
+    """Progress of searches, logs by name, against the number of predictions made.
 
     Raises:
         UserError: there is no log, more logs than colours that can be told apart, an empty log, or logs of searches in

@@ -14,13 +14,7 @@ HATCHES = ("", "//", "..", "xx", "--", "\\\\", "++")
 
 
 def draw_life(parts: Sequence[Part], title: str, path: Path) -> None:
-    """Draw a bar of the energy and one of the CO2e, each of its known parts; the unknown ones are named below.
-
-    Args:
-        parts: in the order of the bar.
-        title: title of the figure.
-        path: file to write: .png, .svg or .pdf.
-    """
+    """Draw a bar of the energy and one of the CO2e, each of its known parts; the unknown ones are named below."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.2), layout="constrained")

@@ -88,7 +88,7 @@ class RidgePredictor:
 
     def _left(self, genes: Genes) -> Floats:
         """Prior variance that the samples leave unexplained, float64[n]."""
-        x = self._design(genes)
+        x = with_intercept((FeatureMap(self.space, self.features)(genes) - self.offset) / self.scale)
         return np.asarray(np.maximum((x**2).sum(axis=1) - ((x @ self.variance_factor) ** 2).sum(axis=1), 0))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -114,9 +114,6 @@ class RidgePredictor:
     def describe(self) -> str:
         """The fitted choices in words, for users."""
         return f"features {self.features}, penalty {self.penalty:g}, both by leave-one-out"
-
-    def _design(self, genes: Genes) -> Floats:
-        return with_intercept((FeatureMap(self.space, self.features)(genes) - self.offset) / self.scale)
 
 
 def fit_ridge(space: SearchSpace, genes: Genes, top1: npt.ArrayLike) -> RidgePredictor:

@@ -56,17 +56,9 @@ def kinds_of(name: str) -> tuple[str, ...]:
 def select(
     space: SearchSpace, genes: Genes, top1: Floats, kinds: Sequence[str], seed: int, scored: int | None = None
 ) -> Selection:
-    """Cross-validate each kind on the same folds, and fit the best one to everything.
+    """Cross-validate each kind on the same folds, and fit the best one to everything; `scored` as in `cross_validate`.
 
     Where every subnet has the same top-1 no kind could tell them apart, and the constant takes their place.
-
-    Args:
-        space: the space of the genes.
-        genes: measured subnets, int8[n, genes].
-        top1: measured accuracies, float64[n].
-        kinds: names out of `KINDS`.
-        seed: seed of the folds.
-        scored: as in `cross_validate`.
 
     Raises:
         UserError: too few subnets, or a top-1 outside [0, 1].

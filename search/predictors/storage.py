@@ -34,10 +34,7 @@ PREDICTOR_FORMAT = 2
 def save_predictor(folder: str | Path, predictor: StoredPredictor, facts: Mapping[str, Any]) -> None:
     """Write a predictor into a folder; a kill at any moment leaves the old one or the new one, complete.
 
-    Args:
-        folder: created when it does not exist.
-        predictor: the predictor to store.
-        facts: further entries of the JSON: the report, facts of the measurements.
+    `facts` are further entries of the JSON: the report, facts of the measurements.
     """
     folder = Path(folder)
     buffer = io.BytesIO()

@@ -5,9 +5,6 @@ Genes always index the choices of the whole space, also when the search is confi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 
 from ofa.errors import UserError
@@ -33,7 +30,8 @@ class Domain:
             raise UserError(f"{space.name}: the subspace {part.name} has choices that the space does not have")
         self.space = space
         self.count = (part or space).count()
-        allowed = [_allowed(whole, inside) for whole, inside in zip(space.genes, _matching(space, part), strict=True)]
+        inside = {} if part is None else {gene.name: gene.choices for gene in part.genes}
+        allowed = [[i for i, it in enumerate(g.choices) if it in inside.get(g.name, g.choices)] for g in space.genes]
         self.counts = np.array([len(levels) for levels in allowed])
         self.table = np.zeros((len(allowed), max(self.counts)), dtype=np.int8)
         for row, levels in zip(self.table, allowed, strict=True):
@@ -140,15 +138,3 @@ class Domain:
     def _draw(self, gene: Indices, rng: np.random.Generator) -> Genes:
         """A uniform choice for each of some genes, int8[n]."""
         return np.asarray(self.table[gene, rng.integers(0, self.counts[gene])])
-
-
-def _matching(space: SearchSpace, part: SearchSpace | None) -> list[Sequence[Any] | None]:
-    """The choices that `part` leaves open, per gene of `space`; None: all (or the gene's block is never in `part`)."""
-    if part is None:
-        return [None] * len(space.genes)
-    by_name = {gene.name: gene.choices for gene in part.genes}
-    return [by_name.get(gene.name) for gene in space.genes]
-
-
-def _allowed(gene: Any, choices: Sequence[Any] | None) -> list[int]:
-    return [i for i, choice in enumerate(gene.choices) if choices is None or choice in choices]

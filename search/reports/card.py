@@ -86,15 +86,9 @@ def build_card(
     accuracy: Accuracy,
     facts: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The card of one subnet.
+    """The card of one subnet, int8[1, genes], with its costs on each platform, and at a confidence their upper bounds too.
 
-    Args:
-        title: heading of the card.
-        platforms: platforms that the subnet is for.
-        costs: costs of its space, on each platform; at a confidence, their upper bounds are listed too.
-        genes: the subnet, int8[1, genes].
-        accuracy: its measured or predicted accuracy.
-        facts: further entries, added as they are (run, space, limits, input, ...).
+    `facts` are further entries, added as they are (run, space, limits, input, ...).
     """
     several = len(costs) > 1
     figures = [*_accuracies(accuracy)]

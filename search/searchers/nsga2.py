@@ -55,7 +55,8 @@ class Nsga2:
             genes, losses, lacking = (
                 np.concatenate([old, more]) for old, more in zip((genes, losses, lacking), new, strict=True)
             )
-            kept = _survivors(losses, lacking, size)
+            rank = ranks(losses, lacking)
+            kept = np.lexsort((-crowding(losses, rank), rank))[:size]
             genes, losses, lacking = genes[kept], losses[kept], lacking[kept]
         return archive.result(self.name)
 
@@ -79,9 +80,3 @@ class Nsga2:
     def _known(self, problem: Problem, genes: Genes, top1: Floats) -> tuple[Genes, Floats, Floats]:
         """The evaluated rows, their losses, and by how much each falls short of `Problem.min_top1`."""
         return genes[: len(top1)], problem.values(genes[: len(top1)], top1) * problem.signs, problem.least_top1 - top1
-
-
-def _survivors(losses: Floats, lacking: Floats, size: int) -> Indices:
-    """Indices of the `size` best rows, by rank, then by crowding."""
-    rank = ranks(losses, lacking)
-    return np.lexsort((-crowding(losses, rank), rank))[:size]

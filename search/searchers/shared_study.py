@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any
 
 from ofa.errors import UserError
@@ -173,16 +174,10 @@ def open_shared(
     subnets: Callable[[list[FrozenTrial]], list[bytes]],
     budget: int,
 ) -> SharedStudy:
-    """The study of a question in a storage, made where there is none.
+    """The study of a question in the storage at `url`, made where there is none.
 
-    Args:
-        url: of the storage.
-        name: of the study; None: the space's name and a digest of the question.
-        directions: of the objectives.
-        question: see `evaluations.log.question`.
-        space: its name.
-        subnets: see `SharedStudy`.
-        budget: see `SharedStudy`.
+    `name` None: the space's name and a digest of the question (`evaluations.log.question`). `subnets` and `budget` are those
+    of `SharedStudy`.
 
     Raises:
         UserError: the storage cannot be opened, or the study is of another problem.
@@ -251,8 +246,6 @@ def _storage(url: str) -> BaseStorage:
 @contextmanager
 def _told(url: str, what: str, advice: str) -> Iterator[None]:
     """A block in which errors of a storage (a full disk, a lost connection, a damaged journal) become one line."""
-    from json import JSONDecodeError
-
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 

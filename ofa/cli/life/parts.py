@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ofa.errors import UserError
+from ofa.footprint.checks import number
+from ofa.footprint.lifecycle import Part, co2e_kg, embodied_kg, joules_of_kwh, kwh_of_joules
+from ofa.footprint.tables import Grid, Pue, Route, find_accelerator, find_device, find_grid, find_pue, find_route
+from ofa.footprint.transmission import network_j, transmission_j
 
 if TYPE_CHECKING:
     from ofa.energy.account import Booked
     from ofa.energy.recordings.inference import InferenceEnergy
-    from ofa.footprint.lifecycle import Part
-    from ofa.footprint.tables import Grid, Pue, Route
 
 HOURS_PER_YEAR = 8766.0
 NOT_STATED = "not stated"
@@ -59,7 +61,6 @@ def grid_plain(grid: Grid) -> dict[str, Any]:
 
 def read_grids(args: argparse.Namespace) -> Grids:
     """The grids that are named; training and server are on that of use where they have none of their own."""
-    from ofa.footprint.tables import find_grid
 
     def find(option: str) -> Grid | None:
         word = getattr(args, option)
@@ -78,8 +79,6 @@ def read_grids(args: argparse.Namespace) -> Grids:
 
 def read_pue(word: str | None, option: str, grid: Grid | None) -> Pue:
     """The PUE that is given, else that of the cloud region, else 1: no data centre."""
-    from ofa.footprint.tables import Pue, find_pue
-
     if word is not None:
         try:
             return find_pue(word)
@@ -92,25 +91,16 @@ def read_pue(word: str | None, option: str, grid: Grid | None) -> Pue:
 
 def part(name: str, joules: float | None, kind: str, source: str, grid: Grid | None, **others: Any) -> Part:
     """A part whose CO2e is that of its energy on a grid."""
-    from ofa.footprint.lifecycle import Part, co2e_kg, kwh_of_joules
-
     kwh = None if joules is None else kwh_of_joules(joules)
     kg = None if kwh is None or grid is None else co2e_kg(kwh, grid.g_per_kwh)
     return Part(name=name, kwh=kwh, kg=kg, kind=kind, source=source, **others)
 
 
 def worked(name: str, work: Sequence[Booked], args: argparse.Namespace, grid: Grid | None, pue: Pue) -> list[Part]:
-    """The part `training` or `search`: what was metered, and apart from it what was estimated.
+    """The part `training` or `search`: what was metered in all runs that count, and apart from it what was estimated.
 
-    Args:
-        name: of the part.
-        work: what was booked for it, of all runs that count.
-        args: `NAME_kwh` replaces what was booked; `power_w` or `accelerator` estimates the time without a reading.
-        grid: where it ran.
-        pue: of the data centre where it ran.
+    The option `NAME_kwh` replaces what was booked; `power_w` or `accelerator` estimates the time without a reading.
     """
-    from ofa.footprint.lifecycle import joules_of_kwh
-
     note = f"; PUE {pue.value:g} ({pue.source})"
     given = getattr(args, f"{name}_kwh")
     if given is not None:
@@ -147,9 +137,6 @@ def _booked(name: str, rows: Sequence[Booked], grid: Grid | None, pue: Pue, note
 
 def _power(args: argparse.Namespace) -> tuple[float, str] | None:
     """The power to estimate with, in W, and its source; None: it is not to be estimated."""
-    from ofa.footprint.checks import number
-    from ofa.footprint.tables import find_accelerator
-
     if args.power_w is not None:
         return number("--power-w", args.power_w, above=0), "as given"
     if args.accelerator is None:
@@ -174,9 +161,6 @@ def inferred(inference: Inference, total: float, grid: Grid | None) -> Part:
 
 def transmitted(args: argparse.Namespace, total: float, grid: Grid | None) -> Part:
     """The part `transmission`: what the devices send of their own."""
-    from ofa.footprint.checks import number
-    from ofa.footprint.transmission import network_j, transmission_j
-
     if args.send is None:
         return part("transmission", None, "unknown", f"{NOT_STATED}: --send ROUTE with --bytes, or --send none", grid)
     if args.send == "none":
@@ -195,16 +179,11 @@ def transmitted(args: argparse.Namespace, total: float, grid: Grid | None) -> Pa
 
 def per_burst(args: argparse.Namespace) -> float:
     """Inferences whose bytes share a burst."""
-    from ofa.footprint.checks import number
-
     return number("--per-burst", args.per_burst, least=1)
 
 
 def route_of(args: argparse.Namespace, option: str, word: str) -> Route:
     """A way to send, with the figures that are given in place of its own."""
-    from ofa.footprint.checks import number
-    from ofa.footprint.tables import find_route
-
     try:
         route = find_route(word)
     except UserError as error:
@@ -220,9 +199,6 @@ def route_of(args: argparse.Namespace, option: str, word: str) -> Route:
 
 def embodied(args: argparse.Namespace, inference: Inference, devices: int) -> Part:
     """The part `embodied`: the share of the devices' manufacture, in CO2e alone."""
-    from ofa.footprint.checks import number
-    from ofa.footprint.lifecycle import Part, embodied_kg
-    from ofa.footprint.tables import find_device
 
     def made(kg: float | None, kind: str, source: str) -> Part:
         return Part(name="embodied", kwh=None, kg=kg, kind=kind, source=source)

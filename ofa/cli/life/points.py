@@ -6,13 +6,17 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ofa.cli.life.parts import Grids, Inference, per_burst, read_pue, route_of
+from ofa.cli.shared.labels import input_values
 from ofa.errors import UserError
+from ofa.footprint.break_even import break_even_bytes, break_even_devices, break_even_inferences
+from ofa.footprint.checks import number
+from ofa.footprint.lifecycle import Part, joules_of_kwh
+from ofa.footprint.transmission import edge_against_cloud, network_j
 
 if TYPE_CHECKING:
     from latency_tables import Platform
-    from ofa.cli.life.parts import Grids, Inference
     from ofa.cli.life.subject import Subject
-    from ofa.footprint.lifecycle import Part
 
 ONCE = ("training", "search")
 """Parts that are spent once, however many devices there are."""
@@ -33,9 +37,6 @@ def break_evens(
 
 def _inferences(parts: Sequence[Part], inference: Inference, grids: Grids) -> dict[str, Any]:
     """Inferences until use has taken as much as training and search."""
-    from ofa.footprint.break_even import break_even_inferences
-    from ofa.footprint.lifecycle import joules_of_kwh
-
     once, lacking = _once(parts)
     if once is None or inference.joules is None:
         why = "the energy of training is unknown" if once is None else "the energy of an inference is unknown"
@@ -50,9 +51,6 @@ def _inferences(parts: Sequence[Part], inference: Inference, grids: Grids) -> di
 
 def _devices(args: argparse.Namespace, parts: Sequence[Part]) -> dict[str, Any]:
     """Devices until training once takes less than a rival that trains for each."""
-    from ofa.footprint.break_even import break_even_devices
-    from ofa.footprint.checks import number
-
     once, lacking = _once(parts)
     if args.rival_kwh is None or once is None:
         why = "no rival is given (--rival-kwh)" if args.rival_kwh is None else "the energy of training is unknown"
@@ -77,9 +75,6 @@ def against_cloud(
 ) -> dict[str, Any] | None:
     """An inference on the device, and on a server to which its input is sent; None without `--cloud`."""
     from latency_tables.costs.boundaries import mixed_boundaries
-    from ofa.cli.life.parts import per_burst, read_pue, route_of
-    from ofa.footprint.break_even import break_even_bytes
-    from ofa.footprint.transmission import edge_against_cloud, network_j
 
     if args.cloud is None:
         given = [name for name in ("server_mj", "server_platform", "cloud_bytes") if getattr(args, name) is not None]
@@ -135,8 +130,6 @@ def against_cloud(
 
 def _server(args: argparse.Namespace, subject: Subject | None) -> tuple[float, str, Platform | None]:
     """Energy of an inference on the server in J, without overhead; its source; and its platform, where it is one."""
-    from ofa.footprint.checks import number
-
     if (args.server_mj is None) == (args.server_platform is None):
         raise UserError("--cloud needs the server: give --server-mj, or --server-platform for the same subnet (one of them)")
     if args.server_mj is not None:
@@ -157,13 +150,9 @@ def _server(args: argparse.Namespace, subject: Subject | None) -> tuple[float, s
 
 def _bytes(args: argparse.Namespace, subject: Subject | None) -> tuple[float, str]:
     """Bytes that an inference in the cloud needs, and where they are from."""
-    from ofa.footprint.checks import number
-
     if args.cloud_bytes is not None:
         return number("--cloud-bytes", args.cloud_bytes), "as given"
     if subject is None:
         raise UserError("--cloud-bytes is missing; how large is an input?")
-
-    from ofa.cli.shared.labels import input_values
 
     return float(input_values(subject.space, subject.run)), "a native input, a byte a value, uncompressed"

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ofa.footprint.label_entry import Top1, with_letter
+
 if TYPE_CHECKING:
     from ofa.energy.recordings.inference import InferenceEnergy
     from ofa.footprint.energy_label import Bounds
-    from ofa.footprint.label_entry import Top1
 
 
 def recorded_label(label: Mapping[str, Any], top1: Top1, found: InferenceEnergy, bounds: Bounds) -> dict[str, Any]:
     """A platform's label with the energy that was recorded, and the letter for it; its p10 and p90 are of the windows."""
-    from ofa.footprint.label_entry import with_letter
-
     energy = {
         "kind": "metered",
         "boundary": found.boundary,

@@ -7,15 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ofa.cli.life.parts import Inference
+from ofa.cli.life.recorded_label import recorded_label
+from ofa.cli.shared.labels import energy_of, label_of, own_predictor
+from ofa.cli.shared.recordings import recorded
 from ofa.errors import UserError
+from ofa.files.bundle import open_place
+from ofa.footprint.checks import number
+from ofa.footprint.label_entry import Top1
+from ofa.measure.accuracy import TOP1
+from ofa.runs.spent import work_of_run
+from ofa.runs.zoo import find_run
 
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
-    from ofa.cli.life.parts import Inference
     from ofa.energy.account import Booked
     from ofa.energy.recordings.inference import InferenceEnergy
     from ofa.footprint.energy_label import Bounds
-    from ofa.footprint.label_entry import Top1
     from ofa.runs.run_files import RunFiles
     from ofa.space.search_space import Genes, SearchSpace
 
@@ -38,9 +46,6 @@ class Subject:
 
     def top1(self, platform: str) -> Top1:
         """Its top-1: that of its card for a platform, else what the run's predictor says."""
-        from ofa.cli.shared.labels import own_predictor
-        from ofa.footprint.label_entry import Top1
-
         if self.card is not None:
             return _top1_of(self.card, platform)
         predictor = None if self.run is None else own_predictor(self.run)
@@ -49,9 +54,6 @@ class Subject:
 
     def label(self, platform: Platform, bounds: Bounds, found: InferenceEnergy | None = None) -> dict[str, Any]:
         """The energy label on a platform, in these classes; `found`: energy that a meter recorded, in place of its own."""
-        from ofa.cli.life.recorded_label import recorded_label
-        from ofa.cli.shared.labels import label_of, own_predictor
-
         predictor = None if self.run is None else own_predictor(self.run)
         costs = platform.costs(self.space)
         top1 = self.top1(platform.name)
@@ -93,10 +95,6 @@ def open_subject(args: argparse.Namespace) -> Subject | None:
 
 def work_of(args: argparse.Namespace, subject: Subject | None) -> list[Booked]:
     """Entries booked by the run, and by the failed runs that count too."""
-    from ofa.files.bundle import open_place
-    from ofa.runs.spent import work_of_run
-    from ofa.runs.zoo import find_run
-
     work = [] if subject is None or subject.run is None else work_of_run(subject.run.path)
     own = None if subject is None or subject.run is None else str(subject.run.path)
     known = set() if own is None else {str(Path(own).resolve())}
@@ -112,10 +110,6 @@ def work_of(args: argparse.Namespace, subject: Subject | None) -> list[Booked]:
 
 def inference_of(args: argparse.Namespace, subject: Subject | None, platform: Platform | None) -> Inference:
     """Energy and time of an inference: as a meter recorded them, or as given, else those of the subnet on the platform."""
-    from ofa.cli.life.parts import Inference
-    from ofa.cli.shared.recordings import recorded
-    from ofa.footprint.checks import number
-
     found = recorded(args)
     if found is not None:
         for option in ("inference_mj", "inference_ms"):
@@ -145,9 +139,6 @@ def inference_of(args: argparse.Namespace, subject: Subject | None, platform: Pl
 
 
 def _on_platform(costs: Costs, subject: Subject, platform: Platform, seconds: float | None) -> Inference:
-    from ofa.cli.life.parts import Inference
-    from ofa.cli.shared.labels import energy_of
-
     energy = energy_of(costs, subject.genes)
     if energy.joules is None:
         why = f"{platform.name}: {costs.why_unknown('energy_mj')}; --inference-mj gives it"
@@ -164,8 +155,6 @@ def _on_platform(costs: Costs, subject: Subject, platform: Platform, seconds: fl
 
 def _top1_of(card: dict[str, Any], platform: str) -> Top1:
     """The top-1 of a card: of its label for the platform, else of its figures."""
-    from ofa.footprint.label_entry import Top1
-    from ofa.measure.accuracy import TOP1
     from search.reports.card import measured_name
 
     for entry in card.get("labels", []):

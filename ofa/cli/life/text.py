@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ofa.footprint.lifecycle import Part, Total
+from ofa.footprint.label_entry import energy_text, sentence
+from ofa.footprint.lifecycle import Part, Total
 
 
 def title_of(answer: dict[str, Any]) -> str:
@@ -19,8 +19,6 @@ def title_of(answer: dict[str, Any]) -> str:
 
 def show_life(answer: dict[str, Any], parts: Sequence[Part], whole: Total, say: Callable[[str], None]) -> None:
     """The table, the points, the comparison and the label, for people."""
-    from ofa.footprint.label_entry import energy_text, sentence
-
     say(f"{answer['subject'] or 'as given'}: {title_of(answer)}\n")
     width = max(len(part.name) for part in parts) + 2
     say(f"{'part':{width}}{'kWh':>11}{'kg CO2e':>11}  {'kind':10} source")

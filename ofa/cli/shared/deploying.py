@@ -57,7 +57,7 @@ def read_given(args: argparse.Namespace) -> Given:
     source = read_deployable(args.subnet, args.input == "uint8")
     side, channels = source.image.side, len(source.image.mean)
     calibration = check_on = None
-    run = args.run or _run_around(args.subnet)
+    run = args.run or next((folder for folder in args.subnet.absolute().parents if (folder / RECIPE).is_file()), None)
     if run is not None:
         calibration, check_on = _photos_of_run(str(run), source, args.images)
     if args.calibration is not None:
@@ -65,11 +65,6 @@ def read_given(args: argparse.Namespace) -> Given:
     if check_on is None:
         check_on = _random_photos(side, channels) if calibration is None else replace(calibration, labels=None)
     return Given(source, calibration, check_on)
-
-
-def _run_around(subnet: Path) -> Path | None:
-    """The run directory that contains a subnet directory; None if there is none."""
-    return next((folder for folder in subnet.absolute().parents if (folder / RECIPE).is_file()), None)
 
 
 def _photos_of_run(run: str, source: Deployable, count: int) -> tuple[Photos | None, Photos | None]:

@@ -6,13 +6,11 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from ofa.distributed.world import ALONE, World
-
-if TYPE_CHECKING:
-    from ofa.energy.choice import EnergyChoice
-    from ofa.files.bundle import Place
+from ofa.energy.choice import COUNTERS, MACHINE, EnergyChoice
+from ofa.energy.ledger import booked_beside
+from ofa.files.bundle import BundlePath, Place
 
 
 def add_energy_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +25,6 @@ def add_energy_arguments(parser: argparse.ArgumentParser) -> None:
 
 def energy_choice(args: argparse.Namespace) -> EnergyChoice:
     """The origin of energy that the options ask for; raises `UserError` where they do not go together."""
-    from ofa.energy.choice import COUNTERS, EnergyChoice
-
     return EnergyChoice.of(args.energy or COUNTERS, args.accelerator, args.utilisation)
 
 
@@ -36,20 +32,7 @@ def energy_choice(args: argparse.Namespace) -> EnergyChoice:
 def booked_in_run(
     energy: EnergyChoice, place: Place, verb: str, purpose: str, device: str = "cpu", world: World = ALONE
 ) -> Iterator[None]:
-    """Book time and energy of a block in a run directory; in a bundle, nothing can be booked.
-
-    Args:
-        energy: where the energy comes from.
-        place: the run.
-        verb: the verb.
-        purpose: what is booked.
-        device: torch's name of the device that the block uses.
-        world: the ranks that share the work.
-    """
-    from ofa.energy.choice import MACHINE
-    from ofa.energy.ledger import booked_beside
-    from ofa.files.bundle import BundlePath
-
+    """Book time and energy of a block in a run directory; in a bundle, nothing can be booked. `device`: torch's name."""
     if isinstance(place, BundlePath):
         if energy != MACHINE and world.first:
             print(f"warning: {place} is a bundle, in which no energy is booked", file=sys.stderr)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latency_tables.metrics import METRICS
+from latency_tables.cost_models.uncertainty import check_confidence
+from latency_tables.metrics import METRICS, limit_number
 from ofa.cli.shared.energy import booked_in_run, device_of, energy_choice
-from ofa.cli.shared.options import printer, written_beside
+from ofa.cli.shared.options import WAIT_S, answerable, open_predictor, printer, warn, written_beside
 from ofa.cli.shared.question import flag, parse_bounds, parse_fixes, searched_part
 from ofa.cli.shared.subnet_weights import without_images
+from ofa.energy.account import QUERY
 from ofa.errors import UserError
+from ofa.files.output import locked_output
 from ofa.measure.accuracy import ACCURACIES, AccuracyMetric
 
 if TYPE_CHECKING:
@@ -35,14 +39,8 @@ def run_fleet(args: argparse.Namespace) -> dict[str, Any]:
     """Read the devices, choose a subnet for each, measure these subnets, write the answer."""
     _check_options(args)
 
-    import time
-
     import numpy as np
 
-    from latency_tables.cost_models.uncertainty import check_confidence
-    from ofa.cli.shared.options import WAIT_S, answerable, open_predictor
-    from ofa.energy.account import QUERY
-    from ofa.files.output import locked_output
     from ofa.progress_bar import progress_bar
     from ofa.runs.run_files import RunFiles
     from search.fleet.answer import answer
@@ -147,7 +145,6 @@ class _Offers:
 
     def problem(self, platform: str, confidence: float | None) -> Problem:
         """The problem without limits on a platform; its warnings go to standard error, once per platform."""
-        from ofa.cli.shared.options import warn
         from search.problem.problem import Problem
 
         costs = self.costs[platform]
@@ -159,8 +156,6 @@ class _Offers:
 
     def with_confidence(self, confidence: float | None) -> Fleet:
         """The fleet with a confidence for the devices that have none of their own."""
-        from dataclasses import replace
-
         import numpy as np
 
         if confidence is None:
@@ -192,7 +187,6 @@ class _Offers:
 
 
 def _summary(result: FleetAnswer, seconds: float) -> list[str]:
-    from latency_tables.metrics import limit_number
     from search.fleet.answer import COST_COLUMNS
 
     fleet, missing = result.fleet, (result.chosen < 0).nonzero()[0]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from ofa.cli.shared.options import answerable, open_predictor
 from ofa.errors import UserError
+from ofa.footprint.label_entry import UNSTATED_FACTOR, Energy, Top1, label_entry, sentence, with_letter
+from search.problem.objectives import Objective
 
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
     from ofa.footprint.energy_label import Bounds
-    from ofa.footprint.label_entry import Energy, Top1
     from ofa.runs.run_files import RunFiles
     from ofa.space.search_space import Genes, SearchSpace
     from search.predictors.protocols import Predictor
@@ -29,13 +32,8 @@ def labels_of(
 ) -> dict[str, Any]:
     """The entry `labels` of a subnet's card: of every platform that states energy; nothing where none does.
 
-    Args:
-        run: the run of the subnet.
-        platforms: platforms that the subnet is for.
-        costs: costs of its space on each.
-        genes: the subnet, int8[1, genes].
-        accuracy: its accuracy.
-        predictor: the run's predictor of that accuracy; None: the one that lies in the run, where there is one.
+    `costs` are those of the space on each platform; `genes` is the subnet, int8[1, genes]; `predictor` None: the run's,
+    where there is one.
     """
     if predictor is None:
         predictor = own_predictor(run)
@@ -57,10 +55,6 @@ def label_of(
     bounds: Bounds | None = None,
 ) -> dict[str, Any]:
     """The entry of one platform; `run` None: the subnet lies in no run that is here; `bounds` None: the label in use."""
-    from datetime import date
-
-    from ofa.footprint.label_entry import label_entry
-
     ratio, note = None, "its run is not here" if run is None else "the accuracy is not top-1"
     if run is not None and top1.value is not None:
         ratio, note = frugality(run, costs, genes, predictor)
@@ -79,8 +73,6 @@ def label_of(
 
 def own_predictor(run: RunFiles) -> Predictor | None:
     """The run's predictor of top-1; None: there is none, or it was fitted to another metric or to other weights."""
-    from ofa.cli.shared.options import open_predictor
-
     try:
         return open_predictor(run, "top1")[0]
     except UserError:
@@ -89,8 +81,6 @@ def own_predictor(run: RunFiles) -> Predictor | None:
 
 def relabelled(card: dict[str, Any], value: float | None, standard_error: float | None, images: int) -> dict[str, Any]:
     """The entry `labels` of a card for weights that were trained further: other letters, and no ratio."""
-    from ofa.footprint.label_entry import Top1, with_letter
-
     top1 = Top1(value=value, measured=True, standard_error=standard_error, images=images)
     unknown = {"ratio_to_frugalest": None, "ratio_note": "the other subnets of the run were not trained further"}
     labels = [with_letter(entry | unknown, top1) for entry in card.get("labels", [])]
@@ -99,15 +89,11 @@ def relabelled(card: dict[str, Any], value: float | None, standard_error: float 
 
 def label_lines(card: dict[str, Any]) -> list[str]:
     """The labels of a card as lines of text."""
-    from ofa.footprint.label_entry import sentence
-
     return [f"energy label: {sentence(entry)}" for entry in card.get("labels", [])]
 
 
 def top1_of(accuracy: Accuracy, platform: str) -> Top1:
     """The accuracy as a label states it: top-1 alone, as the platform computes where that was measured, else in fp32."""
-    from ofa.footprint.label_entry import Top1
-
     if accuracy.metric.name != "top1":
         return Top1(value=None, measured=False)
     for under in accuracy.under:
@@ -139,8 +125,6 @@ def energy_of(costs: Costs, genes: Genes) -> Energy:
     The p90 is the platform's. Below the median, the spread is taken to be the same, as a factor: p10 = p50^2 / p90. Where
     nothing was compared, both are the factor that the platform expects, or 2.
     """
-    from ofa.footprint.label_entry import UNSTATED_FACTOR, Energy
-
     if costs.why_unknown("energy_mj") is not None:
         return Energy(joules=None, low=1.0, high=1.0, uncertainty="energy unknown")
     joules = float(costs.energy_mj(genes)[0]) / 1000
@@ -170,8 +154,6 @@ def frugality(run: RunFiles, costs: Costs, genes: Genes, predictor: Predictor | 
     """
     import numpy as np
 
-    from ofa.cli.shared.options import answerable
-    from search.problem.objectives import Objective
     from search.problem.problem import Problem
     from search.searchers.exact import Exact, why_not_exact
     from search.searchers.listed import Listed

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ofa.errors import UserError
-from ofa.numerics.stated import FP32, INT8
+from ofa.measure.accuracy import ACCURACIES, AccuracyMetric, Draws, paired_gain
+from ofa.numerics.stated import FP32, INT8, AnalogNumerics, Numerics
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,9 +16,7 @@ if TYPE_CHECKING:
 
     from latency_tables import Platform
     from ofa.cli.shared.options import Measured
-    from ofa.measure.accuracy import AccuracyMetric
     from ofa.measure.evaluator import SubnetEvaluator
-    from ofa.numerics.stated import Numerics
     from ofa.space.search_space import Genes
     from ofa.space.subnet import Subnet
     from search.reports.card import AccuracyUnder
@@ -43,7 +42,6 @@ class NumericsOf:
     def of(cls, platform: Platform, draws: int, seed: int) -> NumericsOf:
         """Those of a platform; raises `UserError` where they are fp32, or what measures them is not installed."""
         from ofa.deploy.accuracy_under import runtime_of
-        from ofa.numerics.stated import AnalogNumerics
 
         runtime = runtime_of(platform.numerics, platform.name)
         drawn = isinstance(platform.numerics, AnalogNumerics)
@@ -68,16 +66,10 @@ class NumericsOf:
         return {"platform": self.platform, "numerics": to_plain(self.numerics), "runtime": self.runtime} | drawn
 
     def result(self, evaluator: SubnetEvaluator, split: str, fp32: Answers, answers: Answers) -> dict[str, Any]:
-        """The accuracies of one subnet as plain data.
+        """The accuracies of one subnet as plain data, from the images classified correctly.
 
-        Args:
-            evaluator: evaluator of the run.
-            split: the images.
-            fp32: whether each image was classified correctly in fp32, bool[images].
-            answers: the same under these numerics, bool[draws, images].
+        In fp32 these are bool[images], under these numerics bool[draws, images].
         """
-        from ofa.measure.accuracy import ACCURACIES, Draws, paired_gain
-
         labels = evaluator.labels(split)
         counts = [evaluator.count(row, labels) for row in answers]
         change, error = paired_gain(fp32, answers.mean(0))
@@ -146,7 +138,6 @@ class UnderPlatforms:
         return max((under.deviation or 0.0 for under in self.of(row)), default=0.0)
 
     def _on(self, platform: Platform, row: Genes) -> AccuracyUnder:
-        from ofa.measure.accuracy import Draws
         from search.reports.card import AccuracyUnder
 
         if not self.measured.can_measure:

@@ -12,8 +12,13 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from latency_tables.units import check_unit
 from ofa.distributed.world import ALONE, World
 from ofa.errors import UserError
+from ofa.files.atomic import sha256
+from ofa.files.bundle import BundlePath, Place
+from ofa.files.names import check_name, made_name
+from ofa.files.vouched import read_vouched_json
 from ofa.measure.accuracy import ACCURACIES, TOP1, AccuracyMetric, accuracy_named
 
 if TYPE_CHECKING:
@@ -22,7 +27,6 @@ if TYPE_CHECKING:
 
     from latency_tables import Costs, Platform
     from ofa.data.record import DataRecord
-    from ofa.files.bundle import Place
     from ofa.measure.evaluator import SubnetEvaluator
     from ofa.measure.memory import MemoryLimit
     from ofa.runs.run_directory import RunDirectory
@@ -76,8 +80,6 @@ def answerable(run: RunFiles) -> Genes | None:
 
 def written_beside(run: RunFiles, name: str) -> Path:
     """Default folder of a query's answer, in its run; raises `UserError` for a bundle, which is read-only."""
-    from ofa.files.bundle import BundlePath
-
     if isinstance(run.path, BundlePath):
         raise UserError(f"--out is missing: {run.path} is a bundle, which is read-only; say where to write with --out")
     return run.path / "queries" / name
@@ -86,7 +88,6 @@ def written_beside(run: RunFiles, name: str) -> Path:
 def platform_file(args: argparse.Namespace) -> Path:
     """The file to which a platform made of timings is written; raises `UserError` where an option is not allowed."""
     from latency_tables.blocks.memory import BYTES
-    from latency_tables.units import check_unit
 
     out = Path(args.out)
     if out.suffix not in (".yaml", ".yml"):
@@ -100,8 +101,6 @@ def platform_file(args: argparse.Namespace) -> Path:
 
 def platform_name(given: str | None, out: Path) -> str:
     """The name of a platform written to `out`: the one given (`UserError` where it is not allowed), or the file's."""
-    from ofa.files.names import check_name, made_name
-
     if given is None:
         return made_name(out.stem)
     try:
@@ -126,22 +125,15 @@ def warn(costs: Costs) -> None:
 
 def weights_digest(run: RunFiles) -> str:
     """Digest that identifies a run's weights in its measurements and its predictor."""
-    from ofa.files.atomic import sha256
-
     return sha256(run.weights_path)[:16]
 
 
 def open_predictor(run: RunFiles, wanted: str | None = None) -> tuple[Predictor, dict[str, Any], AccuracyMetric]:
-    """The run's predictor, its facts, and the metric of accuracy that it predicts.
-
-    Args:
-        run: the run.
-        wanted: name of the metric that is asked for; None: the predictor's.
+    """The run's predictor, its facts, and the metric of accuracy that it predicts, which must be `wanted` if that is given.
 
     Raises:
         UserError: there is none, or it was fitted to other weights, another space or another metric.
     """
-    from ofa.files.vouched import read_vouched_json
     from search.predictors.storage import load_predictor, predictor_file
 
     file = predictor_file(run.path)
@@ -246,7 +238,6 @@ class Measured:
         if all(self.log.has(genes)):
             return self.log.values(genes)
 
-        from ofa.files.bundle import BundlePath
         from ofa.runs.run_files import locked_run
 
         self.evaluator.size(self.split)  # raises where there is nothing to measure on

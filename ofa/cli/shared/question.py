@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from latency_tables.metrics import METRICS
 from ofa.errors import UserError
 from ofa.measure.accuracy import ACCURACIES, AccuracyMetric
+from search.problem.limits import Limit
+from search.problem.objectives import Objective
 
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
     from ofa.space.search_space import SearchSpace
     from search.predictors.protocols import Predictor
-    from search.problem.limits import Limit
-    from search.problem.objectives import Objective
 
 
 def true_or_false(word: str) -> bool:
@@ -122,8 +122,6 @@ def limits_of(bounds: dict[str, list[GivenLimit]], names: Sequence[str]) -> list
         UserError: a limit is given twice, or for a platform that is not given; or a metric that is the same on all platforms
             is limited on one of them.
     """
-    from search.problem.limits import Limit
-
     limits = []
     for metric, given in bounds.items():
         by_platform = {bound.platform: bound.value for bound in given}
@@ -144,8 +142,6 @@ def limits_of(bounds: dict[str, list[GivenLimit]], names: Sequence[str]) -> list
 
 def objective_of(word: str | None, names: Sequence[str]) -> Objective:
     """The objective of `--minimize`, or accuracy without it; raises `UserError` for an unknown metric or platform."""
-    from search.problem.objectives import Objective
-
     if word is None:
         return Objective()
     place, separator, metric = word.rpartition("=")

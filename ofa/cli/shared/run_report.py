@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ofa.cli.shared.labels import input_values
 from ofa.cli.shared.options import answerable, open_predictor, weights_digest
+from ofa.files.bundle import BundlePath
+from ofa.files.vouched import read_vouched_json, read_vouched_line
+from ofa.runs.metrics_rows import metrics_rows
+from ofa.runs.spent import work_of_run
 
 if TYPE_CHECKING:
     from ofa.runs.run_files import RunFiles
@@ -16,19 +22,7 @@ ADVICE = "copy the run again"
 
 
 def reported(run: RunFiles, asked: str) -> Reported:
-    """Everything of a run that a report needs.
-
-    Args:
-        run: the run.
-        asked: how the user named it.
-
-    Raises:
-        UserError: it has no predictor, or one of its files is damaged.
-    """
-    from ofa.cli.shared.labels import input_values
-    from ofa.files.vouched import read_vouched_json
-    from ofa.runs.metrics_rows import metrics_rows
-    from ofa.runs.spent import work_of_run
+    """All that a report needs of a run, `asked` by that name; raises `UserError` for no predictor, or a damaged file."""
     from search.page.contents import Reported
 
     predictor, facts, accuracy = open_predictor(run)
@@ -54,7 +48,6 @@ def _measurements(run: RunFiles, accuracy: str) -> Measurements | None:
     """The measurements of these weights on the number of images that most of them have."""
     import numpy as np
 
-    from ofa.files.vouched import read_vouched_line
     from search.page.contents import Measurements
 
     log, weights = run.path / "predictor" / "measurements.jsonl", weights_digest(run)
@@ -83,10 +76,8 @@ def _measurements(run: RunFiles, accuracy: str) -> Measurements | None:
 
 def _provenance(run: RunFiles) -> list[tuple[str, str]]:
     """Names and texts: data, recipe, versions, digests; no path of this machine, since the page travels."""
-    from dataclasses import replace
     from importlib.metadata import version
 
-    from ofa.files.bundle import BundlePath
     from ofa.files.schema import load_yaml
 
     recipe: dict[str, Any] = load_yaml(run.path / "recipe.yaml")

@@ -11,11 +11,16 @@ macs, weights, activations, outputs).
 from __future__ import annotations
 
 import argparse
+import datetime
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latency_tables.units import stated
+from ofa.cli.shared.options import WAIT_S, platform_file, platform_name, printer
 from ofa.errors import UserError
+from ofa.files.output import locked_output
 
 if TYPE_CHECKING:
     from latency_tables import Platform
@@ -52,12 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Fit, write, report."""
-    from dataclasses import replace
-
     from latency_tables import save_platform
-    from latency_tables.units import stated
-    from ofa.cli.shared.options import WAIT_S, platform_file, printer
-    from ofa.files.output import locked_output
 
     out = platform_file(args)
     if args.where and args.operations is None:
@@ -73,8 +73,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _of_subnets(args: argparse.Namespace, out: Path) -> Platform:
     """A platform from timings of subnets."""
-    from dataclasses import replace
-
     from latency_tables.calibration.calibrate import calibrate
     from latency_tables.calibration.operations_csv import Setup
     from latency_tables.calibration.prior import PRIOR
@@ -89,8 +87,6 @@ def _of_subnets(args: argparse.Namespace, out: Path) -> Platform:
 
 def _of_operations(args: argparse.Namespace, out: Path) -> Platform:
     """A platform from measurements of networks that are given as lists of operations."""
-    from dataclasses import replace
-
     from latency_tables.calibration.operations import calibrate_operations
     from latency_tables.calibration.operations_csv import load_networks
     from latency_tables.calibration.prior import EVERY_KIND
@@ -116,8 +112,6 @@ def _of_operations(args: argparse.Namespace, out: Path) -> Platform:
 
 def _bounded(platform: Platform, boundary: str) -> Platform:
     """The platform with the boundary of its energies."""
-    from dataclasses import replace
-
     if platform.energy is None:
         raise UserError(f"--boundary is {boundary}, but no energy_mj is given")
     if platform.energy.boundary not in (None, boundary):
@@ -139,10 +133,7 @@ def _prior(similar: str | None, usual: LatencyModel) -> LatencyModel:
 
 def _subject(args: argparse.Namespace, out: Path, setup: Setup) -> Subject:
     """The measured device: as stated, else as the file says."""
-    import datetime
-
     from latency_tables.calibration.calibrate import Subject
-    from ofa.cli.shared.options import platform_name
 
     precision = args.precision or setup.precision
     return Subject(

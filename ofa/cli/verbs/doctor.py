@@ -12,6 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ofa.energy.meter import EnergyMeter
+from ofa.runs.zoo import zoo_names
+
 EXAMPLE = "ofa doctor"
 LIBRARIES = ("torch", "numpy", "scipy", "optuna", "pyyaml", "matplotlib", "safetensors")
 EXTRAS = {
@@ -83,8 +86,6 @@ def _gpus() -> list[dict[str, Any]]:
 
 
 def _energy() -> dict[str, Any]:
-    from ofa.energy.meter import EnergyMeter
-
     meter = EnergyMeter("cpu")
     meter.start()
     reading = meter.stop()
@@ -101,7 +102,6 @@ def _extras() -> dict[str, bool]:
 
 def _data() -> dict[str, Any]:
     from ofa.data.sources.read_source import data_root
-    from ofa.runs.zoo import zoo_names
 
     return {"root": str(data_root()), "exists": data_root().is_dir(), "zoo": list(zoo_names())}
 

@@ -9,12 +9,14 @@ from ofa.cli.shared.energy import add_energy_arguments, booked_in_run, energy_ch
 from ofa.cli.shared.memory import add_memory_argument, memory_limit
 from ofa.cli.shared.numerics import DRAWS, NumericsOf, numerics_lines
 from ofa.cli.shared.options import check_at_least
+from ofa.distributed.world import World, join
+from ofa.energy.account import EVALUATION
 from ofa.errors import UserError
+from ofa.measure.accuracy import ACCURACIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ofa.distributed.world import World
     from ofa.measure.evaluator import SubnetEvaluator
     from ofa.space.search_space import SearchSpace
     from ofa.space.subnet import Subnet
@@ -45,9 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Measure the named subnets; ranks share them, and rank 0 reports."""
     from ofa.distributed.devices import choose_device
-    from ofa.distributed.world import join
-    from ofa.energy.account import EVALUATION
-    from ofa.measure.accuracy import ACCURACIES
     from ofa.runs.evaluator import evaluator_of_run
     from ofa.runs.run_directory import RunDirectory
     from ofa.space import shapes

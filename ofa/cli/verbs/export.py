@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ofa.cli.shared.deploying import add_deploying_arguments, list_formats, read_given
 from ofa.cli.shared.options import printer
 from ofa.errors import UserError
+from ofa.files.output import locked_output
 
 if TYPE_CHECKING:
     from ofa.deploy.export import Exported
@@ -40,7 +41,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from ofa.deploy.export import export
     from ofa.deploy.formats.catalogue import check_installed, find_format
-    from ofa.files.output import locked_output
 
     formats = [find_format(name) for name in dict.fromkeys(args.format)]
     for format in formats:

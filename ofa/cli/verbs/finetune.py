@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ofa.cli.shared.energy import add_energy_arguments, booked_in_run, energy_choice
+from ofa.cli.shared.labels import relabelled
 from ofa.cli.shared.options import check_at_least, check_subnet_out, printer
+from ofa.energy.account import FINETUNE
 from ofa.errors import UserError
+from ofa.files.output import locked_output
+from ofa.measure.accuracy import ACCURACIES, BALANCED, TOP1, ClassCounts, paired_gain
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ofa.measure.accuracy import ClassCounts
     from ofa.runs.recipe import Phase
     from ofa.runs.run_directory import RunDirectory
     from ofa.space.search_space import SearchSpace
@@ -46,8 +49,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from ofa.deploy.subnet_directory import load_subnet, read_card, read_subnet
     from ofa.distributed.devices import choose_device
-    from ofa.energy.account import FINETUNE
-    from ofa.files.output import locked_output
 
     energy, device = energy_choice(args), choose_device(args.device)
     space, subnet = read_subnet(args.subnet)
@@ -75,7 +76,6 @@ def _finetune(
 
     from ofa.deploy.subnet_directory import save_subnet
     from ofa.distributed.devices import choose_device
-    from ofa.measure.accuracy import ACCURACIES, paired_gain
     from ofa.nets.plain import arrays
     from ofa.runs.evaluator import evaluator_of_run
     from ofa.training.finetuning import finetune
@@ -133,8 +133,6 @@ def _phase(args: argparse.Namespace, directory: RunDirectory) -> Phase:
 
 def _shown(counts: ClassCounts) -> str:
     """Top-1 as text, with balanced accuracy if classes have unequal sizes and each has an image."""
-    from ofa.measure.accuracy import BALANCED, TOP1
-
     shown = [TOP1, BALANCED] if counts.unequal else [TOP1]
     values = [(metric, metric.value(counts)) for metric in shown]
     return ", ".join(f"{metric.words} {100 * value:.2f}%" for metric, value in values if value is not None)
@@ -142,8 +140,6 @@ def _shown(counts: ClassCounts) -> str:
 
 def _card(card: dict[str, Any], before: ClassCounts, after: ClassCounts, phase: Phase) -> dict[str, Any]:
     """The subnet's card with its new accuracy in the card's metrics, without the prediction for the old weights."""
-    from ofa.cli.shared.labels import relabelled
-    from ofa.measure.accuracy import ACCURACIES, TOP1
     from search.reports.card import error_note, figure, measured_name
 
     taught = f", the largest net as teacher (weight {phase.distill:g})" if phase.distill else ""

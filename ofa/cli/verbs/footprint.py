@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ofa.cli.life.parts import Grids, Inference, embodied, inferred, read_grids, read_pue, transmitted, worked
+from ofa.cli.life.points import against_cloud, break_evens
+from ofa.cli.life.subject import Subject, inference_of, open_subject, work_of
+from ofa.cli.life.text import show_life, title_of
+from ofa.cli.shared.options import check_at_least, printer
 from ofa.cli.shared.recordings import add_recording_arguments
 from ofa.errors import UserError
-
-if TYPE_CHECKING:
-    from ofa.cli.life.parts import Grids, Inference
-    from ofa.cli.life.subject import Subject
-    from ofa.footprint.lifecycle import Part
-    from ofa.footprint.tables import Pue
+from ofa.footprint.energy_label import load_bounds
+from ofa.footprint.lifecycle import Part, total
+from ofa.footprint.tables import Pue
+from ofa.runs.spent import OF_TRAINING
 
 EXAMPLE = """ofa footprint fashion-mnist --platform stm32-u575 --inferences 1e6 --devices 1000 --grid FRA
   ofa footprint best/ --run runs/demo --platform edge-int8 --inferences 1e6 --grid europe-west9 --pue aws --plot life.png
@@ -107,13 +110,6 @@ def _add_sending(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Add up, compare, draw."""
     from latency_tables import load_platform
-    from ofa.cli.life.parts import read_grids, read_pue
-    from ofa.cli.life.points import against_cloud, break_evens
-    from ofa.cli.life.subject import inference_of, open_subject
-    from ofa.cli.life.text import show_life, title_of
-    from ofa.cli.shared.options import printer
-    from ofa.footprint.energy_label import load_bounds
-    from ofa.footprint.lifecycle import total
 
     devices, bounds = _check(args), load_bounds(args.label)
     grids = read_grids(args)
@@ -160,10 +156,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _parts(
     args: argparse.Namespace, subject: Subject | None, inference: Inference, grids: Grids, pue: Pue, devices: int
 ) -> list[Part]:
-    from ofa.cli.life.parts import embodied, inferred, transmitted, worked
-    from ofa.cli.life.subject import work_of
-    from ofa.runs.spent import OF_TRAINING
-
     work = work_of(args, subject)
     of_training = [row for row in work if row.purpose in OF_TRAINING]
     of_search = [row for row in work if row.purpose not in OF_TRAINING]
@@ -178,7 +170,6 @@ def _parts(
 
 def _check(args: argparse.Namespace) -> int:
     """The number of devices; raises `UserError` for a number out of range, and for options that contradict each other."""
-    from ofa.cli.shared.options import check_at_least
     from ofa.footprint.checks import number, whole
 
     check_at_least(args, accelerators=1)

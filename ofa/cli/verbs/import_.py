@@ -9,9 +9,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ofa.cli.shared.options import check_at_least, check_subnet_out, printer
+from ofa.cli.shared.options import WAIT_S, check_at_least, check_subnet_out, platform_costs, printer, weights_digest
 from ofa.cli.shared.subnet_weights import without_images
 from ofa.errors import UserError
+from ofa.files.atomic import sha256
+from ofa.files.output import locked_output
 
 if TYPE_CHECKING:
     from ofa.space.search_space import SearchSpace
@@ -58,9 +60,6 @@ def _space(args: argparse.Namespace) -> SearchSpace | None:
 
 
 def _import_supernet(args: argparse.Namespace) -> dict[str, Any]:
-    from ofa.cli.shared.options import WAIT_S, weights_digest
-    from ofa.files.atomic import sha256
-    from ofa.files.output import locked_output
     from ofa.official.checkpoint import read_supernet
     from ofa.runs.imported import add_images, create_imported, load_images
     from ofa.runs.run_directory import RunDirectory
@@ -102,9 +101,7 @@ def _import_supernet(args: argparse.Namespace) -> dict[str, Any]:
 
 def _import_specialised(args: argparse.Namespace) -> dict[str, Any]:
     from latency_tables import load_platform
-    from ofa.cli.shared.options import WAIT_S, platform_costs
     from ofa.deploy.subnet_directory import save_subnet
-    from ofa.files.output import locked_output
     from ofa.nets.plain import arrays
     from ofa.official.specialised import WEIGHTS, read_specialised
     from ofa.runs.imported import imagenet_record

@@ -12,8 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ofa.cli.shared.options import WAIT_S, check_at_least, printer
+from ofa.cli.shared.options import WAIT_S, Measured, check_at_least, open_predictor, printer
 from ofa.errors import UserError
+from ofa.files.atomic import atomic_write
+from ofa.files.bundle import SUFFIX, Bundle
+from ofa.files.output import locked_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,9 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Add to the run what it lacks, pack, write."""
-    from ofa.files.atomic import atomic_write
-    from ofa.files.bundle import SUFFIX, Bundle
-    from ofa.files.output import locked_output
     from ofa.runs.pack import add_images, pack
     from ofa.runs.run_directory import RunDirectory
     from ofa.runs.run_files import locked_run
@@ -76,7 +76,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _statistics(directory: RunDirectory, count: int, say: Callable[[str], None]) -> dict[str, bytes]:
     """Measure subnets on the fronts of all platforms that ship, and keep their batch-norm statistics."""
-    from ofa.cli.shared.options import Measured, open_predictor
     from ofa.measure.array_recalibration import statistics_of
     from ofa.runs.stored_statistics import stored
     from ofa.runs.subnet_weights import subnet_weights

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import textwrap
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from latency_tables.cost_models.uncertainty import P50, P90, ErrorReport
 from latency_tables.metrics import METRICS
 from ofa.cli.shared.options import platform_file, platform_name
 from ofa.errors import UserError
-from ofa.numerics.stated import FP32, INT8
+from ofa.numerics.stated import FP32, INT8, Analog
 
 if TYPE_CHECKING:
     from latency_tables import Platform
-    from latency_tables.cost_models.uncertainty import ErrorReport
 
 EXAMPLE = """ofa platforms edge-int8
   ofa platforms import table/ --out my-board.yaml --unit ms --runtime 'TF-Lite 2.16' --precision fp32"""
@@ -121,10 +122,6 @@ def _boundary(boundary: str | None) -> str | None:
 
 def _error_facts(error: ErrorReport) -> dict[str, Any]:
     """An error report, its verdict, and the p50 and p90 of a network as multiples of its estimate."""
-    from dataclasses import asdict
-
-    from latency_tables.cost_models.uncertainty import P50, P90
-
     known = error.mape is not None
     ratios = {f"p{round(100 * sure)}_over_estimate": error.ratio(sure) if known else None for sure in (P50, P90)}
     return asdict(error) | {"verdict": error.verdict, "expectation": error.expectation} | ratios | {"bound_rule": error.rule}
@@ -154,13 +151,6 @@ def _error_lines(name: str, error: dict[str, Any]) -> dict[str, str]:
         name: f"{error['verdict']}: {', '.join(texts)}, of {error['networks']} networks: {error['note']}",
         f"{name} bounds": f"{bounds} x the estimate: {error['bound_rule']}",
     }
-
-
-def _analog_lines(analog: dict[str, Any]) -> dict[str, str]:
-    """The numerics of an analog array as text, with their source."""
-    from ofa.numerics.stated import Analog
-
-    return {"numerics": str(Analog(**analog)), "numerics source": analog["source"]}
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
@@ -205,7 +195,7 @@ def _show(facts: dict[str, Any]) -> None:
         elif name == "energy_boundary":
             shown |= {} if facts["energy_source"] is None else {name: value or "not stated"}
         elif name == "numerics" and value not in (FP32, INT8):
-            shown |= _analog_lines(value["analog"])
+            shown |= {"numerics": str(Analog(**value["analog"])), "numerics source": value["analog"]["source"]}
         elif name == "metrics":
             shown[name] = " ".join(value)
         elif name == "warnings":

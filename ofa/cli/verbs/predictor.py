@@ -6,19 +6,31 @@ Several processes can share the measuring: torchrun --nproc-per-node N -m -- ofa
 from __future__ import annotations
 
 import argparse
+import time
+from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from latency_tables.metrics import METRICS
 from ofa.cli.shared.energy import add_energy_arguments, booked_in_run, energy_choice
 from ofa.cli.shared.memory import add_memory_argument, memory_limit
-from ofa.cli.shared.options import add_accuracy_argument, add_measuring_arguments, check_at_least, printer
+from ofa.cli.shared.options import (
+    Measured,
+    add_accuracy_argument,
+    add_measuring_arguments,
+    check_at_least,
+    platform_costs,
+    printer,
+)
+from ofa.distributed.world import join
+from ofa.energy.account import PREDICTOR
 from ofa.errors import UserError
+from ofa.measure.accuracy import ACCURACIES, TOP1, ClassCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from ofa.cli.shared.options import Measured
     from ofa.runs.run_directory import RunDirectory
     from ofa.space.search_space import Genes, SearchSpace
     from search.arrays import Floats
@@ -62,7 +74,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Measure subnets that are not measured yet, fit, validate, store; ranks other than 0 only measure."""
-    from ofa.measure.accuracy import ACCURACIES, TOP1
     from search.predictors.selection import FOLDS, kinds_of
 
     check_at_least(args, samples=2 * FOLDS, rounds=0, points=2, images=1, seed=0)
@@ -70,10 +81,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     if args.platform and not args.rounds:
         raise UserError("--platform says which fronts --rounds searches; give --rounds too")
 
-    from ofa.cli.shared.options import Measured
     from ofa.distributed.devices import choose_device
-    from ofa.distributed.world import join
-    from ofa.energy.account import PREDICTOR
     from ofa.runs.run_directory import RunDirectory
     from ofa.runs.run_files import locked_run
 
@@ -94,9 +102,6 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def _fit(args: argparse.Namespace, kinds: Sequence[str], directory: RunDirectory, measured: Measured) -> dict[str, Any]:
-    import time
-    from functools import partial
-
     import numpy as np
 
     from search.measurements.closed_loop import closed_loop
@@ -141,8 +146,6 @@ def _check_above_chance(run: str, values: Floats, measured: Measured) -> None:
     """Raise `UserError` where all subnets have the accuracy of a constant answer; on easy data all may have a higher one."""
     import numpy as np
 
-    from ofa.measure.accuracy import ClassCounts
-
     labels, classes, accuracy = measured.evaluator.labels(), measured.space.classes, measured.log.accuracy
     constant = [accuracy.value(ClassCounts.of(labels == answer, labels, classes)) for answer in range(classes)]
     chance = max(value for value in constant if value is not None)
@@ -155,7 +158,6 @@ def _check_above_chance(run: str, values: Floats, measured: Measured) -> None:
 
 def _targets(platforms: list[str], space: SearchSpace) -> list[FrontTarget]:
     from latency_tables import load_platform
-    from ofa.cli.shared.options import platform_costs
     from search.measurements.closed_loop import FrontTarget, check_targets
 
     targets = []
@@ -182,8 +184,6 @@ def _noise(measured: Measured, genes: Genes, seed: int) -> Noise | None:
 
 
 def _facts(last: Round, noise: Noise | None, measured: Measured) -> dict[str, Any]:
-    from dataclasses import asdict
-
     selection = last.selection
     return {
         "report": asdict(selection.report),

@@ -8,20 +8,23 @@ file: with --subnet, the energy and latency of that network go into a CSV for `o
 from __future__ import annotations
 
 import argparse
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ofa.cli.shared.energy import booked_in_run
-from ofa.cli.shared.options import platform_name
+from ofa.cli.shared.options import WAIT_S, platform_name
 from ofa.cli.shared.recordings import add_recording_arguments, recorded
+from ofa.energy.account import PROFILE
+from ofa.energy.choice import COUNTERS, ZEUS, EnergyChoice
 from ofa.errors import UserError
+from ofa.files.output import locked_output
 
 if TYPE_CHECKING:
     from latency_tables import Platform
     from latency_tables.cost_models.op_model import EnergyModel
     from latency_tables.profiling.plan import Settings
-    from ofa.energy.choice import EnergyChoice
     from ofa.energy.recordings.inference import InferenceEnergy
     from ofa.space.search_space import SearchSpace
 
@@ -111,9 +114,7 @@ def _check_out(out: Path | None, what: str, *endings: str) -> None:
 def _record(args: argparse.Namespace) -> dict[str, Any]:
     """Write the energy and latency of a network that a meter recorded to a CSV for `ofa calibrate`."""
     from latency_tables.calibration.measured_csv import add_network
-    from ofa.cli.shared.options import WAIT_S
     from ofa.deploy.subnet_directory import read_subnet
-    from ofa.files.output import locked_output
 
     _check_out(args.out, "measurement", ".csv")
     found = recorded(args)
@@ -157,19 +158,13 @@ def _recorded_power(args: argparse.Namespace) -> EnergyModel | None:
 
 def _energy(args: argparse.Namespace) -> EnergyChoice:
     """The counters to read; a profile takes no estimate, for which there is --power-w."""
-    from ofa.energy.choice import COUNTERS, ZEUS, EnergyChoice
-
     if args.energy not in (None, COUNTERS, ZEUS):
         raise UserError(f"--energy is {args.energy}; to profile it is {COUNTERS} or {ZEUS} (or give --power-w W)")
     return EnergyChoice.of(args.energy or COUNTERS)
 
 
 def _measure(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
-    import sys
-
     from latency_tables.profiling.profile import ProfileTarget, profile
-    from ofa.energy.account import PROFILE
-    from ofa.files.output import locked_output
     from ofa.runs.run_files import RunFiles
 
     if args.resolutions:
@@ -197,8 +192,6 @@ def _import(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
 
 def _export(args: argparse.Namespace, space: SearchSpace) -> dict[str, Any]:
     from latency_tables.profiling.kit import PACKAGES, export_kit
-    from ofa.cli.shared.options import WAIT_S
-    from ofa.files.output import locked_output
 
     if args.export.suffix != ".zip":
         raise UserError(f"--export is {args.export}; it must end in .zip")
@@ -240,11 +233,7 @@ def _refuse(args: argparse.Namespace, verb: str, *names: str) -> None:
 
 
 def _save(args: argparse.Namespace, platform: Platform) -> dict[str, Any]:
-    import sys
-
     from latency_tables.catalogue import save_platform
-    from ofa.cli.shared.options import WAIT_S
-    from ofa.files.output import locked_output
 
     with locked_output(args.out, WAIT_S):
         save_platform(platform, args.out)

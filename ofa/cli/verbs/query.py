@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latency_tables.metrics import METRICS
+from ofa.cli.shared.candidates import Candidates
 from ofa.cli.shared.energy import add_energy_arguments, booked_in_run, device_of, energy_choice
+from ofa.cli.shared.labels import label_lines, labels_of
+from ofa.cli.shared.numerics import UnderPlatforms, not_measured, ranking_note
 from ofa.cli.shared.options import (
+    WAIT_S,
+    Measured,
     add_accuracy_argument,
     add_measuring_arguments,
+    answerable,
     check_at_least,
     check_subnet_out,
+    open_predictor,
     printer,
+    warn,
     written_beside,
 )
 from ofa.cli.shared.question import (
@@ -39,15 +47,15 @@ from ofa.cli.shared.subnet_weights import (
     weights_of,
     without_images,
 )
+from ofa.energy.account import QUERY
 from ofa.errors import UserError
+from ofa.files.output import locked_output
 from ofa.measure.accuracy import ACCURACIES
 
 if TYPE_CHECKING:
     from latency_tables import Costs, Platform
-    from ofa.cli.shared.candidates import Candidates
     from ofa.energy.choice import EnergyChoice
     from ofa.runs.run_files import RunFiles
-    from search.evaluations.log import SearchLog
     from search.evaluations.result import SearchResult
     from search.problem.limits import Limit
     from search.problem.problem import Problem
@@ -121,12 +129,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     names = [platform.name for platform in platforms]
     limits = limits_of(parse_bounds(args), names)
 
-    from ofa.cli.shared.candidates import Candidates
-    from ofa.cli.shared.labels import labels_of
-    from ofa.cli.shared.numerics import not_measured, ranking_note
-    from ofa.cli.shared.options import WAIT_S
     from ofa.deploy.subnet_directory import save_subnet
-    from ofa.files.output import locked_output
     from ofa.runs.run_files import RunFiles
 
     say = printer(args)
@@ -153,7 +156,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with locked_output(out, WAIT_S):
         save_subnet(out, directory.space, subnet, weights, card)
     _show(card, out, say)
-    say(f"every limit on one page: {_report_command(args)}")
+    asked = [word for platform in args.platform for word in ("--platform", platform)]
+    say(f"every limit on one page: {shlex.join(['ofa', 'report', args.run, *asked, '--out', 'report.html'])}")
     warnings = [warning for cost in costs for warning in cost.warnings]
     answer = {"out": str(out), "card": card, "genes": genes.tolist(), "verified": accuracy.measured is not None}
     return answer | {"accuracy": problem.accuracy.name, "warnings": warnings}
@@ -165,26 +169,20 @@ def _searched(
     """Search, and log to --history; prints the searcher, its reason, and the warnings of the platforms."""
     import numpy as np
 
-    from ofa.cli.shared.options import warn
-    from ofa.energy.account import QUERY
+    from search.evaluations.log import SearchLog
     from search.searchers.catalogue import default_budget
 
     searcher, why = _find_searcher(args, problem)
     budget = args.budget or default_budget(searcher.name)
-    with booked_in_run(energy, directory.path, QUERY, QUERY), _locked(args.history):
-        log = _open_log(problem, args, searcher.name, budget)
+    with booked_in_run(energy, directory.path, QUERY, QUERY), locked_output(args.history) if args.history else nullcontext():
+        settings = {"algorithm": searcher.name, "seed": args.seed, "budget": budget}
+        log = SearchLog.open(args.history, problem, **settings) if args.history else None
         result = searcher.search(problem, np.random.default_rng(args.seed), budget, log)
     for cost in problem.costs.values():
         warn(cost)  # only here, so that an error is a single line
     proven = "; no subnet within the limits is predicted better" if result.optimal else ""
     say(f"{searcher.name} ({why}): {result.evaluations} predictions in {result.seconds:.2f} s{proven}")
     return result
-
-
-def _report_command(args: argparse.Namespace) -> str:
-    """The command that draws this query's run on its platforms."""
-    asked = [word for platform in args.platform for word in ("--platform", platform)]
-    return shlex.join(["ofa", "report", args.run, *asked, "--out", "report.html"])
 
 
 def _verified(
@@ -196,9 +194,6 @@ def _verified(
     say: Callable[[str], None],
 ) -> tuple[int, Accuracy]:
     """Measure the best candidates in fp32, and the chosen one under the platforms' numerics; imports torch."""
-    from ofa.cli.shared.numerics import UnderPlatforms
-    from ofa.cli.shared.options import Measured
-    from ofa.energy.account import QUERY
     from ofa.runs.run_directory import RunDirectory
 
     run, accuracy = RunDirectory.open(directory.path), candidates.problem.accuracy
@@ -209,20 +204,10 @@ def _verified(
         return best, replace(found, under=under.of(candidates.result.genes[best : best + 1]))
 
 
-@contextmanager
-def _locked(history: Path | None) -> Iterator[None]:
-    """Lock the log of the search, where there is one."""
-    from ofa.files.output import locked_output
-
-    with locked_output(history) if history is not None else nullcontext():
-        yield
-
-
 def _problem(
     args: argparse.Namespace, directory: RunFiles, platforms: Sequence[Platform], limits: Sequence[Limit]
 ) -> tuple[Problem, dict[str, Any]]:
     """The question, and the facts about the predictor that answers it."""
-    from ofa.cli.shared.options import answerable, open_predictor
     from search.problem.problem import Problem
 
     fixes = parse_fixes(args.fix)
@@ -248,8 +233,6 @@ def _problem(
 
 def _show(card: dict[str, Any], out: Path, say: Callable[[str], None]) -> None:
     """Print the figures of a card, its labels, and where the subnet is."""
-    from ofa.cli.shared.labels import label_lines
-
     say("")
     width = max(len(line["name"]) for line in card["figures"]) + 2
     for line in card["figures"]:
@@ -276,16 +259,6 @@ def _find_searcher(args: argparse.Namespace, problem: Problem | None = None) -> 
     if not isinstance(searcher, OptunaSearch):
         raise UserError(f"--{next(iter(given))} goes with --algorithm optuna; it is {args.algorithm}")
     return replace(searcher, **given), why
-
-
-def _open_log(problem: Problem, args: argparse.Namespace, algorithm: str, budget: int) -> SearchLog | None:
-    """The log of the search; None without --history."""
-    if args.history is None:
-        return None
-
-    from search.evaluations.log import SearchLog
-
-    return SearchLog.open(args.history, problem, algorithm=algorithm, seed=args.seed, budget=budget)
 
 
 def query_name(args: argparse.Namespace, names: Sequence[str], limits: Sequence[Limit]) -> str:

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ofa.cli.shared.options import WAIT_S, printer, warn, written_beside
+from ofa.cli.shared.question import load_platforms, searched_part
+from ofa.cli.shared.run_report import reported
 from ofa.errors import UserError
+from ofa.files.atomic import atomic_write
+from ofa.files.output import locked_output
+from search.page.html import check_installed, page
 
 EXAMPLE = """ofa report runs/demo --out report.html
   ofa report fashion-mnist --platform edge-int8 --platform stm32-u575 --out report.html"""
@@ -34,13 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Write the page."""
-    from ofa.cli.shared.question import load_platforms, searched_part
-    from ofa.cli.shared.run_report import reported
-    from ofa.files.atomic import atomic_write
-    from ofa.files.output import locked_output
     from ofa.runs.run_files import RunFiles
     from search.page.contents import Device, contents
-    from search.page.html import check_installed, page
 
     say = printer(args)
     check_installed()

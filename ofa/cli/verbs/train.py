@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from ofa.cli.shared.energy import add_energy_arguments, energy_choice
 from ofa.cli.shared.memory import add_memory_argument, memory_limit
+from ofa.distributed.world import World, join
 from ofa.errors import UserError
+from ofa.files.vouched import read_vouched_json
 
 if TYPE_CHECKING:
     import torch
 
-    from ofa.distributed.world import World
     from ofa.energy.choice import EnergyChoice
     from ofa.measure.memory import MemoryLimit
     from ofa.runs.recipe import Recipe
@@ -47,7 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
     """Train, then report the result on test data; only rank 0 reports."""
     from ofa.distributed.devices import choose_device
-    from ofa.distributed.world import join
 
     _check(args)
     energy = energy_choice(args)
@@ -60,7 +60,6 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
 def _train(
     args: argparse.Namespace, device: torch.device, world: World, energy: EnergyChoice, memory: MemoryLimit
 ) -> dict[str, Any] | None:
-    from ofa.files.vouched import read_vouched_json
     from ofa.runs.run_directory import RunDirectory
     from ofa.runs.run_files import locked_run
     from ofa.training.result import RESULT_KEYS, result_lines

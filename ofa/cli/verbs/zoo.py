@@ -11,6 +11,11 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from ofa.cli.shared.options import open_predictor
+from ofa.files.bundle import Bundle
+from ofa.files.vouched import read_vouched_json
+from ofa.runs.zoo import PREFIX, zoo_file, zoo_names
+
 EXAMPLE = "ofa zoo\n  ofa zoo fashion-mnist"
 FRONT_POINTS = 7
 
@@ -22,8 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Print and return facts."""
-    from ofa.runs.zoo import zoo_names
-
     if args.name is not None:
         facts = _facts(args.name) | {"front": _front(args.name)}
         if not args.json:
@@ -37,10 +40,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _facts(name: str) -> dict[str, Any]:
     """Facts about a bundle, from its manifest and its files."""
-    from ofa.files.bundle import Bundle
     from ofa.files.schema import load_yaml
-    from ofa.files.vouched import read_vouched_json
-    from ofa.runs.zoo import PREFIX, zoo_file
 
     file = zoo_file(name)
     bundle = Bundle.open(file)
@@ -85,9 +85,7 @@ def _front(name: str) -> list[dict[str, float]]:
     import numpy as np
 
     from latency_tables import load_platform
-    from ofa.cli.shared.options import open_predictor
     from ofa.runs.run_files import RunFiles
-    from ofa.runs.zoo import zoo_file
     from search.fronts.find import FRONT_BUDGET, predicted_front
     from search.pareto.front import thin
     from search.problem.problem import Problem

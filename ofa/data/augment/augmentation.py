@@ -69,13 +69,7 @@ class AugmentConfig(Bounded):
 
 
 def shift_and_flip(images: Tensor, side: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """Cut a window out of each image: the centre shifted by up to `crop_padding` pixels, mirrored or not.
-
-    Args:
-        images: uint8[batch, height, width, channels].
-        side: side of the window, at most height and width.
-        config: `crop_padding` and `horizontal_flip` are used.
-        generator: source of randomness, on the CPU.
+    """Cut a window out of uint8[batch, height, width, channels]: the centre, shifted and mirrored as the recipe says.
 
     Returns:
         uint8[batch, channels, side, side]; pixels outside the image are black.

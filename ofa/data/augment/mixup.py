@@ -44,7 +44,9 @@ def mix(images: Tensor, labels: Tensor, classes: int, config: MixConfig, rng: np
     cut = config.cutmix > 0 and (config.mixup == 0 or rng.random() < 0.5)
     parameter = config.cutmix if cut else config.mixup
     weight = float(rng.beta(parameter, parameter))  # of the image against its neighbour; lambda in the papers
-    neighbours = _neighbours(len(images), images.device)
+    neighbours = (
+        torch.arange(len(images), device=images.device).bitwise_xor_(1).clamp_(max=len(images) - 1)
+    )  # 1, 0, 3, 2, ...
     other = images[neighbours]
     if cut:
         rows, columns = (_interval(side, (1 - weight) ** 0.5, rng) for side in images.shape[2:])
@@ -56,11 +58,6 @@ def mix(images: Tensor, labels: Tensor, classes: int, config: MixConfig, rng: np
         images = images.lerp(other, 1 - weight)
     targets = images.new_zeros(len(labels), classes).scatter_(1, labels.unsqueeze(1), 1.0)
     return images, targets.lerp(targets[neighbours], 1 - weight)
-
-
-def _neighbours(count: int, device: torch.device) -> Tensor:
-    """Index of each image's neighbour, int64[count]: 1, 0, 3, 2, ..."""
-    return torch.arange(count, device=device).bitwise_xor_(1).clamp_(max=count - 1)
 
 
 def _interval(side: int, fraction: float, rng: np.random.Generator) -> slice:

@@ -56,10 +56,6 @@ def rand_augment(images: Tensor, config: RandAugmentConfig, generator: torch.Gen
 # -- operations: images in 0..255 and strengths in [-1, 1], shape [batch, 1, 1, 1], to images ----------------------------
 
 
-def _identity(images: Tensor, strength: Tensor) -> Tensor:
-    return images
-
-
 def _auto_contrast(images: Tensor, strength: Tensor) -> Tensor:
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
     return torch.where(high > low, (images - low) * 255 / (high - low).clamp(min=1e-6), images)
@@ -130,7 +126,7 @@ def _affine(images: Tensor, top: tuple[Tensor, ...], bottom: tuple[Tensor, ...])
 
 
 OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "identity": _identity,
+    "identity": lambda images, strength: images,
     "auto_contrast": _auto_contrast,
     "rotate": _rotate,
     "solarize": _solarize,

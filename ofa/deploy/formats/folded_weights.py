@@ -8,18 +8,14 @@ from collections.abc import Iterable
 from torch import nn
 
 from ofa.deploy.formats.onnx_graph import Arrays, Weights
+from ofa.measure.shared_starts import pieces
 from ofa.nets.plain import Net, fold_batch_norm
 from ofa.space.shapes import OpShape
 
 
 def net_weights(net: Net) -> Weights:
     """The weights of a network in eval mode, for `build_network`; the network stays as it is."""
-    return module_weights(blocks_of(net))
-
-
-def blocks_of(net: Net) -> list[nn.Module]:
-    """The modules that `walk_blocks` has the shapes of, in its order."""
-    return [net.stem, *(block for stage in net.stages for block in stage.children()), net.head]
+    return module_weights(pieces(net))
 
 
 def convolutions(block: nn.Module) -> list[nn.Conv2d | nn.Linear]:

@@ -74,13 +74,7 @@ def build_network(blocks: Sequence[BlockShape], weights: Weights, image: ImageIn
     """An `onnx.ModelProto` of a whole network, with the normalisation of its input images inside.
 
     Its input `images` is [batch, side, side, channels], uint8 in 0 to 255 or float32 in 0 to 1; its output `logits` is
-    float32[batch, classes]; the batch size is dynamic.
-
-    Args:
-        blocks: all blocks from stem to head, at the side of the image.
-        weights: the weights, as from `module_weights`.
-        image: size, type and normalisation of the input.
-        facts: the model's metadata.
+    float32[batch, classes]; the batch size is dynamic. `weights` are as from `module_weights`, `facts` the model's metadata.
 
     Raises:
         UserError: the package `onnx` is not installed.

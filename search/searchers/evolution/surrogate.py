@@ -31,13 +31,7 @@ class Surrogate:
 
     @classmethod
     def fit(cls, domain: Domain, genes: Genes, top1: Floats) -> Surrogate:
-        """Fit to predicted subnets.
-
-        Args:
-            domain: the domain of the search.
-            genes: int8[n, genes], canonical, n >= 1.
-            top1: predicted accuracy, float64[n].
-        """
+        """Fit to predicted subnets, int8[n >= 1, genes], canonical, and their top-1, float64[n]."""
         gene, level = domain.alternatives
         x = (genes.take(gene, axis=1) == level).astype(np.float32)
         x -= x.mean(axis=0)

@@ -27,14 +27,11 @@ ROOM_FOR_BIAS = 2**30
 
 
 def rewrite(content: bytes, planned: bool) -> bytes:
-    """A model without names of tensors and with all weights inside the flatbuffer.
+    """A model of one subgraph without names of tensors and with all weights inside the flatbuffer.
 
     The converter names tensors after modules, a quarter of a small file; and it puts the weights of a large file behind the
-    flatbuffer, where TensorFlow Lite Micro does not find them.
-
-    Args:
-        content: a .tflite file with one subgraph.
-        planned: add a plan of the memory. TensorFlow Lite Micro's own planner leaves gaps, up to a third of the memory.
+    flatbuffer, where TensorFlow Lite Micro does not find them. `planned` adds a plan of the memory: TensorFlow Lite Micro's
+    own planner leaves gaps, up to a third of the memory.
     """
     from ai_edge_litert import schema_py_generated as schema
 
