@@ -32,8 +32,15 @@ from ofa.space.subnet import Subnet
 
 DRAWN = (
     *(("fmnist", 4, 2), ("fmnist", 6, 3), ("grey-48", 3, 2), ("small-rgb-64", 5, 2), ("small-rgb-64", 8, 3)),
-    *(("bignas", 2, 3), ("deep-64", 4, 2), ("deep-64", 9, 3), ("cifar10", 4, 2), ("cifar10", 6, 3), ("mbv3-w1.0", 1, 2)),
-    *(("fmnist", 2, 4), ("cifar10", 1, 4), ("deep-64", 1, 4)),
+    *(
+        ("bignas", 2, 3),
+        ("deep-64", 4, 2),
+        ("deep-64", 9, 3),
+        ("cifar10-depthwise", 4, 2),
+        ("cifar10-depthwise", 6, 3),
+        ("mbv3-w1.0", 1, 2),
+    ),
+    *(("fmnist", 2, 4), ("cifar10-depthwise", 1, 4), ("deep-64", 1, 4)),
 )
 """Space, number of subnets, seed."""
 TINY_SEED, TINY_SIDE = 4, 10
