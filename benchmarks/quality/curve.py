@@ -60,8 +60,8 @@ def plot(files: list[Path], lines: list[list[str]], out: Path) -> None:
             axes.plot(hours[-1], 100 * run["test"][f"{which}_top1"], "o", color=colour)
     for name, value in lines:
         axes.axhline(float(value), color="0.4", linewidth=0.8, linestyle=":")
-        where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "xytext": (4, 3)}
-        axes.annotate(name, (0, float(value)), fontsize=8, color="0.3", **where)
+        where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "xytext": (-4, 3)}
+        axes.annotate(name, (1, float(value)), fontsize=8, color="0.3", ha="right", **where)
     axes.set(xlabel="Core-hours of training", ylabel="Top-1 accuracy (%)")
     axes.grid(color="0.9")
     axes.spines[["top", "right"]].set_visible(False)
