@@ -6,7 +6,7 @@ for a bundle of it, whatever verb asks.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +24,20 @@ from ofa.space.layers import layers, named_blocks
 from ofa.space.shapes import macs, walk
 from ofa.space.subnet import Subnet
 
+if TYPE_CHECKING:
+    from ofa.measure.evaluator import SubnetEvaluator
+
 ARRAY_WORK = 1e10
 """Multiply-accumulates of all images together up to which numpy is faster than to import torch and let it compute."""
 
 
-def subnet_weights(run: RunFiles, subnet: Subnet, device: str = "auto") -> dict[str, npt.NDArray[Any]]:
+def subnet_weights(
+    run: RunFiles, subnet: Subnet, device: str = "auto", evaluator: SubnetEvaluator | None = None
+) -> dict[str, npt.NDArray[Any]]:
     """The state of the plain network of a subnet, recalibrated on the training images that the run keeps.
 
-    A bundle without images has the statistics of some subnets instead. `device` is where torch computes, where it does.
+    A bundle without images has the statistics of some subnets instead. Where torch computes, it does so on `device`, or with
+    an `evaluator` of the run that is open already.
 
     Raises:
         UserError: the weights or the images are damaged; or the run keeps neither images nor statistics of this subnet, and
@@ -51,7 +57,9 @@ def subnet_weights(run: RunFiles, subnet: Subnet, device: str = "auto") -> dict[
     from ofa.runs.evaluator import evaluator_of_run
     from ofa.runs.run_directory import RunDirectory
 
-    return arrays(evaluator_of_run(RunDirectory.open(run.path), choose_device(device)).module(subnet))
+    if evaluator is None:
+        evaluator = evaluator_of_run(RunDirectory.open(run.path), choose_device(device))
+    return arrays(evaluator.module(subnet))
 
 
 def _images(run: RunFiles, count: int) -> StoredImages:

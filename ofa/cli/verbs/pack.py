@@ -87,7 +87,8 @@ def _statistics(directory: RunDirectory, count: int, say: Callable[[str], None])
     say(f"{len(genes)} subnets on the fronts of {len(costs)} platforms: measuring what is not measured yet")
     measured = Measured.open(directory, None, "cpu", show=False, accuracy=accuracy)
     measured.top1(genes)
-    states = [subnet_weights(directory, subnet, "cpu") for subnet in directory.space.decode(genes)]
+    subnets = directory.space.decode(genes)
+    states = [subnet_weights(directory, subnet, evaluator=measured.evaluator) for subnet in subnets]
     return {"statistics.safetensors": stored(genes, [statistics_of(state) for state in states])}
 
 

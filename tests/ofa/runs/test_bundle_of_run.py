@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from ofa.files import schema
 from ofa.files.bundle import MANIFEST, Bundle, bundle_content
 from ofa.files.vouched import read_vouched_json, write_vouched_json
 from ofa.measure.evaluator import SubnetEvaluator
+from ofa.runs import subnet_weights
 from ofa.runs.evaluator import evaluator_of_run
 from ofa.runs.run_directory import RunDirectory
 from ofa.runs.run_files import RunFiles
@@ -435,6 +437,22 @@ def test_no_image_is_in_a_bundle_without_images(secret: Path, here: Path) -> Non
     assert kept is not None
     assert kept.pixels[0].tobytes() not in secret.read_bytes()
     assert secret.read_bytes() == (secret.parent / "again.ofa").read_bytes()
+
+
+def test_the_data_set_is_read_once_for_all_statistics(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was read again for each subnet whose statistics torch computes: 128 times 60,000 files."""
+    loads: list[Path] = []
+    load = RunDirectory.data
+
+    def counted(run: RunDirectory, *args: Any, **options: Any) -> Any:
+        loads.append(Path(str(run.path)))
+        return load(run, *args, **options)
+
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(RunDirectory, "data", counted)
+    monkeypatch.setattr(subnet_weights, "ARRAY_WORK", 0)
+    assert main(["pack", "run", "--out", str(tmp_path / "x.ofa"), "--no-images", "--subnets", "10", "--json"]) == 0
+    assert len(loads) == 1
 
 
 def test_a_bundle_without_images_answers_from_its_subnets(
