@@ -75,7 +75,7 @@ def _recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
     phases = recipe["phases"]
     return {
         "phases": [phase["name"] for phase in phases],
-        "epochs": sum(phase["epochs"] for phase in phases),
+        "epochs": sum(phase["epochs"] + phase.get("warmup_epochs", 0) for phase in phases),
         "batch_size": recipe["batch_size"],
     }
 
