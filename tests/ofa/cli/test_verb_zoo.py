@@ -44,7 +44,7 @@ def toy_zoo(shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 def test_a_list_and_a_card(toy_zoo: Path, capsys: Capture) -> None:
     (row,) = ofa(capsys, "zoo")["zoo"]
-    assert (row["name"], row["data"]["licence"], row["recipe"]["epochs"]) == ("little", "free", 5)
+    assert (row["name"], row["data"]["licence"], row["recipe"]["epochs"]) == ("little", "free", 6)
     assert row["recipe"]["phases"] == ["largest", "kernel", "depth", "width"]
     assert 0 <= row["top1"]["smallest"] <= 1
     assert row["top1"]["subnets"] == 3
