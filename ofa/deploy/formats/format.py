@@ -47,6 +47,10 @@ class Deployable:
     """Metadata for the file, if the format can hold it: classes, title, the space's fingerprint."""
 
 
+CALIBRATION_BATCH = 8
+"""Calibration images of a batch. Extremes are averaged over batches, so that an outlier does not take the bits of all others."""
+
+
 class Format(Protocol):
     """A file format with its converter and its runtime; its libraries are imported inside the methods only."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ofa.deploy.formats.format import Deployable, Images, Logits, Precision, Runner, as_input
+from ofa.deploy.formats.format import CALIBRATION_BATCH, Deployable, Images, Logits, Precision, Runner, as_input
 from ofa.deploy.formats.onnx_graph import ImageInput, build_network
 from ofa.files.atomic import atomic_write
 from ofa.space.shapes import walk_blocks
@@ -70,7 +70,7 @@ def _quantised(model: Any, calibration: Images, image: ImageInput) -> Any:
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.batches: Iterator[Images] = iter(np.array_split(calibration, max(1, len(calibration) // 8)))
+            self.batches: Iterator[Images] = iter(np.array_split(calibration, max(1, len(calibration) // CALIBRATION_BATCH)))
 
         def get_next(self) -> dict[str, Any] | None:
             images = next(self.batches, None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ofa.deploy.formats.format import Deployable, Images, Logits, Precision, Runner, as_input
+from ofa.deploy.formats.format import CALIBRATION_BATCH, Deployable, Images, Logits, Precision, Runner, as_input
 from ofa.deploy.formats.onnx_graph import ImageInput
 from ofa.deploy.formats.quiet import quiet
 from ofa.deploy.formats.tflite.tflite_file import rewrite, with_room_for_biases
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ofa.deploy.formats.camera_net import CameraNet
 
 SIGNATURE, INPUT = "serving_default", "args_0"
-BATCH = 8
-"""Images of a batch, whose extremes are averaged."""
 
 
 class LitertFormat:
@@ -113,7 +111,7 @@ def _mean_extremes(found: list[dict[str, Any]]) -> dict[str, Any]:
     merged = dict(found[0])
     for key, extreme in (("min", np.min), ("max", np.max)):
         if key in merged:
-            batches = np.array_split(np.stack([range_[key] for range_ in found]), max(1, len(found) // BATCH))
+            batches = np.array_split(np.stack([range_[key] for range_ in found]), max(1, len(found) // CALIBRATION_BATCH))
             merged[key] = np.mean([extreme(batch, axis=0) for batch in batches], axis=0, dtype=np.float32)
     return merged
 
