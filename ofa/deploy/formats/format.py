@@ -48,7 +48,7 @@ class Deployable:
 
 
 CALIBRATION_BATCH = 8
-"""Calibration images of a batch. Extremes are averaged over batches, so that an outlier does not take the bits of all others."""
+"""Calibration images of a batch; extremes are averaged over batches, so that an outlier does not take most bits."""
 
 
 class Format(Protocol):
